@@ -1,0 +1,223 @@
+"""`params.yaml`, read strictly: one frozen model per section, no defaults, unknown or missing keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+FILE = Path("params.yaml")
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Section(Strict):
+    section: ClassVar[str]
+
+
+class Demo(Strict):
+    users: Annotated[int, Field(ge=10)]
+    items: Annotated[int, Field(ge=20)]
+    events: Annotated[int, Field(ge=100)]
+    new_items: Annotated[int, Field(ge=0)]
+    dirty_rows: Annotated[int, Field(ge=0)]
+    seed: Seed
+
+
+class MovieLens(Strict):
+    min_rating: float
+    tags: bool
+
+
+class TableColumns(Strict):
+    user_id: Text
+    item_id: Text
+    value: Text | None
+    timestamp: Text | None
+
+
+class ItemColumns(Strict):
+    item_id: Text
+    title: Text
+
+
+class Table(Strict):
+    interactions: Annotated[list[Text], Field(min_length=1)]
+    delimiter: Annotated[str, Field(min_length=1, max_length=4)]
+    quote: Annotated[str, Field(min_length=1, max_length=1)] | None
+    columns: TableColumns
+    min_value: float | None
+    timestamp_unit: Literal["s", "ms", "us", "iso"]
+    items: list[Text]
+    item_columns: ItemColumns
+    text: Text
+
+
+class Ingest(Section):
+    section = "ingest"
+    source: Literal["demo", "movielens", "table"]
+    path: Text
+    url: Annotated[str, Field(pattern="^https?://")] | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    duplicates: Literal["last", "max", "sum"]
+    max_rejected: Share
+    demo: Demo
+    movielens: MovieLens
+    table: Table
+
+
+class Validate(Section):
+    section = "validate"
+    min_interactions: Count
+    min_users: Count
+    min_items: Count
+    min_expectations: Count
+    max_empty_text: Share
+    max_user_share: Share
+
+
+class Split(Section):
+    section = "split"
+    strategy: Literal["auto", "time", "hash"]
+    valid: Annotated[float, Field(gt=0, lt=0.5)]
+    test: Annotated[float, Field(gt=0, lt=0.5)]
+    cold_items: Annotated[float, Field(ge=0, lt=0.5)]
+    head: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Embed(Section):
+    section = "embed"
+    model: Text
+    revision: Text | None
+    max_length: Annotated[int, Field(ge=1, le=8192)]
+    batch_tokens: Count
+    device: Device
+
+
+class Train(Section):
+    section = "train"
+    embedding_dim: Annotated[int, Field(ge=1, le=4096)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    unobserved_weight: Annotated[float, Field(gt=0, le=10)]
+    regularization: Annotated[float, Field(gt=0, le=1000)]
+    frequency_exponent: Annotated[float, Field(ge=0, le=2)]
+    anchor: Share
+    anchor_ridge: Annotated[float, Field(gt=0)]
+    confidence: Literal["ones", "log", "linear"]
+    cg_steps: Annotated[int, Field(ge=1, le=100)]
+    tail_strengths: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    max_ndcg_loss: Share
+    seed: Seed
+    device: Device
+
+
+class Champion(Section):
+    section = "champion"
+    name: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+    environment: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+
+
+class Evaluate(Section):
+    section = "evaluate"
+    k: Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=1)]
+    references: list[Literal["popularity", "random"]]
+    batch_users: Count
+    seed: Seed
+    device: Device
+
+
+class Rule(Strict):
+    """One bound on one metric: `min` or `max` of its value, or `min_gain` / `max_loss` against a reference."""
+
+    name: Text
+    metric: Text
+    reference: Text | None = None
+    min: float | None = None
+    max: float | None = None
+    min_gain: float | None = None
+    max_loss: float | None = None
+    relative: bool = False
+
+    @model_validator(mode="after")
+    def one_bound(self) -> Rule:
+        bounds = [key for key in ("min", "max", "min_gain", "max_loss") if getattr(self, key) is not None]
+        if len(bounds) != 1:
+            raise ValueError(f"rule {self.name!r} has the bounds {bounds}, expected exactly one of min, max, min_gain, max_loss")
+        if (bounds[0] in ("min_gain", "max_loss")) != (self.reference is not None):
+            raise ValueError(f"rule {self.name!r}: min_gain and max_loss need a reference, min and max take none")
+        return self
+
+
+class Gate(Section):
+    section = "gate"
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    seed: Seed
+    rules: list[Rule]
+
+
+class Package(Section):
+    section = "package"
+    ready_timeout: Annotated[int, Field(ge=1, le=3600)]
+
+
+class Release(Section):
+    section = "release"
+    remote: Text | None
+
+
+SECTIONS = (Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release)
+S = TypeVar("S", bound=Section)
+
+
+def load(section: type[S], path: Path = FILE) -> S:
+    """Read one section of params.yaml; every other section's name is checked too."""
+    document = read(path)
+    try:
+        return section.model_validate(document[section.section])
+    except ValidationError as error:
+        raise ValueError(explain(error, section.section, path)) from None
+
+
+def read(path: Path = FILE) -> dict[str, Any]:
+    """The whole file as plain values, with exactly the sections that exist."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run inside the checkout, or restore it with `git checkout {path}`")
+    try:
+        document = YAML(typ="safe").load(path.read_text("utf-8"))
+    except YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}; correct it at that place") from None
+    known = [s.section for s in SECTIONS]
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds {type(document).__name__}, expected the sections {', '.join(known)}")
+    for name in document.keys() - set(known):
+        raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
+    for name in set(known) - document.keys():
+        raise ValueError(f"{path}: section {name!r} is missing; restore it from version control")
+    return document
+
+
+def explain(error: ValidationError, section: str, path: Path) -> str:
+    """The first problem in words (and how many follow): key, what it says, what was expected."""
+    first, *more = error.errors()
+    key = ".".join([section, *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        problem = f"unknown key {key}; remove it or correct its spelling"
+    elif first["type"] == "missing":
+        problem = f"key {key} is missing; add it"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        problem = f"{key} is {first['input']!r}: {message[0].lower() + message[1:]}; correct it"
+    return f"{path}: {problem}" + (f" (and {len(more)} more problems)" if more else "")

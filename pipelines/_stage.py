@@ -1,0 +1,48 @@
+"""How a stage, or a command, meets people: its progress and its errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def run(main: Callable[[], object], name: str) -> None:
+    """Call `main`; bad input ends it with one line on standard error and exit status 1.
+
+    LONGTAIL_DEBUG=1 shows the traceback as well.
+    """
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        if os.environ.get("LONGTAIL_DEBUG"):
+            raise
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def say(name: str, text: str) -> None:
+    """One line about what a stage has done."""
+    print(f"{name}: {text}", flush=True)
+
+
+def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:
+    """Pass `steps` on while a bar (on a terminal) or a line every few seconds (elsewhere) shows how far they are."""
+    if sys.stderr.isatty():
+        yield from tqdm(steps, total=total, desc=name, unit=f" {unit}")
+        return
+    last = time.monotonic()
+    for done, step in enumerate(steps, start=1):
+        yield step
+        if time.monotonic() - last > 5 or done == total:
+            last = time.monotonic()
+            say(name, f"{done} of {total} {unit}")

@@ -1,0 +1,50 @@
+"""Parquet tables with page checksums, and the schemas of the canonical ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("value", pa.float32(), nullable=False),
+        pa.field("timestamp", pa.timestamp("us", tz="UTC")),
+        pa.field("n_events", pa.int32(), nullable=False),  # input rows merged into this pair
+    ]
+)
+ITEMS = pa.schema(  # further columns of the source follow
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, its header where it has one
+        pa.field("reason", pa.string(), nullable=False),  # a short code such as value_not_a_number
+        pa.field("detail", pa.string(), nullable=False),  # what was found and what was expected
+        pa.field("raw", pa.string()),
+    ]
+)
+
+
+def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
+    """Write a table, or a stream of batches in bounded memory; returns the number of rows."""
+    rows = 0
+    batches = table.to_reader() if isinstance(table, pa.Table) else table
+    with pq.ParquetWriter(path, batches.schema, compression="zstd", write_page_checksum=True) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table whose pages are checked against their checksums."""
+    return pq.read_table(path, columns=columns, page_checksum_verification=True)

@@ -1,0 +1,49 @@
+"""Fixtures that more than one test file needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+class Workspace:
+    """A folder with a params.yaml of its own, in which stages can run; the current folder of the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copy(REPO / "params.yaml", root / "params.yaml")
+
+    def params(self, section: str, changes: Mapping[str, Any]) -> None:
+        """Change keys of a section; a nested key is written `movielens.tags`."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        document = yaml.load(path.read_text("utf-8"))
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            node = document[section]
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.chdir(tmp_path)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real data sets; tests that need one skip where it is absent."""
+    folder = REPO.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: the real data sets are not distributed with the project")
+    return folder
