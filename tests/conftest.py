@@ -14,11 +14,13 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 class Workspace:
-    """A folder with a params.yaml of its own, in which stages can run; the current folder of the test."""
+    """A folder with a params.yaml and code of its own, in which stages can run; the current folder of the test."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         shutil.copy(REPO / "params.yaml", root / "params.yaml")
+        for package in ("models", "pipelines"):  # the code that digests speak of
+            shutil.copytree(REPO / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def params(self, section: str, changes: Mapping[str, Any]) -> None:
         """Change keys of a section; a nested key is written `movielens.tags`."""

@@ -1,0 +1,59 @@
+"""The six digests a verdict speaks of: model, data, split, tail, params and code.
+
+The gate writes them into the verdict; promote computes them again and refuses to release what was not judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pipelines import _artifacts as artifacts
+from pipelines._artifacts import DATA
+from pipelines._params import SECTIONS, Package, Release, load
+
+JUDGED = [section for section in SECTIONS if section not in (Package, Release)]
+CODE = ("models", "pipelines")
+
+
+def digests() -> dict[str, str]:
+    """sha256 in hex of everything that decided the verdict, as it lies in the working tree now."""
+    holdout = artifacts.read_json(existing(DATA / "split" / "holdout.json"))
+    return {
+        "model": artifacts.sha256(existing(DATA / "train" / "model.safetensors")),
+        "data": data_digest(),
+        "split": holdout["holdout_sha256"],
+        "tail": holdout["tail_sha256"],
+        "params": params_digest(),
+        "code": code_digest(),
+    }
+
+
+def data_digest() -> str:
+    names = ("interactions.parquet", "items.parquet")
+    return of_text("\n".join(artifacts.sha256(existing(DATA / "ingest" / name)) for name in names))
+
+
+def params_digest() -> str:
+    """Of the judged sections as checked values, so that neither comments nor the order of keys count."""
+    values = {section.section: load(section).model_dump(mode="json") for section in JUDGED}
+    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":")))
+
+
+def code_digest() -> str:
+    """Of the modules in the current folder: stages run from there, wherever the console script is installed."""
+    paths = sorted(path for package in CODE for path in Path(package).glob("*.py"))
+    if not paths:
+        raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
+    return of_text("\n".join(f"{path.as_posix()} {artifacts.sha256(path)}" for path in paths))
+
+
+def of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro {path.parent.name}`")
+    return path
