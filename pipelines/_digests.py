@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
@@ -47,6 +48,11 @@ def code_digest() -> str:
     if not paths:
         raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
     return of_text("\n".join(f"{path.as_posix()} {artifacts.sha256(path)}" for path in paths))
+
+
+def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names whose digests differ, or that only one of the two has."""
+    return [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
 
 
 def of_text(text: str) -> str:

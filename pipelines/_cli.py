@@ -1,0 +1,177 @@
+"""The console script `longtail`: run the pipeline, and decide what serves."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git, _lineage, _registry, _release, _released
+from pipelines._artifacts import DATA
+from pipelines._params import Champion, Release, load
+from pipelines._stage import run as guarded
+from pipelines._stage import say
+
+NAME = "longtail"
+QUIET = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
+LOCK = Path("dvc.lock")
+
+
+def main() -> None:
+    """Entry point: parse, go to the top of the checkout, act; errors are one line and exit status 1."""
+    arguments = parser().parse_args()
+
+    def act() -> None:
+        enter_checkout()
+        arguments.action(arguments)
+
+    guarded(act, NAME)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog=NAME,
+        description="Train, judge and release recommenders on what they do for the long tail.",
+        epilog="Settings are in params.yaml. `dvc repro` runs the same stages without promoting.",
+    )
+    top.add_argument("--version", action="version", version=f"{NAME} {metadata.version(NAME)}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(action=action)
+        return added
+
+    run = command("run", run_pipeline, "run all stages, show the verdict, and promote where it says PROMOTE")
+    run.add_argument("--no-promote", action="store_true", help="stop after the verdict")
+    promote = command("promote", run_promote, "let the judged candidate serve as a new version")
+    promote.add_argument(
+        "--again", action="store_true", help="also a model that was rolled back, or whose Bento changed"
+    )
+    rollback = command("rollback", run_rollback, "let an earlier version serve again, without retraining")
+    rollback.add_argument(
+        "version", nargs="?", help="such as v1.0.0; default: the one that the serving version replaced"
+    )
+    command("status", run_status, "show what serves, the candidate's verdict and all versions")
+    lineage = command("lineage", run_lineage, "go back from a version to its data, settings, code and verdict")
+    lineage.add_argument("version", nargs="?", help="such as v1.0.0; default: the one that serves")
+    serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
+    serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
+    return top
+
+
+def enter_checkout() -> None:
+    """Go to the top of the checkout, where every path starts."""
+    os.chdir(_git.root())
+    if not Path(".dvc").is_dir():
+        raise FileNotFoundError(f"{Path.cwd()} is no DVC repository, which holds the data; run `dvc init` there")
+    _git.head()
+    os.environ.update(QUIET)
+
+
+def run_pipeline(arguments: argparse.Namespace) -> None:
+    before = LOCK.read_bytes() if LOCK.is_file() else None
+    reproduce()
+    from pipelines._report import print_verdict  # rich, which no other command needs
+
+    verdict = artifacts.read_json(DATA / "gate" / "verdict.json")
+    if LOCK.is_file() and LOCK.read_bytes() == before:
+        say(NAME, "nothing has changed since the last run")
+    print_verdict(verdict)
+    if arguments.no_promote:
+        say(NAME, "not promoted, as --no-promote says")
+    elif verdict["verdict"] != "PROMOTE":
+        say(NAME, f"not promoted: the verdict is {verdict['verdict']}")
+    else:
+        promote_unless_rolled_back()
+    say(NAME, f"the report is {(DATA / 'gate' / 'report.html').absolute()}")
+    print("next:")
+    for text in following():
+        print(f"  {prompt()}{text}")
+
+
+def reproduce() -> None:
+    """`dvc repro`, its output passed through; Ctrl-C reaches it as well, and is left to end it in order."""
+    # the stages' commands say `python`, which has to be this one
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "PATH": path})
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if status != 0:
+        raise ValueError(
+            f"the pipeline stopped (`dvc repro` exited {status}); correct what is said above, then run again"
+        )
+
+
+def promote_unless_rolled_back() -> None:
+    """A model that a person has rolled back is a result of the run, not a failure of it."""
+    try:
+        say(NAME, _release.promote().text)
+    except _release.RolledBackError as error:
+        say(NAME, f"not promoted: {error}")
+
+
+def prompt() -> str:
+    """What stands before our commands in a shell that has not activated this environment."""
+    if shutil.which(NAME):
+        return ""
+    folder = Path(sys.executable).parent
+    return f"{folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}/"
+
+
+def following() -> list[str]:
+    """Three commands worth trying next."""
+    if _registry.read(load(Champion)).serving is None:
+        return ["dvc metrics show", "dvc params diff", f"{NAME} status"]
+    return [f"{NAME} serve", f"{NAME} lineage", "dvc metrics show"]
+
+
+def run_promote(arguments: argparse.Namespace) -> None:
+    say(NAME, _release.promote(again=arguments.again).text)
+
+
+def run_rollback(arguments: argparse.Namespace) -> None:
+    say(NAME, _release.rollback(arguments.version).text)
+
+
+def run_status(arguments: argparse.Namespace) -> None:
+    for line in _lineage.status():
+        print(line)
+
+
+def run_lineage(arguments: argparse.Namespace) -> None:
+    for line in _lineage.lineage(arguments.version):
+        print(line)
+
+
+def run_serve(arguments: argparse.Namespace) -> None:
+    from pipelines import _bento
+
+    champion, remote = load(Champion), load(Release).remote
+    if remote is not None:
+        _registry.fetch(champion, remote)
+    registry = _registry.read(champion)
+    version = registry.version(arguments.version) if arguments.version else registry.serving
+    if version is None:
+        raise ValueError(
+            "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
+        )
+    archive = _released.obtain(version.name, version.commit, _released.ARCHIVE)
+    tag = _bento.ensure_imported(archive, _released.document(version.commit, _released.BENTO))
+    say(NAME, f"serving {version.name} ({tag}) on http://{arguments.host}:{arguments.port}")
+    _bento.serve(tag, host=arguments.host, port=arguments.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Git by subprocess. Nothing here touches the user's branch, index or files."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class GitError(ValueError):
+    """Git refused; the message is Git's own last word."""
+
+
+def git(*args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
+    """Standard output of one Git command, stripped; raises GitError."""
+    return output(*args, stdin=stdin, env=env).decode("utf-8", "surrogateescape").strip()
+
+
+def output(*args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+    try:
+        done = subprocess.run(
+            ["git", *args],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},  # messages are matched below, so no translations
+        )
+    except FileNotFoundError:
+        raise FileNotFoundError("git is not on the PATH; install it") from None
+    if done.returncode != 0:
+        raise GitError(f"git {args[0]}: {done.stderr.decode('utf-8', 'replace').strip() or f'exit {done.returncode}'}")
+    return done.stdout
+
+
+def root() -> Path:
+    """Top folder of the checkout around the current folder."""
+    try:
+        return Path(git("rev-parse", "--show-toplevel"))
+    except GitError as error:
+        if "not a git repository" not in str(error):
+            raise
+        raise ValueError(
+            f"{Path.cwd()} is not inside a Git checkout, which holds the registry of versions; clone the project, "
+            "or run `git init && git add . && git commit -m start` in its folder"
+        ) from None
+
+
+def head() -> str:
+    """Commit that is checked out."""
+    try:
+        return git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except GitError:
+        raise ValueError("the Git checkout has no commit yet; run `git add . && git commit -m start` first") from None
+
+
+def common_dir() -> Path:
+    """The .git folder that all worktrees share."""
+    return Path(git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold a lock between the processes of all worktrees; waits for it, and ends with the process."""
+    with (common_dir() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read_file(commit: str, path: str) -> bytes:
+    """Content of a file in a commit."""
+    return output("cat-file", "blob", f"{commit}:{path}")
+
+
+def identity() -> tuple[str, str]:
+    """Name and email of the user: Git's where configured, else the account's, so that no set-up is needed."""
+    name = os.environ.get("GIT_COMMITTER_NAME") or setting("user.name") or account()
+    email = os.environ.get("GIT_COMMITTER_EMAIL") or setting("user.email") or f"{account()}@localhost"
+    return name, email
+
+
+def account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no entry
+        return "unknown"
+
+
+def setting(key: str) -> str | None:
+    try:
+        return git("config", "--get", key)
+    except GitError:
+        return None
+
+
+def snapshot(*, always: Sequence[str], folders: Sequence[str], files: Mapping[str, bytes]) -> str:
+    """Tree of the working tree as it is, whatever is committed, with `files` (path: content) added.
+
+    It holds all tracked files, `always` even where ignored, and new files of `folders` that are not ignored. Made in a
+    temporary index that starts as a copy of the user's, which spares hashing unchanged files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder, "index")
+        current = Path(git("rev-parse", "--git-path", "index"))
+        if current.is_file():
+            shutil.copy2(current, index)
+        env = {"GIT_INDEX_FILE": os.fspath(index)}
+        git("add", "--update", "--", ":/", env=env)
+        git("add", "--force", "--", *(path for path in always if Path(path).exists()), env=env)
+        git("add", "--", *(path for path in folders if Path(path).exists()), env=env)
+        for path, content in files.items():
+            blob = git("hash-object", "-w", "--stdin", stdin=content)
+            git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+        return git("write-tree", env=env)
+
+
+def commit_tree(tree: str, *, parent: str, message: str) -> str:
+    """A commit object that no branch points to."""
+    name, email = identity()
+    env = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", name), ("EMAIL", email))
+    }
+    return git("commit-tree", tree, "-p", parent, "-m", message, env=env)
+
+
+def make_tag(name: str, commit: str, *, message: str, time: int) -> str:
+    """An annotated tag object (not yet a ref), dated `time` in seconds since 1970."""
+    who, email = ("".join(c for c in part if c not in "<>\n") for part in identity())
+    text = f"object {commit}\ntype commit\ntag {name}\ntagger {who} <{email}> {time} +0000\n\n{message}\n"
+    return git("mktag", stdin=text.encode("utf-8"))
+
+
+def create_refs(refs: Mapping[str, str]) -> None:
+    """Create all refs or none; one that exists already is an error."""
+    commands = "".join(f"create {ref} {target}\n" for ref, target in refs.items())
+    git("update-ref", "--stdin", stdin=f"start\n{commands}prepare\ncommit\n".encode())
+
+
+def push_new(remote: str, refs: Mapping[str, str]) -> None:
+    """Create all refs on a remote or none; one that exists there already is an error."""
+    leases = (f"--force-with-lease={ref}:" for ref in refs)
+    git("push", "--quiet", "--atomic", *leases, remote, *(f"{target}:{ref}" for ref, target in refs.items()))
+
+
+def fetch(remote: str, patterns: Sequence[str]) -> None:
+    """Fetch refs that match the patterns under their own names; never overwrites one that differs."""
+    git("fetch", "--quiet", "--no-tags", remote, *(f"{pattern}:{pattern}" for pattern in patterns))

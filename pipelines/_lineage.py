@@ -1,0 +1,155 @@
+"""What serves and where it comes from, in words: the texts of `longtail status` and `longtail lineage`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git, _registry, _released
+from pipelines._artifacts import DATA
+from pipelines._digests import differing, digests
+from pipelines._params import Champion, load
+from pipelines._registry import Registry, Version
+
+LABEL = 10  # characters
+
+
+def status() -> Iterator[str]:
+    """Lines: what serves, what the candidate's verdict is and whether it still holds, and all versions."""
+    registry = _registry.read(load(Champion))
+    serving = registry.serving
+    if serving is None:
+        yield line(
+            "serving", f"nothing yet in {registry.environment}; `longtail run` makes and promotes the first version"
+        )
+    else:
+        yield line("serving", f"{serving.name} in {registry.environment}, {since(registry)}")
+    yield from candidate(serving)
+    for version in reversed(list(registry.versions.values())):
+        model = _released.document(version.commit)["digests"]["model"]
+        marks = [registry.environment] if version == serving else []
+        marks += ["rolled back"] if version.name in registry.rolled_back else []
+        yield line(
+            "version", f"{version.name}  {date(version.created)}  model {model[:12]}  {', '.join(marks)}".rstrip()
+        )
+
+
+def candidate(serving: Version | None) -> Iterator[str]:
+    path = DATA / "gate" / "verdict.json"
+    if not path.is_file():
+        yield line("candidate", "none yet; `longtail run` trains and judges one")
+        return
+    verdict = artifacts.read_json(path)
+    yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
+    try:
+        changed = differing(verdict["digests"], digests())
+    except (FileNotFoundError, ValueError) as error:
+        yield line("", f"stale: {error}")
+        return
+    if changed:
+        yield line("", f"stale: {' and '.join(changed)} changed since the verdict; `dvc repro` judges again")
+    elif serving and _released.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
+        yield line("", "it is the model that serves")
+    elif verdict["verdict"] == "PROMOTE":
+        yield line("", "`longtail promote` lets it serve")
+
+
+def lineage(name: str | None = None) -> Iterator[str]:
+    """Lines from a version (the serving one where none is named) back to data, settings, code and verdict."""
+    registry = _registry.read(load(Champion))
+    version = registry.version(name) if name else registry.serving
+    if version is None:
+        raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
+    record = _released.document(version.commit)
+    verdict = _released.document(version.commit, _released.VERDICT)
+    bento = _released.document(version.commit, _released.BENTO)
+    archive = record["files"][_released.ARCHIVE.as_posix()]
+
+    yield line(
+        "version", f"{version.name} of {registry.artifact}, registered {date(version.created)} by {version.author}"
+    )
+    for event in registry.assignments:
+        if event.version == version.name:
+            verb = "taken back from" if event.taken_back else "assigned to"
+            yield line("", f"{verb} {registry.environment} #{event.number}, {date(event.created)} by {event.author}")
+    yield from code(version)
+    yield line("data", f"sha256 {record['digests']['data']}")
+    for path, digest in data_hashes(version):
+        yield line("", f"{path}  md5 {digest}")
+    yield from settings(registry, version, record["replaced"])
+    yield line("verdict", f"{verdict['verdict']}: {verdict['reason']}")
+    for rule in verdict["rules"]:
+        yield line("", f"{rule['decision']:<14}{rule['name']}: {rule['reason']}")
+    yield line("holdout", f"split {record['digests']['split'][:12]}, tail {record['digests']['tail'][:12]}")
+    yield line("model", f"sha256 {record['digests']['model']}")
+    yield line("bento", f"{bento['tag']}, archive sha256 {archive}")
+    if record["replaced"]:
+        yield line("replaced", f"{record['replaced']}; `longtail lineage {record['replaced']}` goes on from there")
+
+
+def code(version: Version) -> Iterator[str]:
+    parent = _git.git("rev-parse", f"{version.commit}^")
+    yield line("code", f"commit {parent}: {_git.git('log', '-1', '--format=%s', parent)}")
+    edited = _git.git("diff", "--name-only", parent, version.commit, "--", ".", ":!release", ":!dvc.lock").splitlines()
+    if edited:
+        yield line("", f"with edits in {brief(edited)}: `git diff {parent[:12]} {version.commit[:12]}`")
+
+
+def data_hashes(version: Version) -> Iterator[tuple[str, str]]:
+    """(path, md5) of what the ingest stage read (without our modules) and wrote."""
+    ingest = yaml(version, "dvc.lock").get("stages", {}).get("ingest", {})
+    for entry in [*ingest.get("deps", []), *ingest.get("outs", [])]:
+        if entry["path"].startswith("data/") or not entry["path"].endswith(".py"):
+            yield entry["path"], entry.get("md5") or entry.get("checksum") or entry.get("etag") or "unknown"
+
+
+def settings(registry: Registry, version: Version, replaced: str | None) -> Iterator[str]:
+    """How params.yaml differs from that of the version before."""
+    if replaced is None or replaced not in registry.versions:
+        yield line("params", f"`git show {version.commit[:12]}:params.yaml`")
+        return
+    before, after = (flat(yaml(v, "params.yaml")) for v in (registry.versions[replaced], version))
+    changes = [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    yield line("params", f"as of {replaced}" + (", but" if changes else ""))
+    yield from (line("", change) for change in changes)
+
+
+def yaml(version: Version, path: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe").load(_git.read_file(version.commit, path)) or {}
+    return loaded
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key: value`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def line(label: str, text: str) -> str:
+    return f"{label:<{LABEL}} {' '.join(text.split(chr(10)))}"
+
+
+def brief(paths: list[str]) -> str:
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+
+
+def date(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def since(registry: Registry) -> str:
+    event = registry.assignments[-1]
+    return f"since {date(event.created)} by {event.author}"

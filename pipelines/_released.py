@@ -1,0 +1,106 @@
+"""Files of a released version, verified: from `.longtail/releases`, else from the DVC cache or remote at its commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git
+from pipelines._artifacts import DATA
+
+KEPT = Path(".longtail/releases")
+RECORD = "release/release.json"
+VERDICT = "release/verdict.json"
+BENTO = "release/bento.json"
+
+MODEL = DATA / "train" / "model.safetensors"
+ITEMS = DATA / "split" / "items.parquet"
+ARCHIVE = DATA / "package" / "longtail.bento"
+FILES = (MODEL, ITEMS, ARCHIVE)  # what a version needs to serve, and to be compared with as champion
+
+
+def document(commit: str, path: str = RECORD) -> dict[str, Any]:
+    """One of the JSON files that a release commit carries."""
+    try:
+        content = _git.read_file(commit, path)
+    except _git.GitError:
+        raise ValueError(
+            f"commit {commit[:12]} has no {path}: that version was not made by `longtail promote`; "
+            "take its assignment back with `gto unassign`, or fetch the tags again"
+        ) from None
+    parsed: dict[str, Any] = json.loads(content)
+    return parsed
+
+
+def obtain(version: str, commit: str, path: Path) -> Path:
+    """Local path of a file of a version, with the sha256 that the version's record names."""
+    expected = document(commit)["files"][path.as_posix()]
+    kept = KEPT / version / path.name
+    if kept.is_file() and artifacts.sha256(kept) == expected:
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_name(f".{kept.name}.partial")
+    try:
+        download(commit, path, partial)
+    except Exception as error:  # DVC's remotes raise what their drivers raise
+        raise FileNotFoundError(
+            f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
+            "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
+        ) from error
+    if (actual := artifacts.sha256(partial)) != expected:
+        partial.unlink()
+        raise ValueError(
+            f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
+            f"says {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
+        )
+    partial.replace(kept)
+    return kept
+
+
+def download(commit: str, path: Path, target: Path) -> None:
+    """Copy a file as DVC has it at a commit."""
+    with files_at(commit).open(path.as_posix(), "rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def sha256_at(commit: str, paths: Sequence[Path]) -> dict[str, str]:
+    """sha256 of files as DVC has them at a commit; raises FileNotFoundError where its dvc.lock or cache lacks one."""
+    found = {}
+    try:
+        fs = files_at(commit)
+        for path in paths:
+            with fs.open(path.as_posix(), "rb") as file:
+                found[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    except Exception as error:  # as in obtain
+        raise FileNotFoundError(
+            f"DVC does not have {path} as it was judged ({brief(error)}); run `dvc repro`"
+        ) from error
+    return found
+
+
+def files_at(commit: str) -> Any:
+    """The data at a commit as an fsspec file system, through this checkout's cache and its default remote of today.
+
+    The remote is named because the commit may be older than the configuration of the remote.
+    """
+    from dvc.api import DVCFileSystem  # half a second, and most calls find the file kept
+
+    return DVCFileSystem(repo=Path.cwd(), rev=commit, remote=default_remote())
+
+
+def default_remote() -> str | None:
+    """Name of the DVC remote that this checkout pushes to and pulls from."""
+    from dvc.repo import Repo
+
+    with Repo(Path.cwd()) as repo:
+        name: str | None = repo.config["core"].get("remote")
+    return name
+
+
+def brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

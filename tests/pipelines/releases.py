@@ -1,0 +1,135 @@
+"""Checkouts with hand-made candidates: a Git and DVC repository whose stages ran long ago, as far as DVC can tell.
+
+The champion stage is the real one. The other stages' outputs are written by `Checkout.candidate` and recorded by
+`dvc commit`; their commands fail, which proves that nothing here computes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from dvc.repo import Repo
+from safetensors.numpy import save_file
+
+from pipelines import _artifacts as artifacts
+from pipelines import _registry, _tables
+from pipelines._digests import digests
+from pipelines._params import Champion, load
+from pipelines.champion import champion_of
+from tests.conftest import REPO, Workspace
+
+STAGES = ("ingest", "split", "train", "champion", "gate", "package")
+DVC_YAML = "stages:\n" + "".join(
+    f"  {name}:\n    cmd: {'python -m pipelines.champion' if name == 'champion' else 'exit 1'}\n"
+    f"    outs: [data/{name}]\n    params: [{name}]\n" + ("    always_changed: true\n" if name == "champion" else "")
+    for name in STAGES
+)
+RULE = {
+    "name": "beats popularity", "metric": "ndcg@10", "kind": "accuracy", "bound": {"min_gain": 0.0, "relative": False},
+    "reference": "popularity", "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15],
+    "threshold": 0.0, "decision": "pass", "reason": "0.2 against 0.1",
+}  # fmt: skip
+
+
+class Checkout:
+    """A committed checkout in `root`; the current folder has to be `root` when its methods are called."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def create(cls, root: Path) -> Checkout:
+        Workspace(root)
+        for path, text in {
+            "dvc.yaml": DVC_YAML,
+            ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
+            ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+            ".gitignore": "/data\n/.longtail\n__pycache__\n",
+            "notes.txt": "tracked\n",
+        }.items():
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_text(text)
+        git(root, "init", "--quiet", "--initial-branch=main")
+        git(root, "add", ".")
+        commit(root, "start")
+        return cls(root)
+
+    def candidate(self, seed: int, *, verdict: str = "PROMOTE", built: bool = True) -> str:
+        """A candidate whose model is the number `seed`, judged against the champion of now; its sha256."""
+        write_ingest_and_split()
+        with artifacts.stage("train") as stage:
+            save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
+        model = artifacts.sha256(Path("data/train/model.safetensors"))
+        champion = champion_of(_registry.read(load(Champion)), model)
+        with artifacts.stage("champion") as stage:
+            artifacts.write_json(stage.output("champion.json"), champion)
+        judge(verdict, champion)
+        package(seed, built=built)
+        record()
+        return model
+
+
+def write_ingest_and_split() -> None:
+    with artifacts.stage("ingest") as stage:
+        for name in ("interactions", "items"):
+            _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
+    with artifacts.stage("split") as stage:
+        _tables.write(pa.table({"item_idx": [0, 1], "item_id": ["a", "b"]}), stage.output("items.parquet"))
+        artifacts.write_json(stage.output("holdout.json"), {"tail_sha256": "t" * 64, "holdout_sha256": "h" * 64})
+
+
+def judge(verdict: str, champion: dict[str, Any]) -> None:
+    record = {
+        "verdict": verdict, "reason": f"the hand-made verdict is {verdict}", "rules": [RULE], "controls": [],
+        "champion": champion, "confidence": 0.95, "resamples": 100, "seed": 1, "n_users": 3, "digests": digests(),
+    }  # fmt: skip
+    with artifacts.stage("gate") as stage:
+        artifacts.write_json(stage.output("verdict.json"), record)
+
+
+def package(seed: int, *, built: bool) -> None:
+    judged = Path("data/gate/verdict.json")
+    bento: dict[str, Any] = {"built": False, "reason": "not built by hand"}
+    with artifacts.stage("package") as stage:
+        if built:
+            stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
+            bento = {
+                "built": True, "reason": "by hand", "tag": f"longtail:{seed}", "files": {"service.py": str(seed)},
+                "verdict_sha256": artifacts.sha256(judged), "digests": artifacts.read_json(judged)["digests"], "smoke": {},
+            }  # fmt: skip
+        artifacts.write_json(stage.output("bento.json"), bento)
+
+
+def record() -> None:
+    """Write dvc.lock and fill the cache with what lies in data/."""
+    with Repo() as repo:
+        repo.commit(force=True)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> None:
+    """A commit that needs no configured identity."""
+    git(folder, "-c", "user.name=Someone", "-c", "user.email=someone@example.org", "commit", "--quiet", "-am", message)
+
+
+def longtail(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The console script in a process of its own, with the project's code on the path."""
+    env = {**os.environ, "PYTHONPATH": str(REPO), **environment}
+    command = [sys.executable, "-m", "pipelines._cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def clone(checkout: Checkout, folder: Path) -> Checkout:
+    """A clone with candidates of its own; it pushes to and pulls from the same bare remote and DVC remote."""
+    git(checkout.root, "clone", "--quiet", git(checkout.root, "remote", "get-url", "origin"), str(folder))
+    return Checkout(folder)
