@@ -1,0 +1,29 @@
+"""An older model over the current catalogue, so that both can be judged on the same holdout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.factors import Factors, Floats
+
+
+def carry_over(
+    model: Factors, source: npt.NDArray[np.integer[Any]], embeddings: Floats | None
+) -> tuple[Factors, npt.NDArray[np.bool_]]:
+    """The model with one row per current item, and which of them (n_items,) it can recommend.
+
+    source: (n_items,) the item's row in the model, -1 where the model does not know it. Such items get the model's text
+    anchor where `embeddings` (n_items, t) of the model's own encoder are given; without, they are not recommendable.
+    """
+    known = source >= 0
+    item_factors = model.item_factors[source] * known[:, None]
+    popularity_bias = model.popularity_bias[source] * known  # nobody had touched what the model does not know
+    anchored = embeddings is not None and embeddings.shape[1] == len(model.text_mean)
+    if anchored and embeddings is not None:
+        item_factors[~known] = model.anchors(embeddings[~known])
+    aligned = replace(model, item_factors=item_factors.astype(np.float32), popularity_bias=popularity_bias)
+    return aligned, known | anchored

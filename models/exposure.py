@@ -1,0 +1,90 @@
+"""What lists show of the catalogue: the tail in a user's list, and how exposure spreads over all items.
+
+`lists` are (n_users, k), -1 where a list is shorter; `exposure` (..., n_items) counts how often each item is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from models.metrics import Bools, Floats, Lists, ratio
+
+
+def aplt(lists: Lists, is_tail: Bools) -> Floats:
+    """Share of a list that is tail, |L ∩ T| / |L|, per user (APLT of Abdollahpouri et al. 2019, arXiv:1901.07555)."""
+    return mean_over_list(lists, is_tail.astype(np.float64))
+
+
+def aclt(lists: Lists, is_tail: Bools) -> Floats:
+    """Number of tail items in a list, |L ∩ T|, per user (ACLT of the same paper)."""
+    counts: Floats = (is_tail[lists] & (lists >= 0)).sum(axis=1).astype(np.float64)
+    return counts
+
+
+def arp(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]]) -> Floats:
+    """Mean number of train users of the items in a list, per user (ARP; Yin et al. 2012, PVLDB 5(9))."""
+    return mean_over_list(lists, users_of_item.astype(np.float64))
+
+
+def novelty(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], *, n_users: int) -> Floats:
+    """Mean -log2(users(i) / users) over a list, in bits, per user (Zhou et al. 2010, PNAS 107(10)).
+
+    An item that nobody has touched counts as if one user had.
+    """
+    return mean_over_list(lists, -np.log2(np.maximum(users_of_item, 1) / n_users))
+
+
+def mean_over_list(lists: Lists, of_item: Floats) -> Floats:
+    """Mean (n_users,) of a figure of items (n_items,) over each list; NaN where a list is empty."""
+    present = lists >= 0
+    lengths = present.sum(axis=1)
+    sums = (of_item[lists] * present).sum(axis=1)
+    return ratio(sums, lengths)
+
+
+def incidence(lists: Lists, *, n_items: int) -> csr_array[Any]:
+    """Which user (row) is shown which item (column), ones in a sparse (n_users, n_items)."""
+    present = lists >= 0
+    indptr = np.concatenate([[0], present.sum(axis=1).cumsum()])
+    return csr_array((np.ones(indptr[-1]), lists[present], indptr), shape=(len(lists), n_items))
+
+
+def coverage(exposure: Floats) -> Floats:
+    """Share of items that anybody is shown, |U L_u| / |I| (Herlocker et al. 2004, TOIS 22(1)); NaN without items.
+
+    Of the tail's columns alone it is tail coverage, |U L_u ∩ T| / |T|.
+    """
+    return ratio((exposure > 0).sum(axis=-1), np.array(exposure.shape[-1]))
+
+
+def gini(exposure: Floats) -> Floats:
+    """Gini index of exposure over the whole catalogue: 0 all items equally often, (n - 1)/n one item only.
+
+    Σ_j (2j - n - 1) e_(j) / (n Σ e) with e sorted ascending (Fleder and Hosanagar 2009, Management Science 55(5));
+    NaN where nothing is shown.
+    """
+    n = exposure.shape[-1]
+    weighted = np.sort(exposure, axis=-1) @ (2 * np.arange(1, n + 1) - n - 1)
+    total = exposure.sum(axis=-1)
+    return ratio(weighted, n * total)
+
+
+def entropy(exposure: Floats) -> Floats:
+    """Shannon entropy -Σ p log2 p of exposure, in bits: 0 one item only, log2 n all items equally often."""
+    total = exposure.sum(axis=-1, keepdims=True)
+    p = np.divide(exposure, total, out=np.zeros_like(exposure), where=total > 0)
+    bits = -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
+    return np.where(total[..., 0] > 0, bits, np.nan)
+
+
+OF_EXPOSURE: dict[str, Callable[[Floats, Bools], Floats]] = {  # of exposure (..., n_items) and is_tail (n_items,)
+    "item_coverage": lambda exposure, is_tail: coverage(exposure),
+    "tail_coverage": lambda exposure, is_tail: coverage(exposure[..., is_tail]),
+    "gini": lambda exposure, is_tail: gini(exposure),
+    "entropy": lambda exposure, is_tail: entropy(exposure),
+}

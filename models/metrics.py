@@ -1,0 +1,124 @@
+"""Accuracy of ranked lists, per user, and the names under which every metric is known.
+
+Relevance is binary: `hits` (n_users, K) says which ranks hold a relevant item, `n_relevant` (n_users,) how many there
+are in all. Where a user has none the metric is undefined and NaN; means are taken over the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Lists = npt.NDArray[np.int32]  # (n_users, k) item indices, best first, -1 where a list is shorter
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.integer[Any]]
+
+
+def precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """|L ∩ R| / k; a list shorter than k is not rewarded (Manning et al. 2008, Introduction to IR, 8.4)."""
+    shares: Floats = hits[:, :k].sum(axis=1) / k
+    return defined(shares, n_relevant)
+
+
+def recall(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """|L ∩ R| / |R| (Manning et al. 2008, 8.3); below 1 for every list where |R| > k."""
+    return defined(hits[:, :k].sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
+
+
+def hit_rate(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """1 where the list holds a relevant item, else 0 (Deshpande and Karypis 2004, TOIS 22(1))."""
+    return defined(hits[:, :k].any(axis=1).astype(np.float64), n_relevant)
+
+
+def mrr(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """1 / rank of the first relevant item, 0 where the list holds none (Voorhees 1999, TREC-8)."""
+    first = hits[:, :k].argmax(axis=1)  # 0 where there is none, which `any` masks
+    return defined(hits[:, :k].any(axis=1) / (first + 1), n_relevant)
+
+
+def average_precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """Σ precision@r over the ranks r of relevant items / min(k, |R|) , 0 without any.
+
+    The MAP of Manning et al. 2008, 8.4, cut at k, so that a list of relevant items only has 1.
+    """
+    at = hits[:, :k]
+    precisions = at.cumsum(axis=1) / np.arange(1, at.shape[1] + 1)
+    return defined((precisions * at).sum(axis=1) / np.clip(n_relevant, 1, k), n_relevant)
+
+
+def ndcg(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """Σ 1/log2(rank + 1) over relevant ranks, divided by that of the best list (Järvelin and Kekäläinen 2002).
+
+    The best list has min(k, |R|) relevant items on top.
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = discounts.cumsum()[np.clip(n_relevant, 1, k) - 1]
+    return defined(hits[:, :k] @ discounts[: hits.shape[1]] / ideal, n_relevant)
+
+
+def defined(values: Floats, n_relevant: Counts) -> Floats:
+    return np.where(n_relevant > 0, values, np.nan)
+
+
+def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
+    """numerator / denominator by element, NaN where the denominator is not positive."""
+    undefined = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
+    quotient: Floats = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return quotient
+
+
+BY_RELEVANCE: dict[str, Callable[[Bools, Counts, int], Floats]] = {
+    "ndcg": ndcg,
+    "recall": recall,
+    "precision": precision,
+    "hit_rate": hit_rate,
+    "mrr": mrr,
+    "map": average_precision,
+}
+
+
+def hits(lists: Lists, user_rows: Counts, items: Counts, *, n_items: int) -> tuple[Bools, npt.NDArray[np.int64]]:
+    """Which ranks (n_users, K) hold a relevant pair (user_rows, items), and the relevant pairs per user (n_users,)."""
+    pairs = user_rows.astype(np.int64) * n_items + items
+    listed = np.arange(len(lists), dtype=np.int64)[:, None] * n_items + lists
+    found = np.isin(listed, pairs) & (lists >= 0)
+    return found, np.bincount(user_rows, minlength=len(lists))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a rule has to know of a metric."""
+
+    kind: Literal["accuracy", "tail"]
+    higher_is_better: bool
+    per_user: bool  # a mean over users; else a figure of all lists together
+
+
+REGISTRY: dict[str, Metric] = {
+    **{name: Metric("accuracy", higher_is_better=True, per_user=True) for name in BY_RELEVANCE},
+    "tail_ndcg": Metric("tail", higher_is_better=True, per_user=True),
+    "tail_recall": Metric("tail", higher_is_better=True, per_user=True),
+    "cold_recall": Metric("tail", higher_is_better=True, per_user=True),
+    "cold_recall_among_cold": Metric("tail", higher_is_better=True, per_user=True),
+    "aplt": Metric("tail", higher_is_better=True, per_user=True),
+    "aclt": Metric("tail", higher_is_better=True, per_user=True),
+    "arp": Metric("tail", higher_is_better=False, per_user=True),
+    "novelty": Metric("tail", higher_is_better=True, per_user=True),
+    "item_coverage": Metric("tail", higher_is_better=True, per_user=False),
+    "tail_coverage": Metric("tail", higher_is_better=True, per_user=False),
+    "gini": Metric("tail", higher_is_better=False, per_user=False),
+    "entropy": Metric("tail", higher_is_better=True, per_user=False),
+}
+
+
+def look_up(name: str) -> tuple[str, Metric, int]:
+    """Base name, properties and k of a metric written `<name>@<k>`; raises ValueError that lists what exists."""
+    base, _, k = name.partition("@")
+    if base not in REGISTRY or not k.isdecimal() or int(k) == 0:
+        raise ValueError(f"unknown metric {name!r}; write <metric>@<k> with one of {', '.join(REGISTRY)}")
+    return base, REGISTRY[base], int(k)

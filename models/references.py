@@ -1,0 +1,38 @@
+"""Scorers that a recommender has to be better than: the most popular items, and random ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.factors import Factors, Floats
+from models.ranking import Rows, Scorer
+
+
+def popularity(users_of_item: npt.NDArray[np.integer[Any]]) -> Scorer:
+    """The same for everybody: items by train users, ties in order of the item index. users_of_item: (n_items,)."""
+    rank = np.empty(len(users_of_item), np.float32)  # ranks, since distinct scores spare `top_k` its tie handling
+    rank[np.argsort(-users_of_item.astype(np.int64), kind="stable")] = np.arange(len(users_of_item))
+    scores = -torch.from_numpy(rank)
+    return lambda rows: scores.repeat(len(rows), 1)
+
+
+def random(n_items: int, *, seed: int) -> Scorer:
+    """Uniform scores; those of a user depend on seed and row alone, not on how users are batched."""
+
+    def score(rows: Rows) -> Tensor:
+        draws = [np.random.default_rng([seed, int(row)]).random(n_items, np.float32) for row in rows]
+        return torch.from_numpy(np.stack(draws))
+
+    return score
+
+
+def factors(model: Factors, users: Floats, *, device: torch.device) -> Scorer:
+    """Inner products of the folded-in users (n_users, d) with all items of a model."""
+    items = torch.from_numpy(model.item_vectors()).to(device)
+    queries = torch.from_numpy(model.queries(users)).to(device)
+    return lambda rows: queries[torch.from_numpy(rows).to(device)] @ items.T

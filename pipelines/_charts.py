@@ -1,0 +1,105 @@
+"""The charts of the gate report, as inline SVG that is equal for equal figures."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = {"candidate": "#0f766e", "champion": "#b45309", "popularity": "#64748b", "random": "#cbd5e1"}
+STYLE: Any = {  # matplotlib types the keys one by one
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#94a3b8",
+    "axes.labelcolor": "#334155",
+    "xtick.color": "#475569",
+    "ytick.color": "#475569",
+    "axes.grid": True,
+    "grid.color": "#eef2f6",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+Columns = Mapping[str, Sequence[str]]
+
+
+def tradeoff(columns: Columns) -> str:
+    """Accuracy against tail coverage, a point per model."""
+    figure, axes = canvas("share of the tail that anybody is shown", "ndcg")
+    points = zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True)
+    for name, x, y in points:
+        axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
+        axes.annotate(name, (x, y), xytext=(7, 7), textcoords="offset points", color="#1e293b")
+    axes.set_xlim(-0.03, max(1.0, *numbers(columns["tail_coverage"])) * 1.12)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
+    return svg(figure, "tradeoff")
+
+
+def deciles(columns: Columns) -> str:
+    """Recall per popularity decile, candidate beside champion (beside popularity where there is none)."""
+    shown = [name for name in ("candidate", "champion", "popularity") if present(columns.get(name, []))][:2]
+    figure, axes = canvas("popularity decile of the item, 1 = most popular", "recall")
+    width = 0.8 / max(len(shown), 1)
+    for place, name in enumerate(shown):
+        left = [float(decile) - 0.4 + width * (place + 0.5) for decile in columns["decile"]]
+        axes.bar(
+            left,
+            [0.0 if math.isnan(v) else v for v in numbers(columns[name])],
+            width * 0.92,
+            color=colour(name),
+            label=name,
+        )
+    axes.set_xticks([int(decile) for decile in columns["decile"]])
+    axes.grid(axis="x", visible=False)
+    axes.legend()
+    return svg(figure, "deciles")
+
+
+def lorenz(columns: Columns) -> str:
+    """Share of all exposure that the least shown share of the catalogue gets."""
+    figure, axes = canvas("share of the catalogue, least shown first", "share of all recommendations")
+    shares = numbers(columns["share_of_items"])
+    axes.plot([0, 1], [0, 1], color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), label="every item equally")
+    for name in COLOURS:
+        if present(columns.get(name, [])):
+            axes.plot(shares, numbers(columns[name]), color=colour(name), linewidth=2, label=name)
+    axes.legend(loc="upper left")
+    return svg(figure, "lorenz")
+
+
+def canvas(x: str, y: str) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an <svg> element without dates or random ids; `name` keeps the ids of several charts apart."""
+    buffer = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def colour(name: str) -> str:
+    return COLOURS.get(name, "#7c3aed")
+
+
+def numbers(cells: Sequence[str]) -> list[float]:
+    return [float(cell) if cell else math.nan for cell in cells]
+
+
+def present(cells: Sequence[Any]) -> bool:
+    return any(cell != "" for cell in cells)

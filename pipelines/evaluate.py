@@ -1,0 +1,242 @@
+"""data/evaluate: candidate, champion and references on the same holdout, per user and in sum.
+
+metrics.json, per_user.parquet, and for plots deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves)
+and tradeoff.csv (accuracy and tail coverage of each model).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors import safe_open
+from scipy.sparse import csr_array
+
+from models import evaluation as ev
+from models import references
+from models.alignment import carry_over
+from models.device import choose
+from models.factors import Floats
+from models.fold_in import fold_in
+from models.metrics import Lists
+from models.ranking import Scorer, recommend
+from pipelines import _artifacts as artifacts
+from pipelines import _model, _tables
+from pipelines._params import Evaluate, load
+from pipelines._stage import progress, run, say
+
+STAGE = "evaluate"
+MODELS = ("candidate", "champion", "popularity", "random")  # columns of the plots, with or without a champion
+Bools = npt.NDArray[np.bool_]
+Sparse = csr_array[Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model over the current catalogue."""
+
+    scorer: Scorer
+    recommendable: Bools  # (n_items,)
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The split as arrays; a row is a user with test interactions."""
+
+    user_idx: npt.NDArray[np.int32]  # (n_rows,)
+    item_ids: pa.ChunkedArray[Any]
+    catalogue: ev.Catalogue
+    histories: Sparse  # train pairs (n_rows, n_items)
+    seen: Sparse  # train and valid pairs
+    relevant: ev.Relevant
+
+
+def main() -> None:
+    params = load(Evaluate)
+    device = choose(params.device)
+    with artifacts.stage(STAGE) as stage:
+        description = artifacts.read_json(stage.input("split", "holdout.json"))
+        holdout = read_holdout(stage, n_users=description["n_users"])
+        contenders = {"candidate": candidate(stage, holdout, device)}
+        contenders |= champion(stage, holdout, device) | controls(holdout, params)
+        results = {name: judge(name, contender, holdout, params) for name, contender in contenders.items()}
+        summaries = {name: ev.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
+        artifacts.write_json(
+            stage.output("metrics.json"),
+            {
+                "tail_sha256": description["tail_sha256"],
+                "holdout_sha256": description["holdout_sha256"],
+                "n_users": len(holdout.user_idx),
+                "models": summaries,
+            },
+        )
+        _tables.write(per_user_table(results, holdout.user_idx), stage.output("per_user.parquet"))
+        write_plots(stage, results, summaries, holdout, params)
+    k = params.k[0]
+    for name, values in summaries.items():
+        say(STAGE, f"{name}: ndcg@{k} {values[f'ndcg@{k}']:.4f}, tail_coverage@{k} {values[f'tail_coverage@{k}']:.4f}")
+
+
+def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
+    """Raises ValueError where the test set has no users."""
+    items = _tables.read(stage.input("split", "items.parquet"))
+    train, valid, test = (
+        _tables.read(stage.input("split", f"{part}.parquet"), ["user_idx", "item_idx"])
+        for part in ("train", "valid", "test")
+    )
+    if test.num_rows == 0:
+        raise ValueError(
+            "data/split/test.parquet has no users to evaluate on; raise split.test, or set split.strategy: hash, "
+            "which draws test events from every user"
+        )
+    user_idx = np.unique(test["user_idx"].to_numpy())
+    shape = (len(user_idx), items.num_rows)
+    histories = pairs(train, user_idx, shape)
+    relevant = pairs(test, user_idx, shape).tocoo()
+    catalogue = ev.Catalogue(
+        items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
+    )
+    seen = (histories + pairs(valid, user_idx, shape)).tocsr()
+    return Holdout(user_idx, items["item_id"], catalogue, histories, seen, ev.Relevant(relevant.row, relevant.col))
+
+
+def pairs(table: pa.Table, user_idx: npt.NDArray[np.int32], shape: tuple[int, int]) -> Sparse:
+    """The table's pairs of the given users as ones in a sparse (n_rows, n_items)."""
+    users, items = table["user_idx"].to_numpy(), table["item_idx"].to_numpy()
+    evaluated = np.isin(users, user_idx)
+    rows = np.searchsorted(user_idx, users[evaluated])
+    return csr_array((np.ones(len(rows), np.float32), (rows, items[evaluated])), shape=shape)
+
+
+def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> Contender:
+    model, _ = _model.read(stage.input("train", "model.safetensors"))
+    everything = np.ones(len(holdout.item_ids), np.bool_)
+    if len(model.item_factors) != len(everything):
+        raise ValueError(
+            f"data/train/model.safetensors has {len(model.item_factors)} items, data/split/items.parquet has "
+            f"{len(everything)}: the model is of another split; run `dvc repro train`"
+        )
+    return Contender(
+        references.factors(model, fold_in(model, holdout.histories, device=device), device=device), everything
+    )
+
+
+def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:
+    """The model that serves now, judged on the current holdout; empty where none serves."""
+    if artifacts.read_json(stage.input("champion", "champion.json"))["version"] is None:
+        return {}
+    model, provenance = _model.read(stage.input("champion", "model.safetensors"))
+    own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
+    source = pc.index_in(holdout.item_ids, value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
+    embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"))
+    aligned, recommendable = carry_over(model, source, embeddings if provenance.get("encoder") == encoder else None)
+    # of a history the champion can use what it was trained on, not the anchors it has been given just now
+    known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
+    known.eliminate_zeros()
+    return {
+        "champion": Contender(
+            references.factors(aligned, fold_in(aligned, known, device=device), device=device), recommendable
+        )
+    }
+
+
+def read_embeddings(path: Path) -> tuple[Floats, str]:
+    """Text vectors (n_items, t) and the digest of the encoder that made them."""
+    with safe_open(path, framework="numpy") as file:
+        return file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])["encoder"]
+
+
+def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
+    n_items = len(holdout.item_ids)
+    scorers = {
+        "popularity": references.popularity(holdout.catalogue.users_of_item),
+        "random": references.random(n_items, seed=params.seed),
+    }
+    return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references}
+
+
+def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -> ev.Evaluation:
+    everybody = np.arange(len(holdout.user_idx))
+    lists = ranked(name, contender.scorer, holdout, params, rows=everybody, allowed=contender.recommendable)
+    cold = holdout.catalogue.is_cold
+    among_cold = np.full_like(lists, -1)
+    if len(rows := np.unique(holdout.relevant.among(cold).rows).astype(np.int64)):
+        allowed = contender.recommendable & cold
+        among_cold[rows] = ranked(f"{name}, cold items", contender.scorer, holdout, params, rows=rows, allowed=allowed)
+    return ev.evaluate(lists, among_cold, holdout.relevant, holdout.catalogue, ks=params.k)
+
+
+def ranked(
+    name: str, scorer: Scorer, holdout: Holdout, params: Evaluate, *, rows: npt.NDArray[np.int64], allowed: Bools
+) -> Lists:
+    """Lists (len(rows), largest k) of unseen, allowed items."""
+    batches = recommend(scorer, holdout.seen, rows=rows, allowed=allowed, k=max(params.k), batch=params.batch_users)
+    total = math.ceil(len(rows) / params.batch_users)
+    return np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
+
+
+def per_user_table(results: Mapping[str, ev.Evaluation], user_idx: npt.NDArray[np.int32]) -> pa.Table:
+    """One row per model and user: the metrics, null where undefined, and the list."""
+    parts = []
+    for name, result in results.items():
+        columns = {key: pa.array(values, pa.float64(), from_pandas=True) for key, values in result.per_user.items()}
+        listed = result.lists >= 0
+        ends = pa.array(np.concatenate([[0], listed.sum(axis=1).cumsum()]), pa.int32())
+        items = pa.ListArray.from_arrays(ends, pa.array(result.lists[listed], pa.int32()))
+        model = pa.array([name] * len(user_idx), pa.string())
+        parts.append(pa.table({"model": model, "user_idx": pa.array(user_idx, pa.int32()), **columns, "items": items}))
+    return pa.concat_tables(parts)
+
+
+def write_plots(
+    stage: artifacts.StageRun,
+    results: Mapping[str, ev.Evaluation],
+    summaries: Mapping[str, Mapping[str, float]],
+    holdout: Holdout,
+    params: Evaluate,
+) -> None:
+    """Wide tables, a column per model, empty where there is no such model."""
+    recall, curves = {}, {}
+    for name, result in results.items():
+        recall[name] = ev.recall_by_decile(result.lists, holdout.relevant, holdout.catalogue)
+        curves[name] = ev.lorenz(ev.exposure_of(result.lists[:, : params.k[0]], holdout.catalogue))
+    deciles = {"decile": np.arange(1, ev.N_DECILES + 1)} | recall
+    write_csv(stage.output("deciles.csv"), wide(deciles))
+    shares = np.linspace(0, 1, len(next(iter(curves.values()))))
+    write_csv(stage.output("exposure.csv"), wide({"share_of_items": shares} | curves))
+    k = params.k[0]
+    tradeoff = [
+        {"model": name, "ndcg": values[f"ndcg@{k}"], "tail_coverage": values[f"tail_coverage@{k}"]}
+        for name, values in summaries.items()
+    ]
+    write_csv(stage.output("tradeoff.csv"), tradeoff)
+
+
+def wide(columns: Mapping[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+    """Rows of equally long columns, with a column for each of MODELS."""
+    names = [name for name in columns if name not in MODELS] + list(MODELS)
+    n_rows = len(next(iter(columns.values())))
+    return [{name: columns[name][row] if name in columns else math.nan for name in names} for row in range(n_rows)]
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of equal keys; NaN becomes an empty field."""
+    cleaned = [{key: "" if value != value else value for key, value in row.items()} for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(cleaned[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cleaned)
+
+
+if __name__ == "__main__":
+    run(main, STAGE)

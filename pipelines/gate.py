@@ -1,0 +1,106 @@
+"""data/gate: verdict.json (PROMOTE, HOLD or REJECT, with a reason per rule), report.html and report.md.
+
+A rejected candidate is a result, not an error: the stage succeeds whatever the verdict is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models import policy
+from models.evaluation import Evaluation
+from models.metrics import Lists
+from pipelines import _artifacts as artifacts
+from pipelines import _digests, _model, _report, _report_page, _tables
+from pipelines._params import Gate, load
+from pipelines._stage import run
+
+STAGE = "gate"
+CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv")
+
+
+def main() -> None:
+    params = load(Gate)
+    with artifacts.stage(STAGE) as stage:
+        metrics = artifacts.read_json(stage.input("evaluate", "metrics.json"))
+        champion = artifacts.read_json(stage.input("champion", "champion.json"))
+        holdout = artifacts.read_json(stage.input("split", "holdout.json"))
+        _, provenance = _model.read(stage.input("train", "model.safetensors"))
+        check_lineage(metrics, holdout, provenance, champion)
+        is_tail = _tables.read(stage.input("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
+        evaluations = read_evaluations(stage.input("evaluate", "per_user.parquet"))
+        verdict = policy.judge(
+            [policy.Rule(**rule.model_dump()) for rule in params.rules],
+            evaluations,
+            is_tail,
+            confidence=params.confidence,
+            resamples=params.resamples,
+            seed=params.seed,
+        )
+        record = asdict(verdict) | {
+            "champion": champion,
+            "confidence": params.confidence,
+            "resamples": params.resamples,
+            "seed": params.seed,
+            "n_users": metrics["n_users"],
+            "digests": _digests.digests(),
+        }
+        artifacts.write_json(stage.output("verdict.json"), record)
+        curves = {name: _report.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
+        stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
+    _report.print_verdict(record)
+
+
+def check_lineage(
+    metrics: dict[str, Any], holdout: dict[str, Any], provenance: dict[str, Any], champion: dict[str, Any]
+) -> None:
+    """Raise ValueError where metrics, model and split do not speak of the same tail and holdout.
+
+    That is no verdict about the candidate: the figures are of something else, so nothing at all is written.
+    """
+    for key in ("tail_sha256", "holdout_sha256"):
+        for name, source, stage in (("metrics", metrics, "evaluate"), ("the model", provenance, "train")):
+            if source.get(key) != holdout[key]:
+                raise ValueError(
+                    f"{key} of {name} is {source.get(key)}, that of the split is {holdout[key]}: figures of different "
+                    f"holdouts or tails are never compared; run `dvc repro {stage}`"
+                )
+    if (champion["version"] is not None) != (policy.CHAMPION in metrics["models"]):
+        raise ValueError(
+            f"the champion is {champion['version']}, but the evaluated models are {', '.join(metrics['models'])}; "
+            "run `dvc repro evaluate`"
+        )
+
+
+def read_evaluations(path: Path) -> dict[str, Evaluation]:
+    """Evaluations by model; raises ValueError where the models were not judged on the same users."""
+    table = _tables.read(path)
+    models = [str(name) for name in table["model"].unique().to_pylist()]
+    parts = {name: table.filter(pc.equal(table["model"], pa.scalar(name))) for name in models}
+    users = [part["user_idx"] for part in parts.values()]
+    if any(not each.equals(users[0]) for each in users):
+        raise ValueError(f"{path} has other users for some models; run `dvc repro evaluate --force`")
+    names = [name for name in table.column_names if "@" in name]
+    return {
+        model: Evaluation({name: part[name].to_numpy() for name in names}, padded(part["items"]))
+        for model, part in parts.items()
+    }
+
+
+def padded(lists: pa.ChunkedArray[Any]) -> Lists:
+    """Lists of any length as one array (n_users, longest), -1 after their ends."""
+    lengths = pc.list_value_length(lists).to_numpy()
+    array = np.full((len(lengths), lengths.max(initial=0)), -1, np.int32)
+    array[np.arange(array.shape[1]) < lengths[:, None]] = pc.list_flatten(lists).to_numpy()
+    return array
+
+
+if __name__ == "__main__":
+    run(main, STAGE)
