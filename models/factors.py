@@ -1,7 +1,7 @@
 """The model that is served: item vectors, and the solve that folds any history into a user vector.
 
-Users are never stored: a user is the exact solution of the ALS normal equations for a history, so known users, new users
-and new events all take the same path. Pure numpy, so that serving needs no torch.
+Users are never stored: a user is the exact solution of the ALS normal equations for a history, so known users, new
+users and new events all take the same path. Pure numpy, so that serving needs no torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Factors:
     n_warm_items: int
     tail_strength: float  # how much popularity_bias counts against an item
 
-    def fold_in(self, histories: Sequence[npt.NDArray[np.integer[Any]]], weights: Sequence[Floats] | None = None) -> Floats:
+    def fold_in(
+        self, histories: Sequence[npt.NDArray[np.integer[Any]]], weights: Sequence[Floats] | None = None
+    ) -> Floats:
         """User factors (len(histories), d) of lists of item indices, optionally weighted.
 
         (alpha G + lambda_u I + Σ w y yᵀ) x = Σ w y    (Hu, Koren, Volinsky 2008; weights as in Rendle et al. 2021,
@@ -55,17 +57,24 @@ class Factors:
         return float(self.user_regularization * frequency**self.frequency_exponent)
 
     def queries(self, users: Floats) -> Floats:
-        """User vectors (b, d + 1) whose inner product with `item_vectors` is the score."""
-        norms = np.linalg.norm(users, axis=1, keepdims=True)
-        return np.hstack([users, -self.tail_strength * norms]).astype(np.float32)
+        """User vectors (b, d + 1) whose inner product with `item_vectors` is the score.
+
+        The penalty is counted in the root mean square of the user's own scores, so that one strength suits all users
+        and does not depend on how a factorization divides scale between users and items.
+        """
+        mean_squares = np.einsum("bd,de,be->b", users, self.gram, users, optimize=True) / max(self.n_warm_items, 1)
+        spread = np.sqrt(np.maximum(mean_squares, 0))[:, None]
+        return np.hstack([users, -self.tail_strength * spread]).astype(np.float32)
 
     def item_vectors(self) -> Floats:
         """Item vectors (n, d + 1): factor, then popularity bias."""
         return np.hstack([self.item_factors, self.popularity_bias[:, None]]).astype(np.float32)
 
     def anchors(self, embeddings: Floats) -> Floats:
-        """Factors (m, d) that text alone predicts for embeddings (m, t)."""
-        centred = embeddings - self.text_mean
+        """Factors (m, d) that text alone predicts for embeddings (m, t); a zero row (no text) gets the average one."""
+        if self.text_mean.size == 0:
+            return np.zeros((len(embeddings), self.item_factors.shape[1]), np.float32)
+        centred = np.where(np.any(embeddings != 0, axis=1, keepdims=True), embeddings - self.text_mean, 0)
         anchors: Floats = (centred @ self.text_weights[:-1] + self.text_weights[-1]).astype(np.float32)
         return anchors
 
@@ -82,5 +91,5 @@ class Factors:
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in parts]
         if missing:
-            raise ValueError(f"the model lacks {', '.join(missing)}; it was written by another version: run `dvc repro train`")
+            raise ValueError(f"the model lacks {', '.join(missing)}; another version wrote it; run `dvc repro train`")
         return cls(**{name: parts[name] for name in names})

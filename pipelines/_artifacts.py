@@ -87,7 +87,7 @@ def verify(path: Path) -> str:
     manifest = read_manifest(path.parent)
     known = manifest["files"].get(path.name)
     if known is None:
-        raise ValueError(f"{path} is not in {path.parent / MANIFEST}: it was not written by the stage; {remedy} --force")
+        raise ValueError(f"{path} is not in {path.parent / MANIFEST}: its stage did not write it; {remedy} --force")
     actual = sha256(path)
     if actual != known["sha256"]:
         raise ValueError(

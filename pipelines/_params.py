@@ -115,7 +115,6 @@ class Train(Section):
     frequency_exponent: Annotated[float, Field(ge=0, le=2)]
     anchor: Share
     anchor_ridge: Annotated[float, Field(gt=0)]
-    confidence: Literal["ones", "log", "linear"]
     cg_steps: Annotated[int, Field(ge=1, le=100)]
     tail_strengths: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
     max_ndcg_loss: Share
@@ -154,7 +153,9 @@ class Rule(Strict):
     def one_bound(self) -> Rule:
         bounds = [key for key in ("min", "max", "min_gain", "max_loss") if getattr(self, key) is not None]
         if len(bounds) != 1:
-            raise ValueError(f"rule {self.name!r} has the bounds {bounds}, expected exactly one of min, max, min_gain, max_loss")
+            raise ValueError(
+                f"rule {self.name!r} has the bounds {bounds}, expected exactly one of min, max, min_gain, max_loss"
+            )
         if (bounds[0] in ("min_gain", "max_loss")) != (self.reference is not None):
             raise ValueError(f"rule {self.name!r}: min_gain and max_loss need a reference, min and max take none")
         return self

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-INTERACTIONS = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("value", pa.float32(), nullable=False),
-        pa.field("timestamp", pa.timestamp("us", tz="UTC")),
-        pa.field("n_events", pa.int32(), nullable=False),  # input rows merged into this pair
-    ]
-)
-ITEMS = pa.schema(  # further columns of the source follow
-    [
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-    ]
-)
-REJECTED = pa.schema(
-    [
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, its header where it has one
-        pa.field("reason", pa.string(), nullable=False),  # a short code such as value_not_a_number
-        pa.field("detail", pa.string(), nullable=False),  # what was found and what was expected
-        pa.field("raw", pa.string()),
-    ]
-)
+_interactions: list[pa.Field[Any]] = [
+    pa.field("user_id", pa.string(), nullable=False),
+    pa.field("item_id", pa.string(), nullable=False),
+    pa.field("value", pa.float32(), nullable=False),
+    pa.field("timestamp", pa.timestamp("us", tz="UTC")),
+    pa.field("n_events", pa.int32(), nullable=False),  # input rows merged into this pair
+]
+_items: list[pa.Field[Any]] = [  # further columns of the source follow
+    pa.field("item_id", pa.string(), nullable=False),
+    pa.field("title", pa.string(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),
+]
+_rejected: list[pa.Field[Any]] = [
+    pa.field("file", pa.string(), nullable=False),
+    pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, its header where it has one
+    pa.field("reason", pa.string(), nullable=False),  # a short code such as value_not_a_number
+    pa.field("detail", pa.string(), nullable=False),  # what was found and what was expected
+    pa.field("raw", pa.string()),
+]
+INTERACTIONS, ITEMS, REJECTED = pa.schema(_interactions), pa.schema(_items), pa.schema(_rejected)
 
 
 def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:

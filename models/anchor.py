@@ -1,0 +1,50 @@
+"""The factor that an item's text predicts: a ridge regression from embeddings to item factors.
+
+Item i's prior is N(a_i, 1/λ_i) with a_i = strength · W [e_i - mean, 1]; W is refitted to the factors after every epoch,
+each item weighing as much as its λ_i, which makes the alternation descend one joint objective.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class TextAnchor:
+    """Text prior of item factors for `n` items with `t` text dimensions."""
+
+    def __init__(self, embeddings: Tensor, *, strength: float, ridge: float) -> None:
+        """embeddings: float32 (n, t), a zero row for an item without text; ValueError where one is not finite."""
+        if not torch.isfinite(embeddings).all():
+            raise ValueError("an item embedding is not finite; run `dvc repro embed --force`")
+        self.embeddings, self.strength, self.ridge = embeddings, strength, ridge
+
+    def prepare(self, weights: Tensor) -> None:
+        """Fix what does not change while training. weights: (n,), 0 for items not to be fitted to (cold ones)."""
+        has_text = self.embeddings.abs().sum(1) > 0
+        fitted = has_text & (weights > 0)
+        t = self.embeddings.shape[1]
+        self.mean = self.embeddings[fitted].mean(0) if bool(fitted.any()) else torch.zeros_like(self.embeddings[0])
+        centred = torch.where(has_text[:, None], self.embeddings - self.mean, 0.0)
+        self.scale = float((centred[fitted] ** 2).sum(1).mean().sqrt().clamp(min=1e-6)) if bool(fitted.any()) else 1.0
+        self.features = torch.hstack([centred / self.scale, torch.ones_like(centred[:, :1])])  # (n, t + 1)
+        share = (weights / weights.sum().clamp(min=1e-30)).double()
+        f = self.features.double()
+        gram = (f * share[:, None]).T @ f
+        penalty = torch.full((t + 1,), self.ridge / 100, dtype=torch.float64, device=f.device)
+        penalty[-1] = 1e-6  # the intercept is free
+        gram.diagonal().add_(penalty)
+        self.solver = torch.cholesky_solve((f * share[:, None]).T, torch.linalg.cholesky(gram)).float()  # (t + 1, n)
+
+    def fit(self, item_factors: Tensor) -> None:
+        """W of the ridge regression onto factors (n, d)."""
+        self.weights = self.solver @ item_factors  # (t + 1, d)
+
+    def predict(self) -> Tensor:
+        """Anchors of all items, (n, d)."""
+        return self.strength * (self.features @ self.weights)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """mean (t,) and weights (t + 1, d) such that an anchor is (e - mean) @ weights[:-1] + weights[-1]."""
+        weights = self.strength * self.weights
+        return self.mean, torch.vstack([weights[:-1] / self.scale, weights[-1:]])

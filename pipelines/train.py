@@ -1,0 +1,150 @@
+"""data/train: model.safetensors, training.csv (a row per epoch) and tail_setting.csv (a row per strength)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors import safe_open
+from scipy.sparse import csr_array
+
+from models.als import Als, Interactions, Settings
+from models.anchor import TextAnchor
+from models.device import choose
+from models.evaluation import Catalogue, Relevant
+from models.fold_in import fold_in
+from models.tail_setting import Holdout, Outcome, lists, mean_ndcg, sweep
+from models.tail_setting import choose as choose_tail_setting
+from pipelines import _artifacts as artifacts
+from pipelines import _model as model_file
+from pipelines import _tables as tables
+from pipelines._params import Train, load
+from pipelines._stage import progress, run, say
+
+VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for the tail setting
+
+
+def main() -> None:
+    params = load(Train)
+    device = choose(params.device)
+    with artifacts.stage("train") as stage:
+        train = tables.read(stage.input("split", "train.parquet"), ["user_idx", "item_idx"])
+        valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
+        items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
+        embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"))
+        interactions, histories = to_interactions(train, n_items=items.num_rows)
+        holdout = to_holdout(histories, valid, seed=params.seed)
+        catalogue = to_catalogue(items, n_users=interactions.n_users)
+
+        anchor = TextAnchor(embeddings.to(device), strength=params.anchor, ridge=params.anchor_ridge)
+        als = Als(interactions, anchor if params.anchor else None, settings(params), device=device)
+        write_csv(stage.output("training.csv"), fit(als, holdout, params.epochs))
+
+        model = als.factors(tail_strength=0.0)
+        outcomes = list(sweep(model, holdout, catalogue, params.tail_strengths, batch=1024, device=device))
+        chosen = choose_tail_setting(outcomes, max_ndcg_loss=params.max_ndcg_loss)
+        write_csv(stage.output("tail_setting.csv"), (row(outcome, chosen) for outcome in outcomes))
+        say("train", f"tail strength {chosen.strength}: valid ndcg@10 {chosen.ndcg:.4f}, "
+                     f"tail coverage@10 {chosen.tail_coverage:.3f}")  # fmt: skip
+        model_file.write(
+            als.factors(tail_strength=chosen.strength),
+            stage.output("model.safetensors"),
+            provenance={"encoder": encoder, "params": params.model_dump()},
+        )
+
+
+def settings(params: Train) -> Settings:
+    return Settings(
+        embedding_dim=params.embedding_dim,
+        epochs=params.epochs,
+        unobserved_weight=params.unobserved_weight,
+        regularization=params.regularization,
+        frequency_exponent=params.frequency_exponent,
+        cg_steps=params.cg_steps,
+        seed=params.seed,
+    )
+
+
+def read_embeddings(path: Path) -> tuple[torch.Tensor, str]:
+    """Item embeddings, float32 (n_items, t), and the digest of the encoder that made them."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])["encoder"]
+
+
+def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:
+    """The training pairs as ALS takes them, and as a sparse (n_users, n_items) matrix of ones."""
+    users, items = train["user_idx"].to_numpy(), train["item_idx"].to_numpy()
+    n_users = int(users.max()) + 1 if len(users) else 0  # every user of the index has a train interaction
+    interactions = Interactions(users, items, np.ones(len(users), np.float32), n_users, n_items)
+    return interactions, csr_array((interactions.weights, (users, items)), shape=(n_users, n_items))
+
+
+def to_holdout(histories: csr_array[Any], valid: pa.Table, *, seed: int) -> Holdout:
+    """The valid pairs of at most VALID_USERS users, drawn under the seed. Raises ValueError where there is none."""
+    users, items = valid["user_idx"].to_numpy(), valid["item_idx"].to_numpy()
+    present = np.unique(users)
+    if len(present) == 0:
+        raise ValueError("valid.parquet has 0 rows of users that train knows, expected some; raise split.valid")
+    if len(present) > VALID_USERS:
+        present = np.sort(np.random.default_rng(seed).choice(present, VALID_USERS, replace=False))
+    keep = np.isin(users, present)
+    return Holdout(histories[present], Relevant(np.searchsorted(present, users[keep]), items[keep]))
+
+
+def to_catalogue(items: pa.Table, *, n_users: int) -> Catalogue:
+    is_tail, is_cold = (items[name].to_numpy(zero_copy_only=False) for name in ("is_tail", "is_cold"))
+    return Catalogue(items["popularity"].to_numpy(), is_tail, is_cold, n_users)
+
+
+def fit(als: Als, holdout: Holdout, epochs: int) -> Iterator[dict[str, Any]]:
+    """Train; yields a row of training.csv per epoch."""
+    started = time.perf_counter()
+    for epoch in progress("train", als.epochs(), total=epochs, unit="epochs"):
+        seconds = time.perf_counter() - started  # of training alone, without the figure below
+        yield {
+            "epoch": epoch.number,
+            "loss": round(epoch.loss, 6),
+            "valid_ndcg": round(valid_ndcg(als, holdout), 6),
+            "seconds": round(seconds, 3),
+        }
+        started = time.perf_counter() - seconds
+
+
+def valid_ndcg(als: Als, holdout: Holdout) -> float:
+    """NDCG@10 on valid of the model as it is after the latest epoch."""
+    model = als.factors(tail_strength=0.0)
+    users = fold_in(model, holdout.histories, device=als.device)
+    shown = lists(model, users, holdout, batch=1024, device=als.device)
+    return mean_ndcg(shown, holdout.relevant, n_items=len(model.item_factors))
+
+
+def row(outcome: Outcome, chosen: Outcome) -> dict[str, Any]:
+    return {
+        "strength": outcome.strength,
+        "valid_ndcg": round(outcome.ndcg, 6),
+        "valid_tail_coverage": round(outcome.tail_coverage, 6),
+        "chosen": int(outcome is chosen),
+    }
+
+
+def write_csv(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
+    """Write rows as they come, so that a long run can be watched."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = None
+        for values in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(values), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(values)
+            file.flush()
+
+
+if __name__ == "__main__":
+    run(main, "train")

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from models.als import Als, Interactions, Settings
+from models.anchor import TextAnchor
+from models.factors import Factors
+from models.fold_in import fold_in
+
+CPU = torch.device("cpu")
+SETTINGS = Settings(
+    embedding_dim=6,
+    epochs=3,
+    unobserved_weight=0.2,
+    regularization=0.5,
+    frequency_exponent=0.7,
+    cg_steps=40,  # more than a system of six unknowns needs: exact
+    seed=3,
+)
+
+
+def interactions(n_users: int = 30, n_items: int = 20, *, seed: int = 0, cold: int = 0) -> Interactions:
+    """Random distinct pairs with random weights; every user has one, the last `cold` items have none."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.random((n_users, n_items - cold)) < 0.2
+    matrix[np.arange(n_users), rng.integers(0, n_items - cold, n_users)] = True
+    matrix[rng.integers(0, n_users, n_items - cold), np.arange(n_items - cold)] = True
+    users, items = np.nonzero(matrix)
+    weights = rng.uniform(0.5, 2.0, len(users)).astype(np.float32)
+    return Interactions(users.astype(np.int32), items.astype(np.int32), weights, n_users, n_items)
+
+
+def trained(
+    data: Interactions, settings: Settings = SETTINGS, anchor: TextAnchor | None = None
+) -> tuple[Als, list[float]]:
+    als = Als(data, anchor, settings, device=CPU)
+    return als, [epoch.loss for epoch in als.epochs()]
+
+
+def dense_half_sweep(
+    fixed: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], lam: npt.NDArray[np.float64],
+    prior: npt.NDArray[np.float64], alpha: float, active: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:  # fmt: skip
+    """The slow twin: every row's normal equations formed and solved; weights (rows, columns), 0 where unobserved."""
+    d = fixed.shape[1]
+    gram = alpha * fixed[active].T @ fixed[active]
+    return np.stack(
+        [
+            np.linalg.solve(gram + (fixed * w[:, None]).T @ fixed + ridge * np.eye(d), fixed.T @ w + ridge * p)
+            for w, ridge, p in zip(weights, lam, prior, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_each_half_sweep_equals_a_dense_solve(with_text: bool) -> None:
+    data = interactions(cold=3)
+    text = torch.from_numpy(np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32))
+    anchor = TextAnchor(text, strength=0.8, ridge=1.0) if with_text else None
+    als = Als(data, anchor, replace(SETTINGS, epochs=1), device=CPU)
+    y0 = als.item_factors.double().numpy().copy()
+    prior = anchor.predict().double().numpy() if anchor is not None else np.zeros_like(y0)
+    next(als.epochs())
+
+    c = np.zeros((30, 20))
+    c[data.user_idx, data.item_idx] = data.weights
+    warm = c.any(axis=0)
+    lam_u, lam_i = als.user_regularization.double().numpy(), als.item_regularization.double().numpy()
+    x = dense_half_sweep(y0, c, lam_u, np.zeros((30, 6)), 0.2, warm)
+    y = dense_half_sweep(x, c.T, lam_i, prior, 0.2, np.ones(30, np.bool_))
+    np.testing.assert_allclose(als.user_factors.numpy(), x, atol=1e-5)
+    np.testing.assert_allclose(als.item_factors.numpy()[warm], y[warm], atol=1e-5)
+
+
+def test_the_mean_regularization_is_the_setting_and_grows_with_frequency() -> None:
+    als, _ = trained(interactions())
+    lam, counts = als.user_regularization.numpy(), als.users.counts.numpy()
+    assert lam.mean() == pytest.approx(SETTINGS.regularization, rel=1e-5)
+    expected = (counts + 0.2 * als.n_warm) ** 0.7
+    np.testing.assert_allclose(lam / lam[0], expected / expected[0], rtol=1e-5)
+
+
+def test_the_loss_never_rises() -> None:
+    _, losses = trained(interactions(), replace(SETTINGS, epochs=8, cg_steps=2))
+    assert all(after <= before * (1 + 1e-6) for before, after in pairwise(losses))
+
+
+def test_the_reported_loss_is_the_objective() -> None:
+    data = interactions()
+    als, losses = trained(data)
+    x, y = als.user_factors.double().numpy(), als.item_factors.double().numpy()
+    scores = x @ y.T
+    objective = (data.weights * (1 - scores[data.user_idx, data.item_idx]) ** 2).sum() + 0.2 * (scores**2).sum()
+    objective += (als.user_regularization.double().numpy() * (x**2).sum(1)).sum()
+    objective += (als.item_regularization.double().numpy() * (y**2).sum(1)).sum()
+    assert losses[-1] == pytest.approx(objective / len(data.weights), rel=1e-4)
+
+
+def test_equal_seeds_give_equal_factors_and_other_seeds_others() -> None:
+    first, second = (trained(interactions())[0].item_factors for _ in range(2))
+    other = trained(interactions(), replace(SETTINGS, seed=4))[0].item_factors
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, other)
+
+
+def test_a_withheld_checkerboard_item_ranks_first() -> None:
+    """Even users like even items, odd users odd ones; a pair withheld from each user is what comes first."""
+    users, items = np.nonzero(np.add.outer(np.arange(20), np.arange(12)) % 2 == 0)
+    withheld = {u: u % 2 + 2 * (u // 2 % 6) for u in range(20)}
+    keep = np.array([withheld[u] != i for u, i in zip(users, items, strict=True)])
+    users, items = users[keep].astype(np.int32), items[keep].astype(np.int32)
+    als, _ = trained(Interactions(users, items, np.ones(len(users), np.float32), 20, 12))
+    scores = (als.user_factors @ als.item_factors.T).numpy()
+    scores[users, items] = -np.inf
+    assert scores.argmax(axis=1).tolist() == [withheld[u] for u in range(20)]
+
+
+def test_many_small_chunks_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(interactions())[0].item_factors
+    monkeypatch.setattr("models.als.CELLS_PER_CHUNK", 7)
+    als, _ = trained(interactions())
+    assert len(als.users.chunks) > 10
+    torch.testing.assert_close(als.item_factors, whole)
+
+
+def test_an_item_without_interactions_gets_the_factor_its_text_predicts() -> None:
+    """Two groups of items whose text tells them apart: a cold item of a group lies by its group's factors."""
+    rng = np.random.default_rng(0)
+    group = np.arange(20) % 2
+    text = np.eye(2)[group] + 0.01 * rng.normal(size=(20, 2))
+    users, items = np.nonzero((np.arange(40) % 2)[:, None] == group[None, :18])
+    data = Interactions(users.astype(np.int32), items.astype(np.int32), np.ones(len(users), np.float32), 40, 20)
+    anchor = TextAnchor(torch.from_numpy(text.astype(np.float32)), strength=1.0, ridge=0.01)
+    als, _ = trained(data, anchor=anchor)
+    scores = als.user_factors @ als.item_factors.T
+    assert (scores[0::2, 18] > 3 * scores[0::2, 19].abs()).all()
+    assert (scores[1::2, 19] > 3 * scores[1::2, 18].abs()).all()
+
+
+def test_the_exported_anchor_predicts_the_cold_factors() -> None:
+    data = interactions(cold=4)
+    text = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
+    text[19] = 0  # no text
+    als, _ = trained(data, anchor=TextAnchor(torch.from_numpy(text), strength=0.9, ridge=0.5))
+    model = als.factors(tail_strength=0.0)
+    np.testing.assert_allclose(model.anchors(text)[16:], model.item_factors[16:], atol=1e-5)
+
+
+def test_without_text_a_cold_item_has_the_zero_factor() -> None:
+    als, _ = trained(interactions(cold=2))
+    assert not als.item_factors[18:].any()
+
+
+def test_folding_in_a_training_history_gives_the_users_own_factor() -> None:
+    data = interactions()
+    data = replace(data, weights=np.ones_like(data.weights))
+    als = Als(data, None, replace(SETTINGS, epochs=1), device=CPU)
+    y0 = als.item_factors.clone()
+    next(als.epochs())  # its users were solved against y0
+    users = als.user_factors.numpy()
+    als.item_factors = y0
+    model = als.factors(tail_strength=0.0)
+    histories = csr_array((data.weights, (data.user_idx, data.item_idx)), shape=(30, 20))
+    loop = model.fold_in([histories[[u]].indices for u in range(30)])
+    np.testing.assert_allclose(loop, users, atol=1e-5)
+    np.testing.assert_allclose(fold_in(model, histories, device=CPU), users, atol=1e-5)
+
+
+def test_one_user_and_one_item_train_to_finite_factors() -> None:
+    one = np.zeros(1, np.int32)
+    als, losses = trained(Interactions(one, one, np.ones(1, np.float32), 1, 1))
+    assert np.isfinite(losses).all()
+    assert torch.isfinite(als.item_factors).all()
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "message"),
+    [
+        ([], [], "0 training interactions"),
+        ([0, 0], [1, 1], "not distinct and sorted"),
+        ([1, 0], [0, 0], "not distinct and sorted"),
+        ([0, 9], [0, 0], r"user_idx spans 0\.\.9, expected 0\.\.2"),
+        ([0, 1], [0, 7], r"item_idx spans 0\.\.7, expected 0\.\.1"),
+    ],
+)
+def test_pairs_that_cannot_be_trained_on_are_refused(users: list[int], items: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Interactions(np.array(users, np.int32), np.array(items, np.int32), np.ones(len(users), np.float32), 3, 2)
+
+
+def test_a_weight_that_is_not_positive_is_refused() -> None:
+    idx = np.zeros(1, np.int32)
+    with pytest.raises(ValueError, match="positive finite"):
+        Interactions(idx, idx, np.array([np.nan], np.float32), 1, 1)
+
+
+def test_embeddings_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        TextAnchor(torch.tensor([[float("nan")]]), strength=1.0, ridge=1.0)
+
+
+def test_a_stronger_tail_setting_never_helps_the_most_popular_item() -> None:
+    als, _ = trained(interactions())
+    model = als.factors(tail_strength=0.0)
+    users = als.user_factors.numpy()
+    popular = int(model.popularity_bias.argmax())
+    ranks = [rank_of(replace(model, tail_strength=s), users, popular) for s in (0.0, 1.0, 5.0)]
+    assert (ranks[0] <= ranks[1]).all()
+    assert (ranks[1] <= ranks[2]).all()
+    assert (ranks[0] < ranks[2]).any()
+
+
+def test_the_tail_penalty_does_not_depend_on_how_scale_is_divided() -> None:
+    als, _ = trained(interactions())
+    model = replace(als.factors(tail_strength=2.0))
+    users = als.user_factors.numpy()
+    scaled = replace(model, item_factors=model.item_factors / 4, gram=model.gram / 16)
+    a, b = model.queries(users) @ model.item_vectors().T, scaled.queries(users * 4) @ scaled.item_vectors().T
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def rank_of(model: Factors, users: npt.NDArray[np.float32], item: int) -> npt.NDArray[np.int64]:
+    scores = model.queries(users) @ model.item_vectors().T
+    return (scores > scores[:, [item]]).sum(axis=1)

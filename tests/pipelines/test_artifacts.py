@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from pipelines import _artifacts as artifacts
+from pipelines import _tables as tables
+from tests.conftest import Workspace
+
+
+def write_stage(text: str = "whole") -> None:
+    with artifacts.stage("split") as stage:
+        stage.output("a.txt").write_text(text)
+
+
+def test_the_manifest_describes_files_and_inputs(workspace: Workspace) -> None:
+    write_stage()
+    with artifacts.stage("train") as stage:
+        stage.input("split", "a.txt")
+        save_file({"w": np.zeros((3, 2), np.float32)}, stage.output("w.safetensors"))
+        tables.write(pa.table({"x": [1, 2]}), stage.output("x.parquet"))
+    manifest = artifacts.read_manifest(Path("data/train"))
+    assert manifest["stage"] == "train"
+    assert manifest["inputs"] == {"data/split/a.txt": artifacts.sha256(Path("data/split/a.txt"))}
+    assert manifest["files"]["w.safetensors"]["shapes"] == {"w": [3, 2]}
+    assert manifest["files"]["x.parquet"]["rows"] == 2
+    assert manifest["files"]["x.parquet"]["bytes"] == Path("data/train/x.parquet").stat().st_size
+
+
+def test_a_stage_that_fails_publishes_nothing_and_keeps_what_was(workspace: Workspace) -> None:
+    write_stage("before")
+    with contextlib.suppress(KeyboardInterrupt), artifacts.stage("split") as stage:
+        stage.output("a.txt").write_text("half")
+        raise KeyboardInterrupt
+    assert Path("data/split/a.txt").read_text() == "before"
+    assert [path.name for path in Path("data").iterdir()] == ["split"]
+
+
+def test_what_a_killed_run_left_is_not_published(workspace: Workspace) -> None:
+    Path("data/.split.partial").mkdir(parents=True)
+    Path("data/.split.partial/old.txt").write_text("half")
+    write_stage()
+    assert sorted(path.name for path in Path("data/split").iterdir()) == ["a.txt", "manifest.json"]
+
+
+def test_a_folder_without_a_manifest_is_refused(workspace: Workspace) -> None:
+    write_stage()
+    Path("data/split/manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"not a finished output; run `dvc repro split`"):
+        artifacts.verify(Path("data/split/a.txt"))
+
+
+def test_a_file_the_stage_did_not_write_is_refused(workspace: Workspace) -> None:
+    write_stage()
+    Path("data/split/b.txt").write_text("foreign")
+    with pytest.raises(ValueError, match="its stage did not write it"):
+        artifacts.verify(Path("data/split/b.txt"))
+
+
+def test_a_missing_file_is_named_with_the_stage_to_run(workspace: Workspace) -> None:
+    with pytest.raises(FileNotFoundError, match="run `dvc repro split`, or `dvc pull`"):
+        artifacts.verify(Path("data/split/a.txt"))
+
+
+@given(st.data())
+def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("stage") / "split"
+    folder.mkdir()
+    content = bytes(range(64))
+    (folder / "a.bin").write_bytes(content)
+    artifacts.write_manifest(folder, stage="split", inputs={})
+    position, bit = data.draw(st.integers(0, 63)), data.draw(st.integers(0, 7))
+    damaged = bytearray(content)
+    damaged[position] ^= 1 << bit
+    (folder / "a.bin").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro split"):
+        artifacts.verify(folder / "a.bin")
+
+
+def test_equal_content_gives_equal_manifests(workspace: Workspace) -> None:
+    write_stage()
+    first = Path("data/split/manifest.json").read_bytes()
+    write_stage()
+    assert Path("data/split/manifest.json").read_bytes() == first
+
+
+def test_json_with_nan_is_never_written(workspace: Workspace) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        artifacts.write_json(Path("x.json"), {"a": float("nan")})
+
+
+def test_a_flipped_byte_in_a_parquet_page_is_found_even_without_a_manifest(workspace: Workspace) -> None:
+    tables.write(pa.table({"x": np.arange(10_000)}), Path("x.parquet"))
+    content = bytearray(Path("x.parquet").read_bytes())
+    content[2000] ^= 255
+    Path("x.parquet").write_bytes(content)
+    with pytest.raises(OSError, match=r"checksum|CRC"):
+        tables.read(Path("x.parquet"))
