@@ -1,0 +1,120 @@
+"""Bentos: built and exported in throw-away stores, imported into the user's store, served from it.
+
+The exported archive is the artifact; a BentoML store is a cache of it. Every step is a `bentoml` process of its own,
+because BentoML takes its store from the environment once per process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import _artifacts as artifacts
+
+BENTOML = [sys.executable, "-m", "bentoml"]
+KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment; PYTHONPATH would shadow the Bento
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Environment of a `bentoml` process that sees nothing of the user's: store and settings are in `home`."""
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
+    own = {"HOME": str(home), "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
+    return kept | own
+
+
+def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], home: Path) -> None:
+    """Build the Bento that `bentofile.yaml` in `context` describes, and export it to `archive`."""
+    name, version = tag.split(":")
+    options = [f"--label={key}={value}" for key, value in labels.items()]
+    # in the context, since BentoML refuses build files outside of the current folder
+    run("build", ".", "--name", name, "--version", version, *options, env=environment(home), cwd=context)
+    # an absolute path, since BentoML takes a relative one from the root folder
+    run("export", tag, str(archive.absolute()), env=environment(home))
+
+
+def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> None:
+    """Run a `bentoml` command; raises ValueError with the end of what it printed where it fails."""
+    done = subprocess.run(
+        [*BENTOML, *arguments],
+        env=env,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        raise ValueError(f"`bentoml {arguments[0]}` exited {done.returncode}: {tail(done.stdout)}")
+
+
+def tail(log: str, lines: int = 6) -> str:
+    """The last lines of a log, in one."""
+    return " | ".join([line.strip() for line in log.splitlines() if line.strip()][-lines:])
+
+
+def folder(home: Path, tag: str) -> Path:
+    """Where a store keeps a Bento."""
+    return home / "bentos" / Path(*tag.split(":"))
+
+
+def differing(stored: Path, files: Mapping[str, str]) -> list[str]:
+    """Files of a Bento's folder that are missing or do not have the sha256 that `bento.json` names."""
+    return [
+        name
+        for name, expected in files.items()
+        if not (stored / name).is_file() or artifacts.sha256(stored / name) != expected
+    ]
+
+
+def user_store() -> Path:
+    """The user's BentoML home, created where it is missing; raises where it cannot be one."""
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
+    try:
+        (home / "bentos").mkdir(parents=True, exist_ok=True)
+        if not os.access(home / "bentos", os.W_OK):
+            raise PermissionError("permission denied")
+    except OSError as error:
+        raise ValueError(
+            f"{home} cannot be a BentoML store ({error.strerror or error}); "
+            "set BENTOML_HOME to a folder that you may write, or remove what is there"
+        ) from None
+    return home
+
+
+def ensure_imported(archive: Path, bento: Mapping[str, Any]) -> str:
+    """Tag of the Bento that `bento` (a bento.json) describes, after making sure that the user's store holds it.
+
+    Imports `archive` where the store lacks the Bento or holds other files under its tag.
+    """
+    if not bento["built"]:
+        raise ValueError(f"there is no Bento to serve: {bento['reason']}")
+    tag: str = bento["tag"]
+    home = user_store()
+    stored = folder(home, tag)
+    if stored.is_dir() and not differing(stored, bento["files"]):
+        return tag
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive} is missing; run `dvc pull`, or `dvc repro package`")
+    shutil.rmtree(stored, ignore_errors=True)  # an import never replaces
+    run("import", str(archive.absolute()), env=user_environment(home))
+    if wrong := differing(stored, bento["files"]):
+        shutil.rmtree(stored, ignore_errors=True)
+        raise ValueError(
+            f"{archive} does not hold what its bento.json says: {wrong[0]} differs; run `dvc repro package --force`"
+        )
+    return tag
+
+
+def user_environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+def serve(tag: str, *, host: str, port: int) -> None:
+    """Become `bentoml serve` of a Bento in the user's store; does not return."""
+    arguments = [*BENTOML, "serve", tag, "--host", host, "--port", str(port)]
+    os.execve(sys.executable, arguments, user_environment(user_store()))

@@ -1,0 +1,163 @@
+"""Smoke test of an exported Bento: import it, serve it, ask it over HTTP, compare with the model itself."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import requests
+
+from models.factors import Factors
+from pipelines import _bento
+
+K = 10
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the smoke test asks with, and what it compares with."""
+
+    factors: Factors
+    item_ids: Sequence[str]  # by item_idx
+    user_id: str
+    history: npt.NDArray[np.int32]  # item_idx of that user
+
+
+def test(archive: Path, tag: str, probe: Probe, *, home: Path, timeout: float) -> dict[str, Any]:
+    """Import the archive into the store `home`, serve and ask it; the answers, or ValueError with the server's log."""
+    home.mkdir()
+    _bento.run("import", str(archive.absolute()), env=_bento.environment(home))
+    with serving(tag, home=home, timeout=timeout) as url:
+        return ask(url, tag, probe)
+
+
+def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
+    """Known user, list of items, unknown user, malformed request; raises ValueError at the first wrong answer."""
+    known = post(url, "recommend", {"user_id": probe.user_id, "k": K})
+    compare(known, probe, probe.history, tag)
+    basket = probe.history[:3]
+    items = post(url, "recommend_for_items", {"item_ids": [probe.item_ids[i] for i in basket], "k": K})
+    compare(items, probe, basket, tag)
+    unknown = post(url, "recommend", {"user_id": "\u0000 nobody", "k": K})
+    if unknown["fallback"] != "unknown_user" or not unknown["items"]:
+        raise ValueError(f"an unknown user is answered {unknown}, expected the fallback of popular items")
+    malformed = call(url, "recommend", {"user_id": 7, "k": "all"}).status_code
+    if not 400 <= malformed < 500:
+        raise ValueError(f"a malformed request is answered with status {malformed}, expected 4xx")
+    return {
+        "known_user": {"user_id": probe.user_id, "items": [item["item_id"] for item in known["items"]]},
+        "list_of_items": {"items": [item["item_id"] for item in items["items"]]},
+        "unknown_user": {"fallback": unknown["fallback"], "items": [item["item_id"] for item in unknown["items"]]},
+        "malformed_request": {"status": malformed},
+    }
+
+
+def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32], tag: str) -> None:
+    """Check an answer against scores computed here: the same top k, items in any order where scores are equal."""
+    if answer["model"] != tag:
+        raise ValueError(f"the server answers as {answer['model']}, expected {tag}")
+    factors = probe.factors
+    scores = (factors.queries(factors.fold_in([history])) @ factors.item_vectors().T)[0]  # (n_items,)
+    scores[history] = -np.inf
+    best = np.sort(scores[np.isfinite(scores)])[::-1][:K]
+    index = {item_id: i for i, item_id in enumerate(probe.item_ids)}
+    served = [index[item["item_id"]] for item in answer["items"]]
+    # relative to the largest score: sums that nearly cancel keep the rounding of their terms
+    if len(served) != len(best) or np.abs(scores[served] - best).max() > 1e-4 * np.abs(best).max():
+        raise ValueError(f"the server recommends {served} with scores {scores[served]}, the model's best are {best}")
+
+
+def post(url: str, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request that must succeed."""
+    response = call(url, endpoint, body)
+    if response.status_code != 200:
+        raise ValueError(f"{endpoint} answers {response.status_code}: {response.text[:500]}")
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def call(url: str, endpoint: str, body: dict[str, Any]) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy must not see requests to loopback
+        return session.post(f"{url}/{endpoint}", json=body, timeout=30)
+
+
+@contextmanager
+def serving(tag: str, *, home: Path, timeout: float) -> Iterator[str]:
+    """Serve a Bento of the store `home` on a free loopback port: yields its address, leaves no process behind."""
+    log, port = home / "server.log", free_port()
+    command = [*_bento.BENTOML, "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    previous = signal.signal(signal.SIGTERM, exit_on_signal)  # a scheduler that ends the stage must end the server too
+    env = _bento.environment(home)
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output, start_new_session=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_ready(url, server, timeout)
+        yield url
+    except (ValueError, requests.RequestException) as error:
+        end = _bento.tail(log.read_text("utf-8", "replace"))
+        raise ValueError(f"smoke test of {tag} failed: {error}; the server's log ends: {end}") from None
+    finally:
+        stop(server, home)
+        signal.signal(signal.SIGTERM, previous)
+
+
+def exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_ready(url: str, server: subprocess.Popen[bytes], timeout: float) -> None:
+    end = time.monotonic() + timeout
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < end:
+            if server.poll() is not None:
+                raise ValueError(f"the server exited with status {server.returncode} before it was ready")
+            with suppress(requests.RequestException):  # not listening yet
+                if session.get(f"{url}/readyz", timeout=2).ok:
+                    return
+            time.sleep(0.1)
+    raise ValueError(f"the server was not ready after {timeout} s; raise package.ready_timeout on a slow machine")
+
+
+def stop(server: subprocess.Popen[bytes], home: Path, patience: float = 10) -> None:
+    """End the server and whatever it left; the supervisor first, since it restarts a worker that ends before it."""
+    family = processes(server, home)
+    server.terminate()
+    try:
+        server.wait(patience)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    _, left = psutil.wait_procs(family | processes(server, home), timeout=1)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=patience)
+
+
+def processes(server: subprocess.Popen[bytes], home: Path) -> set[psutil.Process]:
+    """Descendants and orphans of the server: workers start sessions of their own, but inherit its store `home`."""
+    found = {p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("BENTOML_HOME") == str(home)}
+    with suppress(psutil.NoSuchProcess):  # where it has ended already
+        found.update(psutil.Process(server.pid).children(recursive=True))
+    return {process for process in found if process.pid != server.pid}
