@@ -60,10 +60,11 @@ def cholesky_solve(a: Tensor, b: Tensor) -> Tensor:
 def batches(lengths: npt.NDArray[np.integer[Any]], d: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
     """Users with a history, in batches of similar length that fit in memory, each with its longest history."""
     order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
     stop = len(order)
-    while stop and (longest := int(lengths[order[stop - 1]])):  # longest first; the empty ones come last
+    while stop and (longest := int(ascending[stop - 1])):  # longest first; the empty ones remain
         start = max(0, stop - max(1, CELLS // (max(longest, d) * d)))
-        start = max(start, int(np.searchsorted(lengths[order], longest // 2, side="right")))  # pads at most twice
+        start = max(start, int(np.searchsorted(ascending, longest // 2, side="right")))  # pads to at most twice
         yield order[start:stop], longest
         stop = start
 

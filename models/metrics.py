@@ -21,18 +21,17 @@ Counts = npt.NDArray[np.integer[Any]]
 
 def precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """|L ∩ R| / k; a list shorter than k is not rewarded (Manning et al. 2008, Introduction to IR, 8.4)."""
-    shares: Floats = hits[:, :k].sum(axis=1) / k
-    return defined(shares, n_relevant)
+    return defined(ratio(hits[:, :k].sum(axis=1), np.array(k)), n_relevant)
 
 
 def recall(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """|L ∩ R| / |R| (Manning et al. 2008, 8.3); below 1 for every list where |R| > k."""
-    return defined(hits[:, :k].sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
+    return ratio(hits[:, :k].sum(axis=1), n_relevant)
 
 
 def hit_rate(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """1 where the list holds a relevant item, else 0 (Deshpande and Karypis 2004, TOIS 22(1))."""
-    return defined(hits[:, :k].any(axis=1).astype(np.float64), n_relevant)
+    return defined(np.where(hits[:, :k].any(axis=1), 1.0, 0.0), n_relevant)
 
 
 def mrr(hits: Bools, n_relevant: Counts, k: int) -> Floats:

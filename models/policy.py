@@ -239,8 +239,12 @@ def explain(rule: Rule, decision: Decision, effect: float, low: float, high: flo
     known = {"pass": f"{passed} {show(rule, passed_bound)}", "fail": f"{failed} {show(rule, failed_bound)}"}.get(
         decision, f"between {show(rule, low)} and {show(rule, high)}, too wide to tell"
     )
-    sure = f"with {confidence:.3g} confidence {known}"
+    sure = f"with {percent(confidence)} confidence {known}"
     return f"{subject} is {show(rule, effect)}, {sure}; required {passed} {show(rule, rule.threshold())}"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.4g} %"
 
 
 def show(rule: Rule, number: float) -> str:
@@ -275,7 +279,7 @@ def conclude(
         return "REJECT", sentence(failed, len(applicable), "violated")
     if open_ := [o for o in applicable if o.decision == "inconclusive"]:
         return "HOLD", sentence(open_, len(applicable), "neither confirmed nor ruled out")
-    return "PROMOTE", f"All {len(applicable)} rules hold with {confidence:.3g} confidence on {n_users:,} users."
+    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(confidence)} confidence on {n_users:,} users."
 
 
 def sentence(outcomes: Sequence[Outcome], n_rules: int, what: str) -> str:

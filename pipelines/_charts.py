@@ -15,7 +15,7 @@ COLOURS = {"candidate": "#0f766e", "champion": "#b45309", "popularity": "#64748b
 STYLE: Any = {  # matplotlib types the keys one by one
     "svg.fonttype": "none",  # text stays text, in the page's font
     "font.family": "sans-serif",
-    "font.size": 9.0,
+    "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#94a3b8",
@@ -25,7 +25,6 @@ STYLE: Any = {  # matplotlib types the keys one by one
     "axes.grid": True,
     "grid.color": "#eef2f6",
     "axes.axisbelow": True,
-    "legend.frameon": False,
 }
 Columns = Mapping[str, Sequence[str]]
 
@@ -59,7 +58,7 @@ def deciles(columns: Columns) -> str:
         )
     axes.set_xticks([int(decile) for decile in columns["decile"]])
     axes.grid(axis="x", visible=False)
-    axes.legend()
+    axes.legend(frameon=False)
     return svg(figure, "deciles")
 
 
@@ -71,13 +70,13 @@ def lorenz(columns: Columns) -> str:
     for name in COLOURS:
         if present(columns.get(name, [])):
             axes.plot(shares, numbers(columns[name]), color=colour(name), linewidth=2, label=name)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=False)
     return svg(figure, "lorenz")
 
 
 def canvas(x: str, y: str) -> tuple[Figure, Axes]:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+        figure = Figure(figsize=(4.4, 3.5), layout="constrained")
         axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)

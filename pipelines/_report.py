@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.metrics import REGISTRY
+from models.policy import percent
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
 DECISION_COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "red", "not_applicable": "dim"}
@@ -72,10 +73,10 @@ def effect(rule: Record, value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, or a dash."""
+    """Four decimals, two from 10 on, or a dash."""
     if value is None:
         return "–"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4f}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
 
 
 def words(decision: str) -> str:
@@ -90,7 +91,7 @@ def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout
         "",
         verdict["reason"],
         "",
-        f"{verdict['n_users']:,} users, champion: {champion}, confidence {verdict['confidence']:.3g} one-sided, "
+        f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided, "
         f"{verdict['resamples']:,} resamples.",
         "",
         "| rule | metric | value | reference | effect | interval | required | decision |",

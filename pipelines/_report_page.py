@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from models.metrics import REGISTRY
+from models.policy import percent
 from pipelines import _charts
 from pipelines._report import effect, metric_names, number, required, tail_words, words
 
@@ -33,12 +35,15 @@ p { margin: .3rem 0; max-width: 46rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 600; font-size: .8rem; }
-th, td { padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
+th, td { padding: .45rem .9rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
+td svg { display: block; }
+tr.group th { padding-top: 1.1rem; color: var(--ink); }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td small { display: block; color: var(--soft); }
+.dense td { padding-block: .2rem; } .dense small { display: inline; margin-left: .6rem; }
 .badge { display: inline-block; padding: .08rem .6rem; border-radius: 99px; color: #fff; background: var(--tone);
   font-size: .8rem; font-weight: 600; white-space: nowrap; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.6rem 2.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.6rem 2.2rem; }
 figure { margin: 0; break-inside: avoid; } figure svg { width: 100%; height: auto; }
 figcaption { font-weight: 600; margin-bottom: .3rem; }
 figcaption small { display: block; font-weight: 400; color: var(--soft); }
@@ -76,7 +81,7 @@ def banner(verdict: Record) -> str:
     facts = {
         "champion": verdict["champion"]["version"] or "none yet",
         "users judged": f"{verdict['n_users']:,}",
-        "confidence, one-sided": f"{verdict['confidence']:.3g}",
+        "confidence, one-sided": percent(verdict["confidence"]),
         "bootstrap resamples": f"{verdict['resamples']:,}",
         "model": verdict["digests"]["model"][:12],
     }
@@ -156,21 +161,27 @@ def charts(curves: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     drawn = [
         ("Accuracy and tail", "up and to the right is better", _charts.tradeoff(curves["tradeoff.csv"])),
         ("Recall by popularity", "of the test events on items of each decile", _charts.deciles(curves["deciles.csv"])),
-        ("Who is shown", "Lorenz curve; nearer to the diagonal is more equal", _charts.lorenz(curves["exposure.csv"])),
+        ("Who is shown", "Lorenz curve, nearer to the diagonal is fairer", _charts.lorenz(curves["exposure.csv"])),
     ]
     figures = "".join(f"<figure><figcaption>{a}<small>{b}</small></figcaption>{c}</figure>" for a, b, c in drawn)
     return f'<h2>Where the models differ</h2><div class="charts">{figures}</div>'
 
 
 def metrics(models: Models) -> str:
-    head = "<tr><th>metric" + "".join(f'<th class="n">{escape(name)}' for name in models) + "</tr>"
-    body = "".join(
-        f"<tr><td>{escape(name)}</td>"
-        + "".join(f'<td class="n">{number(values.get(name))}</td>' for values in models.values())
-        + "</tr>"
-        for name in metric_names(models)
-    )
-    return f'<h2>Metrics</h2><div class="wide"><table>{head}{body}</table></div>'
+    """A row per metric, the models side by side at each k."""
+    names = metric_names(models)
+    ks = sorted({int(name.partition("@")[2]) for name in names})
+    top = "<tr><th>" + "".join(f'<th class="n" colspan="{len(ks)}">{escape(name)}' for name in models) + "</tr>"
+    below = "<tr><th>" + "".join(f'<th class="n">@{k}' for _ in models for k in ks) + "</tr>"
+    rows = ""
+    for kind, title in (("accuracy", "Accuracy"), ("tail", "Tail and exposure")):
+        rows += f'<tr class="group"><th colspan="{1 + len(models) * len(ks)}">{title}</tr>'
+        for base in dict.fromkeys(name.partition("@")[0] for name in names):
+            if REGISTRY[base].kind == kind:
+                better = "" if REGISTRY[base].higher_is_better else "<small>lower is better</small>"
+                cells = (number(values.get(f"{base}@{k}")) for values in models.values() for k in ks)
+                rows += f"<tr><td>{base}{better}" + "".join(f'<td class="n">{c}' for c in cells)
+    return f'<h2>Metrics</h2><div class="wide"><table class="dense">{top}{below}{rows}</table></div>'
 
 
 def lineage(verdict: Record, holdout: Record) -> str:

@@ -1,0 +1,34 @@
+"""An older model over a newer catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.alignment import carry_over
+from tests.models.small_factors import small_factors
+
+SOURCE = np.array([2, -1, 0])  # the model's items 2 and 0, with a new one between
+
+
+def test_known_items_keep_their_rows_and_unknown_ones_are_never_recommended() -> None:
+    model = small_factors(n_items=3, d=4)
+    aligned, recommendable = carry_over(model, SOURCE, None)
+    assert np.array_equal(aligned.item_factors[[0, 2]], model.item_factors[[2, 0]])
+    assert np.array_equal(aligned.popularity_bias[[0, 2]], model.popularity_bias[[2, 0]])
+    assert recommendable.tolist() == [True, False, True]
+
+
+def test_unknown_items_get_the_text_anchor_of_the_model_and_no_popularity() -> None:
+    model = small_factors(n_items=3, d=4, t=2)
+    embeddings = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+    aligned, recommendable = carry_over(model, SOURCE, embeddings)
+    assert np.allclose(aligned.item_factors[1], model.anchors(embeddings[1:2])[0])
+    assert aligned.popularity_bias[1] == 0
+    assert recommendable.all()
+
+
+@pytest.mark.parametrize("t", [0, 5])
+def test_a_model_of_other_or_no_text_does_not_anchor_unknown_items(t: int) -> None:
+    _, recommendable = carry_over(small_factors(n_items=3, d=4, t=t), SOURCE, np.ones((3, 2), np.float32))
+    assert recommendable.tolist() == [True, False, True]

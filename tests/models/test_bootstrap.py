@@ -1,0 +1,99 @@
+"""Paired bootstrap, on distributions whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models import bootstrap, exposure
+from models.metrics import Floats
+
+
+def test_every_resample_draws_as_many_users_as_there_are_and_all_of_them_equally_often() -> None:
+    weights = np.concatenate(list(bootstrap.draws(20, resamples=2000, rng=np.random.default_rng(0))))
+    assert weights.shape == (2000, 20)
+    assert (weights.sum(axis=1) == 20).all()
+    assert weights.mean(axis=0) == pytest.approx(1.0, abs=0.1)
+    assert weights.var(axis=0) == pytest.approx(1 - 1 / 20, abs=0.15)  # of binomial(20, 1/20)
+
+
+def test_chunks_do_not_change_the_number_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CELLS", 35)
+    parts = list(bootstrap.draws(10, resamples=10, rng=np.random.default_rng(0)))
+    assert [len(part) for part in parts] == [3, 3, 3, 1]
+
+
+def test_weighted_mean_counts_users_as_often_as_they_were_drawn_and_skips_the_undefined() -> None:
+    mean = bootstrap.mean_of(np.array([1.0, 3.0, np.nan]))
+    assert mean(np.array([[1.0, 1, 1], [3, 1, 0], [0, 2, 1]])).tolist() == [2.0, 1.5, 3.0]
+    assert np.isnan(mean(np.array([[0.0, 0, 3]]))).all()
+
+
+@pytest.mark.parametrize("cells", [1, 2**23])
+def test_exposure_is_weighted_by_users_whatever_the_chunk(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CELLS", cells)
+    shown = exposure.incidence(np.array([[0, 1], [1, 2]], np.int32), n_items=4)
+    weights = np.array([[1.0, 1], [2, 0], [0, 2]])
+    totals = bootstrap.of_exposure(shown, lambda counts: counts @ np.array([1.0, 10, 100, 1000]))
+    assert totals(weights).tolist() == [121, 22, 220]
+    assert bootstrap.of_exposure(shown, exposure.coverage)(weights).tolist() == [0.75, 0.5, 0.5]
+
+
+def test_spread_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    draws = bootstrap.distributions({"m": bootstrap.mean_of(values)}, n_users=400, resamples=4000, seed=0)["m"]
+    assert draws.std() == pytest.approx(values.std() / 20, rel=0.05)
+    assert draws.mean() == pytest.approx(values.mean(), abs=1e-12)
+
+
+def test_equal_seeds_give_equal_draws_and_others_do_not() -> None:
+    statistics = {"m": bootstrap.mean_of(np.random.default_rng(1).random(30))}
+    a, b, c = (bootstrap.distributions(statistics, n_users=30, resamples=100, seed=s)["m"] for s in (7, 7, 8))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_pairing_cancels_what_models_have_in_common() -> None:
+    common = np.random.default_rng(2).normal(size=200)
+    statistics = {"a": bootstrap.mean_of(common + 0.1), "b": bootstrap.mean_of(common)}
+    draws = bootstrap.distributions(statistics, n_users=200, resamples=500, seed=0)
+    assert (draws["a"] - draws["b"]) == pytest.approx(0.1)
+    assert draws["a"].std() > 0.05
+
+
+def test_values_equal_up_to_rounding_have_no_spread_at_all() -> None:
+    statistics = {"m": bootstrap.mean_of(np.full(30, 0.1))}
+    draws = bootstrap.distributions(statistics, n_users=30, resamples=200, seed=0)["m"]
+    assert draws.min() == draws.max()
+
+
+SAMPLES: dict[str, tuple[Callable[[np.random.Generator], Floats], float]] = {  # 100 users, and the true mean
+    "normal": (lambda rng: rng.normal(1, 2, 100), 1.0),
+    "exponential": (lambda rng: rng.exponential(1, 100), 1.0),
+    "bernoulli": (lambda rng: np.where(rng.random(100) < 0.3, 1.0, 0.0), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_one_sided_bounds_hold_at_about_their_nominal_level(name: str) -> None:
+    """300 experiments: the 95 % bounds miss the truth in about 5 % of them, on either side."""
+    (draw, truth), rng, missed = SAMPLES[name], np.random.default_rng(5), np.zeros(2)
+    for seed in range(300):
+        statistics = {"m": bootstrap.mean_of(draw(rng))}
+        draws = bootstrap.distributions(statistics, n_users=100, resamples=300, seed=seed)["m"]
+        low, high = np.quantile(draws, [0.05, 0.95])
+        missed += [truth < low, truth > high]
+    assert ((missed / 300 >= 0.015) & (missed / 300 <= 0.10)).all()
+
+
+def test_interval_of_coverage_surrounds_the_coverage_of_the_users_themselves() -> None:
+    """Resamples repeat users and show fewer items; uncentred, all of them would lie below the value they are about."""
+    lists = np.random.default_rng(3).integers(0, 500, (100, 5)).astype(np.int32)
+    statistic = bootstrap.of_exposure(exposure.incidence(lists, n_items=500), exposure.coverage)
+    level = bootstrap.estimates({"c": statistic}, n_users=100)["c"]
+    raw = np.concatenate([statistic(w) for w in bootstrap.draws(100, resamples=200, rng=np.random.default_rng(0))])
+    centred = bootstrap.distributions({"c": statistic}, n_users=100, resamples=200, seed=0)["c"]
+    assert raw.max() < level
+    assert np.quantile(centred, 0.05) < level < np.quantile(centred, 0.95)

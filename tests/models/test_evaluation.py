@@ -1,0 +1,65 @@
+"""All metrics of one model, and the curves behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models import evaluation as ev
+
+CATALOGUE = ev.Catalogue(
+    users_of_item=np.array([9, 3, 1, 0]),
+    is_tail=np.array([False, True, True, True]),
+    is_cold=np.array([False, False, False, True]),
+    n_users=10,
+)
+RELEVANT = ev.Relevant(rows=np.array([0, 0, 1, 2]), items=np.array([0, 1, 0, 3]))
+LISTS = np.array([[0, 2], [2, 1], [1, 2]], np.int32)
+AMONG_COLD = np.array([[-1, -1], [-1, -1], [3, -1]], np.int32)
+
+
+def test_tail_and_cold_metrics_see_their_items_only_and_users_who_have_one() -> None:
+    per_user = ev.evaluate(LISTS, AMONG_COLD, RELEVANT, CATALOGUE, ks=[1, 2]).per_user
+    assert per_user["recall@1"].tolist() == [0.5, 0.0, 0.0]
+    np.testing.assert_equal(per_user["tail_recall@2"], [0.0, np.nan, 0.0])  # user 1 wants head items only
+    np.testing.assert_equal(per_user["cold_recall@2"], [np.nan, np.nan, 0.0])
+    np.testing.assert_equal(per_user["cold_recall_among_cold@1"], [np.nan, np.nan, 1.0])
+    assert per_user["aplt@2"].tolist() == [0.5, 1.0, 1.0]
+
+
+def test_summary_averages_users_counts_lists_together_and_leaves_the_undefined_out() -> None:
+    result = ev.evaluate(LISTS, AMONG_COLD, RELEVANT, CATALOGUE, ks=[2])
+    values = ev.summary(result, CATALOGUE, ks=[2])
+    assert values["recall@2"] == pytest.approx((0.5 + 0 + 0) / 3)
+    assert values["tail_recall@2"] == 0.0
+    assert values["item_coverage@2"] == 0.75
+    assert values["tail_coverage@2"] == pytest.approx(2 / 3)
+    warm = ev.Relevant(np.array([0]), np.array([0]))
+    assert "cold_recall@2" not in ev.summary(ev.evaluate(LISTS, AMONG_COLD, warm, CATALOGUE, ks=[2]), CATALOGUE, ks=[2])
+
+
+def test_deciles_hold_equal_numbers_of_items_the_most_popular_first() -> None:
+    catalogue = ev.Catalogue(np.arange(20), np.ones(20, bool), np.zeros(20, bool), 20)
+    assert ev.deciles(catalogue).tolist() == [10 - i // 2 for i in range(20)]
+
+
+def test_recall_by_decile_counts_pairs_where_their_item_stands() -> None:
+    catalogue = ev.Catalogue(np.arange(10, 0, -1), np.ones(10, bool), np.zeros(10, bool), 10)
+    relevant = ev.Relevant(np.array([0, 1, 1]), np.array([0, 0, 9]))
+    recall = ev.recall_by_decile(np.array([[0, 5], [9, -1]], np.int32), relevant, catalogue)
+    np.testing.assert_equal(recall, [0.5, *[np.nan] * 8, 1.0])
+
+
+def test_lorenz_curve_of_equal_exposure_is_the_diagonal_and_of_one_item_the_corner() -> None:
+    assert ev.lorenz(np.full(7, 3.0), points=4) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert ev.lorenz(np.array([0.0, 8.0, 0.0, 0.0]), points=4).tolist() == [0, 0, 0, 0, 1]
+
+
+@given(shown=hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(0, 9).map(float)))
+def test_lorenz_curve_rises_ever_steeper_below_the_diagonal(shown: np.ndarray) -> None:
+    curve = ev.lorenz(shown, points=10)
+    assert (np.diff(curve, n=2) >= -1e-12).all()
+    assert (curve <= np.linspace(0, 1, 11) + 1e-12).all()

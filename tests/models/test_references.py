@@ -1,0 +1,38 @@
+"""The scorers that a recommender has to be better than."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models import references
+from models.ranking import top_k
+from tests.models.small_factors import small_factors
+
+
+def test_popularity_ranks_by_train_users_and_ties_by_item() -> None:
+    scores = references.popularity(np.array([3, 9, 3, 0], np.int32))(np.array([5, 6]))
+    assert top_k(scores, k=4).tolist() == [[1, 0, 2, 3]] * 2
+
+
+def test_masking_the_scores_of_one_batch_leaves_the_next_untouched() -> None:
+    scorer = references.popularity(np.array([1, 2], np.int32))
+    scorer(np.array([0]))[:] = -torch.inf
+    assert scorer(np.array([0])).isfinite().all()
+
+
+def test_random_scores_of_a_user_are_the_same_in_every_batch_and_differ_between_users_and_seeds() -> None:
+    scorer = references.random(50, seed=1)
+    both = scorer(np.array([4, 9]))
+    assert torch.equal(both[1], scorer(np.array([9]))[0])
+    assert not torch.equal(both[0], both[1])
+    assert not torch.equal(both[0], references.random(50, seed=2)(np.array([4]))[0])
+
+
+def test_factor_scores_are_affinity_minus_the_price_of_popularity() -> None:
+    model = small_factors(n_items=6, d=3, tail_strength=0.7)
+    users = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    scores = references.factors(model, users, device=torch.device("cpu"))(np.arange(4))
+    spread = np.sqrt(np.einsum("bd,de,be->b", users, model.gram, users) / model.n_warm_items)
+    expected = users @ model.item_factors.T - 0.7 * spread[:, None] * model.popularity_bias
+    assert np.allclose(scores.numpy(), expected, atol=1e-5)
