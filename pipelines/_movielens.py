@@ -1,0 +1,123 @@
+"""`source: movielens`: a folder as GroupLens distributes it; ratings from a threshold on are positives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines import _interactions, _items
+from pipelines._intake import Intake, Rows
+from pipelines._params import ItemColumns, MovieLens, TableColumns
+from pipelines._records import Dialect
+
+COLUMNS = {
+    "ratings": ["userId", "movieId", "rating", "timestamp"],
+    "movies": ["movieId", "title", "genres"],
+    "tags": ["userId", "movieId", "tag", "timestamp"],
+}
+MAX_TAGS = 20  # of a movie; with title and genres they fit into the encoder's window
+TEXT = "{title}. {genres}. {tags}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A folder with ratings, movies and maybe tags: CSV files with header, or `.dat` files without."""
+
+    folder: Path
+    suffix: str
+
+    def path(self, kind: str) -> Path:
+        return self.folder / f"{kind}{self.suffix}"
+
+    def read(self, intake: Intake, kind: str, table: str) -> Rows:
+        """Rows of one of the three files, which must hold the columns GroupLens documents."""
+        if self.suffix == ".csv":
+            return intake.read(table, self.path(kind), self.path(kind).name, Dialect(",", '"'))
+        path = as_utf8(self.path(kind), intake.scratch) if kind == "movies" else self.path(kind)
+        return intake.read(table, path, self.path(kind).name, Dialect("::", None), names=COLUMNS[kind])
+
+
+def collect(intake: Intake, path: Path, params: MovieLens) -> None:
+    """Read a release into `events` and `items`; the text of a movie is its title, genres and most frequent tags."""
+    release = find(path)
+    movies = release.read(intake, "movies", "items")
+    genres = movies.text("genres", "GroupLens' format")
+    readable = f"replace(replace({genres}, '(no genres listed)', ''), '|', ', ')"
+    rows = replace(
+        movies, columns=movies.columns | {"genres": readable, "tags": "''"}, types=movies.types | {"tags": "VARCHAR"}
+    )
+    if params.tags and release.path("tags").is_file():
+        tags_of_movies(intake, release.read(intake, "tags", "tags"), movies)
+        movie = movies.id("movieId", "GroupLens' format")
+        joined = f"(select m.*, t.tags from {movies.relation} m left join tags_of_movies t on t.item_id = {movie})"
+        rows = replace(rows, relation=joined, columns=rows.columns | {"tags": "coalesce(tags, '')"})
+    _items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
+    _interactions.collect(
+        intake,
+        [release.read(intake, "ratings", "interactions")],
+        TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
+        unit="s",
+        min_value=params.min_rating,
+        catalogue=True,
+    )
+
+
+def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
+    """Fill the table `tags_of_movies`: per movie its tags by how many users gave them, then by name."""
+    key = "GroupLens' format"
+    intake.judge(
+        "tags",
+        f"""select '{tags.file}' as file, line,
+              {tags.id("userId", key)} as user_id, {tags.id("movieId", key)} as item_id,
+              lower(trim(regexp_replace({tags.text("tag", key)}, '\\s+', ' ', 'g'))) as tag, {tags.raw} as raw
+            from {tags.relation}""",
+        [
+            *_items.id_checks("item_id"),
+            ("empty_tag", "tag = ''", "'tag is empty'"),
+            (
+                "unknown_item",
+                f"item_id not in (select {movies.id('movieId', key)} from {movies.relation})",
+                "concat('movie ', item_id, ' is not in the movies file')",
+            ),
+        ],
+    )
+    intake.con.execute(
+        f"""create table tags_of_movies as
+            select item_id, string_agg(tag, ', ' order by users desc, tag) as tags
+            from (select item_id, tag, count(distinct user_id) as users from judged
+                  where reason is null group by item_id, tag
+                  qualify row_number() over (partition by item_id order by users desc, tag) <= {MAX_TAGS})
+            group by item_id"""
+    )
+
+
+def find(path: Path) -> Release:
+    """The release in a folder, or in the one folder inside it that holds a release (as in its zip file)."""
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{path} is no folder; set ingest.path to the unpacked release, or ingest.url to its zip file"
+        )
+    for folder in [path, *sorted(child for child in path.iterdir() if child.is_dir())]:
+        for suffix in (".csv", ".dat"):
+            release = Release(folder, suffix)
+            if release.path("ratings").is_file():
+                if release.path("movies").is_file():
+                    return release
+                raise FileNotFoundError(
+                    f"{release.path('movies')} is missing beside the ratings; unpack the release again"
+                )
+    raise FileNotFoundError(
+        f"{path} holds no MovieLens release: expected ratings.csv and movies.csv (latest, latest-small, 20m, 25m, 32m) "
+        "or ratings.dat and movies.dat (1m, 10m); read others, such as 100k, with ingest.source table"
+    )
+
+
+def as_utf8(path: Path, scratch: Path) -> Path:
+    """The movies of 1m are Latin-1; those of 10m are UTF-8 already."""
+    data = path.read_bytes()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        path = scratch / path.name
+        path.write_text(data.decode("latin-1"), "utf-8")
+    return path

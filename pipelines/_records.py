@@ -1,0 +1,143 @@
+"""Which lines of a delimited text file form a record, for the files that DuckDB's reader alone gets wrong.
+
+DuckDB takes everything behind a quote that nobody closes for one field (two million rows in one rejected record), and
+gives up on mixed line ends. `repair` copies such a file without its broken lines and remembers which those were.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_LINES = 1000  # of one record; a quoted field that goes on for longer was never closed
+
+Lines = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text file separates and quotes its fields; `quote` None: quotes are ordinary characters."""
+
+    delimiter: str
+    quote: str | None
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+        """A whole record, one of its fields, a record that ends inside quotes; possessive, so that they stay linear."""
+        d, one = re.escape(self.delimiter), rf"(?:(?!{re.escape(self.delimiter)})[^\n])*+"
+        opened = r"(?!)"
+        if self.quote is not None:
+            q = re.escape(self.quote)
+            text = rf"{q}(?:[^{q}]|{q}{q})*+"
+            one = rf"(?:{text}{q} *|(?!{q}){one})"
+            opened = rf"(?:{one}{d})*{text}"
+        return re.compile(rf"{one}(?:{d}{one})*+"), re.compile(rf"(?:\A|{d})({one})"), re.compile(opened)
+
+    def split(self, record: str) -> list[str] | None:
+        """The fields of a record without their quotes; None where it is not a whole one."""
+        whole, one, _ = self._patterns
+        if not whole.fullmatch(record):
+            return None
+        return [self._unquoted(match[1]) for match in one.finditer(record)]
+
+    def is_open(self, record: str) -> bool:
+        """Whether the record ends inside a quoted field, so that the next line may continue it."""
+        return self._patterns[2].fullmatch(record) is not None
+
+    def _unquoted(self, text: str) -> str:
+        if self.quote is None or not text.startswith(self.quote):
+            return text
+        return text.rstrip(" ")[1:-1].replace(self.quote * 2, self.quote)
+
+    def record_size(self, lines: Iterable[str], n_fields: int | None) -> int:
+        """How many lines form the first record, 0 where it is broken; one of several lines must have `n_fields`."""
+        record = ""
+        for n, line in enumerate(lines, start=1):
+            record = f"{record}\n{line}" if n > 1 else line
+            if self.quote is None:
+                return 1
+            if self.quote not in line:
+                if n == 1:
+                    return 1
+                continue
+            fields = self.split(record)
+            if fields is not None:
+                return n if n == 1 or n_fields in (None, len(fields)) else 0
+            if not self.is_open(record):
+                return 0
+        return 0
+
+
+@dataclass
+class Repair:
+    """What `repair` left out, by line of the original."""
+
+    broken: list[tuple[int, str]] = field(default_factory=list)  # line, what it says
+    blank: int = 0
+    absent: list[int] = field(default_factory=list)  # the lines that start no record of the copy
+
+
+def repair(path: Path, copy: Path, dialect: Dialect, *, n_fields: int) -> Repair:
+    """Write the whole records of a file, with one kind of line end, to `copy`; broken and blank lines are left out."""
+    found = Repair()
+    # latin-1 maps every byte to itself, so that a record of invalid UTF-8 arrives at the reader that rejects it
+    with (
+        path.open(encoding="latin-1", newline=None) as source,
+        copy.open("w", encoding="latin-1", newline="\n") as target,
+    ):
+        for number, lines, whole in records(source, dialect, n_fields=n_fields):
+            found.absent += range(number + 1, number + len(lines))
+            if whole and lines != [""]:
+                target.write("\n".join(lines) + "\n")
+                continue
+            found.absent.append(number)
+            if whole:
+                found.blank += 1
+            else:
+                found.broken.append((number, lines[0].encode("latin-1").decode("utf-8", "replace")))
+    found.absent.sort()
+    return found
+
+
+def records(source: Iterable[str], dialect: Dialect, *, n_fields: int | None) -> Iterator[tuple[int, list[str], bool]]:
+    """Line number, lines, whether they are a whole record; a broken one is its first line alone: no other is lost."""
+    lines = (line.removesuffix("\n") for line in source)
+    window = deque(islice(lines, MAX_LINES))
+    number = 1
+    while window:
+        size = dialect.record_size(window, n_fields)
+        taken = [window.popleft() for _ in range(max(size, 1))]
+        yield number, taken, size > 0
+        number += len(taken)
+        window.extend(islice(lines, len(taken)))
+
+
+def nth_line(n: Lines, absent: Lines) -> Lines:
+    """The line that is the n-th (from 1) when the sorted lines `absent` are not counted."""
+    return n + np.searchsorted(lines_before(absent), n, side="left")
+
+
+def lines_before(absent: Lines) -> Lines:
+    """How many lines that are not absent come before each absent one."""
+    return absent - np.arange(1, len(absent) + 1)
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file, whichever way they end; 0 where their ends are mixed."""
+    cr = lf = crlf = 0
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            cr, lf = cr + block.count(b"\r"), lf + block.count(b"\n")
+            crlf += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
+            last = block[-1:]
+    kinds = [count for count in (crlf, lf - crlf, cr - crlf) if count]
+    return 0 if len(kinds) > 1 else sum(kinds) + (last not in (b"\r", b"\n", b""))

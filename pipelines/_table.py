@@ -1,0 +1,59 @@
+"""`source: table`: the user's own files, named and mapped in params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines import _interactions, _items
+from pipelines._intake import Intake
+from pipelines._params import Table
+from pipelines._records import Dialect
+
+TEXT = (".csv", ".tsv", ".dat", ".txt")
+SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz", "zst")), ".parquet")
+
+
+def collect(intake: Intake, path: Path, params: Table) -> None:
+    """Read the files below `path`, or `path` itself as the only file of interactions, into `events` and `items`."""
+    root, patterns = (path.parent, [path.name]) if path.is_file() else (path, params.interactions)
+    dialect = Dialect(params.delimiter, params.quote)
+    interactions = find(root, patterns, "ingest.table.interactions")
+    items = find(root, params.items, "ingest.table.items")
+    if items:
+        rows = [intake.read("items", file, name(file, root), dialect) for file in items]
+        _items.collect(intake, rows, params.item_columns, params.text)
+    _interactions.collect(
+        intake,
+        [intake.read("interactions", file, name(file, root), dialect) for file in interactions],
+        params.columns,
+        unit=params.timestamp_unit,
+        min_value=params.min_value,
+        catalogue=bool(items),
+    )
+    if not items:
+        _items.collect_from_events(intake)
+
+
+def find(root: Path, patterns: list[str], key: str) -> list[Path]:
+    """The files that the patterns match below `root`, each once, in the order of the patterns and of their names."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} does not exist; correct ingest.path, or put your files there")
+    files: list[Path] = []
+    for pattern in patterns:
+        if Path(pattern).is_absolute():
+            raise ValueError(f"{key} names {pattern}, expected a path below ingest.path, which is {root}; shorten it")
+        matches = sorted(file for file in root.glob(pattern) if file.is_file())
+        if not matches:
+            there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
+            raise FileNotFoundError(f"{root / pattern} matches no file, but {key} names it; {root} holds {there}")
+        files += matches
+    for file in files:
+        if not file.name.endswith(SUFFIXES):
+            raise ValueError(
+                f"{file} has an unknown format, expected one of {' '.join(SUFFIXES)}; rename or convert it"
+            )
+    return list(dict.fromkeys(files))
+
+
+def name(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix()

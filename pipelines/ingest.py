@@ -1,0 +1,101 @@
+"""Writes interactions.parquet, items.parquet, rejected.parquet and summary.json: any source as canonical tables."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from models import demo_catalogue
+from pipelines import _artifacts as artifacts
+from pipelines import _download, _interactions, _items, _movielens, _table
+from pipelines import _tables as tables
+from pipelines._intake import Intake, intake
+from pipelines._params import Demo, Ingest, ItemColumns, Table, TableColumns, load
+from pipelines._stage import run, say
+
+REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
+
+
+def main() -> None:
+    params = load(Ingest)
+    started = time.monotonic()
+    with artifacts.stage("ingest") as stage, intake(stage) as desk:
+        collect(desk, params)
+        n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
+        counts = desk.account()
+        refuse_bad_input(counts, params.max_rejected, stage.output("rejected.parquet"))
+        n_pairs = tables.write(_interactions.merged(desk, params.duplicates), stage.output("interactions.parquet"))
+        n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
+        n_users = desk.count("select count(distinct user_id) from events")
+        sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
+        artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
+    REJECTED_FILE.unlink(missing_ok=True)
+    for kind, count in counts.items():
+        say("ingest", describe(kind, count))
+    seconds = time.monotonic() - started
+    say("ingest", f"{n_pairs:,} pairs of {n_users:,} users and {n_items:,} items in {seconds:.1f} s")
+
+
+def collect(desk: Intake, params: Ingest) -> None:
+    """Read the configured source into the tables `events`, `items` and `rejected`."""
+    if params.source == "demo":
+        _table.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE)
+        return
+    path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
+    if params.source == "movielens":
+        _movielens.collect(desk, path, params.movielens)
+    else:
+        _table.collect(desk, path, params.table)
+
+
+DEMO_TABLE = Table(
+    interactions=["interactions.csv"],
+    delimiter=",",
+    quote='"',
+    columns=TableColumns(user_id="user_id", item_id="item_id", value="value", timestamp="timestamp"),
+    min_value=None,
+    timestamp_unit="s",
+    items=["items.csv"],
+    item_columns=ItemColumns(item_id="item_id", title="title"),
+    text="{title}. {description}",
+)
+
+
+def write_demo(params: Demo, scratch: Path) -> Path:
+    """Write the demo's two CSV files, dirty rows included; they are read like anybody's."""
+    files = demo_catalogue.generate(**params.model_dump())
+    (scratch / "interactions.csv").write_text(files.interactions, "utf-8")
+    (scratch / "items.csv").write_text(files.items, "utf-8")
+    return scratch
+
+
+def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rejected: Path) -> None:
+    """Raise ValueError, and keep the rejected rows, where nothing was accepted or too much was malformed."""
+    for kind, count in counts.items():
+        malformed = count["malformed"] / count["read"]
+        if count["accepted"] and malformed <= max_rejected:
+            continue
+        rejected.replace(REJECTED_FILE)
+        what = f"{malformed:.2%} of {count['read']:,} rows of {kind} are malformed, max_rejected is {max_rejected:.2%}"
+        if not count["accepted"]:
+            what = f"none of the {count['read']:,} rows of {kind} was accepted"
+        commonest = ", ".join(f"{reason} {n:,}" for reason, n in list(by_count(count["reasons"]))[:3])
+        raise ValueError(
+            f"{what}: {commonest}; the rejected rows are in {REJECTED_FILE}: correct the source or the ingest section"
+        )
+
+
+def by_count(reasons: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def describe(kind: str, count: dict[str, Any]) -> str:
+    """One line about the rows of a kind: how many were read, accepted and rejected for what."""
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in by_count(count["reasons"]))
+    line = f"{kind}: {count['read']:,} rows read, {count['accepted']:,} accepted, {count['rejected']:,} rejected"
+    return line + (f" ({reasons})" if reasons else "")
+
+
+if __name__ == "__main__":
+    run(main, "ingest")
