@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -23,9 +23,9 @@ QUIET = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_
 LOCK = Path("dvc.lock")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Entry point: parse, go to the top of the checkout, act; errors are one line and exit status 1."""
-    arguments = parser().parse_args()
+    arguments = parser().parse_args(words)
 
     def act() -> None:
         enter_checkout()

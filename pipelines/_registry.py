@@ -143,9 +143,15 @@ def assigned(artifact: str, tags: list[list[str]], by_commit: Mapping[str, str])
 
 
 def fetch(champion: Champion, remote: str) -> None:
-    """Fetch the versions and assignments that a Git remote knows; raises GitError where the two disagree on one."""
+    """Fetch the versions and assignments that a Git remote knows; raises GitError, also where the two disagree."""
     tags = f"refs/tags/{champion.name}"
-    _git.fetch(remote, [f"{tags}@*", f"{tags}#*", f"{SIDE_REFS}/*"])
+    try:
+        _git.fetch(remote, [f"{tags}@*", f"{tags}#*", f"{SIDE_REFS}/*"])
+    except _git.GitError as error:
+        raise _git.GitError(
+            f"release.remote is {remote!r}, which cannot be fetched from ({error}); correct the remote, or set "
+            "release.remote to null to keep the registry on this machine"
+        ) from None
 
 
 def publish(refs: Mapping[str, str], remote: str | None) -> None:

@@ -132,12 +132,15 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
 
 
 def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
-    for name in current.rolled_back:
-        record = _released.document(current.versions[name].commit)
-        if record["digests"]["model"] == verdict["digests"]["model"]:
-            raise RolledBackError(
-                f"this model is {name}, which was rolled back; `longtail promote --again` if you mean it"
-            )
+    """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
+    if not current.rolled_back:
+        return
+    models = {v.name: _released.document(v.commit)["digests"]["model"] for v in current.versions.values()}
+    same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
+    if same and same[-1] in current.rolled_back:
+        raise RolledBackError(
+            f"this model is {same[-1]}, which was rolled back; `longtail promote --again` if you mean it"
+        )
 
 
 def replaced_by(serving: Version) -> str:

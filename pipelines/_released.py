@@ -31,7 +31,7 @@ def document(commit: str, path: str = RECORD) -> dict[str, Any]:
     except _git.GitError:
         raise ValueError(
             f"commit {commit[:12]} has no {path}: that version was not made by `longtail promote`; "
-            "take its assignment back with `gto unassign`, or fetch the tags again"
+            "take it out of the registry with `gto deregister`"
         ) from None
     parsed: dict[str, Any] = json.loads(content)
     return parsed

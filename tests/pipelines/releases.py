@@ -7,6 +7,7 @@ The champion stage is the real one. The other stages' outputs are written by `Ch
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,8 +101,9 @@ def package(seed: int, *, built: bool) -> None:
         if built:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {
-                "built": True, "reason": "by hand", "tag": f"longtail:{seed}", "files": {"service.py": str(seed)},
-                "verdict_sha256": artifacts.sha256(judged), "digests": artifacts.read_json(judged)["digests"], "smoke": {},
+                "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
+                "files": {"service.py": f"{seed}"}, "smoke": {},
+                "verdict_sha256": artifacts.sha256(judged), "digests": artifacts.read_json(judged)["digests"],
             }  # fmt: skip
         artifacts.write_json(stage.output("bento.json"), bento)
 
@@ -122,14 +124,32 @@ def commit(folder: Path, message: str) -> None:
     git(folder, "-c", "user.name=Someone", "-c", "user.email=someone@example.org", "commit", "--quiet", "-am", message)
 
 
-def longtail(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The console script in a process of its own, with the project's code on the path."""
-    env = {**os.environ, "PYTHONPATH": str(REPO), **environment}
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command `longtail` as a process of its own in a folder."""
     command = [sys.executable, "-m", "pipelines._cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+    env = {**os.environ, "PYTHONPATH": str(REPO)}  # for folders that are no checkout
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def longtail(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the command printed, and its exit status."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def share(checkout: Checkout, folder: Path) -> None:
+    """Give the checkout a bare Git remote `origin` and a DVC remote below `folder`, and share the registry there."""
+    git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
+    git(checkout.root, "remote", "add", "origin", str(folder / "origin.git"))
+    with (checkout.root / ".dvc/config").open("a") as config:
+        config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {folder / 'storage'}\n")
+    settings = checkout.root / "params.yaml"
+    settings.write_text(re.sub("^  remote: null", "  remote: origin", settings.read_text(), flags=re.MULTILINE))
+    commit(checkout.root, "share")
+    git(checkout.root, "push", "--quiet", "origin", "main")
 
 
 def clone(checkout: Checkout, folder: Path) -> Checkout:
-    """A clone with candidates of its own; it pushes to and pulls from the same bare remote and DVC remote."""
     git(checkout.root, "clone", "--quiet", git(checkout.root, "remote", "get-url", "origin"), str(folder))
     return Checkout(folder)

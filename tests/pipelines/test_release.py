@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-from pipelines import _registry, _release
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from gto.api import history, show
+
+from pipelines import _artifacts as artifacts
+from pipelines import _registry, _release, _released
+from pipelines._digests import digests
 from pipelines._params import Champion, load
-from tests.pipelines.releases import Checkout, git
+from tests.pipelines.releases import Checkout, commit, git, judge, package, record
 
 
 def serving() -> str | None:
@@ -10,8 +19,15 @@ def serving() -> str | None:
     return version.name if version else None
 
 
-def tags(checkout: Checkout) -> list[str]:
-    return git(checkout.root, "tag").splitlines()
+def refs(checkout: Checkout) -> str:
+    return git(checkout.root, "for-each-ref")
+
+
+def rewrite(path: Path, changes: dict[str, object]) -> None:
+    """Change keys of a stage's JSON file as if the stage had written it so."""
+    artifacts.write_json(path, artifacts.read_json(path) | changes)
+    (path.parent / artifacts.MANIFEST).unlink()
+    artifacts.write_manifest(path.parent, stage=path.parent.name, inputs={})
 
 
 def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> None:
@@ -19,4 +35,321 @@ def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> Non
     outcome = _release.promote()
     assert outcome.changed
     assert serving() == outcome.version == "v1.0.0"
-    assert tags(checkout) == ["longtail#prod#1", "longtail@v1.0.0"]
+    assert git(checkout.root, "tag").splitlines() == ["longtail#prod#1", "longtail@v1.0.0"]
+
+
+def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    _release.rollback()
+    assert show(".", "longtail#prod")[0]["version"] == serving() == "v1.0.0"
+    events = [(event["event"], event["version"]) for event in reversed(history("."))]
+    assert [version for event, version in events if event == "assignment"] == ["v1.0.0", "v2.0.0", "v1.0.0"]
+    assert [version for event, version in events if event == "registration"] == ["v1.0.0", "v2.0.0"]
+
+
+def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Checkout) -> None:
+    model = checkout.candidate(1)
+    _release.promote()
+    version = _registry.read(load(Champion)).version("v1.0.0")
+    assert git(checkout.root, "rev-parse", f"{version.commit}^") == git(checkout.root, "rev-parse", "HEAD")
+    files = git(checkout.root, "ls-tree", "-r", "--name-only", version.commit).splitlines()
+    assert {"dvc.lock", "dvc.yaml", "params.yaml", ".dvc/config", "models/factors.py", "release/verdict.json"} < set(
+        files
+    )
+    assert not any("__pycache__" in path for path in files)
+    found = _released.sha256_at(version.commit, [_released.MODEL])
+    assert found == {"data/train/model.safetensors": model}
+    assert git(checkout.root, "rev-parse", "refs/longtail/releases/v1.0.0") == version.commit
+
+
+def test_uncommitted_edits_are_released_and_stay_uncommitted(checkout: Checkout) -> None:
+    Path("notes.txt").write_text("edited\n")
+    Path("staged.txt").write_text("staged\n")
+    Path("private.txt").write_text("untracked\n")
+    Path("pipelines/added.py").write_text("# new and untracked\n")
+    git(checkout.root, "add", "staged.txt")
+    checkout.candidate(1)
+    status, index = git(checkout.root, "status", "--porcelain"), Path(".git/index").read_bytes()
+    _release.promote()
+    assert Path(".git/index").read_bytes() == index
+    assert git(checkout.root, "status", "--porcelain") == status
+    assert git(checkout.root, "show", "longtail@v1.0.0:notes.txt") == "edited"
+    files = git(checkout.root, "ls-tree", "-r", "--name-only", "longtail@v1.0.0").splitlines()
+    assert {"staged.txt", "pipelines/added.py"} < set(files)
+    assert "private.txt" not in files
+
+
+def test_a_detached_head_is_released_and_stays(checkout: Checkout) -> None:
+    git(checkout.root, "checkout", "--quiet", "--detach")
+    head = git(checkout.root, "rev-parse", "HEAD")
+    checkout.candidate(1)
+    _release.promote()
+    assert git(checkout.root, "rev-parse", "HEAD") == head
+    assert Path(".git/HEAD").read_text().strip() == head
+
+
+def test_no_identity_and_an_empty_home_are_enough(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER", "EMAIL"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "empty"))
+    checkout.candidate(1)
+    _release.promote()
+    assert _registry.read(load(Champion)).version("v1.0.0").author
+
+
+def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    before = refs(checkout)
+    outcome = _release.promote()
+    assert (outcome.changed, outcome.version) == (False, "v1.0.0")
+    assert "already serves" in outcome.text
+    assert refs(checkout) == before
+
+
+def test_a_second_candidate_replaces_the_first(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    checkout.candidate(2)
+    assert artifacts.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
+    assert "in place of v1.0.0" in _release.promote().text
+    assert serving() == "v2.0.0"
+
+
+@pytest.mark.parametrize("verdict", ["HOLD", "REJECT"])
+def test_another_verdict_is_refused_with_its_reason(checkout: Checkout, verdict: str) -> None:
+    checkout.candidate(1, verdict=verdict, built=False)
+    before = refs(checkout)
+    with pytest.raises(ValueError, match=f"the verdict is {verdict}, not PROMOTE: the hand-made verdict"):
+        _release.promote()
+    assert refs(checkout) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/train/model.safetensors", "model"),
+        ("data/ingest/interactions.parquet", "data"),
+        ("models/factors.py", "code"),
+        ("params.yaml", "params"),
+    ],
+)
+def test_what_changed_after_the_verdict_is_refused_by_name(checkout: Checkout, path: str, name: str) -> None:
+    checkout.candidate(1)
+    if name == "params":
+        text = Path(path).read_text()
+        Path(path).write_text(text.replace("  confidence: 0.95", "  confidence: 0.90"))
+    else:
+        with Path(path).open("ab") as file:
+            file.write(b"#")
+    before = refs(checkout)
+    with pytest.raises(ValueError, match=f"^{name} changed after the verdict was given; run `dvc repro`"):
+        _release.promote()
+    assert refs(checkout) == before
+
+
+@pytest.mark.parametrize(("key", "name"), [("holdout_sha256", "split"), ("tail_sha256", "tail")])
+def test_another_holdout_or_tail_is_refused_by_name(checkout: Checkout, key: str, name: str) -> None:
+    checkout.candidate(1)
+    rewrite(Path("data/split/holdout.json"), {key: "0" * 64})
+    with pytest.raises(ValueError, match=f"^{name} changed after the verdict"):
+        _release.promote()
+
+
+def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1, verdict="REJECT")
+    path = Path("data/gate/verdict.json")
+    path.write_text(path.read_text().replace("REJECT", "PROMOTE"))
+    with pytest.raises(ValueError, match=r"verdict\.json is corrupted"):
+        _release.promote()
+
+
+def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    path = _released.ARCHIVE
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"longtail\.bento is corrupted"):
+        _release.promote()
+
+
+def test_a_candidate_without_a_bento_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1, built=False)
+    with pytest.raises(ValueError, match="there is no Bento of this model: not built by hand"):
+        _release.promote()
+
+
+def test_a_bento_of_another_verdict_or_model_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    path = Path("data/package/bento.json")
+    rewrite(path, {"verdict_sha256": "0" * 64})
+    with pytest.raises(ValueError, match="belongs to another verdict"):
+        _release.promote()
+    package(1, built=True)
+    rewrite(path, {"digests": digests() | {"model": "0" * 64}})
+    with pytest.raises(ValueError, match="built from another model than was judged"):
+        _release.promote()
+
+
+def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    judged_before_anything_served = artifacts.read_json(Path("data/gate/verdict.json"))["champion"]
+    _release.promote()
+    checkout.candidate(2)
+    judge("PROMOTE", judged_before_anything_served)
+    package(2, built=True)
+    record()
+    with pytest.raises(
+        ValueError, match=r"compared with no champion, but v1\.0\.0 is the champion since; run `dvc repro`"
+    ):
+        _release.promote()
+    assert serving() == "v1.0.0"
+
+
+def test_a_lock_file_that_describes_other_data_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    stale = Path("dvc.lock").read_text()
+    checkout.candidate(2)
+    Path("dvc.lock").write_text(stale)
+    before = refs(checkout)
+    with pytest.raises(ValueError, match=r"dvc\.lock does not describe .*data/train/model\.safetensors"):
+        _release.promote()
+    assert refs(checkout) == before
+
+
+def test_a_missing_lock_file_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    Path("dvc.lock").unlink()
+    with pytest.raises(FileNotFoundError, match=r"dvc\.lock is missing.*run `dvc repro`"):
+        _release.promote()
+
+
+def test_rollback_goes_to_the_version_that_was_replaced(checkout: Checkout) -> None:
+    for seed in (1, 2, 3):
+        checkout.candidate(seed)
+        _release.promote()
+    assert [_release.rollback().version, serving()] == ["v2.0.0", "v2.0.0"]
+    assert [_release.rollback().version, serving()] == ["v1.0.0", "v1.0.0"]
+    with pytest.raises(ValueError, match=r"v1\.0\.0 replaced nothing"):
+        _release.rollback()
+
+
+def test_rollback_skips_a_version_that_was_itself_rolled_back(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    _release.rollback()
+    checkout.candidate(3)
+    _release.promote()
+    assert _release.rollback().version == "v1.0.0"
+
+
+def test_rollback_to_a_named_version(checkout: Checkout) -> None:
+    for seed in (1, 2, 3):
+        checkout.candidate(seed)
+        _release.promote()
+    assert _release.rollback("v1.0.0").version == "v1.0.0"
+    with pytest.raises(ValueError, match=r"v1\.0\.0 serves already"):
+        _release.rollback("v1.0.0")
+    with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; there are v1\.0\.0, v2\.0\.0, v3\.0\.0"):
+        _release.rollback("v9.0.0")
+
+
+def test_rollback_before_anything_serves_is_refused(checkout: Checkout) -> None:
+    with pytest.raises(ValueError, match="nothing serves yet"):
+        _release.rollback()
+
+
+def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    shutil.rmtree(".dvc/cache")
+    before = refs(checkout)
+    with pytest.raises(
+        FileNotFoundError, match=r"longtail\.bento of v1\.0\.0 is neither in the DVC cache nor in a remote"
+    ):
+        _release.rollback()
+    assert refs(checkout) == before
+    assert serving() == "v2.0.0"
+
+
+def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    for path in Path(".dvc/cache").rglob("*"):
+        if path.is_file() and path.read_bytes() == b"bento of 1":
+            path.chmod(0o644)
+            path.write_bytes(b"bento of ?")
+    with pytest.raises(ValueError, match=r"longtail\.bento of v1\.0\.0 is corrupted"):
+        _release.rollback()
+
+
+def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    checkout.candidate(2)
+    _release.promote()
+    _release.rollback()
+    checkout.candidate(2)
+    with pytest.raises(_release.RolledBackError, match=r"this model is v2\.0\.0, which was rolled back"):
+        _release.promote()
+    assert _release.promote(again=True).version == serving() == "v3.0.0"
+    assert not _release.promote().changed
+
+
+def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    _release.rollback()
+    for seed in (2, 3, 2):
+        checkout.candidate(seed)
+        _release.promote(again=seed == 2 and serving() == "v1.0.0")
+    assert serving() == "v5.0.0"
+
+
+def test_a_superseded_model_may_come_back_without_again(checkout: Checkout) -> None:
+    for seed in (1, 2, 1):
+        checkout.candidate(seed)
+        _release.promote()
+    assert serving() == "v3.0.0"
+
+
+def test_a_changed_bento_of_the_serving_model_is_released_with_again(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    rewrite(Path("data/package/bento.json"), {"files": {"service.py": "another"}})
+    record()
+    outcome = _release.promote()
+    assert not outcome.changed
+    assert "its Bento has changed" in outcome.text
+    assert _release.promote(again=True).version == "v2.0.0"
+    assert _release.rollback().version == "v1.0.0"
+
+
+def test_two_assignments_within_one_second_are_ordered_for_gto_too(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    checkout.candidate(2)
+    _release.promote()
+    for _ in range(3):
+        _release.rollback("v1.0.0")
+        _release.rollback("v2.0.0")
+        assert show(".", "longtail#prod")[0]["version"] == serving() == "v2.0.0"
+
+
+def test_the_users_branch_may_move_on(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    _release.promote()
+    Path("notes.txt").write_text("later\n")
+    commit(checkout.root, "later")
+    checkout.candidate(2)
+    _release.promote()
+    assert git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}^") == git(checkout.root, "rev-parse", "HEAD")
