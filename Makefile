@@ -1,0 +1,47 @@
+# Two commands matter: `make run` (the whole pipeline on a demo catalogue) and `make test`. Each sets the machine up first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help setup run test lint unit clean
+.DEFAULT_GOAL := help
+
+help:  ## What there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+setup: $(STAMP)  ## Install everything into .venv (also done by every other target when missing or stale)
+
+# The stamp comes last: an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
+	  f"Python {v.major}.{v.minor} is too old: Longtail needs 3.11 or newer; name one with `make PYTHON=python3.12 ...`")'
+	@echo "Installing about 270 packages into $(VENV); this takes a few minutes, once."
+	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install python3-venv."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names
+	@longtail run
+
+test: lint  ## Everything: ruff, mypy and all tests
+	@python -m pytest --durations=10
+
+unit: $(STAMP)  ## The fast tests alone
+	@python -m pytest -m 'not slow'
+
+lint: $(STAMP)  ## ruff and mypy --strict
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
+	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,143 @@
+"""The layout is a contract: who imports whom, what a stage is called everywhere, what DVC has to know of it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tests.conftest import REPO
+
+from pipelines._params import SECTIONS
+
+PACKAGES = ("pipelines", "models", "bento", "dags")
+ALLOWED = {"pipelines": {"pipelines", "models"}, "bento": {"bento", "models"}, "models": {"models"}, "dags": {"dags"}}
+STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
+TOP_LEVEL = {
+    *(".ci", ".dvc", ".dvcignore", ".gitignore"),
+    *("README.md", "CHANGELOG.md", "LICENSE", "Makefile"),
+    *("pyproject.toml", "constraints.txt", "params.yaml", "dvc.yaml"),
+    *("dags", "pipelines", "models", "bento", "data", "tests", "benchmarks"),
+}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((REPO / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, also inside functions; `from a import b` gives a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def our_files(path: Path) -> set[Path]:
+    """The files of ours that a file needs, itself included, transitively."""
+    found, queue = set(), [path]
+    while queue:
+        current = queue.pop()
+        if current in found:
+            continue
+        found.add(current)
+        for name in imports(current):
+            file = (REPO / name.replace(".", "/")).with_suffix(".py")
+            if name.split(".")[0] in PACKAGES and file.is_file():
+                queue.append(file)
+    return found
+
+
+def test_the_top_level_holds_what_the_layout_names_and_nothing_else() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    found = {line.split("/")[0] for line in listed.splitlines()} - {"dvc.lock"}  # users commit their runs
+    assert found <= TOP_LEVEL
+    assert {"README.md", "pyproject.toml", "dvc.yaml", "pipelines", "models", "tests", "data", "bento"} <= found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    wrong = [
+        (path.relative_to(REPO).as_posix(), name)
+        for path in sources(package)
+        for name in imports(path)
+        if name.split(".")[0] in set(PACKAGES) - ALLOWED[package]
+    ]
+    assert wrong == []
+
+
+def test_models_do_no_input_or_output() -> None:
+    forbidden = {"pathlib", "os", "shutil", "logging", "ruamel", "yaml", "json", "tempfile", "subprocess", "pyarrow"}
+    wrong = [
+        (path.name, name) for path in sources("models") for name in imports(path) if name.split(".")[0] in forbidden
+    ]
+    calls = [
+        (path.name, node.func.id)
+        for path in sources("models")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open")
+    ]
+    assert wrong + calls == []
+
+
+def test_nothing_is_pickled() -> None:
+    forbidden = {"pickle", "cloudpickle", "joblib", "torch.save", "torch.load", "dill"}
+    wrong = [
+        (path, name) for package in PACKAGES for path in sources(package) for name in imports(path) if name in forbidden
+    ]
+    assert wrong == []
+
+
+def test_a_stage_is_called_the_same_everywhere() -> None:
+    sections = [section.section for section in SECTIONS if section.section != "release"]
+    modules = [path.stem for path in sources("pipelines") if not path.stem.startswith("_")]
+    assert list(STAGES) == sections
+    assert sorted(STAGES) == sorted(modules)
+    for name, stage in STAGES.items():
+        assert stage["cmd"] == f"python -m pipelines.{name}"
+        assert stage["outs"] == [f"data/{name}"]
+        assert name in stage["params"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_file_a_stage_imports_is_a_dependency(name: str) -> None:
+    listed = STAGES[name]["deps"]
+    needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
+    missing = {file for file in needed if not any(file == dep or file.startswith(f"{dep}/") for dep in listed)}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_code_dependency_is_needed(name: str) -> None:
+    """Else a change would rerun a stage that it cannot touch."""
+    needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
+    assert {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")} <= needed
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_a_stage_reads_is_an_output_of_an_earlier_stage(name: str) -> None:
+    earlier = list(STAGES)[: list(STAGES).index(name)]
+    read = [Path(dep).parts[1] for dep in STAGES[name]["deps"] if dep.startswith("data/")]
+    assert set(read) <= set(earlier)
+
+
+def test_there_is_no_utils_module() -> None:
+    assert [
+        path for package in PACKAGES for path in sources(package) if "util" in path.stem or "helper" in path.stem
+    ] == []
+
+
+def test_every_first_line_says_what_a_module_is_for() -> None:
+    missing = [
+        path.relative_to(REPO).as_posix()
+        for package in PACKAGES
+        for path in sources(package)
+        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+    assert missing == []

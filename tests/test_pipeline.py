@@ -1,0 +1,246 @@
+"""The whole pipeline on a tiny demo in a temporary clone: train, judge, package, promote, improve, refuse, roll back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tests.conftest import REPO
+
+pytestmark = pytest.mark.slow
+
+TINY: dict[str, dict[str, Any]] = {
+    "ingest": {"demo.users": 400, "demo.items": 400, "demo.events": 16000, "demo.new_items": 20, "demo.dirty_rows": 30},
+    "train": {"embedding_dim": 8, "epochs": 1},
+}
+
+
+class Clone:
+    """A clone of the project with settings of its own, on a machine that knows nothing of Git identities."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        home = root.parent / "home"
+        home.mkdir()
+        self.env = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "PYTHONPATH": str(root),
+            "BENTOML_HOME": str(home / "bentoml"),
+            "DVC_NO_ANALYTICS": "1",
+            "BENTOML_DO_NOT_TRACK": "True",
+            "OMP_NUM_THREADS": "2",
+        }
+
+    def run(self, *command: str, status: int = 0, cwd: Path | None = None) -> str:
+        """Standard output and error of a command that must end with `status`."""
+        result = subprocess.run(
+            command,
+            cwd=cwd or self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == status, f"{command} exited {result.returncode}:\n{result.stdout}"
+        return result.stdout
+
+    def longtail(self, *arguments: str, status: int = 0) -> str:
+        return self.run(sys.executable, "-m", "pipelines._cli", *arguments, status=status)
+
+    def dvc(self, *arguments: str, status: int = 0, cwd: Path | None = None) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, status=status, cwd=cwd)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def params(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        yaml, path = YAML(), self.root / "params.yaml"
+        document = yaml.load(path.read_text("utf-8"))
+        for section, keys in changes.items():
+            for key, value in keys.items():
+                *parents, last = key.split(".")
+                node = document[section]
+                for parent in parents:
+                    node = node[parent]
+                node[last] = value
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.root / path).read_text("utf-8"))
+
+    def modified(self) -> dict[str, int]:
+        """When each stage's output was last published."""
+        return {path.parent.name: path.stat().st_mtime_ns for path in self.root.glob("data/*/manifest.json")}
+
+
+def working_tree() -> Iterator[Path]:
+    """What a clone of a commit of the working tree would hold."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPO, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    yield from (Path(name) for name in listed.split("\0") if name and name != "dvc.lock" and (REPO / name).is_file())
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    root = tmp_path_factory.mktemp("pipeline") / "longtail"
+    for path in working_tree():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPO / path, root / path)
+    clone = Clone(root)
+    clone.git("init", "-q", "-b", "main")
+    clone.git("add", "-A")
+    clone.git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "the project")
+    clone.params(TINY)  # an uncommitted edit, as a user's would be
+    return clone
+
+
+# The tests below are one story and run in this order.
+
+
+def test_the_first_run_promotes_a_first_version(clone: Clone) -> None:
+    before = clone.git("status", "--porcelain")
+    printed = clone.longtail("run")
+    verdict = clone.json("data/gate/verdict.json")
+    assert verdict["verdict"] == "PROMOTE", printed
+    assert "v1.0.0 serves now" in printed
+    assert all(rule["name"] in printed for rule in verdict["rules"])
+    assert "report.html" in printed
+    assert clone.git("tag", "-l").split() == ["longtail#prod#1", "longtail@v1.0.0"]
+    after = set(clone.git("status", "--porcelain").splitlines()) - set(before.splitlines())
+    assert after == {"?? dvc.lock"}  # what dvc writes; nothing of ours
+
+
+def test_dirty_rows_were_rejected_with_reasons(clone: Clone) -> None:
+    summary = clone.json("data/ingest/summary.json")
+    assert summary["rejected"]["malformed"] if isinstance(summary["rejected"], dict) else summary["rejected"] > 0
+
+
+def test_a_second_run_changes_nothing(clone: Clone) -> None:
+    before = clone.modified()
+    printed = clone.longtail("run")
+    assert "nothing has changed since the last run" in printed
+    assert "v1.0.0 already serves this model" in printed
+    after = clone.modified()
+    assert {stage for stage in after if after[stage] != before[stage]} <= {"champion"}  # the one that always looks
+
+
+def test_gto_itself_reads_the_registry(clone: Clone) -> None:
+    assert "v1.0.0" in clone.run(sys.executable, "-m", "gto", "show", "longtail")
+
+
+def test_editing_the_gate_reruns_what_depends_on_it_alone(clone: Clone) -> None:
+    before = clone.modified()
+    clone.params({"gate": {"seed": 43}})
+    clone.dvc("repro")
+    after = clone.modified()
+    assert {stage for stage in after if after[stage] != before[stage]} == {"champion", "gate", "package"}
+    assert "gate.seed" in clone.dvc("params", "diff", "HEAD")
+
+
+def test_a_better_candidate_replaces_the_champion(clone: Clone) -> None:
+    clone.params({"train": {"embedding_dim": 64, "epochs": 12}})
+    printed = clone.longtail("run")
+    assert clone.json("data/champion/champion.json")["version"] == "v1.0.0"
+    assert "v2.0.0 serves now, in place of v1.0.0" in printed
+
+
+def test_a_worse_candidate_is_refused_and_the_run_is_no_failure(clone: Clone) -> None:
+    clone.params({"train": {"embedding_dim": 2, "epochs": 1}})
+    printed = clone.longtail("run")
+    verdict = clone.json("data/gate/verdict.json")
+    assert verdict["verdict"] == "REJECT"
+    assert any(rule["decision"] == "fail" and rule["reference"] == "champion" for rule in verdict["rules"])
+    assert "not promoted: the verdict is REJECT" in printed
+    assert clone.json("data/package/bento.json")["built"] is False
+    assert "v2.0.0" in clone.longtail("status")
+
+
+def test_a_refused_candidate_cannot_be_promoted_by_hand(clone: Clone) -> None:
+    printed = clone.longtail("promote", status=1)
+    assert printed.startswith("longtail: error: the verdict is REJECT, not PROMOTE")
+    assert len(printed.splitlines()) == 1
+
+
+def test_a_corrupted_stage_output_stops_the_run_in_one_line(clone: Clone) -> None:
+    path = clone.root / "data" / "evaluate" / "metrics.json"
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content.replace(b"0", b"1", 1))
+    printed = clone.run(sys.executable, "-m", "pipelines.gate", status=1)
+    assert "metrics.json is corrupted" in printed
+    assert len(printed.splitlines()) == 1
+    path.write_bytes(content)
+
+
+def test_going_back_to_the_better_settings_computes_nothing(clone: Clone) -> None:
+    """DVC's run cache restores the stages; the model that serves is judged against the one it replaced, as before."""
+    clone.params({"train": {"embedding_dim": 64, "epochs": 12}})
+    printed = clone.longtail("run")
+    assert "v2.0.0 already serves this model" in printed
+    assert "is cached - skipping run" in printed
+
+
+def test_a_model_changed_after_the_verdict_is_refused(clone: Clone) -> None:
+    path = clone.root / "data" / "train" / "model.safetensors"
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    printed = clone.longtail("promote", status=1)
+    assert "model" in printed
+    assert len(printed.splitlines()) == 1
+    path.write_bytes(content)
+
+
+def test_lineage_goes_back_to_data_settings_and_verdict(clone: Clone) -> None:
+    printed = clone.longtail("lineage", "v2.0.0")
+    verdict = clone.json("data/gate/verdict.json")
+    assert verdict["digests"]["model"][:12] in printed
+    assert "PROMOTE" in printed
+    assert "train.embedding_dim" in printed
+
+
+def test_rollback_needs_no_retraining_and_its_model_stays_away(clone: Clone) -> None:
+    before = clone.modified()
+    assert "v1.0.0 serves again, in place of v2.0.0" in clone.longtail("rollback")
+    assert clone.modified() == before
+    printed = clone.longtail("run")
+    assert "rolled back" in printed
+    assert "v1.0.0" in clone.longtail("status")
+    assert "v2.0.0 serves" in clone.longtail("promote", "--again") or "v3.0.0 serves" in clone.longtail("status")
+
+
+def test_a_fresh_clone_pulls_the_champion_without_computing(clone: Clone, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    clone.dvc("remote", "add", "-d", "here", str(remote))
+    clone.git("add", "-A")
+    clone.git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a run")
+    clone.dvc("push")
+    fresh = tmp_path / "fresh"
+    clone.git("clone", "-q", str(clone.root), str(fresh))
+    clone.dvc("pull", cwd=fresh)
+    for name in ("train/model.safetensors", "package/longtail.bento", "gate/verdict.json"):
+        assert (fresh / "data" / name).read_bytes() == (clone.root / "data" / name).read_bytes()
+    printed = clone.run(sys.executable, "-m", "pipelines._cli", "status", cwd=fresh)
+    assert "serves" in printed
+    assert "ndcg@10" in clone.dvc("metrics", "show", cwd=fresh)
+
+
+def test_a_folder_that_is_no_checkout_is_said_in_one_line(clone: Clone, tmp_path: Path) -> None:
+    printed = clone.run(sys.executable, "-m", "pipelines._cli", "run", status=1, cwd=tmp_path)
+    assert printed.startswith("longtail: error:")
+    assert "git" in printed.lower()
+    assert len(printed.splitlines()) == 1
