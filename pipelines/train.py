@@ -38,6 +38,7 @@ def main() -> None:
         train = tables.read(stage.input("split", "train.parquet"), ["user_idx", "item_idx"])
         valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
         items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
+        tail = artifacts.read_json(stage.input("split", "holdout.json"))["tail_sha256"]
         embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"))
         interactions, histories = to_interactions(train, n_items=items.num_rows)
         holdout = to_holdout(histories, valid, seed=params.seed)
@@ -56,7 +57,7 @@ def main() -> None:
         model_file.write(
             als.factors(tail_strength=chosen.strength),
             stage.output("model.safetensors"),
-            provenance={"encoder": encoder, "params": params.model_dump()},
+            provenance={"encoder": encoder, "tail_sha256": tail, "params": params.model_dump()},
         )
 
 
@@ -80,7 +81,7 @@ def read_embeddings(path: Path) -> tuple[torch.Tensor, str]:
 
 def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:
     """The training pairs as ALS takes them, and as a sparse (n_users, n_items) matrix of ones."""
-    users, items = train["user_idx"].to_numpy(), train["item_idx"].to_numpy()
+    users, items = (np.array(train[name]) for name in ("user_idx", "item_idx"))
     n_users = int(users.max()) + 1 if len(users) else 0  # every user of the index has a train interaction
     interactions = Interactions(users, items, np.ones(len(users), np.float32), n_users, n_items)
     return interactions, csr_array((interactions.weights, (users, items)), shape=(n_users, n_items))
