@@ -81,7 +81,7 @@ def read_embeddings(path: Path) -> tuple[torch.Tensor, str]:
 
 def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:
     """The training pairs as ALS takes them, and as a sparse (n_users, n_items) matrix of ones."""
-    users, items = (np.array(train[name]) for name in ("user_idx", "item_idx"))
+    users, items = (np.array(train[name].to_numpy()) for name in ("user_idx", "item_idx"))
     n_users = int(users.max()) + 1 if len(users) else 0  # every user of the index has a train interaction
     interactions = Interactions(users, items, np.ones(len(users), np.float32), n_users, n_items)
     return interactions, csr_array((interactions.weights, (users, items)), shape=(n_users, n_items))
