@@ -24,7 +24,14 @@ CELLS = 2**22  # float64 numbers in the largest array of a batch: 32 MiB
 
 
 def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) -> Floats:
-    """User factors (n_users, d) of unweighted histories, stored entries of (n_users, n_items); zero where empty."""
+    """User factors (n_users, d) of unweighted histories, stored entries of (n_users, n_items); zero where empty.
+
+    Raises ValueError where item factors are not finite.
+    """
+    if not np.isfinite(model.item_factors).all():
+        raise ValueError(
+            "item factors hold NaN or infinity: training diverged; raise train.regularization and run it again"
+        )
     alpha, d = model.unobserved_weight, model.item_factors.shape[1]
     eigenvalues, basis = np.linalg.eigh(model.gram.astype(np.float64))
     rotated = torch.from_numpy(model.item_factors @ basis).to(device)  # (n_items, d), float64

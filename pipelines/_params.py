@@ -136,6 +136,12 @@ class Evaluate(Section):
     seed: Seed
     device: Device
 
+    @model_validator(mode="after")
+    def ascending(self) -> Evaluate:
+        if self.k != sorted(set(self.k)):
+            raise ValueError(f"k is {self.k}, expected list lengths in ascending order, each once")
+        return self
+
 
 class Rule(Strict):
     """One bound on one metric: `min` or `max` of its value, or `min_gain` / `max_loss` against a reference."""
@@ -145,8 +151,8 @@ class Rule(Strict):
     reference: Text | None = None
     min: float | None = None
     max: float | None = None
-    min_gain: float | None = None
-    max_loss: float | None = None
+    min_gain: Annotated[float, Field(ge=0)] | None = None
+    max_loss: Annotated[float, Field(ge=0)] | None = None
     relative: bool = False
 
     @model_validator(mode="after")
@@ -158,6 +164,8 @@ class Rule(Strict):
             )
         if (bounds[0] in ("min_gain", "max_loss")) != (self.reference is not None):
             raise ValueError(f"rule {self.name!r}: min_gain and max_loss need a reference, min and max take none")
+        if self.relative and self.reference is None:
+            raise ValueError(f"rule {self.name!r}: relative needs a reference, min and max are absolute")
         return self
 
 
@@ -167,6 +175,13 @@ class Gate(Section):
     resamples: Annotated[int, Field(ge=100, le=100_000)]
     seed: Seed
     rules: list[Rule]
+
+    @model_validator(mode="after")
+    def distinct_names(self) -> Gate:
+        names = [rule.name for rule in self.rules]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"several rules are named {', '.join(repeated)}; verdicts name rules, give each its own")
+        return self
 
 
 class Package(Section):

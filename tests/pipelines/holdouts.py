@@ -1,0 +1,129 @@
+"""What evaluate and gate read, made by hand: a catalogue of two genres, users who like one, and models that know it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import save_file
+
+from models.factors import Factors, Floats
+from pipelines import _artifacts as artifacts
+from pipelines import _model, _tables
+
+N_USERS, N_ITEMS = 60, 48
+GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
+HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
+HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
+ENCODER = "e" * 64
+
+
+@dataclass
+class Pairs:
+    """Interactions of the three parts as (user_idx, item_idx)."""
+
+    train: list[tuple[int, int]] = field(default_factory=list)
+    valid: list[tuple[int, int]] = field(default_factory=list)
+    test: list[tuple[int, int]] = field(default_factory=list)
+
+
+def pairs() -> Pairs:
+    """Every user has touched head items of any genre and tail items of the own one; test holds tail and cold items."""
+    rng, parts = np.random.default_rng(0), Pairs()
+    for user in range(N_USERS):
+        own = [i for i in range(HEAD, N_ITEMS - COLD) if GENRE[i] == user % 2]
+        tail = rng.permutation(own).tolist()
+        head = rng.permutation(HEAD).tolist()
+        cold = N_ITEMS - COLD + user % 2
+        parts.train += [(user, i) for i in sorted(head[:5] + tail[:6])]
+        parts.valid += [(user, tail[6])]
+        parts.test += [(user, i) for i in sorted({head[5], *tail[7:10], cold})]
+    return parts
+
+
+def model(*, knowledge: float, seed: int = 1, tail_strength: float = 0.5) -> Factors:
+    """Factors that know the genre of items (knowledge 1), not at all (0), or the wrong one (-1)."""
+    rng = np.random.default_rng(seed)
+    item_factors = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32) * knowledge
+    item_factors += rng.normal(scale=0.05, size=item_factors.shape).astype(np.float32)
+    warm = np.arange(N_ITEMS) < N_ITEMS - COLD
+    return Factors(
+        item_factors=item_factors,
+        gram=item_factors[warm].T @ item_factors[warm],
+        popularity_bias=np.where(np.arange(N_ITEMS) < HEAD, 1.0, 0.3).astype(np.float32),
+        text_mean=np.zeros(2, np.float32),
+        text_weights=np.array([[1, 0], [0, 1], [0, 0]], np.float32),
+        unobserved_weight=0.1,
+        user_regularization=0.05,
+        frequency_exponent=1.0,
+        n_warm_items=int(warm.sum()),
+        tail_strength=tail_strength,
+    )
+
+
+def write_split(parts: Pairs, **changes: Any) -> None:
+    """data/split and data/ingest as their stages would leave them."""
+    users_of_item = np.bincount([item for _, item in parts.train], minlength=N_ITEMS)
+    is_tail = np.arange(N_ITEMS) >= HEAD
+    items = pa.table(
+        {
+            "item_idx": pa.array(range(N_ITEMS), pa.int32()),
+            "item_id": [f"i{i:03}" for i in range(N_ITEMS)],
+            "popularity": pa.array(users_of_item, pa.int32()),
+            "is_head": ~is_tail,
+            "is_tail": is_tail,
+            "is_cold": users_of_item == 0,
+        }
+    )
+    counts = {f"n_{part}": len(getattr(parts, part)) for part in ("train", "valid", "test")}
+    of_items = {"n_items": N_ITEMS, "n_tail": int(is_tail.sum()), "n_cold": COLD, "n_users": N_USERS}
+    description: dict[str, Any] = {"strategy": "hash", "cutoffs": None, "seed": 0, "head_share": 0.8, "left_out": {}}
+    with artifacts.stage("ingest") as stage:
+        for name in ("interactions.parquet", "items.parquet"):
+            _tables.write(items, stage.output(name))
+    with artifacts.stage("split") as stage:
+        _tables.write(items, stage.output("items.parquet"))
+        for part in ("train", "valid", "test"):
+            table = np.array(getattr(parts, part), np.int32).reshape(-1, 2)
+            columns = {"user_idx": pa.array(table[:, 0]), "item_idx": pa.array(table[:, 1])}
+            _tables.write(pa.table(columns), stage.output(f"{part}.parquet"))
+        artifacts.write_json(stage.output("holdout.json"), description | HASHES | counts | of_items | changes)
+
+
+def write_embeddings(encoder: str = ENCODER) -> None:
+    vectors: Floats = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32)
+    with artifacts.stage("embed") as stage:
+        header = {"longtail": json.dumps({"encoder": encoder})}
+        save_file({"embeddings": vectors}, stage.output("embeddings.safetensors"), metadata=header)
+
+
+def write_candidate(factors: Factors, **provenance: Any) -> None:
+    with artifacts.stage("train") as stage:
+        _model.write(factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance)
+
+
+def write_champion(factors: Factors | None, *, version: str = "v1.0.0", n_items: int = N_ITEMS) -> None:
+    """data/champion: none, or a model of the first `n_items` items."""
+    with artifacts.stage("champion") as stage:
+        identity = {"version": version if factors else None, "commit": None, "model_sha256": None}
+        artifacts.write_json(stage.output("champion.json"), identity | HASHES)
+        if factors:
+            known = replace(
+                factors,
+                item_factors=factors.item_factors[:n_items],
+                popularity_bias=factors.popularity_bias[:n_items],
+            )
+            _model.write(known, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER})
+            ids = pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]})
+            _tables.write(ids, stage.output("items.parquet"))
+
+
+def write_all(candidate: Factors, champion: Factors | None = None) -> None:
+    """Everything that evaluate and gate read from the stages before."""
+    write_split(pairs())
+    write_embeddings()
+    write_candidate(candidate)
+    write_champion(champion)

@@ -1,0 +1,163 @@
+"""The evaluate stage on a small holdout made by hand."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import _artifacts as artifacts
+from pipelines import _tables, evaluate
+from tests.conftest import Workspace
+from tests.pipelines import holdouts
+from tests.pipelines.holdouts import COLD, GENRE, HEAD, N_ITEMS, N_USERS, model
+
+OUT = Path("data/evaluate")
+
+
+def run() -> dict[str, Any]:
+    evaluate.main()
+    metrics: dict[str, Any] = artifacts.read_json(OUT / "metrics.json")
+    return metrics
+
+
+def lists(name: str) -> list[list[int]]:
+    table = _tables.read(OUT / "per_user.parquet")
+    chosen: Any = table.filter(pc.equal(table["model"], pa.scalar(name)))["items"].to_pylist()
+    return list(chosen)
+
+
+def columns(name: str) -> dict[str, list[str]]:
+    with (OUT / name).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def test_a_model_that_knows_the_genre_beats_both_references(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    metrics = run()
+    values = metrics["models"]
+    assert metrics["n_users"] == N_USERS
+    assert {key: metrics[key] for key in holdouts.HASHES} == holdouts.HASHES
+    assert list(values) == ["candidate", "popularity", "random"]
+    assert values["candidate"]["tail_recall@20"] > 2 * values["popularity"]["tail_recall@20"]
+    assert values["candidate"]["ndcg@10"] > values["random"]["ndcg@10"]
+
+
+def test_lists_hold_neither_train_nor_valid_items_and_no_item_twice(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0))
+    run()
+    parts = holdouts.pairs()
+    for name in ("candidate", "champion", "popularity", "random"):
+        for user, shown in enumerate(lists(name)):
+            seen = {item for u, item in parts.train + parts.valid if u == user}
+            assert len(shown) == len(set(shown)) == 20
+            assert not seen & set(shown)
+
+
+def test_undefined_metrics_of_a_user_are_null_and_lists_are_ranked_for_test_users_only(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    parts = holdouts.pairs()
+    parts.test = [(u, i) for u, i in parts.test if u < 10 and (u != 3 or i < HEAD)]  # user 3 wants head items only
+    holdouts.write_split(parts)
+    assert run()["n_users"] == 10
+    table = _tables.read(OUT / "per_user.parquet")
+    assert table["user_idx"].to_pylist() == list(range(10)) * 3
+    assert table["tail_recall@10"].is_null().to_pylist() == [user == 3 for user in range(10)] * 3
+    assert table["ndcg@10"].null_count == 0
+
+
+def test_cold_items_are_ranked_among_themselves_as_well(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    values = run()["models"]["popularity"]  # ranks cold items below all others, by item among themselves
+    assert values["cold_recall@10"] == 0.0
+    assert values["cold_recall_among_cold@10"] == 1.0
+
+
+def test_a_champion_is_judged_through_its_own_items_and_anchors_the_new_ones(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=1), n_items=N_ITEMS - COLD)
+    run()
+    wanted = N_ITEMS - COLD + np.arange(N_USERS) % 2  # the cold item in each user's test set
+    found = [cold in shown for cold, shown in zip(wanted.tolist(), lists("champion"), strict=True)]
+    assert np.mean(found) > 0.9  # the anchor knows the genre
+
+
+def test_a_champion_of_another_encoder_never_recommends_items_it_does_not_know(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=1), n_items=N_ITEMS - COLD)
+    holdouts.write_embeddings(encoder="f" * 64)
+    run()
+    assert max(item for shown in lists("champion") for item in shown) < N_ITEMS - COLD
+
+
+def test_the_same_model_as_champion_has_exactly_the_same_figures(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=1))
+    values = run()["models"]
+    assert values["candidate"] == values["champion"]
+
+
+def test_equal_inputs_give_equal_files(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0))
+    run()
+    first = artifacts.read_manifest(OUT)
+    workspace.params("evaluate", {"batch_users": 7})
+    run()
+    assert artifacts.read_manifest(OUT) == first
+
+
+def test_plots_have_a_column_for_every_model_even_without_a_champion(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    run()
+    deciles, exposure, tradeoff = (columns(f"{name}.csv") for name in ("deciles", "exposure", "tradeoff"))
+    assert list(deciles) == ["decile", *evaluate.MODELS]
+    assert deciles["decile"] == [str(n) for n in range(1, 11)]
+    assert set(deciles["champion"]) == {""}
+    assert (float(exposure["candidate"][0]), float(exposure["candidate"][-1])) == (0.0, 1.0)
+    assert tradeoff["model"] == ["candidate", "popularity", "random"]
+
+
+def test_without_test_users_the_error_says_what_to_change(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    parts = holdouts.pairs()
+    parts.test = []
+    holdouts.write_split(parts)
+    with pytest.raises(ValueError, match=r"no users to evaluate on; raise split.test, or set split.strategy: hash"):
+        evaluate.main()
+    assert not OUT.exists()
+
+
+def test_a_model_of_another_catalogue_is_refused(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    whole = model(knowledge=1)
+    holdouts.write_candidate(replace(whole, item_factors=whole.item_factors[:-1]))
+    with pytest.raises(ValueError, match=f"has {N_ITEMS - 1} items, data/split/items.parquet has {N_ITEMS}"):
+        evaluate.main()
+
+
+def test_a_flipped_byte_in_the_model_is_found(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    path = Path("data/train/model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors is corrupted"):
+        evaluate.main()
+
+
+def test_a_model_that_diverged_is_refused(workspace: Workspace) -> None:
+    broken = model(knowledge=1)
+    broken.item_factors[20] = np.nan
+    holdouts.write_all(broken)
+    with pytest.raises(ValueError, match="training diverged"):
+        evaluate.main()
+
+
+def test_genres_alternate_so_that_every_user_has_items_to_find() -> None:
+    assert {GENRE[item] == user % 2 for user, item in holdouts.pairs().test if item >= HEAD} == {True}

@@ -1,0 +1,252 @@
+"""The gate stage: from an evaluation to verdict.json and its reports."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines import _artifacts as artifacts
+from pipelines import _digests, _report, evaluate, gate
+from tests.conftest import REPO, Workspace
+from tests.pipelines import holdouts
+from tests.pipelines.holdouts import model
+
+OUT = Path("data/gate")
+HTML_TAG = "<b>bold</b>"
+
+
+def judge() -> dict[str, Any]:
+    evaluate.main()
+    gate.main()
+    verdict: dict[str, Any] = artifacts.read_json(OUT / "verdict.json")
+    return verdict
+
+
+def rule(**changes: Any) -> dict[str, Any]:
+    return {"name": "beats popularity", "metric": "ndcg@10", "reference": "popularity", "min_gain": 0.0} | changes
+
+
+def test_a_good_first_candidate_is_promoted_and_rules_against_the_champion_do_not_apply(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    verdict = judge()
+    assert verdict["verdict"] == "PROMOTE"
+    decisions = {outcome["name"]: outcome["decision"] for outcome in verdict["rules"]}
+    against_champion = {outcome["name"] for outcome in verdict["rules"] if outcome["reference"] == "champion"}
+    assert {name for name, decision in decisions.items() if decision == "not_applicable"} == against_champion
+    assert set(decisions.values()) == {"pass", "not_applicable"}
+    assert all(control["discriminates"] for control in verdict["controls"])
+
+
+def test_the_verdict_carries_the_digests_of_what_it_speaks_of(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    verdict = judge()
+    assert verdict["digests"] == _digests.digests()
+    assert verdict["digests"]["model"] == artifacts.sha256(Path("data/train/model.safetensors"))
+    assert verdict["champion"] == artifacts.read_json(Path("data/champion/champion.json"))
+    assert (verdict["confidence"], verdict["resamples"], verdict["seed"]) == (0.95, 1000, 42)
+
+
+def test_a_candidate_worse_than_the_champion_is_rejected_and_the_stage_still_succeeds(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=0.02), model(knowledge=1))
+    verdict = judge()
+    assert verdict["verdict"] == "REJECT"
+    assert {r["name"] for r in verdict["rules"] if r["decision"] == "fail"} >= {"accuracy held"}
+
+
+def test_a_candidate_equal_to_the_champion_holds_every_rule_against_it(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=1))
+    assert judge()["verdict"] == "PROMOTE"
+
+
+def test_equal_inputs_give_equal_files(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    judge()
+    first = artifacts.read_manifest(OUT)
+    gate.main()
+    assert artifacts.read_manifest(OUT) == first
+
+
+def test_an_empty_policy_rejects(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": []})
+    assert judge()["verdict"] == "REJECT"
+
+
+def test_a_policy_that_cannot_reject_popularity_rejects_everything(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": [rule()]})
+    verdict = judge()
+    assert verdict["verdict"] == "REJECT"
+    assert "cannot discriminate: no tail rule rejects popularity" in verdict["reason"]
+
+
+def test_a_reference_that_was_not_evaluated_cannot_serve_as_control(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("evaluate", {"references": ["popularity"]})
+    verdict = judge()
+    assert verdict["verdict"] == "REJECT"
+    assert "no accuracy rule rejects random" in verdict["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "ndgc@10"}, "unknown metric 'ndgc@10'; write <metric>@<k> with one of ndcg, recall"),
+        ({"metric": "ndcg@15"}, r"ndcg@15 was not evaluated, k is \[10, 20\]"),
+        ({"reference": "oracle"}, "unknown reference 'oracle'"),
+        ({"min": 0.1}, r"has the bounds \['min', 'min_gain'\], expected exactly one"),
+        ({"min_gain": -0.1}, r"gate.rules.0.min_gain is -0.1"),
+        ({"reference": None}, "need a reference"),
+    ],
+)
+def test_a_rule_that_means_nothing_is_an_error(workspace: Workspace, changes: dict[str, Any], message: str) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": [rule(**changes)]})
+    with pytest.raises(ValueError, match=message):
+        judge()
+    assert not OUT.exists()
+
+
+def test_two_rules_of_one_name_are_an_error(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": [rule(), rule(metric="recall@10")]})
+    with pytest.raises(ValueError, match="several rules are named beats popularity"):
+        judge()
+
+
+def test_a_model_of_another_tail_is_not_judged(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_candidate(model(knowledge=1), tail_sha256="0" * 64)
+    with pytest.raises(ValueError, match=r"tail_sha256 of the model is 0000.*run `dvc repro train`"):
+        judge()
+    assert not OUT.exists()
+
+
+@pytest.mark.parametrize("key", ["tail_sha256", "holdout_sha256"])
+def test_metrics_of_another_tail_or_holdout_are_not_judged(workspace: Workspace, key: str) -> None:
+    holdouts.write_all(model(knowledge=1))
+    evaluate.main()
+    holdouts.write_split(holdouts.pairs(), **{key: "0" * 64})
+    with pytest.raises(ValueError, match=f"{key} of metrics is .*run `dvc repro evaluate`"):
+        gate.main()
+
+
+def test_a_champion_that_was_not_evaluated_is_an_error(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    evaluate.main()
+    holdouts.write_champion(model(knowledge=1))
+    with pytest.raises(ValueError, match=r"the champion is v1.0.0, but the evaluated models are candidate"):
+        gate.main()
+
+
+class Page(HTMLParser):
+    """What a browser would find on the page: texts, tags, and addresses it would load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.loads += [f"{tag} {values[key]}" for key in ("src", "href") if key in values]
+        self.loads += [f"{tag} {values['xlink:href']}" for _ in range(1) if "xlink:href" in values]
+        self.ids += [str(values["id"])] if "id" in values else []
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def page(workspace: Workspace) -> Page:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    judge()
+    return Page((OUT / "report.html").read_text("utf-8"))
+
+
+def test_the_report_page_needs_nothing_but_itself(page: Page) -> None:
+    assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
+    assert all(address.split()[1].startswith("#") for address in page.loads)
+    assert "url(http" not in (OUT / "report.html").read_text("utf-8")
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> None:
+    verdict = artifacts.read_json(OUT / "verdict.json")
+    texts = " ".join(page.texts)
+    assert page.tags.count("figure") == 3
+    for expected in (
+        verdict["verdict"],
+        verdict["reason"],
+        *(outcome["name"] for outcome in verdict["rules"]),
+        *("candidate", "champion", "popularity", "random"),
+        *verdict["digests"].values(),
+        "40 of 48 items",
+    ):
+        assert expected in texts
+
+
+def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": [rule(name=HTML_TAG + "|[red]")]})
+    judge()
+    page = (OUT / "report.html").read_text("utf-8")
+    assert HTML_TAG not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;|[red]" in page
+    markdown = (OUT / "report.md").read_text("utf-8")
+    (line,) = [line for line in markdown.splitlines() if line.startswith("| ") and "bold" in line]
+    assert HTML_TAG not in line
+    assert len(re.findall(r"(?<!\\)\|", line)) == 9
+
+
+def printed(verdict: dict[str, Any], width: int = 80) -> str:
+    stream = io.StringIO()
+    _report.print_verdict(verdict, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+def test_the_printed_verdict_fits_80_columns_and_names_rules_and_reason(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    verdict = judge()
+    text = printed(verdict)
+    assert max(map(len, text.splitlines())) <= 80
+    for outcome in verdict["rules"]:
+        assert outcome["name"] in text
+        assert outcome["metric"] in text
+    assert " ".join(verdict["reason"].split()[:4]) in text
+
+
+def test_markup_in_a_rule_name_is_printed_as_it_is(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"rules": [rule(name="[red]x")]})
+    assert "[red]x" in printed(judge())
+
+
+def test_an_interval_is_drawn_in_order() -> None:
+    drawn = _report.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
+    assert re.fullmatch(r"\| +-+o-+  pass", drawn)
+
+
+def test_markdown_of_the_report_draws_every_rule(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    verdict = judge()
+    markdown = (OUT / "report.md").read_text("utf-8")
+    assert markdown.startswith(f"# {verdict['verdict']}\n\n{verdict['reason']}\n")
+    for outcome in verdict["rules"]:
+        assert f"    {outcome['name']:<24} " in markdown
+
+
+def test_the_settings_that_come_with_the_project_are_a_policy_that_can_discriminate(workspace: Workspace) -> None:
+    assert (workspace.root / "params.yaml").read_bytes() == (REPO / "params.yaml").read_bytes()
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    assert all(control["discriminates"] for control in judge()["controls"])
