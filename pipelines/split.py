@@ -27,6 +27,7 @@ ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchang
 # the shares to within a tenth is taken.
 UNITS = ("day", "hour", "minute", "second", "microsecond")
 TOLERANCE = 0.1
+MIN_KNOWN = 0.5  # `auto` splits by time only where at least this share of later events is of users seen before
 
 PARTS = ("train", "valid", "test")
 _pairs: list[pa.Field[Any]] = [
@@ -50,8 +51,7 @@ PAIRS, USERS, COUNTED = pa.schema(_pairs), pa.schema(_users), pa.schema(_counted
 # The SQL below is common to DuckDB and Spark; what is not stands in `session`. Both compare strings by their UTF-8
 # bytes, which is the order of Python's strings too, and md5 of a string is the same hex text in both.
 BY_TIME = """
-    case when event_time < cast('{valid_from}' as timestamp) then 'train'
-         when event_time < cast('{test_from}' as timestamp) then 'valid' else 'test' end
+    case when event_time < {valid_from} then 'train' when event_time < {test_from} then 'valid' else 'test' end
 """
 BY_HASH = """
     case when substr(md5(concat('{seed}', ':', user_id, ':', item_id)), 1, 8) < '{test}' then 'test'
@@ -82,8 +82,7 @@ def main() -> None:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
         require_validated(stage)
         with session(paths, spill=stage.folder) as con:
-            strategy = choose_strategy(con, params)
-            cutoffs = find_cutoffs(con, params) if strategy == "time" else None
+            cutoffs = choose_cutoffs(con, params)
             assign_parts(con, params, cutoffs)
             counts = count_parts(con)
             for part in PARTS:
@@ -97,7 +96,7 @@ def main() -> None:
             test_sha256 = holdout.holdout_sha256(test_pairs(con))
         tail_ids = (str(item_id) for item_id in items.filter(items["is_tail"])["item_id"].to_pylist())
         summary = {
-            "strategy": strategy,
+            "strategy": "time" if cutoffs else "hash",
             "cutoffs": cutoffs,
             "seed": params.seed,
             "head_share": params.head,
@@ -138,20 +137,47 @@ def session(paths: dict[str, Path], *, spill: Path) -> Iterator[duckdb.DuckDBPyC
         yield con
 
 
-def choose_strategy(con: duckdb.DuckDBPyConnection, params: Split) -> str:
-    """`auto` is time where every event has a timestamp, else hash."""
+def choose_cutoffs(con: duckdb.DuckDBPyConnection, params: Split) -> list[str] | None:
+    """First moments of valid and of test, as ISO text in UTC; None stands for a split by hash."""
+    if params.strategy == "hash":
+        return None
     n, dated = row(con, "select count(*), count(event_time) from interactions")
-    if params.strategy == "time" and dated < n:
-        raise ValueError(
-            f"split.strategy is time, but {n - dated} of {n} interactions have no timestamp; set it to hash or auto"
+    if dated < n:
+        if params.strategy == "time":
+            raise ValueError(
+                f"split.strategy is time, but {n - dated} of {n} interactions have no timestamp; set it to hash or auto"
+            )
+        return None
+    cutoffs = find_cutoffs(con, params)
+    if params.strategy == "auto" and (known := known_share(con, cutoffs[0])) < MIN_KNOWN:
+        say(
+            "split",
+            f"by hash, not by time: only {known:.0%} of the events from {cutoffs[0]} on are of users seen before",
         )
-    if params.strategy == "auto":
-        return "time" if dated == n else "hash"
-    return params.strategy
+        return None
+    return cutoffs
+
+
+def known_share(con: duckdb.DuckDBPyConnection, valid_from: str) -> float:
+    """Share of the events from a moment on whose user has been active before it."""
+    later, known = row(
+        con,
+        f"""select count(*), count(case when u.first_time < {moment(valid_from)} then 1 end)
+            from interactions i
+            join (select user_id, min(event_time) as first_time from interactions group by user_id) u
+              on i.user_id = u.user_id
+            where i.event_time >= {moment(valid_from)}""",
+    )
+    return float(known / later)
+
+
+def moment(iso: str) -> str:
+    """A time in UTC as a SQL literal."""
+    return f"cast('{iso.removesuffix('+00:00')}' as timestamp)"
 
 
 def find_cutoffs(con: duckdb.DuckDBPyConnection, params: Split) -> list[str]:
-    """First moments of valid and of test, as ISO text in UTC."""
+    """The cutoffs of the coarsest unit that holds the shares."""
     for unit in UNITS:
         histogram = con.sql(f"""
             select date_trunc('{unit}', event_time) as time, count(*) as n from interactions
@@ -174,8 +200,7 @@ def assign_parts(con: duckdb.DuckDBPyConnection, params: Split, cutoffs: list[st
     user_idx is null for users without interactions in train.
     """
     if cutoffs:
-        valid_from, test_from = (cutoff.removesuffix("+00:00") for cutoff in cutoffs)
-        part = BY_TIME.format(valid_from=valid_from, test_from=test_from)
+        part = BY_TIME.format(valid_from=moment(cutoffs[0]), test_from=moment(cutoffs[1]))
     else:
         test, valid_or_test = holdout.bucket_bound(params.test), holdout.bucket_bound(params.test + params.valid)
         part = BY_HASH.format(seed=params.seed, test=test, valid_or_test=valid_or_test)
