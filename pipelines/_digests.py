@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Package, Release, load
+from pipelines._params import SECTIONS, Package, Release, read
 
 JUDGED = [section for section in SECTIONS if section not in (Package, Release)]
 CODE = ("models", "pipelines")
@@ -37,9 +37,11 @@ def data_digest() -> str:
 
 
 def params_digest() -> str:
-    """Of the judged sections as checked values, so that neither comments nor the order of keys count."""
-    values = {section.section: load(section).model_dump(mode="json") for section in JUDGED}
-    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":")))
+    """Of the judged sections as values, so that neither comments nor the order of keys count."""
+    document = read()
+    values = {section.section: document[section.section] for section in JUDGED}
+    # `default`, since YAML knows dates; no section takes one, but a digest can tell that it is there
+    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":"), default=str))
 
 
 def code_digest() -> str:

@@ -27,7 +27,7 @@ def status() -> Iterator[str]:
             "serving", f"nothing yet in {registry.environment}; `longtail run` makes and promotes the first version"
         )
     else:
-        yield line("serving", f"{serving.name} in {registry.environment}, {since(registry)}")
+        yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
         model = _released.document(version.commit)["digests"]["model"]
@@ -150,6 +150,6 @@ def date(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def since(registry: Registry) -> str:
-    event = registry.assignments[-1]
+def since(registry: Registry, serving: Version) -> str:
+    event = next(event for event in reversed(registry.assignments) if event.version == serving.name)
     return f"since {date(event.created)} by {event.author}"

@@ -1,33 +1,21 @@
 """Promote and roll back: the two actions that change what serves.
 
-A version is a commit of its own: the working tree as it was judged, with the verdict and the Bento's description in
-`release/`, made by plumbing on refs/longtail/releases/<version>. The user's branch, index and files stay as they are.
+Both are compare-and-set: under a lock between the worktrees of this machine, and with a remote by one atomic push that
+expects that none of the new tags exists there.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
-from pipelines import _git, _registry, _released
-from pipelines._artifacts import DATA
-from pipelines._digests import differing, digests
+from pipelines import _candidate, _git, _registry, _released
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
-from pipelines._stage import say
 from pipelines.champion import champion_of
-
-DESCRIPTION = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", ".dvcignore")  # what DVC reads at the commit
-CODE = ("bento", "models", "pipelines")
-COMMAND = "longtail"
 
 
 class RolledBackError(ValueError):
@@ -46,22 +34,17 @@ class Outcome:
 def promote(*, again: bool = False) -> Outcome:
     """Make the judged candidate the next version and let it serve; raises ValueError where it must not."""
     with registry() as current:
-        verdict = judged()
-        bento = packaged(verdict)
-        if (serving := current.serving) is not None:
-            released = _released.document(serving.commit, _released.BENTO)
-            same_bento = released["files"] == bento["files"]
-            if released["digests"]["model"] == bento["digests"]["model"] and (same_bento or not again):
-                hint = (
-                    "" if same_bento else "; its Bento has changed since, and `longtail promote --again` releases that"
-                )
-                return Outcome(serving.name, changed=False, text=f"{serving.name} already serves this model{hint}")
+        verdict = _candidate.judged()
+        bento = _candidate.packaged(verdict)
+        serving = current.serving
+        if serving is not None and (text := serves_already(serving, bento, again=again)):
+            return Outcome(serving.name, changed=False, text=text)
         compare(verdict, current)
         if not again:
             refuse_rolled_back(current, verdict)
         version = current.next_version()
-        commit = release_commit(version, verdict, current)
-        keep_data(commit)
+        commit = _candidate.release_commit(version, verdict, current)
+        _candidate.keep_data(commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
         assign(current, version, commit, f"promote {version} {replaced}", register=True)
     return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
@@ -81,6 +64,17 @@ def rollback(name: str | None = None) -> Outcome:
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
 
 
+def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
+    """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
+    released = _released.document(serving.commit, _released.BENTO)
+    if released["digests"]["model"] != bento["digests"]["model"]:
+        return None
+    if released["files"] == bento["files"]:
+        return f"{serving.name} already serves this model"
+    hint = "its Bento has changed since, and `longtail promote --again` releases that"
+    return None if again else f"{serving.name} already serves this model; {hint}"
+
+
 @contextmanager
 def registry() -> Iterator[Registry]:
     """The registry, up to date with the remote where one is set, under the lock of all worktrees."""
@@ -89,36 +83,6 @@ def registry() -> Iterator[Registry]:
         if remote is not None:
             _registry.fetch(champion, remote)
         yield _registry.read(champion)
-
-
-def judged() -> dict[str, Any]:
-    """The verdict, which says PROMOTE of exactly what the working tree holds."""
-    path = DATA / "gate" / "verdict.json"
-    artifacts.verify(path)
-    verdict: dict[str, Any] = artifacts.read_json(path)
-    if verdict["verdict"] != "PROMOTE":
-        raise ValueError(
-            f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason']}; "
-            f"read {path.with_name('report.html')}, change data or params.yaml, then `dvc repro`"
-        )
-    if changed := differing(verdict["digests"], digests()):
-        raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
-    return verdict
-
-
-def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """bento.json of the Bento that was built for this verdict, after its archive was verified."""
-    path = DATA / "package" / "bento.json"
-    artifacts.verify(path)
-    bento: dict[str, Any] = artifacts.read_json(path)
-    if not bento["built"]:
-        raise ValueError(f"there is no Bento of this model: {bento['reason']}; run `dvc repro`")
-    if bento["verdict_sha256"] != artifacts.sha256(DATA / "gate" / "verdict.json"):
-        raise ValueError(f"{path} belongs to another verdict; run `dvc repro`")
-    if changed := differing(verdict["digests"], bento["digests"]):
-        raise ValueError(f"{path} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
-    artifacts.verify(_released.ARCHIVE)
-    return bento
 
 
 def compare(verdict: Mapping[str, Any], current: Registry) -> None:
@@ -149,41 +113,6 @@ def replaced_by(serving: Version) -> str:
     if before is None:
         raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
     return before
-
-
-def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:
-    """Commit of the working tree and of what was judged; no ref points to it yet."""
-    if not Path("dvc.lock").is_file():
-        raise FileNotFoundError("dvc.lock is missing, which says where the data of this model is; run `dvc repro`")
-    head = _git.head()
-    record = {
-        "version": version,
-        "replaced": current.serving.name if current.serving else None,
-        "digests": verdict["digests"],
-        "files": {path.as_posix(): artifacts.verify(path) for path in _released.FILES},
-    }
-    files = {
-        _released.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
-        _released.VERDICT: (DATA / "gate" / "verdict.json").read_bytes(),
-        _released.BENTO: (DATA / "package" / "bento.json").read_bytes(),
-    }
-    tree = _git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
-    return _git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
-
-
-def keep_data(commit: str) -> None:
-    """Check that DVC has the version's files at its commit, and push them where a remote is configured.
-
-    Before the version is registered: nobody shall find a version whose data is not there yet.
-    """
-    expected = _released.document(commit)["files"]
-    found = _released.sha256_at(commit, _released.FILES)
-    if stale := differing(expected, found):
-        raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
-    if (remote := _released.default_remote()) is not None:
-        say(COMMAND, f"pushing data to the DVC remote {remote}")
-        if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode != 0:
-            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted; correct what it says above")
 
 
 def assign(current: Registry, version: str, commit: str, message: str, *, register: bool) -> None:

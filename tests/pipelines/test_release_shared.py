@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines import _registry, _release, _released, champion
+from pipelines import _candidate, _registry, _release, _released, champion
 from pipelines._params import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
@@ -93,7 +93,7 @@ def test_a_race_that_is_lost_after_the_fetch_changes_nothing(shared: Checkout, t
             other.candidate(2)
             _release.promote()
         verdict = artifacts.read_json(Path("data/gate/verdict.json"))
-        commit = _release.release_commit("v1.0.0", verdict, before)
+        commit = _candidate.release_commit("v1.0.0", verdict, before)
         with pytest.raises(ValueError, match="another promotion was faster"):
             _release.assign(before, "v1.0.0", commit, "promote v1.0.0", register=True)
     assert tags(shared.root) == []

@@ -1,0 +1,89 @@
+"""The candidate in the working tree: checked against its verdict, and made into a release commit.
+
+A release commit is the working tree as it was judged, with the verdict and the Bento's description in `release/`, made
+by plumbing: the user's branch, index and files stay as they are, committed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git, _released
+from pipelines._artifacts import DATA
+from pipelines._digests import differing, digests
+from pipelines._registry import Registry
+from pipelines._stage import say
+
+VERDICT = DATA / "gate" / "verdict.json"
+BENTO = DATA / "package" / "bento.json"
+DESCRIPTION = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", ".dvcignore")  # what DVC reads at the commit
+CODE = ("bento", "models", "pipelines")
+
+
+def judged() -> dict[str, Any]:
+    """The verdict, which says PROMOTE of exactly what the working tree holds."""
+    artifacts.verify(VERDICT)
+    verdict: dict[str, Any] = artifacts.read_json(VERDICT)
+    if verdict["verdict"] != "PROMOTE":
+        raise ValueError(
+            f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason']}; "
+            f"read {VERDICT.with_name('report.html')}, change data or params.yaml, then `dvc repro`"
+        )
+    if changed := differing(verdict["digests"], digests()):
+        raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
+    return verdict
+
+
+def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """bento.json of the Bento that was built for this verdict, after its archive was verified."""
+    artifacts.verify(BENTO)
+    bento: dict[str, Any] = artifacts.read_json(BENTO)
+    if not bento["built"]:
+        raise ValueError(f"there is no Bento of this model: {bento['reason']}; run `dvc repro`")
+    if bento["verdict_sha256"] != artifacts.sha256(VERDICT):
+        raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
+    if changed := differing(verdict["digests"], bento["digests"]):
+        raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
+    artifacts.verify(_released.ARCHIVE)
+    return bento
+
+
+def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:
+    """Commit of the working tree and of what was judged; no ref points to it yet."""
+    if not Path("dvc.lock").is_file():
+        raise FileNotFoundError("dvc.lock is missing, which says where the data of this model is; run `dvc repro`")
+    head = _git.head()
+    record = {
+        "version": version,
+        "replaced": current.serving.name if current.serving else None,
+        "digests": verdict["digests"],
+        "files": {path.as_posix(): artifacts.verify(path) for path in _released.FILES},
+    }
+    files = {
+        _released.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
+        _released.VERDICT: VERDICT.read_bytes(),
+        _released.BENTO: BENTO.read_bytes(),
+    }
+    tree = _git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
+    return _git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
+
+
+def keep_data(commit: str) -> None:
+    """Check that DVC has the version's files at its commit, and push them where a remote is configured.
+
+    Before the version is registered: nobody shall find a version whose data is not there yet.
+    """
+    expected = _released.document(commit)["files"]
+    found = _released.sha256_at(commit, _released.FILES)
+    if stale := differing(expected, found):
+        raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
+    if (remote := _released.default_remote()) is not None:
+        say("longtail", f"pushing data to the DVC remote {remote}")
+        if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode != 0:
+            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted; correct what it says above")
