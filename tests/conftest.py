@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pipelines.package import main as run_package
+from tests import judged
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -49,3 +52,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: the real data sets are not distributed with the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output of the package stage for the hand-made model of `tests/judged.py`: bento.json and longtail.bento."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("packaged"))
+        Workspace(Path.cwd())
+        judged.write()
+        run_package()
+        return Path("data/package").absolute()

@@ -1,0 +1,31 @@
+"""The Bento of `tests/judged.py`, in a store and on a port of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import _artifacts as artifacts
+from pipelines import _bento, _smoke
+
+
+@pytest.fixture(scope="session")
+def tag(packaged: Path) -> str:
+    return str(artifacts.read_json(packaged / "bento.json")["tag"])
+
+
+@pytest.fixture(scope="session")
+def store(packaged: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BentoML store that holds the packaged Bento."""
+    home = tmp_path_factory.mktemp("store")
+    _bento.run("import", str(packaged / "longtail.bento"), env=_bento.environment(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def url(store: Path, tag: str) -> Iterator[str]:
+    """Address of a server of it."""
+    with _smoke.serving(tag, home=store, timeout=60) as address:
+        yield address

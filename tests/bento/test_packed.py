@@ -1,0 +1,81 @@
+"""The files of a Bento, and what the service needs to run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bento import packed
+from pipelines import _bento, _smoke
+from tests.conftest import REPO
+
+HEAVY = {"airflow", "dvc", "great_expectations", "pandas", "pyarrow", "torch", "transformers"}
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = [line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+    return dict(line.split("==") for line in lines if line)
+
+
+def test_serving_needs_the_versions_that_the_pipeline_was_tested_with() -> None:
+    serving, everything = pins(REPO / "bento/requirements.txt"), pins(REPO / "constraints.txt")
+    assert serving
+    assert serving == {name: everything[name] for name in serving}
+    assert not HEAVY & serving.keys()
+
+
+def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="longtail serve"):
+        packed.verify(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["packed/model.safetensors", "packed/items.json", "bento/service.py", "models/factors.py"]
+)
+def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
+    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    assert packed.verify(root)["tag"] == tag
+    content = bytearray((root / name).read_bytes())
+    content[-2] ^= 1
+    (root / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} of {tag} .* sha256 is [0-9a-f]{{64}}, expected"):
+        packed.verify(root)
+    (root / name).unlink()
+    with pytest.raises(ValueError, match="sha256 is missing"):
+        packed.verify(root)
+
+
+@pytest.mark.slow
+def test_a_server_whose_model_was_changed_ends_with_one_clear_line(store: Path, tag: str, tmp_path: Path) -> None:
+    home = shutil.copytree(store, tmp_path / "store")
+    model = _bento.folder(home, tag) / "src/packed/model.safetensors"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:-1] + b"\x01")
+    refused = pytest.raises(ValueError, match=r"status 1 before it was ready.*refusing to serve it")
+    with refused as error, _smoke.serving(tag, home=home, timeout=60):
+        pass
+    assert "Traceback" not in (home / "server.log").read_text("utf-8")
+    assert "longtail: error: packed/model.safetensors" in str(error.value)
+
+
+@pytest.mark.slow
+def test_the_service_runs_on_the_code_in_the_bento_and_loads_nothing_of_training(store: Path, tag: str) -> None:
+    root = _bento.folder(store, tag) / "src"
+    script = """
+import sys
+from bento.service import Longtail
+from bento.schemas import ForUser
+service = Longtail.inner()
+assert service.recommend(ForUser(user_id="NA")).items
+print(sys.modules["models.factors"].__file__, *sys.modules, sep="\\n")
+"""
+    env = _bento.environment(store)
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True, check=True)
+    file, *modules = done.stdout.split()
+    assert Path(file) == root / "models/factors.py"
+    assert not HEAVY & set(modules)

@@ -1,0 +1,128 @@
+"""The package stage: what it builds, what it refuses to build."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines import _artifacts as artifacts
+from pipelines import _tables, package
+from tests import judged
+from tests.conftest import Workspace
+
+
+def archived(folder: Path) -> dict[str, bytes]:
+    """Content of every file of longtail.bento."""
+    with tarfile.open(folder / "longtail.bento") as tar:
+        files = {member.name.removeprefix("./"): tar.extractfile(member) for member in tar if member.isfile()}
+        return {name: file.read() for name, file in files.items() if file}
+
+
+@pytest.mark.parametrize("verdict", ["REJECT", "HOLD"])
+def test_a_model_that_is_not_promoted_gets_no_bento_but_a_reason(workspace: Workspace, verdict: str) -> None:
+    judged.write(verdict)
+    package.main()
+    bento = artifacts.read_json(Path("data/package/bento.json"))
+    assert bento == {"built": False, "reason": f"the verdict is {verdict}: every rule passes"}
+    assert not Path("data/package/longtail.bento").exists()
+
+
+def test_another_model_than_the_judged_one_is_refused(workspace: Workspace) -> None:
+    verdict = judged.write()
+    judged.write(model=judged.factors(seed=1))
+    with artifacts.stage("gate") as stage:  # the verdict of the model before
+        artifacts.write_json(stage.output("verdict.json"), verdict)
+    with pytest.raises(ValueError, match=rf"not the model that was judged.*{verdict['digests']['model']}.*dvc repro"):
+        package.main()
+    assert not Path("data/package").exists()
+
+
+@pytest.mark.parametrize("name", ["train/model.safetensors", "split/items.parquet", "gate/verdict.json"])
+def test_a_flipped_byte_of_an_input_is_refused(workspace: Workspace, name: str) -> None:
+    judged.write()
+    path = Path("data") / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is corrupted"):
+        package.main()
+    assert not Path("data/package").exists()
+
+
+def test_an_interaction_with_an_item_that_the_split_lacks_is_refused(workspace: Workspace) -> None:
+    judged.write()
+    with artifacts.stage("split") as stage:
+        _tables.write(judged.items_table().slice(1), stage.output("items.parquet"))
+        artifacts.write_json(stage.output("holdout.json"), {"head_share": 0.8})
+    with pytest.raises(ValueError, match=r"data/split lacks the items of \d+ interactions; run `dvc repro split`"):
+        package.main()
+
+
+def test_histories_are_complete_whatever_the_order_of_the_rows() -> None:
+    pairs = [("b", "y"), ("NA", "x"), ("b", "x"), ("0007", "z"), ("NA", "z")]
+    user_ids, item_ids = zip(*pairs, strict=True)
+    table = pa.table({"user_id": user_ids, "item_id": item_ids})
+    users = package.histories(table, pa.table({"item_id": ["x", "y", "z"]}))
+    assert users.user_id == ["0007", "NA", "b"]
+    assert [users.history(row).tolist() for row in range(3)] == [[2], [0, 2], [1, 0]]
+    assert users.offsets.dtype == np.int64
+    assert users.item_idx.dtype == np.int32
+
+
+def test_a_cold_item_is_called_cold_and_the_rest_head_or_tail() -> None:
+    segments = package.item_columns(judged.items_table())["segment"]
+    assert segments == ["head"] * 6 + ["tail"] * 30 + ["cold"] * 4
+
+
+def test_a_version_depends_on_every_path_and_digest_but_not_on_their_order() -> None:
+    files = {"a": "1", "b": "2"}
+    assert package.version(files) == package.version({"b": "2", "a": "1"})
+    others: list[dict[str, Any]] = [{"a": "2", "b": "1"}, {"a": "1"}, {"a": "1", "c": "2"}]
+    assert len({package.version(each) for each in [files, *others]}) == 4
+    assert len(package.version(files)) == 12
+
+
+@pytest.mark.slow
+def test_the_bento_holds_the_judged_bytes_and_no_other(packaged: Path) -> None:
+    bento, files = artifacts.read_json(packaged / "bento.json"), archived(packaged)
+    train, gate = packaged.parent / "train", packaged.parent / "gate"
+    assert files["src/packed/model.safetensors"] == (train / "model.safetensors").read_bytes()
+    assert files["src/packed/verdict.json"] == (gate / "verdict.json").read_bytes()
+    assert bento["verdict_sha256"] == artifacts.sha256(gate / "verdict.json")
+    assert bento["files"]["src/packed/model.safetensors"] == bento["digests"]["model"]
+    sources = {name for name in files if name.startswith("src/")} - {"src/bentofile.yaml"}  # BentoML writes that one
+    assert sources == bento["files"].keys()
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib", ".pt", ".pyc"))]
+
+
+@pytest.mark.slow
+def test_the_bento_installs_pinned_serving_requirements_only(packaged: Path) -> None:
+    lines = archived(packaged)["env/python/requirements.txt"].decode().split("\n")
+    requirements = [line for line in lines if line and not line.startswith("#")]
+    assert all("==" in line for line in requirements)
+    assert not [line for line in requirements if line.startswith(("torch", "pandas", "pyarrow", "dvc", "apache"))]
+
+
+@pytest.mark.slow
+def test_equal_inputs_give_an_equal_tag_and_equal_reports(workspace: Workspace, packaged: Path) -> None:
+    judged.write()
+    package.main()
+    assert Path("data/package/bento.json").read_bytes() == (packaged / "bento.json").read_bytes()
+    differing = {
+        name for name, content in archived(Path("data/package")).items() if archived(packaged)[name] != content
+    }
+    assert differing <= {"bento.yaml"}  # BentoML writes the time of the build there
+
+
+@pytest.mark.slow
+def test_a_server_that_is_not_ready_in_time_publishes_nothing(workspace: Workspace) -> None:
+    judged.write()
+    workspace.params("package", {"ready_timeout": 1})
+    with pytest.raises(ValueError, match=r"not ready after 1 s; raise package.ready_timeout"):
+        package.main()
+    assert not Path("data/package").exists()
