@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -133,5 +134,18 @@ def user_environment(home: Path) -> dict[str, str]:
 
 def serve(tag: str, *, host: str, port: int) -> None:
     """Become `bentoml serve` of a Bento in the user's store; does not return."""
-    arguments = [*BENTOML, "serve", tag, "--host", host, "--port", str(port)]
+    address = listenable(host, port)
+    arguments = [*BENTOML, "serve", tag, "--host", address, "--port", str(port)]
     os.execve(sys.executable, arguments, user_environment(user_store()))
+
+
+def listenable(host: str, port: int) -> str:
+    """IP address of a host name, after making sure that a server may listen there: BentoML would end in a traceback."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+        socket.create_server((str(address[0]), port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}); choose another host or port"
+        ) from None
+    return str(address[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_a_store_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"permission denied.*set BENTOML_HOME"):
         _bento.user_store()
+
+
+def test_a_port_in_use_is_named_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"cannot listen on 127.0.0.1:{port} \(Address already in use.*another"):
+            _bento.listenable("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70000), ("no.such.host.invalid", 3000), ("192.0.2.1", 3000)])
+def test_a_place_where_nothing_can_listen_is_named(host: str, port: int) -> None:
+    with pytest.raises(ValueError, match=f"cannot listen on {host}:{port}"):
+        _bento.listenable(host, port)
+
+
+def test_a_host_name_becomes_an_address() -> None:
+    assert _bento.listenable("localhost", 0) in ("127.0.0.1", "::1")
 
 
 @pytest.mark.slow
