@@ -29,7 +29,7 @@ def item_ids(n_items: int) -> list[str]:
     return [f"i{i:03}" for i in range(n_items)]
 
 
-def interactions(of: Iterable[Row], **columns: Sequence[Any]) -> pa.Table:
+def interactions(of: Iterable[Row], **columns: Any) -> pa.Table:
     """The canonical table of some rows; `columns` replaces whole columns, with types of their own."""
     ordered = sorted(of, key=lambda row: row[:2])
     arrays: dict[str, Any] = {name: [row[k] for row in ordered] for k, name in enumerate(tables.INTERACTIONS.names[:4])}
