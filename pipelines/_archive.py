@@ -14,22 +14,23 @@ from pipelines._stage import progress
 
 def unpack(path: Path, folder: Path) -> Path:
     """Unpack to `folder`, or use it as it is where every member is there unchanged; ValueError for a bad archive."""
+    new = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(new, ignore_errors=True)  # what a killed run left
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
+            if not members:
+                raise ValueError(f"{path} holds no files; check what wrote it")
             for member in members:
                 check(member, path)
-            if all(is_intact(folder / member.filename, member) for member in members):
-                return folder
-            new = folder.with_name(f".{folder.name}.partial")
-            shutil.rmtree(new, ignore_errors=True)
-            for member in progress("ingest", members, total=len(members), unit="files unpacked"):
-                archive.extract(member, new)
+            if not all(is_intact(folder / member.filename, member) for member in members):
+                for member in progress("ingest", members, total=len(members), unit="files unpacked"):
+                    archive.extract(member, new)
+                artifacts.replace_folder(new, folder)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}); fetch it again, or unpack it yourself") from error
-    if not members:
-        raise ValueError(f"{path} holds no files; check what wrote it")
-    artifacts.replace_folder(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 

@@ -27,7 +27,7 @@ REASONS = {
 }
 DETAILS = {
     "broken_quote": "a quote is opened or closed in the wrong place",
-    "invalid_utf8": "the line is not UTF-8",
+    "invalid_utf8": "the line is not UTF-8; convert the file with iconv",
     "line_too_long": "the record is longer than 16 MiB",
 }
 PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
@@ -75,9 +75,14 @@ def header(path: Path, dialect: Dialect) -> list[str]:
     names = dialect.split(first) if whole else None
     if not names or not first.strip():
         raise ValueError(f"{path}: line 1 is {first[:80]!r}, expected the header with the names of the columns; add it")
-    names = [name.strip() for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: the header names {twice[0]!r} more than once: {names}; rename one of the columns")
+    return check_names([name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)], path)
+
+
+def check_names(names: list[str], path: Path) -> list[str]:
+    """The names of a file's columns, which must differ in more than upper and lower case, as they do in SQL."""
+    folded = [name.casefold() for name in names]
+    if twice := [name for name in names if folded.count(name.casefold()) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]!r} in {names}; rename one of them")
     return names
 
 
@@ -129,8 +134,8 @@ def _scan(con: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, n_column
             f"{path} cannot be read as delimited text: {str(error).splitlines()[0]}; check delimiter and quote"
         ) from error
     found = con.sql(
-        """select max(line)::bigint as "record", any_value(error_type)::varchar as kind, count(*) as n,
-                  any_value(error_message) as message, ltrim(any_value(csv_line), chr(10) || chr(13)) as raw
+        """select max(line)::bigint as "record", min(error_type::varchar) as kind,
+                  ltrim(any_value(csv_line), chr(10) || chr(13)) as raw
            from reject_errors group by line_byte_position order by 1"""
     ).to_arrow_table()
     con.execute("drop table reject_errors; drop table reject_scans")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -20,7 +22,6 @@ from pipelines._archive import unpack
 from pipelines._stage import progress, say
 
 FOLDER = Path(".longtail/downloads")
-BLOCK = 1 << 20
 ATTEMPTS = 6
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -116,14 +117,17 @@ def receive(url: str, partial: Path) -> None:
         validator.write_text(response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag, "utf-8")
         length = int(response.headers.get("Content-Length", 0))
         with partial.open("ab" if have else "wb") as file:
-            for block in progress("ingest", blocks(response), total=-(-length // BLOCK), unit="MiB"):
-                file.write(block)
+            deque(progress("ingest", write(response, file), total=length >> 20, unit="MiB"), maxlen=0)
         if length and size(partial) != have + length:
             raise requests.ConnectionError("the connection ended early")
 
 
-def blocks(response: requests.Response) -> Iterator[bytes]:
-    yield from response.iter_content(BLOCK)
+def write(response: requests.Response, file: BinaryIO) -> Iterator[None]:
+    """Write the answer in small blocks, since the block in which a connection breaks is lost; yields after each MiB."""
+    for n, block in enumerate(response.iter_content(1 << 14), start=1):
+        file.write(block)
+        if n % 64 == 0:
+            yield
 
 
 def publish(partial: Path, final: Path) -> Path:

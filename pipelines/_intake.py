@@ -88,7 +88,7 @@ class Intake:
         else:
             rows, broken, blank = self._text(kind, path, name, number, dialect, names)
         read = self.count(f"select count(*) from {rows.relation}") + broken
-        if read == 0:
+        if read == 0 and kind != "tags":
             raise ValueError(f"{name} has a header and no rows; check what wrote it")
         self.con.execute("insert into files values (?, ?, ?, ?)", [kind, name, read, blank])
         return rows
@@ -171,8 +171,8 @@ class Intake:
 
     def _parquet(self, path: Path, name: str, number: int) -> Rows:
         try:
-            names = pq.read_schema(path).names
-        except (pa.ArrowException, OSError) as error:
+            names = _csv.check_names(pq.read_schema(path).names, path)
+        except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is not a readable parquet file ({error}); write or fetch it again") from error
         columns = {column: f"c{i}" for i, column in enumerate(names)}
         fields = ", ".join(f"{identifier(column)} as {c}" for column, c in columns.items())

@@ -81,9 +81,11 @@ def _instant(time: str, unit: str) -> str:
     if unit == "iso":
         return f"""case when regexp_full_match(trim({time}), '{ISO}')
                    then epoch_us(try_cast(trim({time}) as timestamptz)) end"""
+    limit = 2**62 // MICROSECONDS[unit]  # beyond it, any number is as much out of range as another
     # decimal, since a double would round the last digits of microseconds, and a bigint «1600000000.5» to a whole second
     return f"""case when regexp_full_match(trim({time}), '{EPOCH}')
-               then try_cast(try_cast(trim({time}) as decimal(30, 6)) * {MICROSECONDS[unit]} as bigint) end"""
+               then cast(greatest(least(cast(trim({time}) as decimal(30, 6)), {limit}), -{limit}) * {MICROSECONDS[unit]}
+                         as bigint) end"""
 
 
 def _checks(unit: str, min_value: float | None, *, timestamps: bool) -> list[tuple[str, str, str]]:

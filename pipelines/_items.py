@@ -42,7 +42,7 @@ def collect(intake: Intake, files: Sequence[Rows], columns: ItemColumns, templat
             ("duplicate_item", "nth > 1", "concat('item_id ', item_id, ' is on ', first, ' already')"),
         ],
     )
-    kept = "".join(f", {identifier(_kept(name))}" for name in extra)
+    kept = "".join(f", x{i} as {identifier(_kept(name))}" for i, name in enumerate(extra))
     intake.con.execute(f"create table items as select item_id, title, text{kept} from judged where reason is null")
 
 
@@ -62,9 +62,9 @@ def _fields(rows: Rows, columns: ItemColumns, template: str, extra: Sequence[str
     """SELECT of one file's id, title, text and further columns; null where another file alone has a column."""
     key = "ingest.table.item_columns"
     item_id, title = rows.id(columns.item_id, f"{key}.item_id"), rows.text(columns.title, f"{key}.title")
-    further = "".join(f", {rows.columns.get(name, 'null')} as {identifier(_kept(name))}" for name in extra)
+    further = "".join(f", {rows.columns.get(name, 'null')} as x{i}" for i, name in enumerate(extra))
     return f"""select {literal(rows.file)} as file, {rows.number} as number, line, {item_id} as item_id,
-                 coalesce(nullif(trim({title}), ''), {item_id}) as title, {_text(rows, columns, template)} as text,
+                 coalesce(nullif({tidy(title)}, ''), {item_id}) as title, {_text(rows, columns, template)} as text,
                  {rows.raw} as raw{further}
                from {rows.relation}"""
 
@@ -83,7 +83,12 @@ def _text(rows: Rows, columns: ItemColumns, template: str) -> str:
         parts.append(literal(text))
         if name is not None:
             parts.append(f"coalesce({rows.text(names.get(name, name), 'ingest.table.text')}, '')")
-    return rf"trim(regexp_replace(concat({', '.join(parts)}), '\s+', ' ', 'g'))"
+    return tidy(f"concat({', '.join(parts)})")
+
+
+def tidy(text: str) -> str:
+    """SQL of a text with its white space collapsed."""
+    return rf"trim(regexp_replace({text}, '\s+', ' ', 'g'))"
 
 
 def _kept(name: str) -> str:

@@ -33,7 +33,9 @@ class Release:
         """Rows of one of the three files, which must hold the columns GroupLens documents."""
         if self.suffix == ".csv":
             return intake.read(table, self.path(kind), self.path(kind).name, Dialect(",", '"'))
-        path = as_utf8(self.path(kind), intake.scratch) if kind == "movies" else self.path(kind)
+        path = self.path(kind)
+        if kind == "movies":
+            path = as_utf8(intake.stage.raw_input(path), intake.scratch)
         return intake.read(table, path, self.path(kind).name, Dialect("::", None), names=COLUMNS[kind])
 
 
@@ -69,7 +71,7 @@ def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
         "tags",
         f"""select '{tags.file}' as file, line,
               {tags.id("userId", key)} as user_id, {tags.id("movieId", key)} as item_id,
-              lower(trim(regexp_replace({tags.text("tag", key)}, '\\s+', ' ', 'g'))) as tag, {tags.raw} as raw
+              lower({_items.tidy(tags.text("tag", key))}) as tag, {tags.raw} as raw
             from {tags.relation}""",
         [
             *_items.id_checks("item_id"),

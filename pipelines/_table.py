@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 from pipelines import _interactions, _items
@@ -15,7 +16,7 @@ SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz"
 
 def collect(intake: Intake, path: Path, params: Table) -> None:
     """Read the files below `path`, or `path` itself as the only file of interactions, into `events` and `items`."""
-    root, patterns = (path.parent, [path.name]) if path.is_file() else (path, params.interactions)
+    root, patterns = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
     dialect = Dialect(params.delimiter, params.quote)
     interactions = find(root, patterns, "ingest.table.interactions")
     items = find(root, params.items, "ingest.table.items")
@@ -40,7 +41,7 @@ def find(root: Path, patterns: list[str], key: str) -> list[Path]:
         raise FileNotFoundError(f"{root} does not exist; correct ingest.path, or put your files there")
     files: list[Path] = []
     for pattern in patterns:
-        if Path(pattern).is_absolute():
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise ValueError(f"{key} names {pattern}, expected a path below ingest.path, which is {root}; shorten it")
         matches = sorted(file for file in root.glob(pattern) if file.is_file())
         if not matches:

@@ -20,6 +20,7 @@ REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run
 def main() -> None:
     params = load(Ingest)
     started = time.monotonic()
+    REJECTED_FILE.unlink(missing_ok=True)
     with artifacts.stage("ingest") as stage, intake(stage) as desk:
         collect(desk, params)
         n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
@@ -30,7 +31,6 @@ def main() -> None:
         n_users = desk.count("select count(distinct user_id) from events")
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
-    REJECTED_FILE.unlink(missing_ok=True)
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
     seconds = time.monotonic() - started
@@ -72,9 +72,10 @@ def write_demo(params: Demo, scratch: Path) -> Path:
 
 def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rejected: Path) -> None:
     """Raise ValueError, and keep the rejected rows, where nothing was accepted or too much was malformed."""
-    for kind, count in counts.items():
-        malformed = count["malformed"] / count["read"]
-        if count["accepted"] and malformed <= max_rejected:
+    for kind in sorted(counts, key=["items", "tags", "interactions"].index):  # events of lost items would be unknown
+        count = counts[kind]
+        malformed = count["malformed"] / max(count["read"], 1)
+        if malformed <= max_rejected and (count["accepted"] or kind == "tags"):
             continue
         rejected.replace(REJECTED_FILE)
         what = f"{malformed:.2%} of {count['read']:,} rows of {kind} are malformed, max_rejected is {max_rejected:.2%}"
