@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines import _artifacts as artifacts
+from pipelines import _parts as parts
 from pipelines import _tables as tables
 from pipelines import split
 from tests.conftest import Workspace
@@ -70,7 +71,7 @@ def test_each_part_ends_where_the_next_begins(by_time: Workspace) -> None:
     summary = run_split(events)
 
     assert summary["cutoffs"] == [day(16).isoformat(), day(18).isoformat()]
-    times = {part: column(part, "timestamp") for part in split.PARTS}
+    times = {part: column(part, "timestamp") for part in parts.PARTS}
     assert (max(times["train"]), times["valid"], times["test"]) == (day(15), [day(16), day(17)], [day(18), day(19)])
 
 
@@ -113,23 +114,23 @@ def test_every_interaction_is_in_one_part_or_counted_as_left_out(workspace: Work
 
     summary = run_split(of)
 
-    parts = [pairs(part) for part in split.PARTS]
-    kept = set.union(*parts)
-    assert len(kept) == sum(map(len, parts))
+    found = [pairs(part) for part in parts.PARTS]
+    kept = set.union(*found)
+    assert len(kept) == sum(map(len, found))
     assert kept <= {row[:2] for row in of}
     assert len(kept) + sum(summary["left_out"].values()) == len(of)
-    assert [summary[f"n_{part}"] for part in split.PARTS] == [len(part) for part in parts]
+    assert [summary[f"n_{part}"] for part in parts.PARTS] == [len(part) for part in found]
 
 
 def test_a_hash_split_agrees_with_its_slow_twin_and_pairs_keep_their_bucket(by_hash: Workspace) -> None:
     small, large = rows(40, N_ITEMS), rows(80, N_ITEMS, per_user=9)
     assert {row[:2] for row in small} <= {row[:2] for row in large}
     run_split(small)
-    before = {part: pairs(part) for part in split.PARTS}
+    before = {part: pairs(part) for part in parts.PARTS}
 
     run_split(large)
 
-    for part in split.PARTS:
+    for part in parts.PARTS:
         assert before[part] <= pairs(part)
         assert pairs(part) == {row[:2] for row in large if bucket(*row[:2], seed=7) == part}
 
@@ -183,7 +184,7 @@ def test_auto_splits_by_hash_where_timestamps_are_missing(workspace: Workspace) 
     summary = run_split([*of[:-1], (*of[-1][:3], None)])
 
     assert (summary["strategy"], summary["cutoffs"]) == ("hash", None)
-    assert set.union(*(pairs(part) for part in split.PARTS)) == {row[:2] for row in of}
+    assert set.union(*(pairs(part) for part in parts.PARTS)) == {row[:2] for row in of}
 
 
 def test_auto_splits_by_time_where_users_come_back_and_by_hash_where_they_do_not(workspace: Workspace) -> None:
