@@ -20,6 +20,7 @@ from models.demo_words import FORMS, MOODS, PERIODS, PLACES, TOPICS
 START = int(datetime(2023, 1, 1, tzinfo=UTC).timestamp())
 DAYS = 730
 N_STRANDS = 3  # of each topic
+READERS = ((-1.2, 1.1), (-0.6, 0.7), (0.4, 0.3))  # blockbuster, diverse, niche: pull of popular topics, of appeal
 BAD_ROWS = (
     "00001,b00001",
     "00002,b00002,4,1690000000,mobile",
@@ -88,26 +89,29 @@ def publish(items: int, new_items: int, rng: np.random.Generator) -> Books:
     return Books(
         topic=rng.choice(len(TOPICS), items, p=weight / weight.sum()),
         strand=rng.integers(N_STRANDS, size=items),
-        appeal=rng.exponential(1.2, items),
+        appeal=rng.exponential(2.0, items),
         released=released,
     )
 
 
 def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> Events:
     """Each event: a reader, a day in one of their reading spells, a topic of theirs, a book by strand and appeal."""
-    tastes = topic_tastes(users, rng)  # (users, topics)
+    kind = rng.integers(len(READERS), size=users)
+    tastes = topic_tastes(np.array([topic for topic, _ in READERS])[kind], rng)  # (users, topics)
     strand_taste = rng.normal(0, 1.6, (users, len(TOPICS), N_STRANDS))
-    mainstream = rng.uniform(0.4, 1.4, users)  # how much a book's appeal counts for a reader
+    mainstream = np.array([appeal for _, appeal in READERS])[kind] * rng.uniform(0.7, 1.3, users)
     seen: set[tuple[int, int]] = set()
     kept: list[tuple[int, int, int, float]] = []
     activity = rng.lognormal(0, 0.8, users) + 0.1
-    while len(kept) < events:  # repeated choices are drawn again, but for a few, which the pipeline has to merge
-        user = rng.choice(users, events, p=activity / activity.sum())
+    while (
+        missing := events - len(kept)
+    ) > 0:  # repeated choices are drawn again, all but a few, which are to be merged
+        user = rng.choice(users, missing + missing // 4 + 10, p=activity / activity.sum())
         day = reading_days(user, users, rng)
         topic = draw(tastes[user], rng)
         item, match = pick(books, user, topic, day, strand_taste, mainstream, rng)
-        value = np.clip(np.rint(3.4 + 0.6 * match + rng.normal(0, 0.7, events)), 1, 5).astype(np.int64)
-        again = rng.random(events) < 0.03
+        value = np.clip(np.rint(3.4 + 0.6 * match + rng.normal(0, 0.7, len(user))), 1, 5).astype(np.int64)
+        again = rng.random(len(user)) < 0.03
         for u, i, v, d, repeat in zip(user.tolist(), item.tolist(), value.tolist(), day.tolist(), again, strict=True):
             if i >= 0 and ((u, i) not in seen or repeat):
                 seen.add((u, i))
@@ -116,12 +120,11 @@ def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> E
     return Events(np.array(user_), np.array(item_), np.array(value_), np.array(day_))
 
 
-def topic_tastes(users: int, rng: np.random.Generator) -> Array:
-    """Tastes (users, topics), rows sum to 1: two to four topics and a little of all; a third of the users go niche."""
-    topics = len(TOPICS)
+def topic_tastes(exponent: Array, rng: np.random.Generator) -> Array:
+    """Tastes (users, topics), rows sum to 1: two to four topics, drawn by rank ** exponent, and a little of all."""
+    users, topics = len(exponent), len(TOPICS)
     rank = np.arange(1, topics + 1)
-    exponent = rng.choice([-1.2, -0.6, 0.4], users)  # blockbuster, diverse and niche readers
-    gumbel = rng.gumbel(size=(users, topics))
+    gumbel = rng.gumbel(size=(users, topics))  # the largest sums are a draw without replacement
     order = np.argsort(-(exponent[:, None] * np.log(rank) + gumbel), axis=1)
     share = np.array([0.45, 0.3, 0.17, 0.08]) * (np.arange(4) < rng.integers(2, 5, users)[:, None])
     tastes = np.full((users, topics), 0.06 / topics)
