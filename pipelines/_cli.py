@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -123,10 +122,10 @@ def promote_unless_rolled_back() -> None:
 
 
 def prompt() -> str:
-    """What stands before our commands in a shell that has not activated this environment."""
-    if shutil.which(NAME):
+    """What stands before our commands in a shell: nothing where the environment is active, else its folder."""
+    if sys.prefix in (sys.base_prefix, os.environ.get("VIRTUAL_ENV")):
         return ""
-    folder = Path(sys.executable).parent
+    folder = Path(sys.prefix, "bin")
     return f"{folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}/"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def obtain(version: str, commit: str, path: Path) -> Path:
 
 def download(commit: str, path: Path, target: Path) -> None:
     """Copy a file as DVC has it at a commit."""
-    with files_at(commit).open(path.as_posix(), "rb") as source, target.open("wb") as copy:
+    with files_at(commit) as fs, fs.open(path.as_posix(), "rb") as source, target.open("wb") as copy:
         shutil.copyfileobj(source, copy, 1 << 20)
 
 
@@ -72,25 +73,31 @@ def sha256_at(commit: str, paths: Sequence[Path]) -> dict[str, str]:
     """sha256 of files as DVC has them at a commit; raises FileNotFoundError where its dvc.lock or cache lacks one."""
     found = {}
     try:
-        fs = files_at(commit)
-        for path in paths:
-            with fs.open(path.as_posix(), "rb") as file:
-                found[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+        with files_at(commit) as fs:
+            for path in paths:
+                with fs.open(path.as_posix(), "rb") as file:
+                    found[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # as in obtain
-        raise FileNotFoundError(
-            f"DVC does not have {path} as it was judged ({brief(error)}); run `dvc repro`"
-        ) from error
+        names = " or ".join(map(str, paths))
+        raise FileNotFoundError(f"DVC does not have {names} as judged ({brief(error)}); run `dvc repro`") from error
     return found
 
 
-def files_at(commit: str) -> Any:
-    """The data at a commit as an fsspec file system, through this checkout's cache and its default remote of today.
+@contextmanager
+def files_at(commit: str) -> Iterator[Any]:
+    """The data at a commit as an fsspec file system: from the cache, else from this checkout's default remote.
 
-    The remote is named because the commit may be older than the configuration of the remote.
+    The remote of today comes first because the commit may be older than its configuration; a clone that has none takes
+    the remote that the commit itself names, which opening DVCFileSystem by path would replace by the empty cache.
     """
     from dvc.api import DVCFileSystem  # half a second, and most calls find the file kept
+    from dvc.repo import Repo
 
-    return DVCFileSystem(repo=Path.cwd(), rev=commit, remote=default_remote())
+    with Repo(Path.cwd()) as here:
+        name = here.config["core"].get("remote")
+        config = {"core": {"remote": name}, "remote": {name: here.config["remote"][name]}} if name else None
+    with Repo(Path.cwd(), rev=commit, config=config) as repo:
+        yield DVCFileSystem(repo=repo)
 
 
 def default_remote() -> str | None:

@@ -53,6 +53,17 @@ def test_a_fresh_clone_gets_the_served_bento_without_computing(shared: Checkout,
         assert archive.read_bytes() == b"bento of 1"
 
 
+def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checkout: Checkout, tmp_path: Path) -> None:
+    with Path(".dvc/config").open("a") as config:
+        config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n")
+    checkout.candidate(1)
+    _release.promote()
+    git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
+    with chdir(tmp_path / "other"):
+        commit = _registry.read(load(Champion)).version("v1.0.0").commit
+        assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
+
+
 def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout, tmp_path: Path) -> None:
     checkout.candidate(1)
     _release.promote()
