@@ -76,6 +76,7 @@ def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout
         assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
 
 
+@pytest.mark.slow
 def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout, tmp_path: Path) -> None:
     other = clone(shared, tmp_path / "other")
     with chdir(other.root):
