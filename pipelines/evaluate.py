@@ -1,7 +1,7 @@
 """data/evaluate: candidate, champion and references on the same holdout, per user and in sum.
 
-metrics.json, per_user.parquet, and for plots deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves)
-and tradeoff.csv (accuracy and tail coverage of each model).
+metrics.json (all models), summary.json (the candidate in a line), per_user.parquet, and for plots deciles.csv (recall
+per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy and tail coverage).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
 
 STAGE = "evaluate"
+HEADLINE = ("ndcg", "recall", "tail_recall", "cold_recall", "tail_coverage", "gini")
 MODELS = ("candidate", "champion", "popularity", "random")  # columns of the plots, with or without a champion
 Bools = npt.NDArray[np.bool_]
 Sparse = csr_array[Any]
@@ -80,6 +81,7 @@ def main() -> None:
                 "models": summaries,
             },
         )
+        artifacts.write_json(stage.output("summary.json"), headline(summaries["candidate"], k=params.k[0]))
         _tables.write(per_user_table(results, holdout.user_idx), stage.output("per_user.parquet"))
         write_plots(stage, results, summaries, holdout, params)
     k = params.k[0]
@@ -183,6 +185,12 @@ def ranked(
     batches = recommend(scorer, holdout.seen, rows=rows, allowed=allowed, k=max(params.k), batch=params.batch_users)
     total = math.ceil(len(rows) / params.batch_users)
     return np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
+
+
+def headline(values: Mapping[str, float], *, k: int) -> dict[str, float]:
+    """The few figures that fit a line of `dvc metrics show`."""
+    names = [f"{name}@{k}" for name in HEADLINE]
+    return {name: round(values[name], 4) for name in names if name in values}
 
 
 def per_user_table(results: Mapping[str, ev.Evaluation], user_idx: npt.NDArray[np.int32]) -> pa.Table:

@@ -123,6 +123,14 @@ def test_plots_have_a_column_for_every_model_even_without_a_champion(workspace: 
     assert tradeoff["model"] == ["candidate", "popularity", "random"]
 
 
+def test_the_summary_is_the_candidate_in_a_line(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    values = run()["models"]["candidate"]
+    summary = artifacts.read_json(OUT / "summary.json")
+    assert list(summary) == sorted(f"{name}@10" for name in evaluate.HEADLINE)
+    assert summary["tail_coverage@10"] == round(values["tail_coverage@10"], 4)
+
+
 def test_without_test_users_the_error_says_what_to_change(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     parts = holdouts.pairs()

@@ -89,6 +89,7 @@ def test_a_policy_that_cannot_reject_popularity_rejects_everything(workspace: Wo
 def test_a_reference_that_was_not_evaluated_cannot_serve_as_control(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     workspace.params("evaluate", {"references": ["popularity"]})
+    workspace.params("gate", {"rules": [rule(), rule(name="tail", metric="tail_recall@20", min_gain=0.1)]})
     verdict = judge()
     assert verdict["verdict"] == "REJECT"
     assert "no accuracy rule rejects random" in verdict["reason"]
