@@ -36,7 +36,8 @@ def tradeoff(columns: Columns) -> str:
     points = zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True)
     for name, x, y in points:
         axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
-        axes.annotate(name, (x, y), xytext=(7, 7), textcoords="offset points", color="#1e293b")
+        below = name == "champion"  # often right beside the candidate, whose name stands above
+        axes.annotate(name, (x, y), xytext=(7, -13 if below else 6), textcoords="offset points", color="#1e293b")
     axes.set_xlim(-0.03, max(1.0, *numbers(columns["tail_coverage"])) * 1.12)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
