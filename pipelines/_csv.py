@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines._records import Dialect, Lines, count_lines, lines_before, nth_line, records, repair
+from pipelines._records import Dialect, Lines, Repair, count_lines, lines_before, nth_line, records, repair
 
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
@@ -36,9 +36,11 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Read:
-    """A file that was read: its columns, in the table as c0, c1, … beside `line`; its broken records; blank lines."""
+    """A file that was read: its column names, SQL of its whole records as (line, c0, c1, …), and what was left out."""
 
     header: list[str]
+    relation: str
+    n_rows: int
     rejected: pa.Table  # line, reason, detail, raw
     blank_lines: int
 
@@ -46,7 +48,7 @@ class Read:
 def plain(path: Path, scratch: Path) -> Path:
     """The path of a text file, or of its decompressed copy in `scratch`; refuses what is no readable text."""
     if path.suffix in PACKED:
-        copy = scratch / f"{len(list(scratch.iterdir()))}-{path.stem}"
+        copy = scratch / f"{path.stem}.plain"
         try:
             with (
                 pa.input_stream(path, compression=PACKED[path.suffix]) as source,
@@ -95,80 +97,93 @@ def load(
     names: Sequence[str] | None,
     scratch: Path,
 ) -> Read:
-    """Read a plain text file into `table` (line, c0, c1, …); `names` are given where the file has no header."""
+    """Read a plain text file into `table`; `names` are given where the file has no header."""
     columns = list(names) if names else header(path, dialect)
-    skipped = 0 if names else 1
+    head = 0 if names else 1
     n_lines = count_lines(path)
-    absent, broken, blank = np.empty(0, np.int64), [], 0
-    rejected = _scan(con, path, dialect, len(columns), skipped) if n_lines else None
-    if rejected is None or _rows(con) + rejected.num_rows + skipped != n_lines:
+    found = Repair()
+    broken = _scan(con, path, table, dialect, len(columns), head=head) if n_lines else None
+    if broken is None or _rows(con, table) + broken.num_rows + head != n_lines:
         # a record is not a line here: line ends are mixed, lines are blank, or quotes hold line ends or never close
         copy = scratch / f"{table}.repaired"
         found = repair(path, copy, dialect, n_fields=len(columns))
-        absent, broken, blank = np.array(found.absent, np.int64), found.broken, found.blank
-        rejected = _scan(con, copy, dialect, len(columns), skipped)
+        broken = _scan(con, copy, table, dialect, len(columns), head=head)
         copy.unlink()
-    lines = nth_line(rejected["record"].to_numpy(), absent)
-    head = nth_line(np.arange(1, 1 + skipped), absent)
-    _number(con, table, np.sort(np.concatenate([absent, head, lines])))
-    out = rejected.drop(["record"]).add_column(0, "line", pa.array(lines, pa.int64()))
-    more = [{"line": n, "reason": "broken_quote", "detail": DETAILS["broken_quote"], "raw": raw} for n, raw in broken]
-    return Read(columns, pa.concat_tables([out, pa.Table.from_pylist(more, out.schema)]), blank)
+    absent = np.array(found.absent, np.int64)
+    lines = nth_line(np.concatenate([np.arange(1, 1 + head), broken["line"].to_numpy()]), absent)
+    relation = _numbered(con, table, np.sort(np.concatenate([absent, lines])))
+    rejected = pa.concat_tables(
+        [
+            broken.set_column(0, "line", pa.array(lines[head:], pa.int64())),
+            _rejected(
+                [n for n, _ in found.broken], ["broken_quote"] * len(found.broken), [raw for _, raw in found.broken]
+            ),
+        ]
+    )
+    return Read(columns, relation, _rows(con, table), rejected, found.blank)
 
 
-def _scan(con: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, n_columns: int, skipped: int) -> pa.Table:
-    """Read into the table `scanned` (seq, c0, …); returns the broken records (record number, reason, detail, raw)."""
+def _scan(
+    con: duckdb.DuckDBPyConnection, path: Path, table: str, dialect: Dialect, n_columns: int, *, head: int
+) -> pa.Table:
+    """Fill `table` (seq, c0, …) with the whole records; returns the broken ones, `line` being the record's number."""
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(n_columns))
     quote = literal(dialect.quote or "")
     try:
         # every column is materialized: one that nobody asks for is not read, and its errors would stay hidden
         con.execute(
-            f"""create or replace table scanned as select row_number() over () as seq, * from read_csv(
-                  {literal(str(path))}, auto_detect = false, header = {bool(skipped)}, columns = {{{columns}}},
+            f"""create or replace table {table} as select row_number() over () as seq, * from read_csv(
+                  {literal(str(path))}, auto_detect = false, header = {bool(head)}, columns = {{{columns}}},
                   delim = {literal(dialect.delimiter)}, quote = {quote}, escape = {quote}, compression = 'none',
                   strict_mode = true, store_rejects = true, rejects_limit = 0, nullstr = '\x01',
                   max_line_size = 16777216)"""
         )
     except duckdb.Error as error:
-        raise ValueError(
-            f"{path} cannot be read as delimited text: {str(error).splitlines()[0]}; check delimiter and quote"
-        ) from error
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as delimited text: {problem}; check delimiter and quote") from error
+    # a record can have several errors; the text of one behind CRLF begins with the LF
     found = con.sql(
         """select max(line)::bigint as "record", min(error_type::varchar) as kind,
                   ltrim(any_value(csv_line), chr(10) || chr(13)) as raw
            from reject_errors group by line_byte_position order by 1"""
     ).to_arrow_table()
     con.execute("drop table reject_errors; drop table reject_scans")
-    kinds = found["kind"].to_pylist()
+    kinds, raw = found["kind"].to_pylist(), found["raw"].to_pylist()
     reasons = [REASONS.get(kind, kind.lower().replace(" ", "_")) for kind in kinds]
-    details = [
-        DETAILS.get(reason) or f"{len(dialect.split(raw) or raw.split(dialect.delimiter))} fields, expected {n_columns}"
-        for reason, raw in zip(reasons, found["raw"].to_pylist(), strict=True)
-    ]
+    n_fields = [len(dialect.split(text) or text.split(dialect.delimiter)) for text in raw]
+    details = [f"{n} fields, expected {n_columns}" for n in n_fields]
+    return _rejected(found["record"].to_pylist(), reasons, raw, details)
+
+
+def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: list[str] | None = None) -> pa.Table:
+    """Table of rejected records; what a reason means stands for itself, but for the number of fields in `details`."""
+    known = [DETAILS.get(reason, "") for reason in reasons]
+    texts = [text or other for text, other in zip(known, details or known, strict=True)]
     return pa.table(
         {
-            "record": found["record"],
+            "line": pa.array(lines, pa.int64()),
             "reason": pa.array(reasons, pa.string()),
-            "detail": pa.array(details, pa.string()),
-            "raw": found["raw"].cast(pa.string()),
+            "detail": pa.array(texts, pa.string()),
+            "raw": pa.array(raw, pa.string()),
         }
     )
 
 
-def _rows(con: duckdb.DuckDBPyConnection) -> int:
-    return int(con.execute("select count(*) from scanned").fetchall()[0][0])
+def _rows(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(con.execute(f"select count(*) from {table}").fetchall()[0][0])
 
 
-def _number(con: duckdb.DuckDBPyConnection, table: str, absent: Lines) -> None:
-    """Turn `scanned` into `table`: the n-th row gets the n-th line that is not absent."""
-    before, first = np.unique(lines_before(absent)[::-1], return_index=True)
-    con.register("shifts", pa.table({"before": before, "shift": len(absent) - first}))
-    con.execute(
-        f"""create or replace table {table} as select seq + coalesce(shift, 0) as line, scanned.* exclude (seq)
-            from scanned asof left join shifts on seq > shifts.before"""
-    )
+def _numbered(con: duckdb.DuckDBPyConnection, table: str, absent: Lines) -> str:
+    """SQL of the table with `line` instead of `seq`: the n-th row is on the n-th line that is not absent."""
+    before, last = np.unique(lines_before(absent)[::-1], return_index=True)
+    shift = len(absent) - last  # how many absent lines come before the line of a row with seq > before
+    if before.tolist() in ([], [0]):  # at most a header
+        return f"(select seq + {shift.sum()} as line, * exclude (seq) from {table})"
+    con.register("shifts", pa.table({"before": before, "shift": shift}))
+    con.execute(f"create table {table}_shifts as from shifts")
     con.unregister("shifts")
-    con.execute("drop table scanned")
+    return f"""(select seq + coalesce(shift, 0) as line, t.* exclude (seq)
+                from {table} t asof left join {table}_shifts on seq > before)"""
 
 
 def literal(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The workbench of one ingest: a DuckDB database on disk, and an account of every row that was read.
+"""The workbench of one ingest: a DuckDB database, and an account of every row that was read.
 
 A file becomes `Rows`: a relation with the columns `line`, c0, c1, …, whatever format it came in. Broken rows go to the
 table `rejected`, the number of rows that were read to the table `files`.
@@ -84,14 +84,20 @@ class Intake:
         say("ingest", f"reading {name} ({path.stat().st_size / 1e6:,.1f} MB)")
         number, self.n_files = self.n_files, self.n_files + 1
         if path.suffix == ".parquet":
-            rows, broken, blank = self._parquet(path, name, number), 0, 0
+            rows = self._parquet(path, name, number)
+            read, blank = self.count(f"select count(*) from {rows.relation}"), 0
         else:
-            rows, broken, blank = self._text(kind, path, name, number, dialect, names)
-        read = self.count(f"select count(*) from {rows.relation}") + broken
+            rows, text = self._text(path, name, number, dialect, names)
+            self._reject(kind, name, text.rejected)
+            read, blank = text.n_rows + text.rejected.num_rows, text.blank_lines
         if read == 0 and kind != "tags":
             raise ValueError(f"{name} has a header and no rows; check what wrote it")
         self.con.execute("insert into files values (?, ?, ?, ?)", [kind, name, read, blank])
         return rows
+
+    def forget(self, rows: Rows) -> None:
+        """Free the memory of rows that have been judged."""
+        self.con.execute(f"drop table if exists judged; drop table if exists file_{rows.number}")
 
     def judge(self, kind: str, query: str, checks: Sequence[tuple[str, str, str]]) -> None:
         """Fill the table `judged` with the rows of a query (file, line, raw, …) and the `reason` against each, or null.
@@ -153,21 +159,22 @@ class Intake:
         return counts
 
     def _text(
-        self, kind: str, path: Path, name: str, number: int, dialect: Dialect, names: Sequence[str] | None
-    ) -> tuple[Rows, int, int]:
-        file, table = _csv.plain(path, self.scratch), f"file_{number}"
-        read = _csv.load(self.con, file, table, dialect=dialect, names=names, scratch=self.scratch)
+        self, path: Path, name: str, number: int, dialect: Dialect, names: Sequence[str] | None
+    ) -> tuple[Rows, _csv.Read]:
+        file = _csv.plain(path, self.scratch)
+        read = _csv.load(self.con, file, f"file_{number}", dialect=dialect, names=names, scratch=self.scratch)
         if file != path:
             file.unlink()
-        self.con.register("broken", read.rejected)
+        columns = {column: f"c{i}" for i, column in enumerate(read.header)}
+        types = dict.fromkeys(columns, "VARCHAR")
+        return Rows(name, number, read.relation, columns, types, joined(len(columns), dialect)), read
+
+    def _reject(self, kind: str, name: str, rejected: pa.Table) -> None:
+        self.con.register("broken", rejected)
         self.con.execute(
             f"insert into rejected select {literal(kind)}, {literal(name)}, line, reason, detail, raw from broken"
         )
         self.con.unregister("broken")
-        columns = {column: f"c{i}" for i, column in enumerate(read.header)}
-        types = dict.fromkeys(columns, "VARCHAR")
-        rows = Rows(name, number, table, columns, types, joined(len(columns), dialect))
-        return rows, read.rejected.num_rows, read.blank_lines
 
     def _parquet(self, path: Path, name: str, number: int) -> Rows:
         try:
@@ -185,10 +192,10 @@ class Intake:
 
 @contextmanager
 def intake(stage: StageRun) -> Iterator[Intake]:
-    """An intake whose database and scratch files are gone when the block ends."""
+    """An intake whose scratch files are gone when the block ends."""
     scratch = stage.output(".scratch")
     scratch.mkdir()
-    con = duckdb.connect(scratch / "ingest.duckdb")
+    con = duckdb.connect()  # in memory, spilling to disk: a database file spends three times as long on compression
     con.execute(f"set threads = {min(8, os.cpu_count() or 1)}")
     con.execute(f"set temp_directory = {literal(str(scratch / 'spill'))}")
     con.execute("set TimeZone = 'UTC'")

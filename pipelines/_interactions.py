@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -25,7 +25,7 @@ VALUE = {  # of a pair; ordered, so that threads cannot change the result
 
 
 def collect(
-    intake: Intake, files: Sequence[Rows], columns: TableColumns, *, unit: str, min_value: float | None, catalogue: bool
+    intake: Intake, files: Iterable[Rows], columns: TableColumns, *, unit: str, min_value: float | None, catalogue: bool
 ) -> None:
     """Judge the events of all files: good ones go to the table `events`, the others to `rejected`.
 
@@ -51,6 +51,7 @@ def collect(
             f"""insert into events select user_id, item_id, cast(number as float), instant, {rows.number}, line
                 from judged where reason is null"""
         )
+        intake.forget(rows)
 
 
 def merged(intake: Intake, duplicates: str) -> pa.RecordBatchReader:
@@ -96,7 +97,7 @@ def _checks(unit: str, min_value: float | None, *, timestamps: bool) -> list[tup
         *id_checks("item_id"),
         (
             "value_not_finite",
-            r"regexp_full_match(lower(trim(value)), '[+-]?(inf(inity)?|nan)') or abs(number) > 3.4e38",
+            "number is null and regexp_full_match(lower(trim(value)), '[+-]?(inf(inity)?|nan)') or abs(number) > 3.4e38",
             "concat('value is ', value, ', expected a finite number')",
         ),
         ("value_not_a_number", "number is null", "concat('value is ''', value, ''', expected a number')"),

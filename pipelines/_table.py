@@ -25,7 +25,7 @@ def collect(intake: Intake, path: Path, params: Table) -> None:
         _items.collect(intake, rows, params.item_columns, params.text)
     _interactions.collect(
         intake,
-        [intake.read("interactions", file, name(file, root), dialect) for file in interactions],
+        (intake.read("interactions", file, name(file, root), dialect) for file in interactions),
         params.columns,
         unit=params.timestamp_unit,
         min_value=params.min_value,

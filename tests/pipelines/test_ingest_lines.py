@@ -19,7 +19,9 @@ def read(path: Path, dialect: Dialect = CSV) -> tuple[dict[int, list[str]], dict
     """Fields of the accepted rows by line, reasons of the rejected ones by line, number of blank lines."""
     with duckdb.connect() as con:
         result = _csv.load(con, path, "rows", dialect=dialect, names=None, scratch=path.parent)
-        accepted = {line: list(fields) for line, *fields in con.execute("from rows order by line").fetchall()}
+        accepted = {
+            line: list(fields) for line, *fields in con.execute(f"from {result.relation} order by line").fetchall()
+        }
     rejected = result.rejected.to_pylist()
     assert len({row["line"] for row in rejected}) == len(rejected)
     return accepted, {row["line"]: row["reason"] for row in rejected}, result.blank_lines
