@@ -103,9 +103,7 @@ def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> E
     seen: set[tuple[int, int]] = set()
     kept: list[tuple[int, int, int, float]] = []
     activity = rng.lognormal(0, 0.8, users) + 0.1
-    while (
-        missing := events - len(kept)
-    ) > 0:  # repeated choices are drawn again, all but a few, which are to be merged
+    while missing := max(events - len(kept), 0):  # what somebody chose before is drawn again, but for a few
         user = rng.choice(users, missing + missing // 4 + 10, p=activity / activity.sum())
         day = reading_days(user, users, rng)
         topic = draw(tastes[user], rng)

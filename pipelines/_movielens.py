@@ -15,6 +15,7 @@ COLUMNS = {
     "movies": ["movieId", "title", "genres"],
     "tags": ["userId", "movieId", "tag", "timestamp"],
 }
+FORMAT = "GroupLens' format"
 MAX_TAGS = 20  # of a movie; with title and genres they fit into the encoder's window
 TEXT = "{title}. {genres}. {tags}"
 
@@ -43,14 +44,14 @@ def collect(intake: Intake, path: Path, params: MovieLens) -> None:
     """Read a release into `events` and `items`; the text of a movie is its title, genres and most frequent tags."""
     release = find(path)
     movies = release.read(intake, "movies", "items")
-    genres = movies.text("genres", "GroupLens' format")
+    genres = movies.text("genres", FORMAT)
     readable = f"replace(replace({genres}, '(no genres listed)', ''), '|', ', ')"
     rows = replace(
         movies, columns=movies.columns | {"genres": readable, "tags": "''"}, types=movies.types | {"tags": "VARCHAR"}
     )
     if params.tags and release.path("tags").is_file():
         tags_of_movies(intake, release.read(intake, "tags", "tags"), movies)
-        movie = movies.id("movieId", "GroupLens' format")
+        movie = movies.id("movieId", FORMAT)
         joined = f"(select m.*, t.tags from {movies.relation} m left join tags_of_movies t on t.item_id = {movie})"
         rows = replace(rows, relation=joined, columns=rows.columns | {"tags": "coalesce(tags, '')"})
     _items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
@@ -58,6 +59,7 @@ def collect(intake: Intake, path: Path, params: MovieLens) -> None:
         intake,
         [release.read(intake, "ratings", "interactions")],
         TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
+        key=FORMAT,
         unit="s",
         min_value=params.min_rating,
         catalogue=True,
@@ -66,19 +68,18 @@ def collect(intake: Intake, path: Path, params: MovieLens) -> None:
 
 def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
     """Fill the table `tags_of_movies`: per movie its tags by how many users gave them, then by name."""
-    key = "GroupLens' format"
     intake.judge(
         "tags",
         f"""select '{tags.file}' as file, line,
-              {tags.id("userId", key)} as user_id, {tags.id("movieId", key)} as item_id,
-              lower({_items.tidy(tags.text("tag", key))}) as tag, {tags.raw} as raw
+              {tags.id("userId", FORMAT)} as user_id, {tags.id("movieId", FORMAT)} as item_id,
+              lower({_items.tidy(tags.text("tag", FORMAT))}) as tag, {tags.raw} as raw
             from {tags.relation}""",
         [
             *_items.id_checks("item_id"),
             ("empty_tag", "tag = ''", "'tag is empty'"),
             (
                 "unknown_item",
-                f"item_id not in (select {movies.id('movieId', key)} from {movies.relation})",
+                f"item_id not in (select {movies.id('movieId', FORMAT)} from {movies.relation})",
                 "concat('movie ', item_id, ' is not in the movies file')",
             ),
         ],

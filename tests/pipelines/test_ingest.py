@@ -10,6 +10,7 @@ import pytest
 from pipelines import _artifacts as artifacts
 from pipelines import _tables as tables
 from pipelines import ingest
+from pipelines._stage import run
 from tests.conftest import Workspace
 
 OUT = Path("data/ingest")
@@ -168,3 +169,28 @@ def test_the_manifest_names_what_was_read(workspace: Workspace) -> None:
     ingest.main()
     path = Path("raw/interactions.csv")
     assert artifacts.read_manifest(OUT)["inputs"] == {path.as_posix(): artifacts.sha256(path)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"source": "spotify"}, "ingest.source is 'spotify'"),
+        ({"max_rejected": "0.1"}, "ingest.max_rejected is '0.1'"),
+        ({"demo.users": 2}, "ingest.demo.users is 2"),
+        ({"demo.events": 10**6}, "events is 1000000, expected at most"),
+        ({"demo.color": "red"}, "unknown key ingest.demo.color"),
+        ({"sha256": "abc"}, "ingest.sha256 is 'abc'"),
+        ({"source": "table", "path": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_bad_settings_end_in_one_line_and_status_1(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], problem: str
+) -> None:
+    workspace.params("ingest", changes)
+    with pytest.raises(SystemExit) as ended:
+        run(ingest.main, "ingest")
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ingest: error: ")
+    assert problem in line
+    assert not OUT.exists()

@@ -135,7 +135,7 @@ PIECES: dict[tuple[bytes, ...], str | None] = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(st.sampled_from(list(PIECES)), min_size=1, max_size=12),
     ends=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=1, max_size=3),

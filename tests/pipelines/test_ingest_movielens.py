@@ -101,7 +101,7 @@ def test_ratings_without_movies_are_refused(workspace: Workspace) -> None:
 
 def test_a_column_that_grouplens_promises_must_be_there(workspace: Workspace) -> None:
     release(workspace.root / "ml", CSV | {"ratings.csv": "userId,movieId,stars,timestamp\n1,10,4,964982703\n"})
-    with pytest.raises(ValueError, match="no column 'rating'"):
+    with pytest.raises(ValueError, match="no column 'rating', which GroupLens' format names"):
         run(workspace, "ml")
 
 

@@ -275,3 +275,16 @@ def test_without_item_files_the_catalogue_is_what_has_events(raw: Source) -> Non
     raw.write("interactions.csv", "user,item\nu,b\nu,a\nv,a\n")
     raw.ingest(columns=PLAIN)
     assert rows("items") == [{"item_id": i, "title": i, "text": ""} for i in ("a", "b")]
+
+
+def test_the_anime_ratings_are_accounted_for(workspace: Workspace, shared_data: Path) -> None:
+    changes = {
+        "source": "table", "path": str(shared_data / "anime"), "max_rejected": 0.0,
+        "table.interactions": ["anime_ratings.dat"], "table.delimiter": "\t", "table.quote": None,
+        "table.columns": {"user_id": "User_ID", "item_id": "Anime_ID", "value": "Feedback", "timestamp": None},
+        "table.min_value": 7.0, "table.items": ["anime_info.dat"],
+        "table.item_columns": {"item_id": "anime_ids", "title": "name"}, "table.text": "{name}. {genre}. {type}",
+    }  # fmt: skip
+    workspace.params("ingest", changes)
+    ingest.main()
+    assert (len(rows("interactions")), len(rows("items")), len(rows("rejected"))) == (345_717, 7_390, 74_226)
