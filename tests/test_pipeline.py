@@ -18,8 +18,8 @@ from tests.conftest import REPO
 pytestmark = pytest.mark.slow
 
 TINY: dict[str, dict[str, Any]] = {
-    "ingest": {"demo.users": 400, "demo.items": 400, "demo.events": 16000, "demo.new_items": 20, "demo.dirty_rows": 30},
-    "train": {"embedding_dim": 8, "epochs": 1},
+    "ingest": {"demo.users": 500, "demo.items": 400, "demo.events": 15000, "demo.new_items": 20, "demo.dirty_rows": 30},
+    "train": {"embedding_dim": 8, "epochs": 4},
 }
 
 
@@ -125,8 +125,10 @@ def test_the_first_run_promotes_a_first_version(clone: Clone) -> None:
 
 
 def test_dirty_rows_were_rejected_with_reasons(clone: Clone) -> None:
-    summary = clone.json("data/ingest/summary.json")
-    assert summary["rejected"]["malformed"] if isinstance(summary["rejected"], dict) else summary["rejected"] > 0
+    counts = clone.json("data/ingest/summary.json")["interactions"]
+    assert counts["read"] == 15030
+    assert counts["accepted"] == 15000
+    assert sum(counts["reasons"].values()) == counts["rejected"] == 30
 
 
 def test_a_second_run_changes_nothing(clone: Clone) -> None:
@@ -139,7 +141,7 @@ def test_a_second_run_changes_nothing(clone: Clone) -> None:
 
 
 def test_gto_itself_reads_the_registry(clone: Clone) -> None:
-    assert "v1.0.0" in clone.run(sys.executable, "-m", "gto", "show", "longtail")
+    assert "v1.0.0" in clone.run("gto", "show", "longtail")
 
 
 def test_editing_the_gate_reruns_what_depends_on_it_alone(clone: Clone) -> None:
@@ -152,7 +154,7 @@ def test_editing_the_gate_reruns_what_depends_on_it_alone(clone: Clone) -> None:
 
 
 def test_a_better_candidate_replaces_the_champion(clone: Clone) -> None:
-    clone.params({"train": {"embedding_dim": 64, "epochs": 12}})
+    clone.params({"train": {"embedding_dim": 32, "epochs": 12}})
     printed = clone.longtail("run")
     assert clone.json("data/champion/champion.json")["version"] == "v1.0.0"
     assert "v2.0.0 serves now, in place of v1.0.0" in printed
@@ -188,7 +190,7 @@ def test_a_corrupted_stage_output_stops_the_run_in_one_line(clone: Clone) -> Non
 
 def test_going_back_to_the_better_settings_computes_nothing(clone: Clone) -> None:
     """DVC's run cache restores the stages; the model that serves is judged against the one it replaced, as before."""
-    clone.params({"train": {"embedding_dim": 64, "epochs": 12}})
+    clone.params({"train": {"embedding_dim": 32, "epochs": 12}})
     printed = clone.longtail("run")
     assert "v2.0.0 already serves this model" in printed
     assert "is cached - skipping run" in printed
@@ -220,7 +222,7 @@ def test_rollback_needs_no_retraining_and_its_model_stays_away(clone: Clone) -> 
     printed = clone.longtail("run")
     assert "rolled back" in printed
     assert "v1.0.0" in clone.longtail("status")
-    assert "v2.0.0 serves" in clone.longtail("promote", "--again") or "v3.0.0 serves" in clone.longtail("status")
+    assert "v3.0.0 serves now, in place of v1.0.0" in clone.longtail("promote", "--again")
 
 
 def test_a_fresh_clone_pulls_the_champion_without_computing(clone: Clone, tmp_path: Path) -> None:
