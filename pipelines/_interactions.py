@@ -25,18 +25,11 @@ VALUE = {  # of a pair; ordered, so that threads cannot change the result
 
 
 def collect(
-    intake: Intake,
-    files: Iterable[Rows],
-    columns: TableColumns,
-    *,
-    key: str,
-    unit: str,
-    min_value: float | None,
-    catalogue: bool,
+    intake: Intake, files: Iterable[Rows], columns: TableColumns, *, unit: str, min_value: float | None, catalogue: bool
 ) -> None:
     """Judge the events of all files: good ones go to the table `events`, the others to `rejected`.
 
-    key: who says what the columns are called. catalogue: whether the table `items` holds every item there is.
+    catalogue: whether the table `items` holds every item there is.
     """
     intake.con.execute(
         "create table events (user_id varchar, item_id varchar, value float, instant bigint, file integer, line bigint)"
@@ -51,7 +44,7 @@ def collect(
             f"""select *, {known} as is_known,
                   case when regexp_full_match(trim(value), '{NUMBER}')
                     then try_cast(trim(value) as double) end as number
-                from ({_fields(rows, columns, key, unit)})""",
+                from ({_fields(rows, columns, unit)})""",
             checks,
         )
         intake.con.execute(
@@ -70,8 +63,9 @@ def merged(intake: Intake, duplicates: str) -> pa.RecordBatchReader:
     )
 
 
-def _fields(rows: Rows, columns: TableColumns, key: str, unit: str) -> str:
+def _fields(rows: Rows, columns: TableColumns, unit: str) -> str:
     """SELECT of the fields that count: ids, value and time as text, the instant in microseconds since 1970."""
+    key = "ingest.table.columns"
     value = "'1'" if columns.value is None else rows.text(columns.value, f"{key}.value")
     time = "''" if columns.timestamp is None else rows.text(columns.timestamp, f"{key}.timestamp")
     if columns.timestamp is not None and rows.types[columns.timestamp].startswith(("TIMESTAMP", "DATE")):

@@ -83,7 +83,8 @@ def _text(rows: Rows, columns: ItemColumns, template: str) -> str:
         parts.append(literal(text))
         if name is not None:
             parts.append(f"coalesce({rows.text(names.get(name, name), 'ingest.table.text')}, '')")
-    return tidy(f"concat({', '.join(parts)})")
+    filled = tidy(f"concat({', '.join(parts)})")
+    return f"replace({filled}, '. .', '.')"  # the sentence of an empty column
 
 
 def tidy(text: str) -> str:

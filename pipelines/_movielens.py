@@ -32,12 +32,15 @@ class Release:
 
     def read(self, intake: Intake, kind: str, table: str) -> Rows:
         """Rows of one of the three files, which must hold the columns GroupLens documents."""
-        if self.suffix == ".csv":
-            return intake.read(table, self.path(kind), self.path(kind).name, Dialect(",", '"'))
-        path = self.path(kind)
-        if kind == "movies":
-            path = as_utf8(intake.stage.raw_input(path), intake.scratch)
-        return intake.read(table, path, self.path(kind).name, Dialect("::", None), names=COLUMNS[kind])
+        path, names = self.path(kind), None
+        dialect = Dialect(",", '"')
+        if self.suffix == ".dat":
+            dialect, names = Dialect("::", None), COLUMNS[kind]
+            path = as_utf8(intake.stage.raw_input(path), intake.scratch) if kind == "movies" else path
+        rows = intake.read(table, path, self.path(kind).name, dialect, names=names)
+        for column in COLUMNS[kind]:
+            rows.text(column, FORMAT)
+        return rows
 
 
 def collect(intake: Intake, path: Path, params: MovieLens) -> None:
@@ -59,7 +62,6 @@ def collect(intake: Intake, path: Path, params: MovieLens) -> None:
         intake,
         [release.read(intake, "ratings", "interactions")],
         TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
-        key=FORMAT,
         unit="s",
         min_value=params.min_rating,
         catalogue=True,

@@ -27,7 +27,6 @@ def collect(intake: Intake, path: Path, params: Table) -> None:
         intake,
         (intake.read("interactions", file, name(file, root), dialect) for file in interactions),
         params.columns,
-        key="ingest.table.columns",
         unit=params.timestamp_unit,
         min_value=params.min_value,
         catalogue=bool(items),

@@ -48,7 +48,7 @@ def test_high_ratings_are_positives_and_text_is_title_genres_tags(workspace: Wor
     ]
     assert [item["text"] for item in out["items"]] == [
         "Matrix, The (1999). Action, Sci-Fi. dystopia, hackers",  # two users said dystopia, one said hackers
-        "Émile (2003). .",
+        "Émile (2003).",
     ]
     assert [(row["file"], row["line"], row["reason"]) for row in out["rejected"]] == [
         ("ratings.csv", 3, "below_min_value"), ("tags.csv", 5, "empty_tag"), ("tags.csv", 6, "unknown_item"),
