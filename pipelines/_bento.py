@@ -25,8 +25,8 @@ KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # of the environ
 def environment(home: Path) -> dict[str, str]:
     """Environment of a `bentoml` process that sees nothing of the user's: store and settings are in `home`."""
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
-    own = {"HOME": str(home), "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
-    return kept | own
+    private = dict.fromkeys(("HOME", "BENTOML_HOME", "TMPDIR"), str(home))
+    return kept | private | {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
 
 
 def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], home: Path) -> None:
