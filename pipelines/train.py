@@ -39,7 +39,7 @@ def main() -> None:
         valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
         items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
         tail = artifacts.read_json(stage.input("split", "holdout.json"))["tail_sha256"]
-        embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"))
+        embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"), n_items=items.num_rows)
         interactions, histories = to_interactions(train, n_items=items.num_rows)
         holdout = to_holdout(histories, valid, seed=params.seed)
         catalogue = to_catalogue(items, n_users=interactions.n_users)
@@ -73,10 +73,13 @@ def settings(params: Train) -> Settings:
     )
 
 
-def read_embeddings(path: Path) -> tuple[torch.Tensor, str]:
+def read_embeddings(path: Path, *, n_items: int) -> tuple[torch.Tensor, str]:
     """Item embeddings, float32 (n_items, t), and the digest of the encoder that made them."""
     with safe_open(path, framework="pt") as file:
-        return file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])["encoder"]
+        embeddings, header = file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])
+    if len(embeddings) != n_items:
+        raise ValueError(f"{path} has {len(embeddings)} rows, but the split has {n_items} items; run `dvc repro embed`")
+    return embeddings, header["encoder"]
 
 
 def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:

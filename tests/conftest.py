@@ -27,16 +27,21 @@ class Workspace:
 
     def params(self, section: str, changes: Mapping[str, Any]) -> None:
         """Change keys of a section; a nested key is written `movielens.tags`."""
-        yaml, path = YAML(), self.root / "params.yaml"
-        document = yaml.load(path.read_text("utf-8"))
-        for key, value in changes.items():
-            *parents, last = key.split(".")
-            node = document[section]
-            for parent in parents:
-                node = node[parent]
-            node[last] = value
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+        edit_params(self.root / "params.yaml", section, changes)
+
+
+def edit_params(path: Path, section: str, changes: Mapping[str, Any]) -> None:
+    """Change keys of a section of a params.yaml; a nested key is written `movielens.tags`."""
+    yaml = YAML()
+    document = yaml.load(path.read_text("utf-8"))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = document[section]
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The whole pipeline on a tiny demo in a temporary clone: train, judge, package, promote, improve, refuse, roll back."""
+"""The whole pipeline on a tiny demo in a temporary clone: promote, improve, refuse, roll back, pull, run by Airflow."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
-from tests.conftest import REPO
+
+from tests.conftest import REPO, edit_params
 
 pytestmark = pytest.mark.slow
 
@@ -65,17 +65,8 @@ class Clone:
         return self.run("git", *arguments)
 
     def params(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        yaml, path = YAML(), self.root / "params.yaml"
-        document = yaml.load(path.read_text("utf-8"))
         for section, keys in changes.items():
-            for key, value in keys.items():
-                *parents, last = key.split(".")
-                node = document[section]
-                for parent in parents:
-                    node = node[parent]
-                node[last] = value
-        with path.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+            edit_params(self.root / "params.yaml", section, keys)
 
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text("utf-8"))
