@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command("status", run_status, "show what serves, the candidate's verdict and all versions")
     lineage = command("lineage", run_lineage, "go back from a version to its data, settings, code and verdict")
-    lineage.add_argument("version", nargs="?", help="such as v1.0.0; default: the one that serves")
+    lineage.add_argument(
+        "version", nargs="?", help="such as v1.0.0, or the `model` of a served answer; default: the one that serves"
+    )
     serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
     serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

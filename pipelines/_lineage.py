@@ -58,10 +58,20 @@ def candidate(serving: Version | None) -> Iterator[str]:
         yield line("", "`longtail promote` lets it serve")
 
 
+def named(registry: Registry, name: str) -> Version:
+    """A version by its name, or by the tag of its Bento, which is what every served answer gives."""
+    if ":" not in name:
+        return registry.version(name)
+    for version in reversed(list(registry.versions.values())):
+        if _released.document(version.commit, _released.BENTO)["tag"] == name:
+            return version
+    raise ValueError(f"no version has the Bento {name!r}; `longtail status` lists the versions")
+
+
 def lineage(name: str | None = None) -> Iterator[str]:
     """Lines from a version (the serving one where none is named) back to data, settings, code and verdict."""
     registry = _registry.read(load(Champion))
-    version = registry.version(name) if name else registry.serving
+    version = named(registry, name) if name else registry.serving
     if version is None:
         raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
     record = _released.document(version.commit)
@@ -83,7 +93,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     yield from settings(registry, version, record["replaced"])
     yield line("verdict", f"{verdict['verdict']}: {verdict['reason']}")
     for rule in verdict["rules"]:
-        yield line("", f"{rule['decision']:<14}{rule['name']}: {rule['reason']}")
+        yield line("", f"{rule['decision'].replace('_', ' '):<16}{rule['name']}: {rule['reason']}")
     yield line("holdout", f"split {record['digests']['split'][:12]}, tail {record['digests']['tail'][:12]}")
     yield line("model", f"sha256 {record['digests']['model']}")
     yield line("bento", f"{bento['tag']}, archive sha256 {archive}")

@@ -117,11 +117,12 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     assert {"params     as of v1.0.0, but", "train.embedding_dim: 128 -> 64", f"model      sha256 {model}"} < lines
     assert {
         "verdict    PROMOTE: the hand-made verdict is PROMOTE",
-        "pass          beats popularity: 0.2 against 0.1",
+        "pass            beats popularity: 0.2 against 0.1",
     } < lines
     assert any(line.startswith("data/ingest  md5 ") for line in lines)
     assert any(line.startswith("assigned to prod #2, ") for line in lines)
     assert "replaced   v1.0.0; `longtail lineage v1.0.0` goes on from there" in lines
+    assert run("lineage", "longtail:2")[1] == out  # the tag that served answers give
 
 
 def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
@@ -132,6 +133,7 @@ def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
     run("promote")
     assert "'v7.0.0' is not registered; there are v1.0.0" in error_of(run("lineage", "v7.0.0"))
+    assert "no version has the Bento 'longtail:9'" in error_of(run("lineage", "longtail:9"))
     shutil.rmtree(".dvc/cache")
     assert "longtail.bento of v1.0.0 is neither in the DVC cache nor in a remote" in error_of(run("serve"))
 
