@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -237,3 +238,19 @@ def test_a_folder_that_is_no_checkout_is_said_in_one_line(clone: Clone, tmp_path
     assert printed.startswith("longtail: error:")
     assert "git" in printed.lower()
     assert len(printed.splitlines()) == 1
+
+
+def test_airflow_runs_the_same_stages_and_takes_the_branch_of_the_verdict(clone: Clone, tmp_path: Path) -> None:
+    clone.params({"train": {"embedding_dim": 2, "epochs": 1}})
+    clone.env |= {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(clone.root / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    clone.run("airflow", "db", "migrate")
+    printed = clone.run("airflow", "dags", "test", "train_recommender")
+    assert re.search(r"DagRun Finished: .*state=success", printed)
+    assert "REJECT" in printed
+    assert re.search(r"\[DAG TEST\] end task task_id=promote_nothing", printed)
+    assert not re.search(r"\[DAG TEST\] end task task_id=promote ", printed)
+    assert "v3.0.0 in prod" in clone.longtail("status")
