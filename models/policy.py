@@ -125,10 +125,11 @@ def check(rules: Iterable[Rule], evaluations: Mapping[str, Evaluation]) -> None:
         ks = sorted({int(name.partition("@")[2]) for name in available})
         if k not in ks or (metric.per_user and rule.metric not in available):
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated, k is {ks}; add k to evaluate.k")
-        if rule.reference not in (None, CHAMPION, *evaluations):
+        # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
+        references = sorted({CHAMPION, *evaluations} - {CANDIDATE})
+        if rule.reference not in (None, *references):
             raise ValueError(
-                f"rule {rule.name!r}: unknown reference {rule.reference!r}; "
-                f"expected champion or one of {', '.join(sorted(evaluations))}"
+                f"rule {rule.name!r}: unknown reference {rule.reference!r}; expected one of {', '.join(references)}"
             )
 
 

@@ -200,8 +200,10 @@ def test_the_cut_of_a_list_metric_is_its_own_k() -> None:
         (Rule("r", "gini@7", min=0.0), r"gini@7 was not evaluated"),
         (
             Rule("r", "ndcg@5", reference="oracle", min_gain=0.0),
-            "unknown reference 'oracle'; expected champion or one of",
+            "unknown reference 'oracle'; expected one of champion, popularity, random",
         ),
+        # it would pass whatever the candidate is, and the controls would fail it: proof of nothing
+        (Rule("r", "ndcg@5", reference="candidate", max_loss=0.0), "unknown reference 'candidate'; expected one of"),
     ],
 )
 def test_a_rule_about_nothing_that_was_evaluated_is_an_error(rule: Rule, message: str) -> None:
