@@ -183,7 +183,7 @@ class Als:
         self, side: Side, fixed: Tensor, rows: Tensor, regularization: Tensor, prior: Tensor | None, predictions: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Improve `rows` (n, d) with `fixed` (m, d) held; returns them and their predictions of the observed pairs."""
-        active = fixed[self.warm] if fixed is self.item_factors else fixed
+        active = fixed[self.warm] if side is self.users else fixed  # cold items are nobody's unobserved pairs
         gram = self.settings.unobserved_weight * (active.T @ active).double()
         eigenvalues, basis = torch.linalg.eigh(gram)
         shared, basis = eigenvalues.clamp(min=0).float(), basis.float()

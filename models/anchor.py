@@ -1,7 +1,7 @@
 """The factor that an item's text predicts: a ridge regression from embeddings to item factors.
 
 Item i's prior is N(a_i, 1/λ_i) with a_i = strength · W [e_i - mean, 1]; W is refitted to the factors after every epoch,
-each item weighing as much as its λ_i, which makes the alternation descend one joint objective.
+each item weighing as much as its λ_i, so that at strength 1 the alternation descends one joint objective.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class TextAnchor:
         share = (weights / weights.sum().clamp(min=1e-30)).double()
         f = self.features.double()
         gram = (f * share[:, None]).T @ f
+        # the features' variances sum to about 1: at ridge 1, a direction with a hundredth of that is shrunk by half
         penalty = torch.full((t + 1,), self.ridge / 100, dtype=torch.float64, device=f.device)
         penalty[-1] = 1e-6  # the intercept is free
         gram.diagonal().add_(penalty)

@@ -87,8 +87,12 @@ def test_the_mean_regularization_is_the_setting_and_grows_with_frequency() -> No
     np.testing.assert_allclose(lam / lam[0], expected / expected[0], rtol=1e-5)
 
 
-def test_the_loss_never_rises() -> None:
-    _, losses = trained(interactions(), replace(SETTINGS, epochs=8, cg_steps=2))
+@pytest.mark.parametrize("with_text", [False, True])
+def test_the_loss_never_rises(with_text: bool) -> None:
+    """With text too: factors and anchor descend one objective, of which a tiny ridge is the only part not counted."""
+    text = torch.from_numpy(np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32))
+    anchor = TextAnchor(text, strength=1.0, ridge=1e-6) if with_text else None
+    _, losses = trained(interactions(cold=3), replace(SETTINGS, epochs=8, cg_steps=2), anchor)
     assert all(after <= before * (1 + 1e-6) for before, after in pairwise(losses))
 
 
@@ -122,11 +126,13 @@ def test_a_withheld_checkerboard_item_ranks_first() -> None:
     assert scores.argmax(axis=1).tolist() == [withheld[u] for u in range(20)]
 
 
-def test_many_small_chunks_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = trained(interactions())[0].item_factors
-    monkeypatch.setattr("models.als.CELLS_PER_CHUNK", 7)
-    als, _ = trained(interactions())
+@pytest.mark.parametrize("cells", [1, 7])  # at 1, the cold items are a chunk without any interaction
+def test_many_small_chunks_give_what_one_gives(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(interactions(cold=3))[0].item_factors
+    monkeypatch.setattr("models.als.CELLS_PER_CHUNK", cells)
+    als, _ = trained(interactions(cold=3))
     assert len(als.users.chunks) > 10
+    assert cells > 1 or als.items.chunks[-1].begin == als.items.chunks[-1].end
     torch.testing.assert_close(als.item_factors, whole)
 
 
