@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Set
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,6 +42,53 @@ def test_summary_averages_users_counts_lists_together_and_leaves_the_undefined_o
     assert values["tail_coverage@2"] == pytest.approx(2 / 3)
     warm = ev.Relevant(np.array([0]), np.array([0]))
     assert "cold_recall@2" not in ev.summary(ev.evaluate(LISTS, AMONG_COLD, warm, CATALOGUE, ks=[2]), CATALOGUE, ks=[2])
+
+
+def recall_twin(shown: list[int], wanted: Set[int]) -> float:
+    return len(set(shown) & wanted) / len(wanted) if wanted else math.nan
+
+
+def ndcg_twin(shown: list[int], wanted: Set[int], k: int) -> float:
+    gain = sum(1 / math.log2(rank + 1) for rank, item in enumerate(shown, 1) if item in wanted)
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(wanted)) + 1))
+    return gain / ideal if wanted else math.nan
+
+
+@given(
+    lists=st.lists(st.permutations(range(6)), min_size=1, max_size=4),  # rankings of six items, of which k are shown
+    wanted=st.lists(st.sets(st.integers(0, 5)), min_size=4, max_size=4),
+    tail=st.sets(st.integers(0, 5)),
+    cold=st.sets(st.integers(0, 5)),
+    k=st.integers(1, 4),
+)
+def test_tail_and_cold_metrics_equal_their_slow_twins(
+    lists: list[list[int]], wanted: list[set[int]], tail: set[int], cold: set[int], k: int
+) -> None:
+    is_tail, is_cold = (np.isin(np.arange(6), sorted(items)) for items in (tail, cold))
+    catalogue = ev.Catalogue(np.arange(6), is_tail, is_cold, n_users=9)
+    pairs = [(row, item) for row in range(len(lists)) for item in sorted(wanted[row])]
+    relevant = ev.Relevant(*np.array(pairs, np.int64).reshape(-1, 2).T)
+    cold_first = [[item for item in row if item in cold] for row in lists]
+    padded = np.array([(row + [-1] * 6)[:6] for row in cold_first], np.int32)
+    result = ev.evaluate(np.array(lists, np.int32)[:, :4], padded[:, :4], relevant, catalogue, ks=[k])
+
+    for row, ranking in enumerate(lists):
+        shown, here = ranking[:k], wanted[row]
+        expected = {
+            f"recall@{k}": recall_twin(shown, here),
+            f"ndcg@{k}": ndcg_twin(shown, here, k),
+            f"tail_recall@{k}": recall_twin(shown, here & tail),
+            f"tail_ndcg@{k}": ndcg_twin(shown, here & tail, k),
+            f"cold_recall@{k}": recall_twin(shown, here & cold),
+            f"cold_recall_among_cold@{k}": recall_twin(cold_first[row][:k], here & cold),
+        }
+        found = {name: float(result.per_user[name][row]) for name in expected}
+        assert found == pytest.approx(expected, nan_ok=True)
+
+    shown_items = {item for ranking in lists for item in ranking[:k]}
+    values = ev.summary(result, catalogue, ks=[k])
+    assert values[f"item_coverage@{k}"] == len(shown_items) / 6
+    assert values.get(f"tail_coverage@{k}", math.nan) == pytest.approx(recall_twin([*shown_items], tail), nan_ok=True)
 
 
 def test_deciles_hold_equal_numbers_of_items_the_most_popular_first() -> None:

@@ -70,6 +70,16 @@ def test_replacing_an_item_by_a_rarer_one_lowers_arp_and_raises_novelty(lists: n
     assert (after >= before).all()
 
 
+@given(lists=short_lists)
+def test_replacing_a_head_item_by_a_tail_item_raises_aplt_and_aclt(lists: np.ndarray) -> None:
+    deeper = np.where(lists == 0, 3, lists).astype(np.int32)  # item 0 is head, item 3 tail
+    touched = (lists == 0).any(axis=1)
+    for figure in (exposure.aplt, exposure.aclt):
+        before, after = (figure(each, TAIL) for each in (lists, deeper))
+        assert (after[touched] > before[touched]).all()
+        np.testing.assert_equal(after[~touched], before[~touched])
+
+
 def test_incidence_sums_to_how_often_each_item_is_shown() -> None:
     lists = np.array([[0, 2], [2, -1], [-1, -1]], np.int32)
     shown = exposure.incidence(lists, n_items=4)
