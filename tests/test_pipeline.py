@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REPO, edit_params
+from tests.clones import Clone
 
 pytestmark = pytest.mark.slow
 
@@ -24,78 +19,9 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-class Clone:
-    """A clone of the project with settings of its own, on a machine that knows nothing of Git identities."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        home = root.parent / "home"
-        home.mkdir()
-        self.env = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(home),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "PYTHONPATH": str(root),
-            "BENTOML_HOME": str(home / "bentoml"),
-            "DVC_NO_ANALYTICS": "1",
-            "BENTOML_DO_NOT_TRACK": "True",
-            "OMP_NUM_THREADS": "2",
-        }
-
-    def run(self, *command: str, status: int = 0, cwd: Path | None = None) -> str:
-        """Standard output and error of a command that must end with `status`."""
-        result = subprocess.run(
-            command,
-            cwd=cwd or self.root,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == status, f"{command} exited {result.returncode}:\n{result.stdout}"
-        return result.stdout
-
-    def longtail(self, *arguments: str, status: int = 0) -> str:
-        return self.run(sys.executable, "-m", "pipelines._cli", *arguments, status=status)
-
-    def dvc(self, *arguments: str, status: int = 0, cwd: Path | None = None) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, status=status, cwd=cwd)
-
-    def git(self, *arguments: str) -> str:
-        return self.run("git", *arguments)
-
-    def params(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        for section, keys in changes.items():
-            edit_params(self.root / "params.yaml", section, keys)
-
-    def json(self, path: str) -> Any:
-        return json.loads((self.root / path).read_text("utf-8"))
-
-    def modified(self) -> dict[str, int]:
-        """When each stage's output was last published."""
-        return {path.parent.name: path.stat().st_mtime_ns for path in self.root.glob("data/*/manifest.json")}
-
-
-def working_tree() -> Iterator[Path]:
-    """What a clone of a commit of the working tree would hold."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPO, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    yield from (Path(name) for name in listed.split("\0") if name and name != "dvc.lock" and (REPO / name).is_file())
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    root = tmp_path_factory.mktemp("pipeline") / "longtail"
-    for path in working_tree():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPO / path, root / path)
-    clone = Clone(root)
-    clone.git("init", "-q", "-b", "main")
-    clone.git("add", "-A")
-    clone.git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "the project")
+    clone = Clone(tmp_path_factory.mktemp("pipeline") / "longtail")
     clone.params(TINY)  # an uncommitted edit, as a user's would be
     return clone
 
@@ -221,7 +147,7 @@ def test_a_fresh_clone_pulls_the_champion_without_computing(clone: Clone, tmp_pa
     remote = tmp_path / "remote"
     clone.dvc("remote", "add", "-d", "here", str(remote))
     clone.git("add", "-A")
-    clone.git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "a run")
+    clone.commit("a run")
     clone.dvc("push")
     fresh = tmp_path / "fresh"
     clone.git("clone", "-q", str(clone.root), str(fresh))
