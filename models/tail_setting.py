@@ -14,7 +14,8 @@ from models import exposure, metrics, references
 from models.evaluation import Catalogue, Relevant, exposure_of
 from models.factors import Factors, Floats
 from models.fold_in import fold_in
-from models.ranking import Lists, recommend
+from models.metrics import Lists
+from models.ranking import recommend
 
 K = 10
 

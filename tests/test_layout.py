@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tests.conftest import REPO
 
 from pipelines._params import SECTIONS
+from tests.conftest import REPO
 
 PACKAGES = ("pipelines", "models", "bento", "dags")
 ALLOWED = {"pipelines": {"pipelines", "models"}, "bento": {"bento", "models"}, "models": {"models"}, "dags": {"dags"}}
