@@ -36,13 +36,16 @@ def say(name: str, text: str) -> None:
 
 
 def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:
-    """Pass `steps` on while a bar (on a terminal) or a line every few seconds (elsewhere) shows how far they are."""
+    """Pass `steps` on while a bar (on a terminal) or a line every few seconds (elsewhere) shows how far they are.
+
+    What is done at once shows nothing: the stage itself says what has become of it.
+    """
     if sys.stderr.isatty():
-        yield from tqdm(steps, total=total, desc=name, unit=f" {unit}")
+        yield from tqdm(steps, total=total, desc=name, unit=f" {unit}", delay=1)
         return
-    last = time.monotonic()
+    last, shown = time.monotonic(), False
     for done, step in enumerate(steps, start=1):
         yield step
-        if time.monotonic() - last > 5 or done == total:
-            last = time.monotonic()
+        if time.monotonic() - last > 5 or (shown and done == total):
+            last, shown = time.monotonic(), True
             say(name, f"{done} of {total} {unit}")

@@ -33,7 +33,7 @@ def main() -> None:
         reason = f"the verdict is {verdict['verdict']}: {verdict['reason']}"
         if verdict["verdict"] != "PROMOTE":
             artifacts.write_json(stage.output("bento.json"), {"built": False, "reason": reason})
-            say("package", f"no Bento, because {reason}")
+            say("package", f"no Bento, because the verdict is {verdict['verdict']}")
             return
         model = stage.input("train", "model.safetensors")
         refuse_other_model(stage.inputs[model.as_posix()], verdict)
