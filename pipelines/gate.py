@@ -19,7 +19,7 @@ from models.metrics import Lists
 from pipelines import _artifacts as artifacts
 from pipelines import _digests, _model, _report, _report_page, _tables
 from pipelines._params import Gate, load
-from pipelines._stage import run
+from pipelines._stage import run, say
 
 STAGE = "gate"
 CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv")
@@ -55,7 +55,7 @@ def main() -> None:
         curves = {name: _report.read_csv(stage.input("evaluate", name)) for name in CURVES}
         _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
         stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
-    _report.print_verdict(record)
+    say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
 
 
 def check_lineage(
