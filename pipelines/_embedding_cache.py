@@ -10,13 +10,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from pipelines._artifacts import sha256, sync
+from pipelines._embeddings import Vectors
 
 ROOT = Path(".longtail") / "embeddings"
-Vectors = npt.NDArray[np.float32]
 
 
 class EmbeddingCache:

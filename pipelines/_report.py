@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -170,10 +168,3 @@ def tail_words(holdout: Record) -> str:
         f"{holdout['n_tail']:,} of {holdout['n_items']:,} items, all but the most popular ones that together hold "
         f"{holdout['head_share']:.0%} of the train interactions; {holdout['n_cold']:,} of them have none"
     )
-
-
-def read_csv(path: Path) -> dict[str, list[str]]:
-    """Columns of a small CSV file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}

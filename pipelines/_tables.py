@@ -1,7 +1,9 @@
-"""Parquet tables with page checksums, and the schemas of the canonical ones."""
+"""Parquet tables with page checksums, the schemas of the canonical ones, and small CSV tables for plots."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,22 @@ def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a table whose pages are checked against their checksums."""
     return pq.read_table(path, columns=columns, page_checksum_verification=True)
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of equal keys as they come, so that a long run can be watched; NaN becomes an empty field."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow({key: "" if value != value else value for key, value in row.items()})
+            file.flush()
+
+
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Columns of such a table by name, as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}

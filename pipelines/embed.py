@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from pipelines import _artifacts as artifacts
+from pipelines import _embeddings
 from pipelines import _encoder as encoders
 from pipelines import _tables as tables
-from pipelines._embedding_cache import EmbeddingCache, Vectors
+from pipelines._embedding_cache import EmbeddingCache
+from pipelines._embeddings import Vectors
 from pipelines._params import Embed, load
 from pipelines._stage import progress, run, say
 
@@ -29,8 +29,7 @@ def main() -> None:
         for row, text in enumerate(texts):
             if text.strip():  # an item without text keeps the zero vector
                 embeddings[row] = known[encoders.key(text)]
-        header = json.dumps({"encoder": encoder.digest, "model": params.model}, sort_keys=True)
-        save_file({"embeddings": embeddings}, stage.output("embeddings.safetensors"), metadata={"longtail": header})
+        _embeddings.write(embeddings, stage.output(_embeddings.NAME), encoder=encoder.digest, model=params.model)
 
 
 def embed(texts: set[str], encoder: encoders.Encoder, params: Embed) -> dict[bytes, Vectors]:

@@ -6,12 +6,9 @@ per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy 
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,19 +16,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from safetensors import safe_open
 from scipy.sparse import csr_array
 
 from models import evaluation as ev
 from models import references
 from models.alignment import carry_over
 from models.device import choose
-from models.factors import Floats
 from models.fold_in import fold_in
 from models.metrics import Lists
 from models.ranking import Scorer, recommend
 from pipelines import _artifacts as artifacts
-from pipelines import _model, _tables
+from pipelines import _embeddings, _model, _tables
 from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
 
@@ -140,7 +135,7 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
     model, provenance = _model.read(stage.input("champion", "model.safetensors"))
     own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
     source = pc.index_in(holdout.item_ids, value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
-    embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"))
+    embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=len(holdout.item_ids))
     aligned, recommendable = carry_over(model, source, embeddings if provenance.get("encoder") == encoder else None)
     # of a history the champion can use what it was trained on, not the anchors it has been given just now
     known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
@@ -150,12 +145,6 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
             references.factors(aligned, fold_in(aligned, known, device=device), device=device), recommendable
         )
     }
-
-
-def read_embeddings(path: Path) -> tuple[Floats, str]:
-    """Text vectors (n_items, t) and the digest of the encoder that made them."""
-    with safe_open(path, framework="numpy") as file:
-        return file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])["encoder"]
 
 
 def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
@@ -219,15 +208,15 @@ def write_plots(
         recall[name] = ev.recall_by_decile(result.lists, holdout.relevant, holdout.catalogue)
         curves[name] = ev.lorenz(ev.exposure_of(result.lists[:, : params.k[0]], holdout.catalogue))
     deciles = {"decile": np.arange(1, ev.N_DECILES + 1)} | recall
-    write_csv(stage.output("deciles.csv"), wide(deciles))
+    _tables.write_csv(stage.output("deciles.csv"), wide(deciles))
     shares = np.linspace(0, 1, len(next(iter(curves.values()))))
-    write_csv(stage.output("exposure.csv"), wide({"share_of_items": shares} | curves))
+    _tables.write_csv(stage.output("exposure.csv"), wide({"share_of_items": shares} | curves))
     k = params.k[0]
     tradeoff = [
         {"model": name, "ndcg": values[f"ndcg@{k}"], "tail_coverage": values[f"tail_coverage@{k}"]}
         for name, values in summaries.items()
     ]
-    write_csv(stage.output("tradeoff.csv"), tradeoff)
+    _tables.write_csv(stage.output("tradeoff.csv"), tradeoff)
 
 
 def wide(columns: Mapping[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
@@ -235,15 +224,6 @@ def wide(columns: Mapping[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
     names = [name for name in columns if name not in MODELS] + list(MODELS)
     n_rows = len(next(iter(columns.values())))
     return [{name: columns[name][row] if name in columns else math.nan for name in names} for row in range(n_rows)]
-
-
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys; NaN becomes an empty field."""
-    cleaned = [{key: "" if value != value else value for key, value in row.items()} for row in rows]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(cleaned[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(cleaned)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def main() -> None:
             "digests": _digests.digests(),
         }
         artifacts.write_json(stage.output("verdict.json"), record)
-        curves = {name: _report.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
         _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
         stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors import safe_open
 from scipy.sparse import csr_array
 
 from models.als import Als, Interactions, Settings
@@ -23,12 +19,14 @@ from models.fold_in import fold_in
 from models.tail_setting import Holdout, Outcome, lists, mean_ndcg, sweep
 from models.tail_setting import choose as choose_tail_setting
 from pipelines import _artifacts as artifacts
+from pipelines import _embeddings
 from pipelines import _model as model_file
 from pipelines import _tables as tables
 from pipelines._params import Train, load
 from pipelines._stage import progress, run, say
 
-VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for the tail setting
+VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for the tail setting ...
+BATCH_USERS = 1024  # ... so many at a time
 
 
 def main() -> None:
@@ -39,19 +37,19 @@ def main() -> None:
         valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
         items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
         tail = artifacts.read_json(stage.input("split", "holdout.json"))["tail_sha256"]
-        embeddings, encoder = read_embeddings(stage.input("embed", "embeddings.safetensors"), n_items=items.num_rows)
+        embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
         interactions, histories = to_interactions(train, n_items=items.num_rows)
         holdout = to_holdout(histories, valid, seed=params.seed)
         catalogue = to_catalogue(items, n_users=interactions.n_users)
 
-        anchor = TextAnchor(embeddings.to(device), strength=params.anchor, ridge=params.anchor_ridge)
+        anchor = TextAnchor(torch.from_numpy(embeddings).to(device), strength=params.anchor, ridge=params.anchor_ridge)
         als = Als(interactions, anchor if params.anchor else None, settings(params), device=device)
-        write_csv(stage.output("training.csv"), fit(als, holdout, params.epochs))
+        tables.write_csv(stage.output("training.csv"), fit(als, holdout, params.epochs))
 
         model = als.factors(tail_strength=0.0)
-        outcomes = list(sweep(model, holdout, catalogue, params.tail_strengths, batch=1024, device=device))
+        outcomes = list(sweep(model, holdout, catalogue, params.tail_strengths, batch=BATCH_USERS, device=device))
         chosen = choose_tail_setting(outcomes, max_ndcg_loss=params.max_ndcg_loss)
-        write_csv(stage.output("tail_setting.csv"), (row(outcome, chosen) for outcome in outcomes))
+        tables.write_csv(stage.output("tail_setting.csv"), (row(outcome, chosen) for outcome in outcomes))
         say("train", f"tail strength {chosen.strength}: valid ndcg@10 {chosen.ndcg:.4f}, "
                      f"tail coverage@10 {chosen.tail_coverage:.3f}")  # fmt: skip
         model_file.write(
@@ -71,15 +69,6 @@ def settings(params: Train) -> Settings:
         cg_steps=params.cg_steps,
         seed=params.seed,
     )
-
-
-def read_embeddings(path: Path, *, n_items: int) -> tuple[torch.Tensor, str]:
-    """Item embeddings, float32 (n_items, t), and the digest of the encoder that made them."""
-    with safe_open(path, framework="pt") as file:
-        embeddings, header = file.get_tensor("embeddings"), json.loads(file.metadata()["longtail"])
-    if len(embeddings) != n_items:
-        raise ValueError(f"{path} has {len(embeddings)} rows, but the split has {n_items} items; run `dvc repro embed`")
-    return embeddings, header["encoder"]
 
 
 def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:
@@ -125,7 +114,7 @@ def valid_ndcg(als: Als, holdout: Holdout) -> float:
     """NDCG@10 on valid of the model as it is after the latest epoch."""
     model = als.factors(tail_strength=0.0)
     users = fold_in(model, holdout.histories, device=als.device)
-    shown = lists(model, users, holdout, batch=1024, device=als.device)
+    shown = lists(model, users, holdout, batch=BATCH_USERS, device=als.device)
     return mean_ndcg(shown, holdout.relevant, n_items=len(model.item_factors))
 
 
@@ -136,18 +125,6 @@ def row(outcome: Outcome, chosen: Outcome) -> dict[str, Any]:
         "valid_tail_coverage": round(outcome.tail_coverage, 6),
         "chosen": int(outcome is chosen),
     }
-
-
-def write_csv(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
-    """Write rows as they come, so that a long run can be watched."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = None
-        for values in rows:
-            if writer is None:
-                writer = csv.DictWriter(file, list(values), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(values)
-            file.flush()
 
 
 if __name__ == "__main__":
