@@ -50,7 +50,7 @@ class Item(Strict):
     item_id: str
     title: str
     score: float
-    tail: Segment  # cold: a tail item that nobody had touched when the model was trained
+    segment: Segment  # cold: a tail item that nobody had touched when the model was trained
 
 
 class Answer(Strict):

@@ -97,7 +97,7 @@ class Longtail:
     ) -> Answer:
         names = self.items
         found = [
-            Item(item_id=names.item_id[i], title=names.title[i], score=score, tail=names.segment[i])
+            Item(item_id=names.item_id[i], title=names.title[i], score=score, segment=names.segment[i])
             for i, score in zip(items.tolist(), scores.astype(float).tolist(), strict=True)
         ]
         return Answer(model=self.tag, fallback=fallback, items=found)

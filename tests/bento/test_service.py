@@ -81,7 +81,7 @@ def test_every_item_says_its_title_and_whether_it_is_head_tail_or_cold(url: str)
     for item in answer["items"]:
         i = ITEM_IDS.index(item["item_id"])
         assert item["title"] == f"Title {i} «ü»"
-        assert item["tail"] == ("head" if i in HEAD else "cold" if i in COLD else "tail")
+        assert item["segment"] == ("head" if i in HEAD else "cold" if i in COLD else "tail")
 
 
 def test_unknown_items_are_named_in_a_404(url: str) -> None:
