@@ -70,11 +70,11 @@ def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32]
     factors = probe.factors
     scores = (factors.queries(factors.fold_in([history])) @ factors.item_vectors().T)[0]  # (n_items,)
     scores[history] = -np.inf
-    best = np.sort(scores[np.isfinite(scores)])[::-1][:K]
+    best = np.sort(scores[np.isfinite(scores)])[::-1][:K]  # none where the history is the whole catalogue
     index = {item_id: i for i, item_id in enumerate(probe.item_ids)}
     served = [index[item["item_id"]] for item in answer["items"]]
     # relative to the largest score: sums that nearly cancel keep the rounding of their terms
-    if len(served) != len(best) or np.abs(scores[served] - best).max() > 1e-4 * np.abs(best).max():
+    if len(served) != len(best) or np.abs(scores[served] - best).max(initial=0) > 1e-4 * np.abs(best).max(initial=0):
         raise ValueError(f"the server recommends {served} with scores {scores[served]}, the model's best are {best}")
 
 

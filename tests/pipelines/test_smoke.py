@@ -62,6 +62,15 @@ def test_wrong_answers_fail_and_right_ones_pass_and_no_process_is_left(home: Pat
     assert running(home) == []
 
 
+def test_a_user_who_has_seen_everything_must_be_answered_with_nothing() -> None:
+    everything = np.arange(len(judged.ITEM_IDS), dtype=np.int32)
+    seen = _smoke.Probe(judged.factors(), judged.ITEM_IDS, judged.USER_IDS[0], everything)
+    _smoke.compare({"model": "longtail:1", "items": []}, seen, everything, "longtail:1")
+    one = {"model": "longtail:1", "items": [{"item_id": judged.ITEM_IDS[0]}]}
+    with pytest.raises(ValueError, match=r"recommends \[0\]"):
+        _smoke.compare(one, seen, everything, "longtail:1")
+
+
 def test_a_failure_shows_the_end_of_the_log_and_leaves_no_process(home: Path, tag: str) -> None:
     failure = pytest.raises(
         ValueError, match=r"smoke test of .* failed: no such item; the server's log ends: .*initialized"
