@@ -97,13 +97,18 @@ def pairs_of(con: duckdb.DuckDBPyConnection, part: str) -> pa.RecordBatchReader:
 
 
 def count_items(con: duckdb.DuckDBPyConnection, head_share: float) -> pa.Table:
-    """item_id and the columns of COUNTED for the whole catalogue, by item_idx."""
+    """item_id and the columns of COUNTED for the whole catalogue, by item_idx; ValueError where there is no tail."""
     counted = con.sql("""
         select c.item_id, cast(count(i.item_idx) as int) as popularity from catalogue c
         left join (select item_idx from indexed where part = 'train') i on c.item_idx = i.item_idx
         group by c.item_idx, c.item_id order by c.item_idx""").to_arrow_table()
     popularity = counted["popularity"].to_numpy()
     head = holdout.head_items(popularity, head_share)
+    if head.all():
+        raise ValueError(
+            f"split.head is {head_share}, and it takes all {len(head)} items to hold that share of train: none is left "
+            "for the tail; lower it"
+        )
     columns = [counted["popularity"], pa.array(head), pa.array(~head), pa.array(popularity == 0)]
     return pa.table([counted["item_id"], *columns], schema=pa.schema([tables.ITEMS.field("item_id"), *COUNTED]))
 

@@ -217,6 +217,21 @@ def test_a_part_without_interactions_is_refused(by_time: Workspace) -> None:
         )
 
 
+def test_a_head_that_leaves_no_tail_is_refused(by_hash: Workspace) -> None:
+    by_hash.params("split", {"head": 0.99})  # of two items, both are needed to hold it
+
+    write_ingest(
+        interactions([(f"u{u:03}", f"i{i:03}", 1.0, day(u)) for u in range(40) for i in range(2)]),
+        catalogue(item_ids(2)),
+    )
+    write_validate()
+
+    with pytest.raises(ValueError, match=r"split\.head is 0\.99, and it takes all 2 items"):
+        split.main()
+
+    assert not Path("data/split").exists()
+
+
 def test_equal_input_gives_equal_files(by_time: Workspace) -> None:
     run_split(rows(60, N_ITEMS))
     first = {path.name: path.read_bytes() for path in Path("data/split").iterdir()}
@@ -244,7 +259,7 @@ def test_a_flipped_byte_is_refused(by_time: Workspace) -> None:
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
 
-    with pytest.raises(ValueError, match=r"interactions\.parquet is corrupted: .*dvc repro ingest"):
+    with pytest.raises(ValueError, match=r"interactions\.parquet is corrupted: .*dvc repro .*ingest"):
         split.main()
 
 
