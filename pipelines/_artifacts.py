@@ -81,18 +81,18 @@ def replace_folder(new: Path, final: Path) -> None:
 
 def verify(path: Path) -> str:
     """sha256 of a stage's file, after it was found equal to what the stage's manifest says."""
-    remedy = f"run `dvc repro {path.parent.name}`"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; {remedy}, or `dvc pull` where a remote has it")
+        raise FileNotFoundError(
+            f"{path} is missing; run `dvc repro {path.parent.name}`, or `dvc pull` where a remote has it"
+        )
     manifest = read_manifest(path.parent)
     known = manifest["files"].get(path.name)
     if known is None:
-        raise ValueError(f"{path} is not in {path.parent / MANIFEST}: its stage did not write it; {remedy} --force")
+        raise ValueError(f"{path} is not in {path.parent / MANIFEST}: its stage did not write it; {anew(path.parent)}")
     actual = sha256(path)
-    if actual != known["sha256"]:
+    if actual != known.get("sha256"):
         raise ValueError(
-            f"{path} is corrupted: sha256 is {actual}, its manifest says {known['sha256']}; "
-            f"remove {path.parent} and {remedy} --force"
+            f"{path} is corrupted: sha256 is {actual}, its manifest says {known.get('sha256')}; {anew(path.parent)}"
         )
     return actual
 
@@ -102,7 +102,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {folder} is not a finished output; run `dvc repro {folder.name}`")
     manifest: dict[str, Any] = read_json(path)
+    if not isinstance(manifest, dict) or not {"stage", "inputs", "files"} <= manifest.keys():
+        raise ValueError(f"{path} is corrupted: it does not name stage, inputs and files; {anew(folder)}")
     return manifest
+
+
+def anew(folder: Path) -> str:
+    """The remedy for a damaged output; DVC alone may take it for unchanged, or its copy in the cache may be damaged."""
+    return f"remove {folder} and run `dvc repro --force --single-item {folder.name}`"
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -213,6 +213,8 @@ def read(path: Path = FILE) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing; run inside the checkout, or restore it with `git checkout {path}`")
     try:
         document = YAML(typ="safe").load(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}); save it in that encoding") from None
     except YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}; correct it at that place") from None
     known = [s.section for s in SECTIONS]
@@ -233,7 +235,9 @@ def explain(error: ValidationError, section: str, path: Path) -> str:
         problem = f"unknown key {key}; remove it or correct its spelling"
     elif first["type"] == "missing":
         problem = f"key {key} is missing; add it"
+    elif first["type"] == "value_error":  # of our own validators, which say the value
+        problem = f"{key}: {first['msg'].removeprefix('Value error, ')}; correct it"
     else:
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"]
         problem = f"{key} is {first['input']!r}: {message[0].lower() + message[1:]}; correct it"
     return f"{path}: {problem}" + (f" (and {len(more)} more problems)" if more else "")

@@ -57,6 +57,22 @@ def test_a_folder_without_a_manifest_is_refused(workspace: Workspace) -> None:
         artifacts.verify(Path("data/split/a.txt"))
 
 
+@pytest.mark.parametrize("damaged", ["{}", "[]", '{"stage": "split", "inputs": {}, "fimes": {}}'])
+def test_a_manifest_that_is_damaged_but_still_json_is_refused(workspace: Workspace, damaged: str) -> None:
+    write_stage()
+    Path("data/split/manifest.json").write_text(damaged)
+    with pytest.raises(ValueError, match=r"manifest\.json is corrupted.*dvc repro --force --single-item split"):
+        artifacts.verify(Path("data/split/a.txt"))
+
+
+def test_a_file_whose_digest_the_manifest_has_lost_is_refused(workspace: Workspace) -> None:
+    write_stage()
+    manifest = Path("data/split/manifest.json")
+    manifest.write_text(manifest.read_text().replace("sha256", "sha257"))
+    with pytest.raises(ValueError, match=r"a\.txt is corrupted"):
+        artifacts.verify(Path("data/split/a.txt"))
+
+
 def test_a_file_the_stage_did_not_write_is_refused(workspace: Workspace) -> None:
     write_stage()
     Path("data/split/b.txt").write_text("foreign")
@@ -80,7 +96,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data
     damaged = bytearray(content)
     damaged[position] ^= 1 << bit
     (folder / "a.bin").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro split"):
+    with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro --force --single-item split"):
         artifacts.verify(folder / "a.bin")
 
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines._params import SECTIONS, Gate, Ingest, Release, Split, Train, load
+from pipelines._params import SECTIONS, Evaluate, Gate, Ingest, Release, Split, Train, load
 from tests.conftest import REPO, Workspace
 
 
@@ -31,6 +32,7 @@ def test_the_files_own_settings_are_valid() -> None:
         (Release, {"remote": 3}, r"release\.remote is 3"),
         (Gate, {"rules": [{"name": "r", "metric": "ndcg@10"}]}, r"exactly one of min, max, min_gain, max_loss"),
         (Gate, {"rules": [{"name": "r", "metric": "ndcg@10", "min_gain": 1.0}]}, "need a reference"),
+        (Evaluate, {"k": [20, 10]}, r"^params\.yaml: evaluate: k is \[20, 10\], expected list lengths"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_key(
@@ -64,6 +66,21 @@ def test_a_missing_file_says_where_to_run(workspace: Workspace) -> None:
     Path("params.yaml").unlink()
     with pytest.raises(FileNotFoundError, match="run inside the checkout"):
         load(Train)
+
+
+def test_a_file_in_another_encoding_is_named(workspace: Workspace) -> None:
+    path = workspace.root / "params.yaml"
+    path.write_text(path.read_text("utf-8"), "utf-16")
+    with pytest.raises(ValueError, match=r"params\.yaml is not UTF-8 text .* save it in that encoding"):
+        load(Train)
+
+
+@pytest.mark.parametrize("encode", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text])
+def test_what_windows_editors_write_is_read(workspace: Workspace, encode: Callable[[str], str]) -> None:
+    before = load(Train)
+    path = workspace.root / "params.yaml"
+    path.write_bytes(encode(path.read_text("utf-8")).encode())
+    assert load(Train) == before
 
 
 def test_a_stage_ends_with_one_line_and_status_1(workspace: Workspace) -> None:
