@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _lineage, _registry, _release, _released
 from pipelines._artifacts import DATA
-from pipelines._params import Champion, Release, load
+from pipelines._params import SECTIONS, Champion, Ingest, Release, load
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 
@@ -79,6 +79,7 @@ def enter_checkout() -> None:
 
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
+    check_settings()
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()
     from pipelines._report import print_verdict  # rich, which no other command needs
@@ -97,6 +98,15 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     print("next:")
     for text in following():
         print(f"  {prompt()}{text}")
+
+
+def check_settings() -> None:
+    """Read every section before the first stage runs: a slip in the last one shall not cost a training."""
+    for section in SECTIONS:
+        load(section)
+    source = load(Ingest).path
+    if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
+        raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")
 
 
 def reproduce() -> None:

@@ -20,7 +20,9 @@ CODE = ("models", "pipelines")
 
 def digests() -> dict[str, str]:
     """sha256 in hex of everything that decided the verdict, as it lies in the working tree now."""
-    holdout = artifacts.read_json(existing(DATA / "split" / "holdout.json"))
+    path = DATA / "split" / "holdout.json"
+    artifacts.verify(path)
+    holdout = artifacts.read_json(path)
     return {
         "model": artifacts.sha256(existing(DATA / "train" / "model.safetensors")),
         "data": data_digest(),

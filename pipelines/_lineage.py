@@ -43,6 +43,11 @@ def candidate(serving: Version | None) -> Iterator[str]:
     if not path.is_file():
         yield line("candidate", "none yet; `longtail run` trains and judges one")
         return
+    try:
+        artifacts.verify(path)
+    except (FileNotFoundError, ValueError) as error:
+        yield line("candidate", f"unknown: {error}")
+        return
     verdict = artifacts.read_json(path)
     yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
     try:

@@ -49,6 +49,7 @@ def obtain(version: str, commit: str, path: Path) -> Path:
     try:
         download(commit, path, partial)
     except Exception as error:  # DVC's remotes raise what their drivers raise
+        partial.unlink(missing_ok=True)
         raise FileNotFoundError(
             f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
             "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"

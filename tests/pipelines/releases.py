@@ -51,10 +51,11 @@ class Checkout:
             "dvc.yaml": DVC_YAML,
             ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".gitignore": "/data\n/.longtail\n__pycache__\n",
+            ".gitignore": "/data/*\n!/data/raw\n/.longtail\n__pycache__\n",
+            "data/raw/README.md": "nothing here\n",
             "notes.txt": "tracked\n",
         }.items():
-            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
         git(root, "init", "--quiet", "--initial-branch=main")
         git(root, "add", ".")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import _cli
+from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, longtail
 
 Run = Callable[..., tuple[int, str, str]]
@@ -98,6 +99,31 @@ def test_status_says_what_changed_since_the_verdict(checkout: Checkout, run: Run
     assert "stale: code changed since the verdict; `dvc repro` judges again" in run("status")[1]
     shutil.rmtree("data/train")
     assert "stale: data/train/model.safetensors is missing" in run("status")[1]
+
+
+def test_status_says_that_a_verdict_is_damaged(checkout: Checkout, run: Run) -> None:
+    checkout.candidate(1)
+    verdict = Path("data/gate/verdict.json")
+    verdict.write_text(verdict.read_text().replace("reason", "reasom"))
+    status, out, _ = run("status")
+    assert status == 0
+    assert "candidate  unknown: data/gate/verdict.json is corrupted" in out
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("package", {"ready_timeout": 0}, "package.ready_timeout is 0"),
+        ("ingest", {"path": "data/elsewhere"}, "ingest.path is data/elsewhere, which does not exist"),
+    ],
+)
+def test_a_run_reads_all_settings_before_its_first_stage(
+    checkout: Checkout, run: Run, section: str, change: dict[str, object], message: str
+) -> None:
+    edit_params(Path("params.yaml"), section, change)
+    result = run("run")
+    assert message in error_of(result)
+    assert result[1] == ""
 
 
 def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout, run: Run) -> None:

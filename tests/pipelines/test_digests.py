@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,18 @@ def judged(workspace: Workspace) -> Workspace:
         "ingest/interactions.parquet": b"interactions",
         "ingest/items.parquet": b"items",
         "train/model.safetensors": b"model",
-        "split/holdout.json": json.dumps({"holdout_sha256": "h" * 64, "tail_sha256": "t" * 64}).encode(),
     }
     for name, content in files.items():
         path = Path("data", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    write_holdout("h" * 64, "t" * 64)
     return workspace
+
+
+def write_holdout(holdout: str, tail: str) -> None:
+    with artifacts.stage("split") as stage:
+        artifacts.write_json(stage.output("holdout.json"), {"holdout_sha256": holdout, "tail_sha256": tail})
 
 
 def sha(content: bytes | str) -> str:
@@ -44,8 +48,6 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
     [
         ("data/train/model.safetensors", b"another", "model"),
         ("data/ingest/items.parquet", b"another", "data"),
-        ("data/split/holdout.json", b'{"holdout_sha256": "x", "tail_sha256": "%s"}' % (b"t" * 64), "split"),
-        ("data/split/holdout.json", b'{"holdout_sha256": "%s", "tail_sha256": "x"}' % (b"h" * 64), "tail"),
         ("models/factors.py", b"# another", "code"),
         ("pipelines/new.py", b"# one more", "code"),
     ],
@@ -57,6 +59,21 @@ def test_a_changed_file_changes_its_digest_and_no_other(
     Path(name).write_bytes(content)
     after = digests()
     assert [key for key in before if before[key] != after[key]] == [changed]
+
+
+def test_another_holdout_and_another_tail_are_told_apart(judged: Workspace) -> None:
+    before = digests()
+    write_holdout("x" * 64, "t" * 64)
+    assert digests() == before | {"split": "x" * 64}
+    write_holdout("h" * 64, "x" * 64)
+    assert digests() == before | {"tail": "x" * 64}
+
+
+def test_a_flipped_byte_in_the_holdout_is_named(judged: Workspace) -> None:
+    path = Path("data/split/holdout.json")
+    path.write_text(path.read_text().replace("tail_sha256", "tail_sha257"))
+    with pytest.raises(ValueError, match=r"holdout\.json is corrupted"):
+        digests()
 
 
 def test_every_judged_section_counts_and_release_and_package_do_not(judged: Workspace) -> None:
