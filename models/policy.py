@@ -125,11 +125,28 @@ def check(rules: Iterable[Rule], evaluations: Mapping[str, Evaluation]) -> None:
         ks = sorted({int(name.partition("@")[2]) for name in available})
         if k not in ks or (metric.per_user and rule.metric not in available):
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated, k is {ks}; add k to evaluate.k")
+        if metric.per_user:
+            check_defined(rule, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
         references = sorted({CHAMPION, *evaluations} - {CANDIDATE})
         if rule.reference not in (None, *references):
             raise ValueError(
                 f"rule {rule.name!r}: unknown reference {rule.reference!r}; expected one of {', '.join(references)}"
+            )
+
+
+def check_defined(rule: Rule, evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise ValueError where the candidate has no value for a user for whom another model has one.
+
+    A mean skips the undefined: what is lost for the users a model serves worst would raise it.
+    """
+    ours = evaluations[CANDIDATE].per_user[rule.metric]
+    for name, evaluation in evaluations.items():
+        lost = int((np.isnan(ours) & ~np.isnan(evaluation.per_user.get(rule.metric, ours))).sum())
+        if lost:
+            raise ValueError(
+                f"rule {rule.name!r}: {rule.metric} of the candidate is undefined for {lost} users for whom that of "
+                f"{name} is defined; run `dvc repro --force --single-item evaluate`"
             )
 
 

@@ -211,6 +211,15 @@ def test_a_rule_about_nothing_that_was_evaluated_is_an_error(rule: Rule, message
         judge([ACCURATE, TAIL, rule], model(0.3, 0.2))
 
 
+def test_a_candidate_whose_worst_users_are_undefined_is_an_error() -> None:
+    candidate = model(0.3, 0.2, noise=1)
+    candidate.per_user["ndcg@5"][candidate.per_user["ndcg@5"].argmin()] = np.nan
+    with pytest.raises(
+        ValueError, match="ndcg@5 of the candidate is undefined for 1 users for whom that of popularity"
+    ):
+        judge([ACCURATE, TAIL], candidate)
+
+
 def test_models_judged_on_different_or_no_users_are_an_error() -> None:
     nobody = Evaluation({"ndcg@5": np.empty(0)}, np.empty((0, 5), np.int32))
     for others in ({"candidate": nobody}, {"candidate": model(0.3, 0.2), "random": nobody}, {"random": RANDOM}):
