@@ -48,4 +48,4 @@ def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterato
         yield step
         if time.monotonic() - last > 5 or (shown and done == total):
             last, shown = time.monotonic(), True
-            say(name, f"{done} of {total} {unit}")
+            say(name, f"{done:,} of {total:,} {unit}")
