@@ -39,7 +39,8 @@ def embed(texts: set[str], encoder: encoders.Encoder, params: Embed) -> dict[byt
     for path in cache.dropped:
         say("embed", f"{path} was damaged: its texts are computed again")
     new = sorted(text for text in texts if encoders.key(text) not in known)
-    say("embed", f"{len(texts):,} distinct texts, {len(new):,} to compute with {params.model}, {encoder.dim} dimensions")
+    with_model = f"with {params.model} ({encoder.dim} dimensions)"
+    say("embed", f"{len(texts):,} distinct texts, {len(new):,} to compute {with_model}")
     if new:
         known.update(compute(new, encoder, params, cache))
     return known
