@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+ROOM, PERMISSION = "make room on that disk", "change the permissions there, or work in another folder"
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), PERMISSION),
+}
 
 
 def run(main: Callable[[], object], name: str) -> None:
@@ -20,14 +28,21 @@ def run(main: Callable[[], object], name: str) -> None:
     """
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:  # safetensors raises its own where a disk is full
         if os.environ.get("LONGTAIL_DEBUG"):
             raise
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: error: {sentence(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def sentence(error: Exception) -> str:
+    """The error in one line, with a remedy where the operating system alone speaks, which names none."""
+    text = " ".join(str(error).split())
+    remedy = REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{text}; {remedy}, then run again" if remedy else text
 
 
 def say(name: str, text: str) -> None:

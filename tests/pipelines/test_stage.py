@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from pipelines import _stage
+from tests.conftest import Workspace
 
 
 def shown(seconds_per_look: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -39,3 +45,59 @@ def test_bad_input_ends_a_stage_with_one_line_and_status_1(
         _stage.run(main, "evaluate")
     assert end.value.code == 1
     assert capsys.readouterr().err == "evaluate: error: k is 0, expected 1 or more\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "data/.x"), "change the permissions there"),
+        (OSError(errno.ENOSPC, "No space left on device"), "make room on that disk, then run again"),
+        (SafetensorError("I/O error: No space left on device"), "I/O error: No space left on device"),
+        (OSError("the file is gone; fetch it again"), "the file is gone; fetch it again"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_one_line_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def main() -> None:
+        raise error
+
+    monkeypatch.delenv("LONGTAIL_DEBUG", raising=False)
+    with pytest.raises(SystemExit, match="1"):
+        _stage.run(main, "train")
+    err = capsys.readouterr().err
+    assert err.startswith("train: error: ")
+    assert line in err
+    assert err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise KeyError("user_idx")
+
+    with pytest.raises(KeyError):
+        _stage.run(main, "train")
+
+
+@pytest.mark.parametrize("stage", ["ingest", "train"])
+def test_a_disk_without_room_leaves_nothing_half_written(workspace: Workspace, stage: str) -> None:
+    write = {
+        "ingest": "stage.output('x').write_bytes(bytes(8192))",
+        "train": "save_file({'x': np.zeros(8192)}, stage.output('x'))",
+    }[stage]
+    script = (
+        "import resource, numpy as np\n"
+        "from safetensors.numpy import save_file\n"
+        "from pipelines import _artifacts as artifacts\n"
+        "from pipelines._stage import run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "def main():\n"
+        f"    with artifacts.stage({stage!r}) as stage:\n"
+        f"        {write}\n"
+        f"run(main, {stage!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{stage}: error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(Path("data").iterdir()) == []
