@@ -251,7 +251,9 @@ def explain(rule: Rule, decision: Decision, effect: float, low: float, high: flo
         )
     subject = rule.metric if rule.reference is None else f"{rule.metric} gain over {rule.reference}"
     if np.isnan(low + high):
-        return f"{subject} is defined for too few users to tell"
+        return f"{subject} is defined for too few users to tell" + (
+            f", or {rule.reference} too near to 0 for a relative bound" if rule.relative else ""
+        )
     sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
     (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
     known = {"pass": f"{passed} {show(rule, passed_bound)}", "fail": f"{failed} {show(rule, failed_bound)}"}.get(

@@ -176,6 +176,15 @@ def test_a_share_of_a_reference_that_is_zero_fails() -> None:
     assert "popularity is 0" in outcome.reason
 
 
+def test_a_share_of_a_reference_that_is_zero_in_some_resamples_cannot_pass() -> None:
+    hardly = model(0.2, 0.0)
+    hardly.per_user["tail_recall@5"][0] = 0.01  # every third resample misses this user
+    rule = Rule("r", "tail_recall@5", reference="champion", max_loss=0.5, relative=True)
+    outcome = only(rule, model(0.3, 0.2), champion=hardly)
+    assert (outcome.decision, outcome.interval) == ("inconclusive", None)
+    assert outcome.reason.endswith("too few users to tell, or champion too near to 0 for a relative bound")
+
+
 def test_coverage_is_judged_from_the_lists() -> None:
     spread = np.random.default_rng(1).integers(5, N_ITEMS, (N_USERS, 5)).astype(np.int32)
     rule = Rule("shown", "tail_coverage@5", reference="popularity", min_gain=0.5)
