@@ -32,7 +32,7 @@ def judged() -> dict[str, Any]:
     verdict: dict[str, Any] = artifacts.read_json(VERDICT)
     if verdict["verdict"] != "PROMOTE":
         raise ValueError(
-            f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason']}; "
+            f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason'].rstrip('.')}; "
             f"read {VERDICT.with_name('report.html')}, change data or params.yaml, then `dvc repro`"
         )
     if changed := differing(verdict["digests"], digests()):
