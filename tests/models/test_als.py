@@ -128,9 +128,10 @@ def test_a_withheld_checkerboard_item_ranks_first() -> None:
 
 @pytest.mark.parametrize("cells", [1, 7])  # at 1, the cold items are a chunk without any interaction
 def test_many_small_chunks_give_what_one_gives(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = trained(interactions(cold=3))[0].item_factors
+    few_steps = replace(SETTINGS, cg_steps=3)
+    whole = trained(interactions(cold=3), few_steps)[0].item_factors
     monkeypatch.setattr("models.als.CELLS_PER_CHUNK", cells)
-    als, _ = trained(interactions(cold=3))
+    als, _ = trained(interactions(cold=3), few_steps)
     assert len(als.users.chunks) > 10
     assert cells > 1 or als.items.chunks[-1].begin == als.items.chunks[-1].end
     torch.testing.assert_close(als.item_factors, whole)

@@ -10,6 +10,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _release, champion
 from tests.pipelines.releases import Checkout, git
 
+pytestmark = pytest.mark.slow  # Git and DVC for real
+
 FOLDER = Path("data/champion")
 
 

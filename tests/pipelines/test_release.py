@@ -13,6 +13,8 @@ from pipelines._digests import digests
 from pipelines._params import Champion, load
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
 
+pytestmark = pytest.mark.slow  # Git and DVC for real
+
 
 def serving() -> str | None:
     version = _registry.read(load(Champion)).serving
@@ -291,7 +293,6 @@ def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
         _release.rollback()
 
 
-@pytest.mark.slow
 def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
     checkout.candidate(1)
     _release.promote()
@@ -305,7 +306,6 @@ def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
     assert not _release.promote().changed
 
 
-@pytest.mark.slow
 def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
@@ -317,7 +317,6 @@ def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(c
     assert serving() == "v5.0.0"
 
 
-@pytest.mark.slow
 def test_a_superseded_model_may_come_back_without_again(checkout: Checkout) -> None:
     for seed in (1, 2, 1):
         checkout.candidate(seed)
@@ -337,7 +336,6 @@ def test_a_changed_bento_of_the_serving_model_is_released_with_again(checkout: C
     assert _release.rollback().version == "v1.0.0"
 
 
-@pytest.mark.slow
 def test_two_assignments_within_one_second_are_ordered_for_gto_too(checkout: Checkout) -> None:
     checkout.candidate(1)
     _release.promote()

@@ -13,6 +13,8 @@ from pipelines import _candidate, _registry, _release, _released, champion
 from pipelines._params import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
+pytestmark = pytest.mark.slow  # Git and DVC for real
+
 
 @pytest.fixture
 def shared(checkout: Checkout, tmp_path: Path) -> Checkout:
@@ -76,7 +78,6 @@ def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout
         assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
 
 
-@pytest.mark.slow
 def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout, tmp_path: Path) -> None:
     other = clone(shared, tmp_path / "other")
     with chdir(other.root):
@@ -150,7 +151,6 @@ def test_worktrees_share_registry_and_lock(checkout: Checkout, tmp_path: Path) -
     assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
 
 
-@pytest.mark.slow
 def test_of_five_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout) -> None:
     checkout.candidate(1)
     processes = [start(checkout.root, "promote") for _ in range(5)]
@@ -160,7 +160,6 @@ def test_of_five_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout
     assert tags(checkout.root) == ["longtail#prod#1", "longtail@v1.0.0"]
 
 
-@pytest.mark.slow
 def test_of_five_clones_that_promote_at_once_one_wins(shared: Checkout, tmp_path: Path) -> None:
     clones = [clone(shared, tmp_path / f"clone{seed}") for seed in range(5)]
     for seed, other in enumerate(clones):
