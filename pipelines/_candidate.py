@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _released
+from pipelines import _git, _version_files
 from pipelines._artifacts import DATA
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry
@@ -50,7 +50,7 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
     if changed := differing(verdict["digests"], bento["digests"]):
         raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
-    artifacts.verify(_released.ARCHIVE)
+    artifacts.verify(_version_files.ARCHIVE)
     return bento
 
 
@@ -63,12 +63,12 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "version": version,
         "replaced": current.serving.name if current.serving else None,
         "digests": verdict["digests"],
-        "files": {path.as_posix(): artifacts.verify(path) for path in _released.FILES},
+        "files": {path.as_posix(): artifacts.verify(path) for path in _version_files.FILES},
     }
     files = {
-        _released.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
-        _released.VERDICT: VERDICT.read_bytes(),
-        _released.BENTO: BENTO.read_bytes(),
+        _version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
+        _version_files.VERDICT: VERDICT.read_bytes(),
+        _version_files.BENTO: BENTO.read_bytes(),
     }
     tree = _git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
     return _git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
@@ -79,11 +79,11 @@ def keep_data(commit: str) -> None:
 
     Before the version is registered: nobody shall find a version whose data is not there yet.
     """
-    expected = _released.document(commit)["files"]
-    found = _released.sha256_at(commit, _released.FILES)
+    expected = _version_files.document(commit)["files"]
+    found = _version_files.sha256_at(commit, _version_files.FILES)
     if stale := differing(expected, found):
         raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
-    if (remote := _released.default_remote()) is not None:
+    if (remote := _version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
         if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode != 0:
             raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted; correct what it says above")

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _lineage, _registry, _release, _released
+from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Champion, Ingest, Release, load
 from pipelines._stage import run as guarded
@@ -178,8 +178,8 @@ def run_serve(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
         )
-    archive = _released.obtain(version.name, version.commit, _released.ARCHIVE)
-    tag = _bento.ensure_imported(archive, _released.document(version.commit, _released.BENTO))
+    archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
+    tag = _bento.ensure_imported(archive, _version_files.document(version.commit, _version_files.BENTO))
     say(NAME, f"serving {version.name} ({tag}) on http://{arguments.host}:{arguments.port}")
     _bento.serve(tag, host=arguments.host, port=arguments.port)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _registry, _released
+from pipelines import _git, _registry, _version_files
 from pipelines._artifacts import DATA
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -30,7 +30,7 @@ def status() -> Iterator[str]:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
-        model = _released.document(version.commit)["digests"]["model"]
+        model = _version_files.document(version.commit)["digests"]["model"]
         marks = [registry.environment] if version == serving else []
         marks += ["rolled back"] if version.name in registry.rolled_back else []
         yield line(
@@ -57,7 +57,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         return
     if changed:
         yield line("", f"stale: {' and '.join(changed)} changed since the verdict; `dvc repro` judges again")
-    elif serving and _released.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
+    elif serving and _version_files.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
         yield line("", "`longtail promote` lets it serve")
@@ -68,7 +68,7 @@ def named(registry: Registry, name: str) -> Version:
     if ":" not in name:
         return registry.version(name)
     for version in reversed(list(registry.versions.values())):
-        if _released.document(version.commit, _released.BENTO)["tag"] == name:
+        if _version_files.document(version.commit, _version_files.BENTO)["tag"] == name:
             return version
     raise ValueError(f"no version has the Bento {name!r}; `longtail status` lists the versions")
 
@@ -79,10 +79,10 @@ def lineage(name: str | None = None) -> Iterator[str]:
     version = named(registry, name) if name else registry.serving
     if version is None:
         raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
-    record = _released.document(version.commit)
-    verdict = _released.document(version.commit, _released.VERDICT)
-    bento = _released.document(version.commit, _released.BENTO)
-    archive = record["files"][_released.ARCHIVE.as_posix()]
+    record = _version_files.document(version.commit)
+    verdict = _version_files.document(version.commit, _version_files.VERDICT)
+    bento = _version_files.document(version.commit, _version_files.BENTO)
+    archive = record["files"][_version_files.ARCHIVE.as_posix()]
 
     yield line(
         "version", f"{version.name} of {registry.artifact}, registered {date(version.created)} by {version.author}"

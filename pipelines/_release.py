@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _candidate, _git, _registry, _released
+from pipelines import _candidate, _git, _registry, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
 from pipelines.champion import champion_of
@@ -59,14 +59,16 @@ def rollback(name: str | None = None) -> Outcome:
         target = current.version(name or replaced_by(serving))
         if target == serving:
             raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
-        _released.obtain(target.name, target.commit, _released.ARCHIVE)  # a version that cannot serve is no way back
+        _version_files.obtain(
+            target.name, target.commit, _version_files.ARCHIVE
+        )  # a version that cannot serve is no way back
         assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
 
 
 def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
     """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
-    released = _released.document(serving.commit, _released.BENTO)
+    released = _version_files.document(serving.commit, _version_files.BENTO)
     if released["digests"]["model"] != bento["digests"]["model"]:
         return None
     if released["files"] == bento["files"]:
@@ -99,7 +101,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
     """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
     if not current.rolled_back:
         return
-    models = {v.name: _released.document(v.commit)["digests"]["model"] for v in current.versions.values()}
+    models = {v.name: _version_files.document(v.commit)["digests"]["model"] for v in current.versions.values()}
     same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
     if same and same[-1] in current.rolled_back:
         raise RolledBackError(
@@ -109,7 +111,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
 
 def replaced_by(serving: Version) -> str:
     """Name of the version that served before `serving` was promoted."""
-    before: str | None = _released.document(serving.commit)["replaced"]
+    before: str | None = _version_files.document(serving.commit)["replaced"]
     if before is None:
         raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
     return before

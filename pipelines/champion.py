@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _registry, _released
+from pipelines import _git, _registry, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry
 from pipelines._stage import run, say
@@ -28,8 +28,8 @@ def main() -> None:
         champion = champion_of(registry, candidate)
         artifacts.write_json(stage.output("champion.json"), champion)
         if champion["version"]:
-            for path in (_released.MODEL, _released.ITEMS):
-                kept = _released.obtain(champion["version"], champion["commit"], path)
+            for path in (_version_files.MODEL, _version_files.ITEMS):
+                kept = _version_files.obtain(champion["version"], champion["commit"], path)
                 shutil.copy(kept, stage.output(path.name))
     say("champion", champion["version"] or "none yet")
 
@@ -39,9 +39,9 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     serving = registry.serving
     if serving is None:
         return NONE
-    record = _released.document(serving.commit)
+    record = _version_files.document(serving.commit)
     if record["digests"]["model"] == candidate:
-        compared: dict[str, Any] = _released.document(serving.commit, _released.VERDICT)["champion"]
+        compared: dict[str, Any] = _version_files.document(serving.commit, _version_files.VERDICT)["champion"]
         return compared
     return {
         "version": serving.name,

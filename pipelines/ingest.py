@@ -8,7 +8,7 @@ from typing import Any
 
 from models import demo_catalogue
 from pipelines import _artifacts as artifacts
-from pipelines import _download, _interactions, _items, _movielens, _table
+from pipelines import _download, _interactions, _items, _movielens_source, _table_source
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
 from pipelines._params import Demo, Ingest, ItemColumns, Table, TableColumns, load
@@ -40,13 +40,13 @@ def main() -> None:
 def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items` and `rejected`."""
     if params.source == "demo":
-        _table.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE)
+        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE)
         return
     path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
     if params.source == "movielens":
-        _movielens.collect(desk, path, params.movielens)
+        _movielens_source.collect(desk, path, params.movielens)
     else:
-        _table.collect(desk, path, params.table)
+        _table_source.collect(desk, path, params.table)
 
 
 DEMO_TABLE = Table(

@@ -8,7 +8,7 @@ import pytest
 from gto.api import history, show
 
 from pipelines import _artifacts as artifacts
-from pipelines import _registry, _release, _released
+from pipelines import _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, load
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
@@ -61,7 +61,7 @@ def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Check
         files
     )
     assert not any("__pycache__" in path for path in files)
-    found = _released.sha256_at(version.commit, [_released.MODEL])
+    found = _version_files.sha256_at(version.commit, [_version_files.MODEL])
     assert found == {"data/train/model.safetensors": model}
     assert git(checkout.root, "rev-parse", "refs/longtail/releases/v1.0.0") == version.commit
 
@@ -172,7 +172,7 @@ def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:
 
 def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1)
-    path = _released.ARCHIVE
+    path = _version_files.ARCHIVE
     content = bytearray(path.read_bytes())
     content[3] ^= 1
     path.write_bytes(content)

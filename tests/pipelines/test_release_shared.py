@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines import _candidate, _registry, _release, _released, champion
+from pipelines import _candidate, _registry, _release, _version_files, champion
 from pipelines._params import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
@@ -51,7 +51,7 @@ def test_a_fresh_clone_gets_the_served_bento_without_computing(shared: Checkout,
     with chdir(other.root):
         version = _registry.read(load(Champion)).serving
         assert version is not None
-        archive = _released.obtain(version.name, version.commit, _released.ARCHIVE)
+        archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
         assert archive.read_bytes() == b"bento of 1"
 
 
@@ -63,7 +63,7 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
         commit = _registry.read(load(Champion)).version("v1.0.0").commit
-        assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
+        assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout
     other = clone(checkout, tmp_path / "other")
     with chdir(other.root):
         commit = _registry.read(load(Champion)).version("v1.0.0").commit
-        assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
+        assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_worktrees_share_registry_and_lock(checkout: Checkout, tmp_path: Path) -
         shutil.rmtree(".dvc/tmp", ignore_errors=True)
     assert serving() == "v1.0.0"
     commit = _registry.read(load(Champion)).version("v1.0.0").commit
-    assert _released.obtain("v1.0.0", commit, _released.ARCHIVE).read_bytes() == b"bento of 1"
+    assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_of_five_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout) -> None:
@@ -178,4 +178,4 @@ def test_of_five_clones_that_promote_at_once_one_wins(shared: Checkout, tmp_path
     with chdir(clones[won[0] - 1].root):
         version = _registry.read(load(Champion)).serving
         assert version is not None
-        assert _released.obtain(version.name, version.commit, _released.ARCHIVE).read_bytes() == content
+        assert _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE).read_bytes() == content
