@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _lineage, _registry, _release, _version_files
@@ -110,19 +114,33 @@ def check_settings() -> None:
 
 
 def reproduce() -> None:
-    """`dvc repro`, its output passed through; Ctrl-C reaches it as well, and is left to end it in order."""
+    """`dvc repro`, its output passed through; Ctrl-C reaches it as well, and is left to end it in order.
+
+    SIGTERM, which reaches this process alone, is passed on as Ctrl-C: else DVC and its stage would run on.
+    """
     # the stages' commands say `python`, which has to be this one
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "PATH": path})
+    previous = signal.signal(signal.SIGTERM, lambda *_: interrupt(process.pid))
     try:
         status = process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     if status != 0:
         raise ValueError(
             f"the pipeline stopped (`dvc repro` exited {status}); correct what is said above, then run again"
         )
+
+
+def interrupt(pid: int) -> None:
+    """What Ctrl-C does in a terminal: SIGINT to a process and all that it started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = psutil.Process(pid)
+        for process in [started, *started.children(recursive=True)]:
+            process.send_signal(signal.SIGINT)
 
 
 def promote_unless_rolled_back() -> None:
@@ -178,6 +196,7 @@ def run_serve(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
         )
+    _bento.listenable(arguments.host, arguments.port)  # before anything is fetched or announced
     archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
     tag = _bento.ensure_imported(archive, _version_files.document(version.commit, _version_files.BENTO))
     say(NAME, f"serving {version.name} ({tag}) on http://{arguments.host}:{arguments.port}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,9 @@ def run(main: Callable[[], object], name: str) -> None:
     """
     try:
         main()
+    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except (ValueError, OSError, SafetensorError) as error:  # safetensors raises its own where a disk is full
         if os.environ.get("LONGTAIL_DEBUG"):
             raise

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipelines import _cli
 from tests.conftest import edit_params
-from tests.pipelines.releases import Checkout, git, longtail
+from tests.pipelines.releases import Checkout, git, longtail, start
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -186,6 +188,25 @@ def test_a_run_promotes_and_a_second_run_changes_nothing(checkout: Checkout) -> 
     assert "nothing has changed since the last run" in second.stdout
     assert "v1.0.0 already serves this model" in second.stdout
     assert Path("dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.slow
+def test_ending_a_run_ends_dvc_and_the_stage_as_ctrl_c_does(checkout: Checkout) -> None:
+    Path("dvc.lock").unlink(missing_ok=True)
+    waits = "touch started; sleep 600"
+    Path("dvc.yaml").write_text(f"stages:\n  ingest:\n    cmd: {waits}\n    outs: [data/ingest]\n")
+    process = start(checkout.root, "run")
+    while not Path("started").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert any("sleep" in child.name() for child in below)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "longtail: error: the pipeline stopped" in err
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []
 
 
 @pytest.mark.slow

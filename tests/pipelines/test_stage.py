@@ -71,6 +71,19 @@ def test_what_the_operating_system_refuses_is_one_line_with_a_remedy(
     assert err.count("\n") == 1
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = (
+        "from pipelines import _stage\n_stage.run(lambda: [print('x' * 4096, flush=True) for _ in range(99)], 'status')"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert writer.stdout is not None
+    writer.stdout.read(10)
+    writer.stdout.close()
+    _, err = writer.communicate(timeout=60)
+    assert err == b""
+    assert writer.returncode == 141  # as the shell calls SIGPIPE
+
+
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:
     def main() -> None:
         raise KeyError("user_idx")
