@@ -196,9 +196,9 @@ def run_serve(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
         )
-    _bento.listenable(arguments.host, arguments.port)  # before anything is fetched or announced
     archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
     tag = _bento.ensure_imported(archive, _version_files.document(version.commit, _version_files.BENTO))
+    _bento.listenable(arguments.host, arguments.port)  # nothing is announced that cannot be
     say(NAME, f"serving {version.name} ({tag}) on http://{arguments.host}:{arguments.port}")
     _bento.serve(tag, host=arguments.host, port=arguments.port)
 
