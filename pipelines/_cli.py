@@ -14,10 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from models import metrics
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Champion, Ingest, Release, load
+from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, load
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 
@@ -108,6 +109,10 @@ def check_settings() -> None:
     """Read every section before the first stage runs: a slip in the last one shall not cost a training."""
     for section in SECTIONS:
         load(section)
+    ks = load(Evaluate).k
+    for rule in load(Gate).rules:
+        if metrics.look_up(rule.metric)[2] not in ks:
+            raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
     source = load(Ingest).path
     if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")
