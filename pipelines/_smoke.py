@@ -129,11 +129,11 @@ def wait_ready(url: str, server: subprocess.Popen[bytes], timeout: float) -> Non
     end = time.monotonic() + timeout
     with requests.Session() as session:
         session.trust_env = False
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             if server.poll() is not None:
                 raise ValueError(f"the server exited with status {server.returncode} before it was ready")
             with suppress(requests.RequestException):  # not listening yet
-                if session.get(f"{url}/readyz", timeout=2).ok:
+                if session.get(f"{url}/readyz", timeout=min(left, 2)).ok:
                     return
             time.sleep(0.1)
     raise ValueError(f"the server was not ready after {timeout} s; raise package.ready_timeout on a slow machine")
