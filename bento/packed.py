@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
 def read_factors(root: Path = ROOT) -> Factors:
     with safe_open(root / FOLDER / "model.safetensors", framework="numpy") as file:
         header = json.loads(file.metadata()["longtail"])
-        return Factors.from_tensors({key: file.get_tensor(key) for key in file.keys()}, header["scalars"])  # noqa: SIM118
+        return Factors.from_tensors({key: file.get_tensor(key) for key in file.keys()}, header["model"])  # noqa: SIM118
 
 
 @dataclass(frozen=True)

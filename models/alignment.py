@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.factors import Factors, Floats
+from models.factors import Factors
+from models.user_side import Floats, LeastSquares, UserSide
 
 
 def carry_over(
@@ -25,5 +26,17 @@ def carry_over(
     anchored = embeddings is not None and embeddings.shape[1] == len(model.text_mean)
     if anchored and embeddings is not None:
         item_factors[~known] = model.anchors(embeddings[~known])
-    aligned = replace(model, item_factors=item_factors.astype(np.float32), popularity_bias=popularity_bias)
+    aligned = replace(
+        model,
+        item_factors=item_factors.astype(np.float32),
+        popularity_bias=popularity_bias,
+        users=tuple(over(side, source) for side in model.users),
+    )
     return aligned, known | anchored
+
+
+def over(side: UserSide, source: npt.NDArray[np.integer[Any]]) -> UserSide:
+    """A user side whose items are `source`; one that it does not know says nothing of who touched it."""
+    if isinstance(side, LeastSquares):
+        return side
+    return replace(side, sources=side.sources[source] * (source >= 0)[:, None])

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from models.anchor import TextAnchor
 from models.factors import Factors
+from models.user_side import LeastSquares
 
 CELLS_PER_CHUNK = 1 << 20  # interactions that are worked on at a time; bounds the memory of a half-sweep
 
@@ -218,17 +219,21 @@ class Als:
             self.anchor.affine() if self.anchor is not None else (torch.zeros(0), torch.zeros(1, y.shape[1]))
         )
         popularity = torch.log1p(self.items.counts.double())
+        users = LeastSquares(
+            dim=y.shape[1],
+            unobserved_weight=self.settings.unobserved_weight,
+            regularization=self.user_scale,
+            frequency_exponent=self.settings.frequency_exponent,
+        )
         return Factors(
             item_factors=y.cpu().numpy(),
             gram=(warm.T @ warm).float().cpu().numpy(),
+            n_warm_items=self.n_warm,
+            users=(users,),
             popularity_bias=(popularity / popularity.max()).float().cpu().numpy(),
+            tail_strength=tail_strength,
             text_mean=mean.cpu().numpy(),
             text_weights=weights.cpu().numpy(),
-            unobserved_weight=self.settings.unobserved_weight,
-            user_regularization=self.user_scale,
-            frequency_exponent=self.settings.frequency_exponent,
-            n_warm_items=self.n_warm,
-            tail_strength=tail_strength,
         )
 
 

@@ -1,10 +1,10 @@
-"""`Factors.fold_in` for many users at once: the same normal equations, batched, each in its cheaper form.
+"""`Factors.fold_in` for many users at once: the same user vectors, batched, each in its cheaper form.
 
-In the eigenbasis of the Gram matrix (G = Q Λ Qᵀ) all that users share is the diagonal D = alpha Λ + lambda_u. A history
-of h items, Ỹ = Y Q, then needs one solve of size min(h, d):
+`LeastSquares` in the eigenbasis of the Gram matrix (G = Q Λ Qᵀ): all that users share is the diagonal D = alpha Λ +
+lambda_u. A history of h items with weights w, Ỹ = √w Y Q, then needs one solve of size min(h, d):
 
-    h < d   x = Q D⁻¹ Ỹᵀ (I + Ỹ D⁻¹ Ỹᵀ)⁻¹ 1     (Woodbury)
-    h ≥ d   x = Q (D + ỸᵀỸ)⁻¹ Ỹᵀ 1
+    h < d   x = Q D⁻¹ Ỹᵀ (I + Ỹ D⁻¹ Ỹᵀ)⁻¹ √w     (Woodbury)
+    h ≥ d   x = Q (D + ỸᵀỸ)⁻¹ Ỹᵀ √w
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models.factors import Factors, Floats
+from models.factors import Factors
+from models.user_side import Doubles, Floats, ItemSide, LeastSquares, Pooling
 
 CELLS = 2**22  # float64 numbers in the largest array of a batch: 32 MiB
 
 
 def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) -> Floats:
-    """User factors (n_users, d) of unweighted histories, stored entries of (n_users, n_items); zero where empty.
+    """User vectors (n_users, d) of histories, (n_users, n_items) whose stored entries are weights; zero where empty.
 
     Raises ValueError where item factors are not finite.
     """
@@ -32,31 +33,50 @@ def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) 
         raise ValueError(
             "item factors hold NaN or infinity: training diverged; raise train.regularization and run it again"
         )
-    alpha, d = model.unobserved_weight, model.item_factors.shape[1]
-    eigenvalues, basis = np.linalg.eigh(model.gram.astype(np.float64))
-    rotated = torch.from_numpy(model.item_factors @ basis).to(device)  # (n_items, d), float64
-    rotated = torch.cat([rotated, rotated.new_zeros(1, d)])  # the last row pads short histories
+    users = np.zeros((histories.shape[0], model.item_factors.shape[1]), np.float32)
+    for side, items, span in model.sides():
+        if isinstance(side, LeastSquares):
+            users[:, span] = least_squares(side, items, histories, device)
+        else:
+            users[:, span] = pool(side, histories)
+    return users
+
+
+def pool(side: Pooling, histories: csr_array[Any]) -> Doubles:
+    """Users (n_users, d) as sums over their histories."""
+    totals = np.asarray(histories.sum(axis=1), np.float64)
+    users = np.zeros((len(totals), side.dim))
+    some = totals > 0
+    pooled = (histories[some] @ side.sources).astype(np.float64) * totals[some, None] ** -side.exponent
+    users[some] = side.scale * side.perceptron(pooled)
+    return users
+
+
+def least_squares(
+    side: LeastSquares, items: ItemSide, histories: csr_array[Any], device: torch.device
+) -> npt.NDArray[np.float64]:
+    """Users (n_users, d) as solutions of their normal equations."""
+    rotated = torch.from_numpy(items.factors @ items.basis).to(device)  # (n_items, d), float64
+    rotated = torch.cat([rotated, rotated.new_zeros(1, side.dim)])  # the last row pads short histories
     lengths = np.diff(histories.indptr)
-    users = np.zeros((len(lengths), d), np.float64)
-    for rows, longest in batches(lengths, d):
-        items = padded(histories, rows, longest, filler=len(rotated) - 1)
-        ridge = np.array([model.regularization(int(n)) for n in lengths[rows]])
-        diagonal = torch.from_numpy(alpha * eigenvalues + ridge[:, None]).to(device)  # (b, d)
-        present = torch.from_numpy(items < len(rotated) - 1).to(device)
-        solution = solve(rotated[torch.from_numpy(items).to(device)], diagonal, present.double())
-        users[rows] = solution.cpu().numpy()
-    folded: Floats = (users @ basis.T).astype(np.float32)
-    return folded
+    users = np.zeros((len(lengths), side.dim), np.float64)
+    for rows, longest in batches(lengths, side.dim):
+        history, weights = padded(histories, rows, longest, filler=len(rotated) - 1)
+        diagonal = side.unobserved_weight * items.eigenvalues + side.ridge(lengths[rows], items.n_warm)[:, None]
+        roots = torch.from_numpy(np.sqrt(weights)).to(device)  # (b, h), 0 where padded
+        y = rotated[torch.from_numpy(history).to(device)] * roots[:, :, None]  # (b, h, d)
+        users[rows] = solve(y, torch.from_numpy(diagonal).to(device), roots).cpu().numpy()
+    return side.scale * (users @ items.basis.T)
 
 
-def solve(y: Tensor, diagonal: Tensor, ones: Tensor) -> Tensor:
-    """x (b, d) of (D + YᵀY) x = Yᵀ1 for y (b, h, d) padded with zero rows, where `ones` (b, h) is 0."""
+def solve(y: Tensor, diagonal: Tensor, target: Tensor) -> Tensor:
+    """x (b, d) of (D + YᵀY) x = Yᵀ t for y (b, h, d), padded with zero rows, and t (b, h)."""
     h, d = y.shape[1:]
     if h < d:
         scaled = y / diagonal[:, None, :]
         kernel = scaled @ y.mT + torch.eye(h, dtype=y.dtype, device=y.device)  # (b, h, h)
-        return (scaled.mT @ cholesky_solve(kernel, ones)[..., None])[..., 0]
-    return cholesky_solve(y.mT @ y + torch.diag_embed(diagonal), y.sum(dim=1))
+        return (scaled.mT @ cholesky_solve(kernel, target)[..., None])[..., 0]
+    return cholesky_solve(y.mT @ y + torch.diag_embed(diagonal), (y.mT @ target[..., None])[..., 0])
 
 
 def cholesky_solve(a: Tensor, b: Tensor) -> Tensor:
@@ -78,9 +98,10 @@ def batches(lengths: npt.NDArray[np.integer[Any]], d: int) -> Iterator[tuple[npt
 
 def padded(
     histories: csr_array[Any], rows: npt.NDArray[np.int64], longest: int, *, filler: int
-) -> npt.NDArray[np.int64]:
-    """Item indices (len(rows), longest) of the rows' histories, `filler` after their ends."""
-    items = np.full((len(rows), longest), filler, np.int64)
+) -> tuple[npt.NDArray[np.int64], Doubles]:
+    """Items and weights (len(rows), longest) of the rows' histories, `filler` and 0 after their ends."""
+    items, weights = np.full((len(rows), longest), filler, np.int64), np.zeros((len(rows), longest))
     chosen = histories[rows]
-    items[np.arange(longest) < np.diff(chosen.indptr)[:, None]] = chosen.indices
-    return items
+    present = np.arange(longest) < np.diff(chosen.indptr)[:, None]
+    items[present], weights[present] = chosen.indices, chosen.data
+    return items, weights

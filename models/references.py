@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.factors import Factors, Floats
+from models.factors import Factors
 from models.ranking import Rows, Scorer
+from models.user_side import Floats
 
 
 def popularity(users_of_item: npt.NDArray[np.integer[Any]]) -> Scorer:

@@ -12,10 +12,11 @@ from scipy.sparse import csr_array
 
 from models import exposure, metrics, references
 from models.evaluation import Catalogue, Relevant, exposure_of
-from models.factors import Factors, Floats
+from models.factors import Factors
 from models.fold_in import fold_in
 from models.metrics import Lists
 from models.ranking import recommend
+from models.user_side import Floats
 
 K = 10
 

@@ -1,4 +1,4 @@
-"""The model file: `Factors` as safetensors, with its scalars and its provenance in the header."""
+"""The model file: `Factors` as safetensors, with what is no array and its provenance in the header."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.factors import Factors
 
 def write(factors: Factors, path: Path, *, provenance: dict[str, Any]) -> None:
     """Write the model; `provenance` is small JSON such as the encoder's digest and the training settings."""
-    arrays, scalars = factors.to_tensors()
+    arrays, tree = factors.to_tensors()
     # one key: safetensors writes several in no fixed order, and equal models shall be equal files
-    header = json.dumps({"scalars": scalars, "provenance": provenance}, sort_keys=True)
+    header = json.dumps({"model": tree, "provenance": provenance}, sort_keys=True)
     save_file(arrays, path, metadata={"longtail": header})
 
 
@@ -28,4 +28,4 @@ def read(path: Path) -> tuple[Factors, dict[str, Any]]:
             header = json.loads((file.metadata() or {}).get("longtail", "{}"))
     except SafetensorError as error:
         raise ValueError(f"{path} is not a model file ({error}); run `dvc repro train --force`") from None
-    return Factors.from_tensors(arrays, header.get("scalars", {})), header.get("provenance", {})
+    return Factors.from_tensors(arrays, header.get("model")), header.get("provenance", {})

@@ -21,7 +21,10 @@ from pipelines._params import Champion, Package, load
 from pipelines._stage import run, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-CODE = ("bento/*.py", "bento/requirements.txt", "bento/bentofile.yaml", "models/__init__.py", "models/factors.py")
+CODE = (
+    *("bento/*.py", "bento/requirements.txt", "bento/bentofile.yaml"),
+    *("models/__init__.py", "models/factors.py", "models/packing.py", "models/user_side.py"),
+)
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.factors import Factors
+from models.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
 
@@ -28,9 +29,7 @@ def factors(seed: int = 0) -> Factors:
         popularity_bias=popularity / popularity.max(),
         text_mean=np.zeros(0, np.float32),
         text_weights=np.zeros((1, 8), np.float32),
-        unobserved_weight=0.1,
-        user_regularization=0.05,
-        frequency_exponent=1.0,
+        users=(LeastSquares(8, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=N_ITEMS - 4,
         tail_strength=0.2,
     )

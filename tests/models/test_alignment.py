@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models.alignment import carry_over
-from tests.models.small_factors import small_factors
+from models.user_side import Pooling
+from tests.models.small_factors import pooled_factors, small_factors
 
 SOURCE = np.array([2, -1, 0])  # the model's items 2 and 0, with a new one between
 
@@ -32,3 +33,11 @@ def test_unknown_items_get_the_text_anchor_of_the_model_and_no_popularity() -> N
 def test_a_model_of_other_or_no_text_does_not_anchor_unknown_items(t: int) -> None:
     _, recommendable = carry_over(small_factors(n_items=3, d=4, t=t), SOURCE, np.ones((3, 2), np.float32))
     assert recommendable.tolist() == [True, False, True]
+
+
+def test_items_that_a_pooling_model_does_not_know_say_nothing_of_a_user() -> None:
+    model = pooled_factors(n_items=3, d=2)
+    aligned, _ = carry_over(model, SOURCE, None)
+    assert np.allclose(aligned.fold_in([np.array([0])]), model.fold_in([np.array([2])]), atol=1e-6)
+    for side in aligned.users:
+        assert not isinstance(side, Pooling) or not side.sources[1].any()

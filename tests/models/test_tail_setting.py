@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from models.evaluation import Catalogue, Relevant
 from models.factors import Factors
 from models.tail_setting import Holdout, Outcome, choose, sweep
+from models.user_side import LeastSquares
 
 
 def test_the_largest_tail_coverage_within_the_loss_is_chosen() -> None:
@@ -34,7 +35,8 @@ def test_a_sweep_shows_more_of_the_tail_as_the_strength_grows() -> None:
     factors[:20] += 0.2
     bias = np.where(np.arange(40) < 20, 1.0, 0.1).astype(np.float32)
     none = np.zeros(0, np.float32)
-    model = Factors(factors, factors.T @ factors, bias, none, np.zeros((1, 4), np.float32), 0.1, 0.1, 1.0, 40, 0.0)
+    users = (LeastSquares(4, unobserved_weight=0.1, regularization=0.1, frequency_exponent=1.0),)
+    model = Factors(factors, factors.T @ factors, 40, users, bias, 0.0, none, np.zeros((1, 4), np.float32))
     histories = csr_array((np.ones(8), (np.arange(8), np.arange(8))), shape=(8, 40))
     holdout = Holdout(histories, Relevant(np.arange(8), np.arange(8) + 10))
     catalogue = Catalogue(np.arange(40)[::-1].copy(), np.arange(40) >= 20, np.zeros(40, np.bool_), 8)

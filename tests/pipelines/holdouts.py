@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from models.factors import Factors, Floats
+from models.factors import Factors
+from models.user_side import Floats, LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
 
@@ -56,9 +57,7 @@ def model(*, knowledge: float, seed: int = 1, tail_strength: float = 0.5) -> Fac
         popularity_bias=np.where(np.arange(N_ITEMS) < HEAD, 1.0, 0.3).astype(np.float32),
         text_mean=np.zeros(2, np.float32),
         text_weights=np.array([[1, 0], [0, 1], [0, 0]], np.float32),
-        unobserved_weight=0.1,
-        user_regularization=0.05,
-        frequency_exponent=1.0,
+        users=(LeastSquares(2, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=int(warm.sum()),
         tail_strength=tail_strength,
     )

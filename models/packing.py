@@ -1,0 +1,53 @@
+"""Frozen dataclasses of arrays, numbers, tuples and each other: as named arrays and a small JSON tree, and back.
+
+A file format that keeps arrays apart from the rest (safetensors) then holds any model, whatever its parts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def pack(value: Any, path: str = "") -> tuple[dict[str, Array], Any]:
+    """Arrays by their path within `value` (fields and positions joined by dots), and everything else."""
+    if isinstance(value, np.ndarray):
+        return {path: np.ascontiguousarray(value)}, {"array": path}
+    arrays: dict[str, Array] = {}
+    if is_dataclass(value):
+        tree: Any = {"kind": type(value).__name__}
+        children = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, tuple):
+        tree, children = {"kind": "tuple"}, {str(i): child for i, child in enumerate(value)}
+    else:
+        return arrays, value
+    for name, child in children.items():
+        found, tree[name] = pack(child, f"{path}.{name}" if path else name)
+        arrays |= found
+    return arrays, tree
+
+
+def unpack(arrays: Mapping[str, Array], tree: Any, kinds: Mapping[str, type]) -> Any:
+    """Inverse of `pack`; `kinds` names the dataclasses that may occur. Raises ValueError for what is not there."""
+    if not isinstance(tree, Mapping):
+        return tree
+    if "array" in tree:
+        if tree["array"] not in arrays:
+            raise ValueError(f"the array {tree['array']} is missing")
+        return arrays[tree["array"]]
+    children = {name: unpack(arrays, child, kinds) for name, child in tree.items() if name != "kind"}
+    kind = str(tree.get("kind"))
+    if kind == "tuple":
+        return tuple(children.values())
+    if kind not in kinds:
+        raise ValueError(f"{kind!r} is none of {', '.join(kinds)}")
+    expected = {field.name for field in fields(kinds[kind])}
+    if expected != children.keys():
+        raise ValueError(f"{kind} has {', '.join(sorted(children))}, expected {', '.join(sorted(expected))}")
+    return kinds[kind](**children)
