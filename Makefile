@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"Python {v.major}.{v.minor} is too old: Longtail needs 3.11 or newer; name one with `make PYTHON=python3.12 ...`")'
 	@echo "Installing about 270 packages into $(VENV); this takes a few minutes, once."
 	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install python3-venv."; exit 1; }
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $(STAMP)
 
 run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names
