@@ -39,6 +39,29 @@ def novelty(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], *, n_user
     return mean_over_list(lists, -np.log2(np.maximum(users_of_item, 1) / n_users))
 
 
+def popularity_lift(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], histories: csr_array[Any]) -> Floats:
+    """How much more popular a list is than the history it answers, ARP(L) / ARP(H) - 1, per user; 0 is faithful.
+
+    Of each user what Abdollahpouri et al. 2019 (arXiv:1907.13286, ΔGAP) take of the means over a group of users.
+    histories: (n_users, n_items), its stored entries are what the user touched; NaN where there is none.
+    """
+    touched = csr_array((np.ones_like(histories.data), histories.indices, histories.indptr), shape=histories.shape)
+    before = ratio(touched @ users_of_item.astype(np.float64), np.diff(histories.indptr))
+    return ratio(arp(lists, users_of_item), before) - 1
+
+
+def diversity(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Intra-list diversity: 1 - mean cosine over the pairs of a list, per user (Ziegler et al. 2005, WWW).
+
+    embeddings: unit vectors (n_items, t). Items without text (zero rows) are left out; NaN below two with text. From
+    |Σ v|² = n + Σ_(a≠b) v_a·v_b, so no pair is formed.
+    """
+    vectors = embeddings[lists] * (lists >= 0)[:, :, None]  # (n_users, k, t)
+    n = vectors.any(axis=2).sum(axis=1).astype(np.float64)
+    sums = vectors.sum(axis=1, dtype=np.float64)
+    return 1 - ratio((sums**2).sum(axis=1) - n, n * (n - 1))
+
+
 def mean_over_list(lists: Lists, of_item: Floats) -> Floats:
     """Mean (n_users,) of a figure of items (n_items,) over each list; NaN where a list is empty."""
     present = lists >= 0
@@ -80,6 +103,15 @@ def entropy(exposure: Floats) -> Floats:
     p = np.divide(exposure, total, out=np.zeros_like(exposure), where=total > 0)
     bits = -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
     return np.where(total[..., 0] > 0, bits, np.nan)
+
+
+def disparity(shares: Floats) -> Floats:
+    """Relative spread of the chances (..., groups) that groups of items have: 0 equal, 1 only one of two is served.
+
+    Standard deviation / mean over the groups. Of P(listed | group) it is PopRSP, of P(listed | group, relevant) PopREO
+    (Zhu et al. 2020, SIGIR; as in Zhu et al. 2021, WSDM, with head and tail as groups). NaN where no group is listed.
+    """
+    return ratio(shares.std(axis=-1), shares.mean(axis=-1))
 
 
 OF_EXPOSURE: dict[str, Callable[[Floats, Bools], Floats]] = {  # of exposure (..., n_items) and is_tail (n_items,)

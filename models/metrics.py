@@ -29,6 +29,12 @@ def recall(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     return ratio(hits[:, :k].sum(axis=1), n_relevant)
 
 
+def f1(hits: Bools, n_relevant: Counts, k: int) -> Floats:
+    """Harmonic mean 2 PR / (P + R) of precision and recall, 0 without a hit (van Rijsbergen 1979, chapter 7)."""
+    p, r = precision(hits, n_relevant, k), recall(hits, n_relevant, k)
+    return defined(np.nan_to_num(ratio(2 * p * r, p + r)), n_relevant)
+
+
 def hit_rate(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """1 where the list holds a relevant item, else 0 (Deshpande and Karypis 2004, TOIS 22(1))."""
     return defined(np.where(hits[:, :k].any(axis=1), 1.0, 0.0), n_relevant)
@@ -75,6 +81,7 @@ BY_RELEVANCE: dict[str, Callable[[Bools, Counts, int], Floats]] = {
     "ndcg": ndcg,
     "recall": recall,
     "precision": precision,
+    "f1": f1,
     "hit_rate": hit_rate,
     "mrr": mrr,
     "map": average_precision,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 
 from models import exposure
 
@@ -135,3 +136,47 @@ def test_figures_are_taken_row_by_row() -> None:
     rows = np.array([[5, 5, 5, 5], [0, 0, 9, 0]], np.float64)
     assert exposure.gini(rows) == pytest.approx([0.0, 0.75])
     assert exposure.entropy(rows) == pytest.approx([2.0, 0.0])
+
+
+def test_a_list_like_the_history_has_no_lift_and_one_twice_as_popular_has_one() -> None:
+    histories = csr_array(np.array([[0, 3.0, 0, 0], [0, 5.0, 0, 0], [0, 0, 0, 0]]))  # values are no popularity
+    lists = np.array([[1, -1], [0, -1], [0, 1]], np.int32)
+    assert exposure.popularity_lift(lists, USERS_OF_ITEM, histories)[:2].tolist() == [0.0, 1.0]
+    assert math.isnan(exposure.popularity_lift(lists, USERS_OF_ITEM, histories)[2])
+
+
+def test_equal_texts_have_no_diversity_orthogonal_ones_have_one_and_opposite_ones_two() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [-1, 0]], np.float32)
+    lists = np.array([[0, 1], [0, 2], [0, 3]], np.int32)
+    assert exposure.diversity(lists, vectors) == pytest.approx([0, 1, 2])
+
+
+def test_items_without_text_do_not_count_for_diversity() -> None:
+    vectors = np.array([[1, 0], [0, 0], [0, 1], [0, 0]], np.float32)
+    lists = np.array([[0, 1, 2], [0, 1, -1]], np.int32)
+    found = exposure.diversity(lists, vectors)
+    assert found[0] == pytest.approx(1)
+    assert math.isnan(found[1])
+
+
+@given(lists=short_lists, seed=st.integers(0, 9))
+def test_diversity_equals_the_mean_over_pairs(lists: np.ndarray, seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(4, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for row, value in zip(lists.tolist(), exposure.diversity(lists, vectors), strict=True):
+        shown = [vectors[item] for item in row if item >= 0]
+        cosines = [float(a @ b) for n, a in enumerate(shown) for b in shown[:n]]
+        assert value == pytest.approx(1 - sum(cosines) / len(cosines)) if cosines else math.isnan(value)
+
+
+def test_equal_chances_have_no_disparity_and_a_group_that_is_never_listed_the_largest_one() -> None:
+    found = exposure.disparity(np.array([[0.2, 0.2], [0.4, 0.0], [0.3, 0.1], [0.0, 0.0]]))
+    assert found[:3] == pytest.approx([0, 1, 0.5])  # of two groups |a - b| / (a + b)
+    assert math.isnan(found[3])
+
+
+@given(a=st.floats(0.01, 1), b=st.floats(0, 1), factor=st.floats(0.1, 10))
+def test_disparity_is_symmetric_bounded_and_free_of_scale(a: float, b: float, factor: float) -> None:
+    values = exposure.disparity(np.array([[a, b], [b, a], [a * factor, b * factor]]))
+    assert values == pytest.approx(np.full(3, abs(a - b) / (a + b)))
+    assert 0 <= values[0] <= 1 + 1e-12

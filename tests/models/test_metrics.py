@@ -30,6 +30,8 @@ def of(name: str, hits: list[int], n_relevant: int, k: int) -> float:
         ("recall", [1, 1, 1], 6, 3, 0.5),
         ("precision", [1, 1, 0], 2, 3, 2 / 3),
         ("precision", [0, 0, 1], 1, 2, 0.0),  # beyond k
+        ("f1", [1, 1, 0], 2, 3, 2 * (2 / 3) / (2 / 3 + 1)),
+        ("f1", [0, 0, 1], 3, 2, 0.0),  # beyond k
         ("hit_rate", [0, 0, 1], 4, 3, 1.0),
         ("hit_rate", [0, 0, 1], 4, 2, 0.0),
         ("mrr", [0, 0, 1], 1, 3, 1 / 3),
@@ -64,6 +66,7 @@ TWINS: dict[str, Callable[[list[bool], int, int], float]] = {
     "ndcg": ndcg_twin,
     "recall": lambda hits, n, k: len([hit for hit in hits[:k] if hit]) / n,
     "precision": lambda hits, n, k: len([hit for hit in hits[:k] if hit]) / k,
+    "f1": lambda hits, n, k: 2 * sum(hits[:k]) / (k + n),  # P = h / k, R = h / n
     "hit_rate": lambda hits, n, k: 1.0 if True in hits[:k] else 0.0,
     "mrr": mrr_twin,
     "map": map_twin,
