@@ -1,4 +1,4 @@
-"""Full-catalogue ranking: the k best unseen items of each user, exact also among ties."""
+"""Full-catalogue ranking: the k best unseen items of each user, or what to re-rank; exact also among ties."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from models import candidates
+from models.candidates import Bools, Candidates, Floats
 from models.metrics import Lists
 
 Rows = npt.NDArray[np.int64]
@@ -39,12 +41,35 @@ def top_k(scores: Tensor, *, k: int) -> Tensor:
 
 
 def recommend(
-    scorer: Scorer, seen: csr_array[Any], *, rows: Rows, allowed: npt.NDArray[np.bool_], k: int, batch: int
+    scorer: Scorer, seen: csr_array[Any], *, rows: Rows, allowed: Bools, k: int, batch: int
 ) -> Iterator[Lists]:
     """Yield the lists (≤ batch, k) of the users `rows`, batch by batch; memory is one batch of scores.
 
     seen: (n_users, n_items), its stored entries are excluded; allowed: (n_items,), the rest is never recommended.
     """
+    for scores in unseen(scorer, seen, rows=rows, allowed=allowed, batch=batch):
+        yield top_k(scores, k=k).cpu().numpy().astype(np.int32)
+
+
+def shortlist(
+    scorer: Scorer, seen: csr_array[Any], is_tail: Bools, *, rows: Rows, allowed: Bools, k: int, batch: int
+) -> Iterator[Candidates]:
+    """Yield the candidates of the users `rows` for lists of k, as `candidates.of_scores` finds them for one user."""
+    head = torch.from_numpy(~is_tail)
+    for scores in unseen(scorer, seen, rows=rows, allowed=allowed, batch=batch):
+        best = top_k(scores, k=max(candidates.OVERALL, k))
+        of_tail = top_k(scores.masked_fill(head.to(scores.device), -torch.inf), k=candidates.TAIL)
+        yield candidates.join(*with_scores(best, scores), *with_scores(of_tail, scores))
+
+
+def with_scores(items: Tensor, scores: Tensor) -> tuple[Rows, Floats]:
+    """Items (b, c) and their scores, -inf where an item is -1."""
+    values = scores.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
+    return items.cpu().numpy(), values.cpu().numpy()
+
+
+def unseen(scorer: Scorer, seen: csr_array[Any], *, rows: Rows, allowed: Bools, batch: int) -> Iterator[Tensor]:
+    """Yield scores (≤ batch, n_items) of the users `rows`, -inf for what they have seen and for what is not allowed."""
     forbidden = torch.from_numpy(np.flatnonzero(~allowed))
     for start in range(0, len(rows), batch):
         users = rows[start : start + batch]
@@ -52,4 +77,4 @@ def recommend(
         excluded = seen[users].tocoo()
         scores[torch.from_numpy(excluded.row).long(), torch.from_numpy(excluded.col).long()] = -torch.inf
         scores[:, forbidden] = -torch.inf
-        yield top_k(scores, k=k).cpu().numpy().astype(np.int32)
+        yield scores
