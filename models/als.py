@@ -7,26 +7,26 @@
 an item occurs (the same paper, eq. 7), and a_i is the factor that the item's text predicts (`models.anchor`), so that
 an item without interactions still has one.
 
-Each half-sweep improves all rows at once by preconditioned conjugate gradient without forming any d x d system per row:
-in the eigenbasis of the Gram matrix «all pairs + regularization» is a diagonal, which is also the preconditioner.
+Each half-sweep turns all factors into the eigenbasis of the held side's Gram matrix, which changes no score and makes
+«all pairs» a diagonal, and then improves every row by a few steps of conjugate gradient (`models.row_solver`).
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
 from models.factors import Factors
+from models.interactions import Interactions, grouped
+from models.row_solver import improve
 from models.user_side import LeastSquares
 
-CELLS_PER_CHUNK = 1 << 20  # interactions that are worked on at a time; bounds the memory of a half-sweep
+__all__ = ["Als", "Epoch", "Interactions", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -42,30 +42,6 @@ class Settings:
     seed: int
 
 
-@dataclass(frozen=True)
-class Interactions:
-    """Distinct (user, item) pairs sorted by user, then item."""
-
-    user_idx: npt.NDArray[np.int32]
-    item_idx: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float32]  # c_ui > 0
-    n_users: int
-    n_items: int
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what no factorization can be fitted to."""
-        if len(self.user_idx) == 0:
-            raise ValueError("there are 0 training interactions, expected at least 1; look at the split's shares")
-        for name, idx, n in (("user_idx", self.user_idx, self.n_users), ("item_idx", self.item_idx, self.n_items)):
-            if idx.min() < 0 or idx.max() >= n:
-                raise ValueError(f"{name} spans {idx.min()}..{idx.max()}, expected 0..{n - 1}; run `dvc repro split`")
-        keys = self.user_idx.astype(np.int64) * self.n_items + self.item_idx
-        if not (np.diff(keys) > 0).all():
-            raise ValueError("the pairs are not distinct and sorted by (user_idx, item_idx); run `dvc repro split`")
-        if not (np.isfinite(self.weights) & (self.weights > 0)).all():
-            raise ValueError("an interaction's weight is not a positive finite number; look at `value` in the input")
-
-
 @dataclass
 class Epoch:
     """State after one epoch. The tensors are live: copy what shall outlast the next epoch."""
@@ -76,45 +52,6 @@ class Epoch:
     item_factors: Tensor  # float32 (n_items, d)
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive rows of one side, with their slice of the interactions."""
-
-    first: int
-    last: int  # exclusive
-    begin: int
-    end: int  # of the interactions, exclusive
-    pattern: Tensor  # sparse CSR (last - first, n_columns)
-    offsets: Tensor  # int64 (last - first + 1)
-    columns: Tensor  # int64 (end - begin)
-
-
-class Side:
-    """The interactions grouped by their rows: users, or items."""
-
-    def __init__(self, rows: Tensor, columns: Tensor, weights: Tensor, n_rows: int, n_columns: int) -> None:
-        self.counts = torch.bincount(rows, minlength=n_rows)  # int64 (n_rows)
-        self.weights = weights
-        self.chunks = list(self._cut(columns, n_columns))
-
-    def _cut(self, columns: Tensor, n_columns: int) -> Iterator[Chunk]:
-        ends = self.counts.cumsum(0).cpu()
-        first, n_rows = 0, len(ends)
-        while first < n_rows:
-            begin = int(ends[first - 1]) if first else 0
-            last = max(first + 1, int(torch.searchsorted(ends, begin + CELLS_PER_CHUNK, right=True)))
-            end = int(ends[last - 1])
-            offsets = torch.zeros(last - first + 1, dtype=torch.int64, device=columns.device)
-            offsets[1:] = (ends[first:last] - begin).to(columns.device)
-            cols = columns[begin:end]
-            with warnings.catch_warnings():  # torch says at the first use that CSR is in beta
-                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-                zeros, shape = torch.zeros(len(cols), device=cols.device), (last - first, n_columns)
-                pattern = torch.sparse_csr_tensor(offsets, cols, zeros, shape, check_invariants=False)
-            yield Chunk(first, last, begin, end, pattern, offsets, cols)
-            first = last
-
-
 class Als:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
@@ -122,24 +59,16 @@ class Als:
         self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
     ) -> None:
         self.settings, self.anchor, self.device = settings, anchor, device
-        user_idx = torch.from_numpy(interactions.user_idx).long().to(device)
-        item_idx = torch.from_numpy(interactions.item_idx).long().to(device)
-        weights = torch.from_numpy(interactions.weights).to(device)
-        # position of the k-th pair in item order within user order, and back
-        self.to_items = torch.argsort(item_idx * interactions.n_users + user_idx)
-        self.to_users = torch.argsort(self.to_items)
-        shape = (interactions.n_users, interactions.n_items)
-        self.users = Side(user_idx, item_idx, weights, *shape)
-        self.items = Side(item_idx[self.to_items], user_idx[self.to_items], weights[self.to_items], shape[1], shape[0])
+        self.users, self.items = (side.to(device) for side in grouped(interactions))
+        n_users, n_items, d = interactions.n_users, interactions.n_items, settings.embedding_dim
         self.warm = self.items.counts > 0
         self.n_warm = int(self.warm.sum())
         self.user_scale, self.user_regularization = self._regularization(self.users.counts, self.n_warm)
-        _, self.item_regularization = self._regularization(self.items.counts, shape[0])
+        _, self.item_regularization = self._regularization(self.items.counts, n_users)
         generator = torch.Generator().manual_seed(settings.seed)
-        d = settings.embedding_dim
-        self.item_factors = (torch.randn(shape[1], d, generator=generator) * (0.1 / d**0.5)).to(device)
+        self.item_factors = (torch.randn(n_items, d, generator=generator) * (0.1 / d**0.5)).to(device)
         self.item_factors[~self.warm] = 0
-        self.user_factors = torch.zeros(shape[0], d, device=device)
+        self.user_factors = torch.zeros(n_users, d, device=device)
         if anchor is not None:
             anchor.prepare(self.item_regularization * self.warm)
             anchor.fit(self.item_factors)
@@ -152,25 +81,44 @@ class Als:
 
     def epochs(self) -> Iterator[Epoch]:
         """Train: yields after each epoch. Raises ValueError when the factors stop being finite."""
-        predictions = torch.zeros(len(self.to_items), device=self.device)  # of the observed pairs, in user order
         for number in range(1, self.settings.epochs + 1):
-            self.user_factors, predictions = self._sweep(
-                self.users, self.item_factors, self.user_factors, self.user_regularization, None, predictions
-            )
-            prior = self.anchor.predict() if self.anchor is not None else None
-            self.item_factors, predictions = self._sweep(
-                self.items, self.user_factors, self.item_factors, self.item_regularization, prior,
-                predictions[self.to_items],
-            )  # fmt: skip
-            loss = self._loss(predictions, prior)
-            predictions = predictions[self.to_users]
+            self._improve_users(number)
+            objective = self._improve_items(number)
             self._fill_cold()
-            if not np.isfinite(loss):
-                raise ValueError(
-                    f"the loss is {loss} after epoch {number}: training diverged; "
-                    "raise train.regularization or train.cg_steps"
-                )
-            yield Epoch(number, loss, self.user_factors, self.item_factors)
+            yield Epoch(number, objective / len(self.items.columns), self.user_factors, self.item_factors)
+
+    def _improve_users(self, number: int) -> None:
+        cold = self.n_warm < len(self.warm)  # cold items are nobody's unobserved pairs
+        shared = self._turn(self.item_factors[self.warm] if cold else self.item_factors, number)
+        objective = improve(
+            self.users, self.item_factors, self.user_factors,
+            shared=shared, regularization=self.user_regularization, prior=None, steps=self.settings.cg_steps,
+        )  # fmt: skip
+        check_finite(objective, number)
+
+    def _improve_items(self, number: int) -> float:
+        """Returns the module's objective."""
+        shared = self._turn(self.user_factors, number)
+        prior = self.anchor.predict() if self.anchor is not None else None
+        objective = improve(
+            self.items, self.user_factors, self.item_factors,
+            shared=shared, regularization=self.item_regularization, prior=prior, steps=self.settings.cg_steps,
+        )  # fmt: skip
+        objective += float(self.user_regularization @ self.user_factors.square().sum(1))
+        check_finite(objective, number)
+        return objective
+
+    def _turn(self, held: Tensor, number: int) -> Tensor:
+        """Turn all factors into the eigenbasis of α Σ z zᵀ over the held rows z; its eigenvalues, (d,)."""
+        gram = self.settings.unobserved_weight * (held.T @ held).double()
+        check_finite(float(gram.trace()), number)
+        eigenvalues, vectors = torch.linalg.eigh(gram)
+        basis = vectors.float()
+        self.user_factors, self.item_factors = self.user_factors @ basis, self.item_factors @ basis
+        if self.anchor is not None:
+            self.anchor.turn(basis)
+        shared: Tensor = eigenvalues.clamp(min=0).float()
+        return shared
 
     def _fill_cold(self) -> None:
         """Refit the anchor and give items without interactions the factor that their text predicts."""
@@ -179,37 +127,6 @@ class Als:
             return
         self.anchor.fit(self.item_factors)
         self.item_factors[~self.warm] = self.anchor.predict()[~self.warm]
-
-    def _sweep(
-        self, side: Side, fixed: Tensor, rows: Tensor, regularization: Tensor, prior: Tensor | None, predictions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Improve `rows` (n, d) with `fixed` (m, d) held; returns them and their predictions of the observed pairs."""
-        active = fixed[self.warm] if side is self.users else fixed  # cold items are nobody's unobserved pairs
-        gram = self.settings.unobserved_weight * (active.T @ active).double()
-        eigenvalues, basis = torch.linalg.eigh(gram)
-        shared, basis = eigenvalues.clamp(min=0).float(), basis.float()
-        fixed, rows = fixed @ basis, rows @ basis
-        prior = prior @ basis if prior is not None else None
-        result, carried = torch.empty_like(rows), torch.empty_like(predictions)
-        for chunk in side.chunks:
-            part, span = slice(chunk.first, chunk.last), slice(chunk.begin, chunk.end)
-            result[part], carried[span] = conjugate_gradient(
-                chunk, fixed, rows[part], predictions[span], side.weights[span],
-                diagonal=shared + regularization[part, None],
-                pull=regularization[part, None] * prior[part] if prior is not None else None,
-                steps=self.settings.cg_steps,
-            )  # fmt: skip
-        return result @ basis.T, carried
-
-    def _loss(self, predictions: Tensor, prior: Tensor | None) -> float:
-        """The objective per observed pair; predictions in item order."""
-        x, y = self.user_factors, self.item_factors[self.warm]
-        observed = (self.items.weights * (1 - predictions) ** 2).sum()
-        everything = self.settings.unobserved_weight * ((x.T @ x) * (y.T @ y)).sum()
-        away = y if prior is None else y - prior[self.warm]
-        penalty = (self.user_regularization * (x * x).sum(1)).sum()
-        penalty += (self.item_regularization[self.warm] * (away * away).sum(1)).sum()
-        return float((observed + everything + penalty) / len(predictions))
 
     def factors(self, *, tail_strength: float) -> Factors:
         """The model as it is served, on the CPU."""
@@ -237,41 +154,9 @@ class Als:
         )
 
 
-def conjugate_gradient(
-    chunk: Chunk, fixed: Tensor, rows: Tensor, predictions: Tensor, weights: Tensor,
-    *, diagonal: Tensor, pull: Tensor | None, steps: int,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Solve (diag + Yᵀ C Y) x = Yᵀ c + pull for every row of a chunk, warm-started from `rows`.
-
-    fixed Y: (m, d); rows, diagonal, pull: (n, d); predictions x·y and weights c: (pairs,).
-    Returns the rows and their predictions. Preconditioned by the diagonal (Hestenes and Stiefel 1952).
-    """
-    transposed = fixed.T
-
-    def dots(p: Tensor) -> Tensor:  # p·y of the observed pairs
-        sampled: Tensor = torch.sparse.sampled_addmm(chunk.pattern, p, transposed, beta=0.0).values()
-        return sampled
-
-    def back(values: Tensor) -> Tensor:  # Σ_i value_ui y_i
-        return torch.nn.functional.embedding_bag(
-            chunk.columns, fixed, chunk.offsets, mode="sum", per_sample_weights=values, include_last_offset=True
+def check_finite(value: float, number: int) -> None:
+    """Raises ValueError where a figure of that epoch says that the factors are not finite."""
+    if not np.isfinite(value):
+        raise ValueError(
+            f"the loss is {value} in epoch {number}: training diverged; raise train.regularization or train.cg_steps"
         )
-
-    lengths = chunk.offsets.diff()
-    residual = back(weights * (1 - predictions)) - diagonal * rows
-    if pull is not None:
-        residual += pull
-    z = residual / diagonal
-    direction, rz = z, (residual * z).sum(1, keepdim=True)
-    for _ in range(steps):
-        along = dots(direction)
-        image = back(weights * along).addcmul_(diagonal, direction)
-        # a row that is solved has rz = 0; the clamp keeps 0 / 0 from becoming NaN
-        alpha = rz / (direction * image).sum(1, keepdim=True).clamp_(min=1e-30)
-        rows = torch.addcmul(rows, alpha, direction)
-        predictions = torch.addcmul(predictions, alpha[:, 0].repeat_interleave(lengths), along)
-        residual = residual.addcmul(alpha, image, value=-1)
-        z = residual / diagonal
-        rz, previous = (residual * z).sum(1, keepdim=True), rz
-        direction = torch.addcmul(z, rz / previous.clamp(min=1e-30), direction)
-    return rows, predictions

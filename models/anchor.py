@@ -41,6 +41,10 @@ class TextAnchor:
         """W of the ridge regression onto factors (n, d)."""
         self.weights = self.solver @ item_factors  # (t + 1, d)
 
+    def turn(self, basis: Tensor) -> None:
+        """Follow item factors that are turned by an orthogonal basis (d, d)."""
+        self.weights = self.weights @ basis
+
     def predict(self) -> Tensor:
         """Anchors of all items, (n, d)."""
         return self.strength * (self.features @ self.weights)

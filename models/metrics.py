@@ -6,6 +6,7 @@ are in all. Where a user has none the metric is undefined and NaN; means are tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,6 +104,8 @@ class Metric:
     kind: Literal["accuracy", "tail"]
     higher_is_better: bool
     per_user: bool  # a mean over users; else a figure of all lists together
+    lowest: float = 0.0
+    highest: float = 1.0
 
 
 REGISTRY: dict[str, Metric] = {
@@ -112,13 +115,13 @@ REGISTRY: dict[str, Metric] = {
     "cold_recall": Metric("tail", higher_is_better=True, per_user=True),
     "cold_recall_among_cold": Metric("tail", higher_is_better=True, per_user=True),
     "aplt": Metric("tail", higher_is_better=True, per_user=True),
-    "aclt": Metric("tail", higher_is_better=True, per_user=True),
-    "arp": Metric("tail", higher_is_better=False, per_user=True),
-    "novelty": Metric("tail", higher_is_better=True, per_user=True),
+    "aclt": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
+    "arp": Metric("tail", higher_is_better=False, per_user=True, highest=math.inf),
+    "novelty": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
     "item_coverage": Metric("tail", higher_is_better=True, per_user=False),
     "tail_coverage": Metric("tail", higher_is_better=True, per_user=False),
     "gini": Metric("tail", higher_is_better=False, per_user=False),
-    "entropy": Metric("tail", higher_is_better=True, per_user=False),
+    "entropy": Metric("tail", higher_is_better=True, per_user=False, highest=math.inf),
 }
 
 

@@ -1,71 +1,37 @@
 """From rules and evaluations to decisions, and from decisions to one verdict: PROMOTE, HOLD or REJECT.
 
-A rule is a lower bound on an effect: the metric itself, or its gain over a reference on the same users. The effect's
-bootstrap distribution decides at a one-sided confidence: pass where the bound holds, fail where it is violated,
-inconclusive where neither can be said. Everything else that can go wrong counts against the candidate.
+All rules pass: PROMOTE. One is violated: REJECT. Else HOLD. Models that must not pass are judged by the same rules, and
+a policy that does not reject them promotes nothing. Everything that can go wrong counts against the candidate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from models import bootstrap, exposure, metrics
-from models.bootstrap import Statistic
+from models import metrics
+from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.evaluation import Evaluation
-from models.metrics import Bools, Floats
+from models.metrics import Bools
+from models.multiplicity import holm
+from models.rules import Kind, Outcome, Rule, check_consistent, decide, effect_of, explain, outcome, p_violated, percent
 
-Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
-Kind = Literal["accuracy", "tail"]
 CANDIDATE, CHAMPION = "candidate", "champion"
 CONTROLS: dict[str, Kind] = {"random": "accuracy", "popularity": "tail"}  # control -> kind of rule that must reject it
-ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Exactly one of min, max (of the value), min_gain, max_loss (against the reference)."""
+class Procedure:
+    """How decisions are made, whatever the rules are."""
 
-    name: str
-    metric: str
-    reference: str | None = None
-    min: float | None = None
-    max: float | None = None
-    min_gain: float | None = None
-    max_loss: float | None = None
-    relative: bool = False  # gain and loss as a share of the reference's value
-
-    def bound(self) -> dict[str, float | bool]:
-        """The bound as it was written."""
-        bounds = {key: getattr(self, key) for key in ("min", "max", "min_gain", "max_loss")}
-        given: dict[str, float | bool] = {key: value for key, value in bounds.items() if value is not None}
-        return given | {"relative": self.relative} if self.reference else given
-
-    def threshold(self) -> float:
-        """The limit of the effect, in the effect's unit."""
-        (limit,) = (value for key, value in self.bound().items() if key != "relative")
-        return -limit if self.max_loss is not None else float(limit)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a rule says of one contender; numbers are None where they do not exist."""
-
-    name: str
-    metric: str
-    kind: Kind
-    bound: dict[str, float | bool]
-    reference: str | None
-    value: float | None
-    reference_value: float | None
-    effect: float | None
-    interval: tuple[float, float] | None  # one-sided lower and upper bound of the effect
-    threshold: float
-    decision: Decision
-    reason: str
+    confidence: float  # one-sided, of each rule and of each interval
+    resamples: int
+    seed: int
+    min_users: int = 1  # a rule about fewer is inconclusive
+    correction: Literal["none", "holm"] = "none"
 
 
 @dataclass(frozen=True)
@@ -75,6 +41,7 @@ class Control:
     model: str
     rejected_by: list[str]  # rules of the kind that this control has to fail
     discriminates: bool
+    undecided: bool  # not rejected, but some rule of that kind had too few users to tell
 
 
 @dataclass(frozen=True)
@@ -89,36 +56,34 @@ def judge(
     rules: Sequence[Rule],
     evaluations: Mapping[str, Evaluation],
     is_tail: Bools,
+    how: Procedure,
     *,
-    confidence: float,
-    resamples: int,
-    seed: int,
+    slices: Slices = EVERYBODY,
 ) -> Verdict:
     """Judge `evaluations["candidate"]`, and by the same rules the controls.
 
-    is_tail: (n_items,). Raises ValueError where a rule names a metric or a reference that was not evaluated; a
-    missing champion is no error, its rules are not applicable.
+    is_tail: (n_items,). Raises ValueError where rules contradict each other, or name a metric, slice or reference that
+    was not evaluated; a missing champion is no error, its rules are not applicable.
     """
-    check(rules, evaluations)
+    check(rules, evaluations, slices)
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
-    statistics = statistics_of(rules, contenders, evaluations, is_tail)
+    measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
+    outcomes = {name: judged(rules, name, measured, how) for name in contenders}
+    controls = [control(name, outcomes.get(name, []), how) for name in CONTROLS]
     n_users = len(evaluations[CANDIDATE].lists)
-    level = bootstrap.estimates(statistics, n_users=n_users)
-    spread = bootstrap.distributions(statistics, n_users=n_users, resamples=resamples, seed=seed)
-    outcomes = {name: [apply(rule, name, level, spread, confidence) for rule in rules] for name in contenders}
-    controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
-    verdict, reason = conclude(outcomes[CANDIDATE], controls, n_users=n_users, confidence=confidence)
+    verdict, reason = conclude(outcomes[CANDIDATE], controls, n_users=n_users, how=how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
 
 
-def check(rules: Iterable[Rule], evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise ValueError where rules and evaluations do not belong together."""
+def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: Slices = EVERYBODY) -> None:
+    """Raise ValueError where rules contradict each other, or do not belong to these evaluations."""
     n_users = {len(evaluation.lists) for evaluation in evaluations.values()}
     if CANDIDATE not in evaluations or len(n_users) != 1 or n_users == {0}:
         raise ValueError(
             f"models {sorted(evaluations)} with {sorted(n_users)} users cannot be judged; expected the "
             f"candidate and others on the same users, at least one; run `dvc repro evaluate`"
         )
+    check_consistent(rules)
     for rule in rules:
         _, metric, k = metrics.look_up(rule.metric)
         available = evaluations[CANDIDATE].per_user
@@ -129,10 +94,11 @@ def check(rules: Iterable[Rule], evaluations: Mapping[str, Evaluation]) -> None:
             check_defined(rule, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
         references = sorted({CHAMPION, *evaluations} - {CANDIDATE})
-        if rule.reference not in (None, *references):
-            raise ValueError(
-                f"rule {rule.name!r}: unknown reference {rule.reference!r}; expected one of {', '.join(references)}"
-            )
+        for what, name, known in (("reference", rule.reference, references), ("slice", rule.slice, sorted(slices))):
+            if name not in (None, *known):
+                raise ValueError(
+                    f"rule {rule.name!r}: unknown {what} {name!r}; expected one of {', '.join(known) or 'none at all'}"
+                )
 
 
 def check_defined(rule: Rule, evaluations: Mapping[str, Evaluation]) -> None:
@@ -150,138 +116,77 @@ def check_defined(rule: Rule, evaluations: Mapping[str, Evaluation]) -> None:
             )
 
 
-def statistics_of(
-    rules: Iterable[Rule], contenders: Iterable[str], evaluations: Mapping[str, Evaluation], is_tail: Bools
-) -> dict[tuple[str, str], Statistic]:
-    """Statistics by (model, metric): all that the rules compare."""
-    compared = [(model, rule.metric) for rule in rules for model in (*contenders, rule.reference or "")]
-    needed = {(model, metric) for model, metric in compared if model in evaluations}
-    return {(model, metric): statistic(evaluations[model], metric, is_tail) for model, metric in sorted(needed)}
+def judged(rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Measured], how: Procedure) -> list[Outcome]:
+    """The outcome of every rule for one contender."""
+    outcomes = [apply(rule, contender, measured, how) for rule in rules]
+    return corrected(outcomes, how) if how.correction == "holm" else outcomes
 
 
-def statistic(evaluation: Evaluation, name: str, is_tail: Bools) -> Statistic:
-    """A metric as a function of how often each user counts."""
-    base, metric, k = metrics.look_up(name)
-    if metric.per_user:
-        return bootstrap.mean_of(evaluation.per_user[name])
-    shown = exposure.incidence(evaluation.lists[:, :k], n_items=len(is_tail))
-    return bootstrap.of_exposure(shown, lambda counts: exposure.OF_EXPOSURE[base](counts, is_tail))
-
-
-def apply(
-    rule: Rule,
-    contender: str,
-    level: Mapping[tuple[str, str], float],
-    spread: Mapping[tuple[str, str], Floats],
-    confidence: float,
-) -> Outcome:
-    """Decide one rule for one contender."""
-    ours, theirs = (contender, rule.metric), (rule.reference or "", rule.metric)
-    value, reference_value = level[ours], level.get(theirs, np.nan)
-    if rule.reference == CHAMPION and theirs not in level:
-        return outcome(rule, value, "not_applicable", "there is no champion yet")
-    effect = float(effect_of(rule, np.array(value), np.array(reference_value)))
-    samples = effect_of(rule, spread[ours], spread.get(theirs, np.full_like(spread[ours], np.nan)))
-    low, high = (float(bound) for bound in np.quantile(samples, [1 - confidence, confidence]))
+def apply(rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure) -> Outcome:
+    """Decide one rule for one contender, by itself."""
+    ours, *theirs = (measured.get(figure) for figure in figures(rule, contender))
+    if ours is None:
+        raise ValueError(f"{contender} was not measured; expected one of {sorted({f.model for f in measured})}")
+    reference = theirs[0] if theirs else None
+    if rule.reference is not None and reference is None:
+        return outcome(rule, "not_applicable", "there is no champion yet", n_users=ours.n_users, value=ours.value)
+    nothing = np.full_like(ours.samples, np.nan)
+    reference_value = reference.value if reference else np.nan
+    effect = float(effect_of(rule, np.array(ours.value), np.array(reference_value)))
+    samples = effect_of(rule, ours.samples, reference.samples if reference else nothing)
+    low, high = (float(bound) for bound in np.quantile(samples, [1 - how.confidence, how.confidence]))
     decision = decide(rule, effect, low, high)
-    reason = explain(rule, decision, effect, low, high, confidence)
-    return outcome(rule, value, decision, reason, reference_value=reference_value, effect=effect, low=low, high=high)
-
-
-def outcome(
-    rule: Rule,
-    value: float,
-    decision: Decision,
-    reason: str,
-    *,
-    reference_value: float = np.nan,
-    effect: float = np.nan,
-    low: float = np.nan,
-    high: float = np.nan,
-) -> Outcome:
-    """The record of a decision; NaN becomes None, which JSON can hold."""
-    return Outcome(
-        name=rule.name,
-        metric=rule.metric,
-        kind=metrics.look_up(rule.metric)[1].kind,
-        bound=rule.bound(),
-        reference=rule.reference,
-        value=finite(value),
-        reference_value=finite(reference_value),
-        effect=finite(effect),
-        interval=None if np.isnan(low + high) else (low, high),
-        threshold=rule.threshold(),
-        decision=decision,
-        reason=reason,
+    reason = explain(rule, decision, effect, low, high, how.confidence)
+    p = p_violated(rule, samples)
+    n_users = min(each.n_users for each in (ours, reference) if each)
+    if 0 < n_users < how.min_users:
+        decision, p = "inconclusive", np.nan
+        reason = (
+            f"{rule.of()} is defined for {n_users} users only, of at least {how.min_users} that gate.min_users asks"
+        )
+    return outcome(
+        rule,
+        decision,
+        reason,
+        n_users=n_users,
+        value=ours.value,
+        reference_value=reference_value,
+        effect=effect,
+        interval=(low, high),
+        p_violated=p,
     )
 
 
-def finite(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
+    """Violations that are none after Holm's correction become inconclusive.
+
+    The family is all that rules can wrongly say against this contender, «my bound is violated»: one such sentence is
+    enough to reject, so that without a correction the risk of a wrong REJECT grows with the number of rules. What they
+    say for it needs none: PROMOTE asks all of them to pass, and where one bound is violated in truth that has at most
+    the probability of this rule's own error (intersection-union test; Berger 1982, Technometrics 24(4)). For the same
+    reason the intervals shown stay those of each rule alone; they are what the passing is read from.
+    """
+    # what could not be tested (too few users, no champion) is no test; what has no value at all failed for certain
+    family = [i for i, o in enumerate(outcomes) if o.p_violated is not None or o.decision == "fail"]
+    p_values = np.array([outcomes[i].p_violated or 0.0 for i in family])
+    violated = {i for i, said in zip(family, holm(p_values, level=1 - how.confidence), strict=True) if said}
+    note = f", but that is no violation after Holm's correction over {len(family)} rules"
+    return [
+        replace(o, decision="inconclusive", reason=o.reason + note) if o.decision == "fail" and i not in violated else o
+        for i, o in enumerate(outcomes)
+    ]
 
 
-def effect_of(rule: Rule, ours: Floats, theirs: Floats) -> Floats:
-    """What the bound limits: the value, or how much better than the reference (for lower-is-better: how much lower)."""
-    if rule.reference is None:
-        return ours
-    gain = ours - theirs if metrics.look_up(rule.metric)[1].higher_is_better else theirs - ours
-    if not rule.relative:
-        return gain
-    return metrics.ratio(gain, theirs)
-
-
-def decide(rule: Rule, effect: float, low: float, high: float) -> Decision:
-    """Whether the bound holds with confidence, is violated with confidence, or neither."""
-    limit = rule.threshold()
-    if rule.max is not None:  # an upper bound is a lower bound on the negated effect
-        effect, low, high, limit = -effect, -high, -low, -limit
-    # `not >=`, since NaN >= limit is False: what cannot be computed must not pass
-    if np.isnan(effect) or (low == high and not low >= limit - ROUNDING):
-        return "fail"
-    if low >= limit - ROUNDING:
-        return "pass"
-    return "fail" if high < limit else "inconclusive"
-
-
-def explain(rule: Rule, decision: Decision, effect: float, low: float, high: float, confidence: float) -> str:
-    """The decision in plain words."""
-    if np.isnan(effect):
-        return f"{rule.metric} has no value here" + (
-            f", or that of {rule.reference} is 0 and bears no relative bound" if rule.relative else ""
-        )
-    subject = rule.metric if rule.reference is None else f"{rule.metric} gain over {rule.reference}"
-    if np.isnan(low + high):
-        return f"{subject} is defined for too few users to tell" + (
-            f", or {rule.reference} too near to 0 for a relative bound" if rule.relative else ""
-        )
-    sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
-    (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
-    known = {"pass": f"{passed} {show(rule, passed_bound)}", "fail": f"{failed} {show(rule, failed_bound)}"}.get(
-        decision, f"between {show(rule, low)} and {show(rule, high)}, too wide to tell"
-    )
-    sure = f"with {percent(confidence)} confidence {known}"
-    return f"{subject} is {show(rule, effect)}, {sure}; required {passed} {show(rule, rule.threshold())}"
-
-
-def percent(share: float) -> str:
-    return f"{share * 100:.4g} %"
-
-
-def show(rule: Rule, number: float) -> str:
-    """A number in the unit of the rule's effect."""
-    if rule.relative:
-        return f"{number:+.1%}"
-    return f"{number:+.4g}" if rule.reference else f"{number:.4g}"
-
-
-def control(name: str, outcomes: Iterable[Outcome]) -> Control:
+def control(name: str, outcomes: Iterable[Outcome], how: Procedure) -> Control:
     """Whether a model that must not pass fails a rule of the kind that is about it."""
-    failed = [o.name for o in outcomes if o.kind == CONTROLS[name] and o.decision == "fail"]
-    return Control(name, failed, discriminates=bool(failed))
+    about_it = [o for o in outcomes if o.kind == CONTROLS[name]]
+    failed = [o.name for o in about_it if o.decision == "fail"]
+    thin = any(0 < o.n_users < how.min_users for o in about_it)
+    return Control(name, failed, discriminates=bool(failed), undecided=thin and not failed)
 
 
 def conclude(
-    outcomes: Sequence[Outcome], controls: Sequence[Control], *, n_users: int, confidence: float
+    outcomes: Sequence[Outcome], controls: Sequence[Control], *, n_users: int, how: Procedure
 ) -> tuple[Literal["PROMOTE", "HOLD", "REJECT"], str]:
     """The verdict and the sentence that gives its reason."""
     applicable = [o for o in outcomes if o.decision != "not_applicable"]
@@ -292,14 +197,23 @@ def conclude(
             "REJECT",
             "Every rule compares with the champion and there is none yet; add a rule that needs no champion.",
         )
-    if blind := [c for c in controls if not c.discriminates]:
+    if blind := [c for c in controls if not c.discriminates and not c.undecided]:
         which = " and ".join(f"no {CONTROLS[c.model]} rule rejects {c.model} recommendations" for c in blind)
         return "REJECT", f"The policy cannot discriminate: {which}, so that passing it would prove nothing."
     if failed := [o for o in applicable if o.decision == "fail"]:
         return "REJECT", sentence(failed, len(applicable), "violated")
     if open_ := [o for o in applicable if o.decision == "inconclusive"]:
         return "HOLD", sentence(open_, len(applicable), "neither confirmed nor ruled out")
-    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(confidence)} confidence on {n_users:,} users."
+    if unproven := [c.model for c in controls if c.undecided]:
+        return (
+            "HOLD",
+            f"Too few users to show that the policy rejects {' and '.join(unproven)} recommendations; "
+            f"gate.min_users is {how.min_users}.",
+        )
+    return (
+        "PROMOTE",
+        f"All {len(applicable)} rules hold with {percent(how.confidence)} confidence on {n_users:,} users.",
+    )
 
 
 def sentence(outcomes: Sequence[Outcome], n_rules: int, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -149,11 +150,13 @@ class Rule(Strict):
     name: Text
     metric: Text
     reference: Text | None = None
+    slice: Text | None = None
     min: float | None = None
     max: float | None = None
     min_gain: Annotated[float, Field(ge=0)] | None = None
     max_loss: Annotated[float, Field(ge=0)] | None = None
     relative: bool = False
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def one_bound(self) -> Rule:
@@ -174,6 +177,8 @@ class Gate(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Annotated[int, Field(ge=100, le=100_000)]
     seed: Seed
+    min_users: Count
+    correction: Literal["none", "holm"]
     rules: list[Rule]
 
     @model_validator(mode="after")
@@ -187,6 +192,16 @@ class Gate(Section):
 class Package(Section):
     section = "package"
     ready_timeout: Annotated[int, Field(ge=1, le=3600)]
+
+    @model_validator(mode="after")
+    def resamples_reach_the_corrected_level(self) -> Gate:
+        level = (1 - self.confidence) / max(len(self.rules), 1)
+        if self.correction == "holm" and self.resamples * level < 1:
+            raise ValueError(
+                f"resamples is {self.resamples}, but {len(self.rules)} rules corrected at {self.confidence} confidence "
+                f"need at least {math.ceil(1 / level)}"
+            )
+        return self
 
 
 class Release(Section):

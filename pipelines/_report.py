@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.metrics import REGISTRY
-from models.policy import percent
+from models.rules import percent
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
 DECISION_COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "red", "not_applicable": "dim"}
@@ -48,13 +48,18 @@ def row(rule: Record) -> list[str]:
     interval = "–" if rule["interval"] is None else " … ".join(effect(rule, bound) for bound in rule["interval"])
     return [
         rule["name"],
-        rule["metric"],
+        bounded(rule),
         number(rule["value"]),
         reference,
         effect(rule, rule["effect"]),
         interval,
         required(rule),
     ]
+
+
+def bounded(rule: Record) -> str:
+    """The metric, and of whom where it is not everybody."""
+    return rule["metric"] + (f" of {rule['slice']}" if rule["slice"] else "")
 
 
 def required(rule: Record) -> str:
@@ -89,8 +94,8 @@ def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout
         "",
         verdict["reason"],
         "",
-        f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided, "
-        f"{verdict['resamples']:,} resamples.",
+        f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
+        f"{corrected(verdict)}, {verdict['resamples']:,} resamples.",
         "",
         "| rule | metric | value | reference | effect | interval | required | decision |",
         "|---|---|--:|--:|--:|--:|--:|---|",
@@ -120,6 +125,10 @@ def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout
         "",
     ]
     return "\n".join(lines)
+
+
+def corrected(verdict: Record) -> str:
+    return " per rule, Holm's correction for rejections" if verdict["correction"] == "holm" else ""
 
 
 def cell(text: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from models.metrics import REGISTRY
-from models.policy import percent
+from models.rules import percent
 from pipelines import _charts
-from pipelines._report import effect, metric_names, number, required, tail_words, words
+from pipelines._report import bounded, effect, metric_names, number, required, tail_words, words
 
 Record = Mapping[str, Any]
 Models = Mapping[str, Mapping[str, float]]
@@ -83,6 +83,7 @@ def banner(verdict: Record) -> str:
         "users judged": f"{verdict['n_users']:,}",
         "confidence, one-sided": percent(verdict["confidence"]),
         "bootstrap resamples": f"{verdict['resamples']:,}",
+        "correction of rejections": "Holm" if verdict["correction"] == "holm" else "none",
         "model": verdict["digests"]["model"][:12],
     }
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -98,7 +99,7 @@ def rules(verdict: Record) -> str:
         '<th class="n">required<th>decision</tr>'
     )
     body = "".join(
-        f"<tr><td>{escape(rule['name'])}<small>{escape(rule['metric'])}</small></td>"
+        f"<tr><td>{escape(rule['name'])}<small>{escape(bounded(rule))}</small></td>"
         f'<td class="n">{number(rule["value"])}</td>'
         f'<td class="n">{number(rule["reference_value"]) if rule["reference"] else ""}'
         f"<small>{escape(rule['reference'] or '')}</small></td>"
@@ -161,6 +162,7 @@ def charts(curves: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     drawn = [
         ("Accuracy and tail", "up and to the right is better", _charts.tradeoff(curves["tradeoff.csv"])),
         ("Recall by popularity", "of the test events on items of each decile", _charts.deciles(curves["deciles.csv"])),
+        ("Re-ranking towards the tail", "on valid, a point per strength", _charts.pareto(curves["pareto.csv"])),
         ("Who is shown", "Lorenz curve, nearer to the diagonal is fairer", _charts.lorenz(curves["exposure.csv"])),
     ]
     figures = "".join(f"<figure><figcaption>{a}<small>{b}</small></figcaption>{c}</figure>" for a, b, c in drawn)

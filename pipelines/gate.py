@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from models import policy
 from models.evaluation import Evaluation
 from models.metrics import Lists
+from models.rules import Rule
 from pipelines import _artifacts as artifacts
 from pipelines import _digests, _model, _report, _report_page, _tables
 from pipelines._params import Gate, load
@@ -35,27 +36,23 @@ def main() -> None:
         check_lineage(metrics, holdout, provenance, champion)
         is_tail = _tables.read(stage.input("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
         evaluations = read_evaluations(stage.input("evaluate", "per_user.parquet"))
-        verdict = policy.judge(
-            [policy.Rule(**rule.model_dump()) for rule in params.rules],
-            evaluations,
-            is_tail,
-            confidence=params.confidence,
-            resamples=params.resamples,
-            seed=params.seed,
-        )
-        record = asdict(verdict) | {
-            "champion": champion,
-            "confidence": params.confidence,
-            "resamples": params.resamples,
-            "seed": params.seed,
-            "n_users": metrics["n_users"],
-            "digests": _digests.digests(),
-        }
+        rules, how = policy_of(params)
+        verdict = policy.judge(rules, evaluations, is_tail, how)
+        record = asdict(verdict) | asdict(how)
+        record |= {"champion": champion, "n_users": metrics["n_users"], "digests": _digests.digests()}
         artifacts.write_json(stage.output("verdict.json"), record)
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        curves["pareto.csv"] = _tables.read_csv(stage.input("train", "pareto.csv"))
         _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
         stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
+
+
+def policy_of(params: Gate) -> tuple[list[Rule], policy.Procedure]:
+    """The section of params.yaml as what decides."""
+    settings = params.model_dump()
+    rules = [Rule(**rule) for rule in settings.pop("rules")]
+    return rules, policy.Procedure(**settings)
 
 
 def check_lineage(

@@ -32,8 +32,9 @@ DVC_YAML = "stages:\n" + "".join(
     for name in STAGES
 )
 RULE = {
-    "name": "beats popularity", "metric": "ndcg@10", "kind": "accuracy", "bound": {"min_gain": 0.0, "relative": False},
-    "reference": "popularity", "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15],
+    "name": "beats popularity", "metric": "ndcg@10", "kind": "accuracy", "better": "higher", "slice": None,
+    "bound": {"min_gain": 0.0, "relative": False}, "reference": "popularity", "n_users": 3,
+    "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15], "p_violated": 1.0,
     "threshold": 0.0, "decision": "pass", "reason": "0.2 against 0.1",
 }  # fmt: skip
 
@@ -89,7 +90,8 @@ def write_ingest_and_split() -> None:
 def judge(verdict: str, champion: dict[str, Any]) -> None:
     record = {
         "verdict": verdict, "reason": f"the hand-made verdict is {verdict}", "rules": [RULE], "controls": [],
-        "champion": champion, "confidence": 0.95, "resamples": 100, "seed": 1, "n_users": 3, "digests": digests(),
+        "champion": champion, "confidence": 0.95, "resamples": 100, "seed": 1, "min_users": 1, "correction": "none",
+        "n_users": 3, "digests": digests(),
     }  # fmt: skip
     with artifacts.stage("gate") as stage:
         artifacts.write_json(stage.output("verdict.json"), record)

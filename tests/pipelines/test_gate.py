@@ -101,6 +101,8 @@ def test_a_reference_that_was_not_evaluated_cannot_serve_as_control(workspace: W
         ({"metric": "ndgc@10"}, "unknown metric 'ndgc@10'; write <metric>@<k> with one of ndcg, recall"),
         ({"metric": "ndcg@15"}, r"ndcg@15 was not evaluated, k is \[10, 20\]"),
         ({"reference": "oracle"}, "unknown reference 'oracle'"),
+        ({"slice": "niche"}, "unknown slice 'niche'"),
+        ({"min_gain": 1.5}, "can never hold: ndcg@10 gain is between -1 and 1"),
         ({"min": 0.1}, r"has the bounds \['min', 'min_gain'\], expected exactly one"),
         ({"min_gain": -0.1}, r"gate.rules.0.min_gain is -0.1"),
         ({"reference": None}, "need a reference"),
@@ -112,6 +114,21 @@ def test_a_rule_that_means_nothing_is_an_error(workspace: Workspace, changes: di
     with pytest.raises(ValueError, match=message):
         judge()
     assert not OUT.exists()
+
+
+def test_fewer_users_than_the_policy_asks_for_hold(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"min_users": holdouts.N_USERS + 1})
+    verdict = judge()
+    assert (verdict["verdict"], verdict["min_users"]) == ("HOLD", holdouts.N_USERS + 1)
+    assert "of at least 61 that gate.min_users asks" in verdict["reason"]
+
+
+def test_a_corrected_verdict_says_so(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("gate", {"correction": "holm"})
+    assert judge()["correction"] == "holm"
+    assert "Holm's correction" in (OUT / "report.md").read_text("utf-8")
 
 
 def test_two_rules_of_one_name_are_an_error(workspace: Workspace) -> None:

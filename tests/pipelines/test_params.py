@@ -32,6 +32,8 @@ def test_the_files_own_settings_are_valid() -> None:
         (Release, {"remote": 3}, r"release\.remote is 3"),
         (Gate, {"rules": [{"name": "r", "metric": "ndcg@10"}]}, r"exactly one of min, max, min_gain, max_loss"),
         (Gate, {"rules": [{"name": "r", "metric": "ndcg@10", "min_gain": 1.0}]}, "need a reference"),
+        (Gate, {"rules": [{"name": "r", "metric": "ndcg@10", "min": 1.0, "tolerance": -0.1}]}, "tolerance is -0.1"),
+        (Gate, {"correction": "holm", "resamples": 100}, "6 rules corrected at 0.95 confidence need at least 120"),
         (Evaluate, {"k": [20, 10]}, r"^params\.yaml: evaluate: k is \[20, 10\], expected list lengths"),
     ],
 )

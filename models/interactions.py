@@ -1,0 +1,99 @@
+"""What models train on: distinct (user, item) pairs, and the same pairs grouped by the rows of one side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+PAIRS_AT_A_TIME = 1 << 22  # bounds the memory of the checks
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Distinct (user, item) pairs sorted by user, then item."""
+
+    user_idx: npt.NDArray[np.int32]
+    item_idx: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]  # c_ui > 0; `np.broadcast_to(np.float32(1), n)` takes no memory
+    n_users: int
+    n_items: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no model can be fitted to."""
+        n = len(self.user_idx)
+        if n == 0:
+            raise ValueError("there are 0 training interactions, expected at least 1; look at the split's shares")
+        if not n == len(self.item_idx) == len(self.weights):
+            raise ValueError(f"{n} users, {len(self.item_idx)} items and {len(self.weights)} weights make no pairs")
+        for name, idx, size in (("user_idx", self.user_idx, self.n_users), ("item_idx", self.item_idx, self.n_items)):
+            if idx.min() < 0 or idx.max() >= size:
+                raise ValueError(
+                    f"{name} spans {idx.min()}..{idx.max()}, expected 0..{size - 1}; run `dvc repro split`"
+                )
+        for span in spans(n):
+            before = slice(max(span.start - 1, 0), span.stop)  # one more, so that spans are compared with each other
+            users, items = self.user_idx[before], self.item_idx[before]
+            if not ((users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & (items[1:] > items[:-1]))).all():
+                raise ValueError("the pairs are not distinct and sorted by (user_idx, item_idx); run `dvc repro split`")
+            weights = self.weights[span]
+            if not (np.isfinite(weights) & (weights > 0)).all():
+                raise ValueError(
+                    "an interaction's weight is not a positive finite number; look at `value` in the input"
+                )
+
+    def unweighted(self) -> bool:
+        """Whether all weights are 1."""
+        return all(bool((self.weights[span] == 1).all()) for span in spans(len(self.weights)))
+
+
+def spans(n: int) -> Iterator[slice]:
+    """Consecutive slices of n pairs."""
+    for start in range(0, n, PAIRS_AT_A_TIME):
+        yield slice(start, min(start + PAIRS_AT_A_TIME, n))
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The pairs grouped by the rows of one side: users, or items. 4 bytes a pair, 8 where weighted."""
+
+    indptr: Tensor  # int64 (n_rows + 1): row r has the pairs indptr[r] .. indptr[r + 1]
+    columns: Tensor  # int32 (pairs,), ascending in a row
+    weights: Tensor | None  # float32 (pairs,); None: all are 1
+
+    @property
+    def counts(self) -> Tensor:
+        """Pairs per row, int64 (n_rows,)."""
+        return self.indptr.diff()
+
+    def to(self, device: torch.device) -> Grouped:
+        weights = None if self.weights is None else self.weights.to(device)
+        return Grouped(self.indptr.to(device), self.columns.to(device), weights)
+
+
+def grouped(interactions: Interactions) -> tuple[Grouped, Grouped]:
+    """The pairs by user and by item, on the CPU. Time and memory are linear in the pairs."""
+    plain = interactions.unweighted()
+    # scipy wants values to carry along; the smallest there are where all are 1
+    values = np.ones(len(interactions.weights), np.int8) if plain else interactions.weights
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(interactions.user_idx, minlength=interactions.n_users))])
+    shape = (interactions.n_users, interactions.n_items)
+    by_item = csr_array((values, interactions.item_idx, indptr), shape=shape).tocsc()
+    return (
+        _grouped(indptr, interactions.item_idx, None if plain else values),
+        _grouped(by_item.indptr, by_item.indices, None if plain else by_item.data),
+    )
+
+
+def _grouped(indptr: npt.NDArray[Any], columns: npt.NDArray[Any], weights: npt.NDArray[Any] | None) -> Grouped:
+    return Grouped(
+        torch.from_numpy(np.require(indptr, np.int64, ["C", "W"])),
+        torch.from_numpy(np.require(columns, np.int32, ["C", "W"])),
+        None if weights is None else torch.from_numpy(np.require(weights, np.float32, ["C", "W"])),
+    )
