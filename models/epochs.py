@@ -1,0 +1,42 @@
+"""The loop of gradient descent: one epoch after the other, ended by an error where a number stops being finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after one epoch."""
+
+    number: int
+    loss: float  # mean over the epoch's terms, as they were met
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of the loss."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+
+
+def descend(epoch: Callable[[], float], parameters: Iterable[Tensor], *, epochs: int) -> Iterator[Epoch]:
+    """Yield after each epoch. `epoch` trains once through the data and returns the loss.
+
+    Raises ValueError when the loss or a parameter is NaN or infinite.
+    """
+    watched = list(parameters)
+    for number in range(1, epochs + 1):
+        loss = epoch()
+        if not (math.isfinite(loss) and all(bool(torch.isfinite(p).all()) for p in watched)):
+            raise ValueError(
+                f"the loss is {loss} after epoch {number} and not every parameter is finite: training diverged; "
+                "lower the model's learning_rate"
+            )
+        yield Epoch(number, loss)

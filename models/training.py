@@ -1,0 +1,53 @@
+"""What can be trained: every model takes the same data, yields its epochs and becomes the same `Factors`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from models import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.anchor import TextAnchor
+from models.factors import Factors
+
+
+class Epoch(Protocol):
+    """What every model says of an epoch; some say more."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def loss(self) -> float: ...
+
+
+class Trainer(Protocol):
+    """One training run; iterate over `epochs()`; `factors()` is the model as it is after the latest epoch."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def epochs(self) -> Iterator[Epoch]: ...
+
+    def factors(self, *, tail_strength: float) -> Factors: ...
+
+
+Settings = als.Settings | matrix_factorization.Settings | bpr.Settings | two_tower.Settings | light_gcn.Settings
+
+
+def trainer(
+    settings: Settings, interactions: als.Interactions, anchor: TextAnchor | None, *, device: torch.device
+) -> Trainer:
+    """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none."""
+    match settings:
+        case als.Settings():
+            return als.Als(interactions, anchor, settings, device=device)
+        case matrix_factorization.Settings():
+            return matrix_factorization.MatrixFactorization(interactions, anchor, settings, device=device)
+        case bpr.Settings():
+            return bpr.Bpr(interactions, anchor, settings, device=device)
+        case two_tower.Settings():
+            return two_tower.TwoTower(interactions, anchor, settings, device=device)
+        case light_gcn.Settings():
+            return light_gcn.LightGcn(interactions, anchor, settings, device=device)
