@@ -1,10 +1,11 @@
-"""The service: recommendations by exactly the item vectors that the gate judged.
+"""The service: recommendations by exactly the item vectors, and the way of making lists, that the gate judged.
 
 Users are folded in from their full history at each request, so the Bento holds histories instead of user vectors.
 """
 
+from typing import Any
+
 import bentoml
-import faiss
 import numpy as np
 import numpy.typing as npt
 from bentoml.exceptions import NotFound
@@ -12,8 +13,10 @@ from bentoml.exceptions import NotFound
 from bento import packed
 from bento.limits import BodyLimit
 from bento.schemas import Answer, Fallback, ForItems, ForUser, Item, ModelInfo, SimilarTo
+from models.candidates import Floats, of_scores
+from models.reranking import none, rerank
 
-# One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
+# One thread per search: a catalogue of this size is scored faster without waking others, and requests run side by side.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
 
 
@@ -34,9 +37,8 @@ class Longtail:
         self.factors = packed.read_factors()
         self.items = packed.Items.read()
         self.histories = packed.Histories.read()
-        vectors = self.factors.item_vectors()  # (n_items, d + 1)
-        self.index = faiss.IndexFlatIP(vectors.shape[1])
-        self.index.add(vectors)
+        self.vectors = self.factors.item_vectors()  # (n_items, d + 1)
+        self.how = self.factors.rerank or none(np.zeros(len(self.vectors), np.bool_))
         lengths = np.linalg.norm(self.factors.item_factors, axis=1, keepdims=True)
         self.directions = self.factors.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
         self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
@@ -48,15 +50,14 @@ class Longtail:
         if history is None:
             top = self.popular[: query.k]
             return self.answer(top, self.items.popularity[top], fallback="unknown_user")
-        user = self.factors.fold_in([history])
-        return self.answer(*self.search(user, history if query.exclude_seen else history[:0], query.k))
+        return self.answer(*self.search(history, None, history if query.exclude_seen else history[:0], query.k))
 
     @bentoml.api
     def recommend_for_items(self, query: ForItems, /) -> Answer:
         """Items for somebody with this history, optionally weighted: a new user, or a basket."""
         history = self.find(query.item_ids)
-        weights = None if query.weights is None else [np.asarray(query.weights, np.float32)]
-        return self.answer(*self.search(self.factors.fold_in([history], weights), history, query.k))
+        weights = None if query.weights is None else np.asarray(query.weights, np.float32)
+        return self.answer(*self.search(history, weights, history, query.k))
 
     @bentoml.api
     def similar_items(self, query: SimilarTo, /) -> Answer:
@@ -76,13 +77,16 @@ class Longtail:
         return ModelInfo(model=self.tag, n_items=n_items, n_tail=n_tail, n_users=n_users, **about)
 
     def search(
-        self, user: npt.NDArray[np.float32], seen: packed.Indices, k: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Exact top k without `seen`: among the best k + len(seen) items at least k are unseen, or all are."""
-        wanted = min(k + len(seen), self.index.ntotal)
-        scores, items = self.index.search(self.factors.queries(user), wanted)
-        unseen = ~np.isin(items[0], seen)
-        return items[0][unseen][:k], scores[0][unseen][:k]
+        self, history: packed.Indices, weights: Floats | None, seen: packed.Indices, k: int
+    ) -> tuple[npt.NDArray[np.int32], Floats]:
+        """List of at most k items without `seen`, re-ranked as in evaluation, and their scores."""
+        user = self.factors.fold_in([history], None if weights is None else [weights])
+        scores = self.vectors @ self.factors.queries(user)[0]  # (n_items,)
+        scores[seen] = -np.inf
+        found = of_scores(scores, self.how.is_tail, k=k)
+        items = rerank(self.how, found, self.how.tail_share(history, weights), k=k)[0]
+        items = items[items >= 0]
+        return items, scores[items]
 
     def find(self, item_ids: list[str]) -> packed.Indices:
         """Item indices of ids; raises NotFound (404) naming those that the catalogue lacks."""
@@ -93,7 +97,7 @@ class Longtail:
         return np.asarray([self.items.index[item_id] for item_id in item_ids], np.int32)
 
     def answer(
-        self, items: npt.NDArray[np.int64], scores: npt.NDArray[np.generic], fallback: Fallback | None = None
+        self, items: npt.NDArray[np.integer[Any]], scores: npt.NDArray[np.generic], fallback: Fallback | None = None
     ) -> Answer:
         names = self.items
         found = [

@@ -31,6 +31,7 @@ def carry_over(
         item_factors=item_factors.astype(np.float32),
         popularity_bias=popularity_bias,
         users=tuple(over(side, source) for side in model.users),
+        rerank=model.rerank.over(source) if model.rerank else None,
     )
     return aligned, known | anchored
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.packing import pack, unpack
+from models.reranking import Rerank
 from models.user_side import Floats, Indices, ItemSide, Layer, LeastSquares, Pooling, UserSide
 
 
@@ -34,6 +35,7 @@ class Factors:
     tail_strength: float  # how much popularity_bias counts against an item
     text_mean: Floats  # (t,)
     text_weights: Floats  # (t + 1, d), last row the intercept; t = 0 where training used no text
+    rerank: Rerank | None = None  # how lists are made of scores; None: in their order
 
     def __post_init__(self) -> None:
         """Raises ValueError where the user sides do not fill the dimensions."""
@@ -110,4 +112,4 @@ class Factors:
         return model
 
 
-KINDS = (Factors, LeastSquares, Pooling, Layer)
+KINDS = (Factors, LeastSquares, Pooling, Layer, Rerank)

@@ -14,6 +14,7 @@ from torch import Tensor
 from models import candidates
 from models.candidates import Bools, Candidates, Floats
 from models.metrics import Lists
+from models.reranking import Rerank, rerank
 
 Rows = npt.NDArray[np.int64]
 Scorer = Callable[[Rows], Tensor]  # rows of users (b,) -> fresh scores, float (b, n_items)
@@ -60,6 +61,25 @@ def shortlist(
         best = top_k(scores, k=max(candidates.OVERALL, k))
         of_tail = top_k(scores.masked_fill(head.to(scores.device), -torch.inf), k=candidates.TAIL)
         yield candidates.join(*with_scores(best, scores), *with_scores(of_tail, scores))
+
+
+def reranked(
+    scorer: Scorer, seen: csr_array[Any], how: Rerank, *, histories: csr_array[Any], rows: Rows, allowed: Bools, k: int,
+    batch: int,
+) -> Iterator[Lists]:  # fmt: skip
+    """Yield the lists (≤ batch, k) of the users `rows`, re-ranked. histories: (n_users, n_items), as folded in."""
+    shares = tail_shares(histories, how.is_tail)
+    batches = shortlist(scorer, seen, how.is_tail, rows=rows, allowed=allowed, k=k, batch=batch)
+    for start, found in zip(range(0, len(rows), batch), batches, strict=True):
+        yield rerank(how, found, shares[rows[start : start + batch]], k=k)
+
+
+def tail_shares(histories: csr_array[Any], is_tail: Bools) -> Floats:
+    """`Rerank.tail_share` of many users (n_users,), whose histories are the rows of (n_users, n_items)."""
+    totals = np.asarray(histories.sum(axis=1), np.float64)
+    of_tail = np.asarray(histories @ is_tail.astype(np.float64))
+    shares: Floats = np.divide(of_tail, totals, out=np.zeros_like(totals), where=totals > 0).astype(np.float32)
+    return shares
 
 
 def with_scores(items: Tensor, scores: Tensor) -> tuple[Rows, Floats]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = {"candidate": "#0f766e", "champion": "#b45309", "popularity": "#64748b", "random": "#cbd5e1"}
+METHODS = {"none": "#64748b", "popularity": "#b45309", "xquad": "#1d4ed8", "slots": "#0f766e"}  # of re-ranking
 STYLE: Any = {  # matplotlib types the keys one by one
     "svg.fonttype": "none",  # text stays text, in the page's font
     "font.family": "sans-serif",
@@ -42,6 +43,22 @@ def tradeoff(columns: Columns) -> str:
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     return svg(figure, "tradeoff")
+
+
+def pareto(columns: Columns) -> str:
+    """Accuracy against tail coverage of every way of re-ranking on valid, the one that was chosen in a ring."""
+    figure, axes = canvas("share of the tail that anybody is shown", "ndcg")
+    points = list(zip(
+        columns["method"], numbers(columns["valid_tail_coverage"]), numbers(columns["valid_ndcg"]), columns["chosen"],
+        strict=True,
+    ))  # fmt: skip
+    for method in dict.fromkeys(columns["method"]):
+        x, y = zip(*((x, y) for name, x, y, _ in points if name == method), strict=True)
+        axes.plot(x, y, marker="o", markersize=5, linewidth=1, color=METHODS.get(method, "#7c3aed"), label=method)
+    x, y = zip(*((x, y) for _, x, y, chosen in points if chosen == "1"), strict=True)
+    axes.scatter(x, y, s=130, facecolors="none", edgecolors="#0f172a", linewidths=1.5, zorder=4, label="chosen")
+    axes.legend(frameon=False)
+    return svg(figure, "pareto")
 
 
 def deciles(columns: Columns) -> str:

@@ -17,6 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Text = Annotated[str, Field(min_length=1)]
+Strengths = list[Annotated[float, Field(gt=0)]]
 
 
 class Strict(BaseModel):
@@ -107,6 +108,13 @@ class Embed(Section):
     device: Device
 
 
+class Rerank(Strict):
+    max_ndcg_loss: Share
+    popularity: Strengths
+    xquad: Strengths
+    slots: Strengths
+
+
 class Train(Section):
     section = "train"
     embedding_dim: Annotated[int, Field(ge=1, le=4096)]
@@ -117,8 +125,7 @@ class Train(Section):
     anchor: Share
     anchor_ridge: Annotated[float, Field(gt=0)]
     cg_steps: Annotated[int, Field(ge=1, le=100)]
-    tail_strengths: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
-    max_ndcg_loss: Share
+    rerank: Rerank
     seed: Seed
     device: Device
 
@@ -188,11 +195,6 @@ class Gate(Section):
             raise ValueError(f"several rules are named {', '.join(repeated)}; verdicts name rules, give each its own")
         return self
 
-
-class Package(Section):
-    section = "package"
-    ready_timeout: Annotated[int, Field(ge=1, le=3600)]
-
     @model_validator(mode="after")
     def resamples_reach_the_corrected_level(self) -> Gate:
         level = (1 - self.confidence) / max(len(self.rules), 1)
@@ -202,6 +204,11 @@ class Package(Section):
                 f"need at least {math.ceil(1 / level)}"
             )
         return self
+
+
+class Package(Section):
+    section = "package"
+    ready_timeout: Annotated[int, Field(ge=1, le=3600)]
 
 
 class Release(Section):

@@ -18,7 +18,9 @@ import numpy.typing as npt
 import psutil
 import requests
 
+from models.candidates import of_scores
 from models.factors import Factors
+from models.reranking import none, rerank
 from pipelines import _bento
 
 K = 10
@@ -64,18 +66,27 @@ def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
 
 
 def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32], tag: str) -> None:
-    """Check an answer against scores computed here: the same top k, items in any order where scores are equal."""
+    """Check an answer against the list computed here: the same items in the same order, up to rounding."""
     if answer["model"] != tag:
         raise ValueError(f"the server answers as {answer['model']}, expected {tag}")
     factors = probe.factors
     scores = (factors.queries(factors.fold_in([history])) @ factors.item_vectors().T)[0]  # (n_items,)
     scores[history] = -np.inf
-    best = np.sort(scores[np.isfinite(scores)])[::-1][:K]  # none where the history is the whole catalogue
     index = {item_id: i for i, item_id in enumerate(probe.item_ids)}
     served = [index[item["item_id"]] for item in answer["items"]]
-    # relative to the largest score: sums that nearly cancel keep the rounding of their terms
-    if len(served) != len(best) or np.abs(scores[served] - best).max(initial=0) > 1e-4 * np.abs(best).max(initial=0):
+    # what was served wins where scores are equal up to rounding: by more than that for the first, for the last by least
+    size = np.abs(scores[np.isfinite(scores)]).max(initial=0)
+    scores[served] += np.linspace(1e-4, 1e-5, len(served)) * size
+    best = listed(factors, scores, history)
+    if served != best:
         raise ValueError(f"the server recommends {served} with scores {scores[served]}, the model's best are {best}")
+
+
+def listed(factors: Factors, scores: npt.NDArray[np.float32], history: npt.NDArray[np.int32]) -> list[int]:
+    """The model's list of K items for scores (n_items,), shorter where no more are left."""
+    how = factors.rerank or none(np.zeros(len(scores), np.bool_))
+    items = rerank(how, of_scores(scores, how.is_tail, k=K), how.tail_share(history), k=K)[0]
+    return [int(item) for item in items if item >= 0]
 
 
 def post(url: str, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:

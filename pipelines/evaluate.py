@@ -22,9 +22,11 @@ from models import evaluation as ev
 from models import references
 from models.alignment import carry_over
 from models.device import choose
+from models.factors import Factors
 from models.fold_in import fold_in
 from models.metrics import Lists
-from models.ranking import Scorer, recommend
+from models.ranking import Scorer, recommend, reranked
+from models.reranking import Rerank
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings, _model, _tables
 from pipelines._params import Evaluate, load
@@ -43,6 +45,8 @@ class Contender:
 
     scorer: Scorer
     recommendable: Bools  # (n_items,)
+    rerank: Rerank | None = None  # what makes lists of scores, if not their order ...
+    histories: Sparse | None = None  # ... and what it goes by (n_rows, n_items): all that the model knows of the users
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,7 @@ def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device)
             f"data/train/model.safetensors has {len(model.item_factors)} items, data/split/items.parquet has "
             f"{len(everything)}: the model is of another split; run `dvc repro train`"
         )
-    return Contender(
-        references.factors(model, fold_in(model, holdout.histories, device=device), device=device), everything
-    )
+    return contender(model, holdout.histories, everything, device)
 
 
 def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:
@@ -140,11 +142,12 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
     # of a history the champion can use what it was trained on, not the anchors it has been given just now
     known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
     known.eliminate_zeros()
-    return {
-        "champion": Contender(
-            references.factors(aligned, fold_in(aligned, known, device=device), device=device), recommendable
-        )
-    }
+    return {"champion": contender(aligned, known, recommendable, device)}
+
+
+def contender(model: Factors, histories: Sparse, recommendable: Bools, device: torch.device) -> Contender:
+    scorer = references.factors(model, fold_in(model, histories, device=device), device=device)
+    return Contender(scorer, recommendable, model.rerank, histories)
 
 
 def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
@@ -158,20 +161,25 @@ def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
 
 def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -> ev.Evaluation:
     everybody = np.arange(len(holdout.user_idx))
-    lists = ranked(name, contender.scorer, holdout, params, rows=everybody, allowed=contender.recommendable)
+    lists = ranked(name, contender, holdout, params, rows=everybody)
     cold = holdout.catalogue.is_cold
     among_cold = np.full_like(lists, -1)
     if len(rows := np.unique(holdout.relevant.among(cold).rows).astype(np.int64)):
-        allowed = contender.recommendable & cold
-        among_cold[rows] = ranked(f"{name}, cold items", contender.scorer, holdout, params, rows=rows, allowed=allowed)
+        of_cold = Contender(contender.scorer, contender.recommendable & cold)
+        among_cold[rows] = ranked(f"{name}, cold items", of_cold, holdout, params, rows=rows)
     return ev.evaluate(lists, among_cold, holdout.relevant, holdout.catalogue, ks=params.k)
 
 
 def ranked(
-    name: str, scorer: Scorer, holdout: Holdout, params: Evaluate, *, rows: npt.NDArray[np.int64], allowed: Bools
+    name: str, contender: Contender, holdout: Holdout, params: Evaluate, *, rows: npt.NDArray[np.int64]
 ) -> Lists:
-    """Lists (len(rows), largest k) of unseen, allowed items."""
-    batches = recommend(scorer, holdout.seen, rows=rows, allowed=allowed, k=max(params.k), batch=params.batch_users)
+    """Lists (len(rows), largest k) of unseen, recommendable items, as they would be served."""
+    options: Any = {"rows": rows, "allowed": contender.recommendable, "k": max(params.k), "batch": params.batch_users}
+    if contender.rerank is None or contender.histories is None:
+        batches = recommend(contender.scorer, holdout.seen, **options)
+    else:
+        how, histories = contender.rerank, contender.histories
+        batches = reranked(contender.scorer, holdout.seen, how, histories=histories, **options)
     total = math.ceil(len(rows) / params.batch_users)
     return np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
 

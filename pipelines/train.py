@@ -1,9 +1,10 @@
-"""data/train: model.safetensors, training.csv (a row per epoch) and tail_setting.csv (a row per strength)."""
+"""data/train: model.safetensors, training.csv (a row per epoch) and pareto.csv (a row per way of re-ranking)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from models.anchor import TextAnchor
 from models.device import choose
 from models.evaluation import Catalogue, Relevant
 from models.fold_in import fold_in
-from models.tail_setting import Holdout, Outcome, lists, mean_ndcg, sweep
-from models.tail_setting import choose as choose_tail_setting
+from models.tail_setting import Holdout, Outcome, front, lists, mean_ndcg, sweep
+from models.tail_setting import choose as choose_reranking
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings
 from pipelines import _model as model_file
@@ -25,7 +26,8 @@ from pipelines import _tables as tables
 from pipelines._params import Train, load
 from pipelines._stage import progress, run, say
 
-VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for the tail setting ...
+VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for choosing how to re-rank ...
+CROWD_USERS = 5000  # ... at most so many users' lists say how often an item is shown ...
 BATCH_USERS = 1024  # ... so many at a time
 
 
@@ -47,13 +49,16 @@ def main() -> None:
         tables.write_csv(stage.output("training.csv"), fit(als, holdout, params.epochs))
 
         model = als.factors(tail_strength=0.0)
-        outcomes = list(sweep(model, holdout, catalogue, params.tail_strengths, batch=BATCH_USERS, device=device))
-        chosen = choose_tail_setting(outcomes, max_ndcg_loss=params.max_ndcg_loss)
-        tables.write_csv(stage.output("tail_setting.csv"), (row(outcome, chosen) for outcome in outcomes))
-        say("train", f"tail strength {chosen.strength}: valid ndcg@10 {chosen.ndcg:.4f}, "
-                     f"tail coverage@10 {chosen.tail_coverage:.3f}")  # fmt: skip
+        strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
+        crowd = sample(histories, CROWD_USERS, seed=params.seed)
+        outcomes = list(sweep(model, crowd, holdout, catalogue, strengths, batch=BATCH_USERS, device=device))
+        chosen = choose_reranking(outcomes, max_ndcg_loss=params.rerank.max_ndcg_loss)
+        tables.write_csv(stage.output("pareto.csv"), pareto(outcomes, chosen))
+        say("train", f"re-ranking {chosen.how.method} {chosen.how.strength}: valid ndcg@10 {chosen.ndcg:.4f} "
+                     f"({-chosen.loss:+.1%}), tail coverage@10 {chosen.tail_coverage:.3f} "
+                     f"({outcomes[0].tail_coverage:.3f} without)")  # fmt: skip
         model_file.write(
-            als.factors(tail_strength=chosen.strength),
+            replace(model, rerank=chosen.how),
             stage.output("model.safetensors"),
             provenance={"encoder": encoder, "tail_sha256": tail, "params": params.model_dump()},
         )
@@ -91,6 +96,13 @@ def to_holdout(histories: csr_array[Any], valid: pa.Table, *, seed: int) -> Hold
     return Holdout(histories[present], Relevant(np.searchsorted(present, users[keep]), items[keep]))
 
 
+def sample(histories: csr_array[Any], n: int, *, seed: int) -> csr_array[Any]:
+    """At most n of the rows, drawn under the seed."""
+    if histories.shape[0] <= n:
+        return histories
+    return histories[np.sort(np.random.default_rng(seed).choice(histories.shape[0], n, replace=False))]
+
+
 def to_catalogue(items: pa.Table, *, n_users: int) -> Catalogue:
     is_tail, is_cold = (items[name].to_numpy(zero_copy_only=False) for name in ("is_tail", "is_cold"))
     return Catalogue(items["popularity"].to_numpy(), is_tail, is_cold, n_users)
@@ -118,13 +130,20 @@ def valid_ndcg(als: Als, holdout: Holdout) -> float:
     return mean_ndcg(shown, holdout.relevant, n_items=len(model.item_factors))
 
 
-def row(outcome: Outcome, chosen: Outcome) -> dict[str, Any]:
-    return {
-        "strength": outcome.strength,
-        "valid_ndcg": round(outcome.ndcg, 6),
-        "valid_tail_coverage": round(outcome.tail_coverage, 6),
-        "chosen": int(outcome is chosen),
-    }
+def pareto(outcomes: Sequence[Outcome], chosen: Outcome) -> Iterator[dict[str, Any]]:
+    """Rows of pareto.csv: what every way of re-ranking does on valid, all figures at 10."""
+    for outcome, best in zip(outcomes, front(outcomes), strict=True):
+        yield {
+            "method": outcome.how.method,
+            "strength": outcome.how.strength,
+            "valid_ndcg": round(outcome.ndcg, 6),
+            "valid_tail_ndcg": round(outcome.tail_ndcg, 6),
+            "valid_tail_coverage": round(outcome.tail_coverage, 6),
+            "loss": round(outcome.loss, 6),
+            "loss_error": round(outcome.loss_error, 6),
+            "front": int(best),
+            "chosen": int(outcome is chosen),
+        }
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.factors import Factors
+from models.reranking import Rerank
 from models.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
@@ -32,6 +33,7 @@ def factors(seed: int = 0) -> Factors:
         users=(LeastSquares(8, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=N_ITEMS - 4,
         tail_strength=0.2,
+        rerank=Rerank("slots", 0.5, np.arange(N_ITEMS) >= len(HEAD), rng.random(N_ITEMS, np.float32)),
     )
 
 

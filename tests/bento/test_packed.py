@@ -55,7 +55,9 @@ def test_a_server_whose_model_was_changed_ends_with_one_clear_line(store: Path, 
     home = shutil.copytree(store, tmp_path / "store")
     model = _bento.folder(home, tag) / "src/packed/model.safetensors"
     model.chmod(0o644)
-    model.write_bytes(model.read_bytes()[:-1] + b"\x01")
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
     refused = pytest.raises(ValueError, match=r"status 1 before it was ready.*refusing to serve it")
     with refused as error, _smoke.serving(tag, home=home, timeout=60):
         pass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.alignment import carry_over
+from models.reranking import Rerank
 from models.user_side import Pooling
 from tests.models.small_factors import pooled_factors, small_factors
 
@@ -41,3 +44,11 @@ def test_items_that_a_pooling_model_does_not_know_say_nothing_of_a_user() -> Non
     assert np.allclose(aligned.fold_in([np.array([0])]), model.fold_in([np.array([2])]), atol=1e-6)
     for side in aligned.users:
         assert not isinstance(side, Pooling) or not side.sources[1].any()
+
+
+def test_lists_of_an_older_model_are_re_ranked_over_its_own_items_and_unknown_ones_are_tail() -> None:
+    how = Rerank("slots", 0.5, np.array([False, True, True]), np.array([0, 3, 7], np.float32))
+    aligned, _ = carry_over(replace(small_factors(n_items=3, d=4), rerank=how), SOURCE, None)
+    assert aligned.rerank is not None
+    assert aligned.rerank.is_tail.tolist() == [True, True, False]
+    assert aligned.rerank.against.tolist() == [7, 0, 0]

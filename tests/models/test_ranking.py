@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
 from models import references
-from models.ranking import recommend, top_k
+from models.ranking import recommend, tail_shares, top_k
+from models.reranking import none
 
 INF = float("inf")
 
@@ -61,3 +62,11 @@ def test_lists_do_not_depend_on_the_batch_size(batch: int) -> None:
     whole = np.concatenate(list(recommend(scorer, batch=100, **options)))  # type: ignore[arg-type]
     parts = np.concatenate(list(recommend(scorer, batch=batch, **options)))  # type: ignore[arg-type]
     assert np.array_equal(whole, parts)
+
+
+def test_the_tail_shares_of_many_users_are_those_of_each_alone() -> None:
+    histories = csr_array(np.array([[1.0, 0, 2.5, 1], [0, 0, 0, 0], [0, 3, 0, 0]]))
+    how = none(np.array([False, False, True, True]))
+    alone = [how.tail_share(histories[[u]].indices, histories[[u]].data)[0] for u in range(3)]
+    assert tail_shares(histories, how.is_tail).tolist() == alone
+    assert alone == pytest.approx([3.5 / 4.5, 0, 0])

@@ -20,6 +20,11 @@ GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own pa
 HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
 ENCODER = "e" * 64
+PARETO = [
+    {"method": "none", "strength": 0.0, "valid_ndcg": 0.3, "valid_tail_coverage": 0.1, "chosen": 0},
+    {"method": "slots", "strength": 0.5, "valid_ndcg": 0.29, "valid_tail_coverage": 0.3, "chosen": 1},
+    {"method": "slots", "strength": 1.0, "valid_ndcg": 0.2, "valid_tail_coverage": 0.4, "chosen": 0},
+]
 
 
 @dataclass
@@ -101,6 +106,7 @@ def write_embeddings(encoder: str = ENCODER) -> None:
 
 def write_candidate(factors: Factors, **provenance: Any) -> None:
     with artifacts.stage("train") as stage:
+        _tables.write_csv(stage.output("pareto.csv"), PARETO)
         _model.write(factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance)
 
 
@@ -112,6 +118,7 @@ def write_champion(factors: Factors | None, *, version: str = "v1.0.0", n_items:
         if factors:
             known = replace(
                 factors,
+                rerank=factors.rerank.over(np.arange(n_items)) if factors.rerank else None,
                 item_factors=factors.item_factors[:n_items],
                 popularity_bias=factors.popularity_bias[:n_items],
             )

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from models.candidates import of_scores
+from models.reranking import Rerank, rerank
 from pipelines import _artifacts as artifacts
 from pipelines import _tables, evaluate
 from tests.conftest import Workspace
@@ -59,6 +61,27 @@ def test_lists_hold_neither_train_nor_valid_items_and_no_item_twice(workspace: W
             seen = {item for u, item in parts.train + parts.valid if u == user}
             assert len(shown) == len(set(shown)) == 20
             assert not seen & set(shown)
+
+
+@pytest.mark.parametrize(("method", "strength"), [("popularity", 1.0), ("xquad", 2.0), ("slots", 0.7)])
+def test_lists_are_what_a_server_would_answer_to_each_user_alone(
+    workspace: Workspace, method: str, strength: float
+) -> None:
+    against = np.random.default_rng(0).random(N_ITEMS, np.float32)
+    how = Rerank(method, strength, np.arange(N_ITEMS) >= HEAD, against)
+    factors = replace(model(knowledge=0.1), rerank=how)
+    holdouts.write_all(factors, factors)
+    run()
+    parts = holdouts.pairs()
+    plain = 0
+    for user, (shown, shown_by_champion) in enumerate(zip(lists("candidate"), lists("champion"), strict=True)):
+        history = np.array([item for u, item in parts.train if u == user])
+        scores = (factors.queries(factors.fold_in([history])) @ factors.item_vectors().T)[0]
+        scores[[item for u, item in parts.train + parts.valid if u == user]] = -np.inf
+        served = rerank(how, of_scores(scores, how.is_tail, k=20), how.tail_share(history), k=20)[0].tolist()
+        assert shown == shown_by_champion == served
+        plain += served == np.argsort(-scores, kind="stable")[:20].tolist()
+    assert plain < N_USERS / 2  # re-ranking does change them
 
 
 def test_undefined_metrics_of_a_user_are_null_and_lists_are_ranked_for_test_users_only(workspace: Workspace) -> None:

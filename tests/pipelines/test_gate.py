@@ -202,7 +202,7 @@ def test_the_report_page_needs_nothing_but_itself(page: Page) -> None:
 def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> None:
     verdict = artifacts.read_json(OUT / "verdict.json")
     texts = " ".join(page.texts)
-    assert page.tags.count("figure") == 3
+    assert page.tags.count("figure") == 4
     for expected in (
         verdict["verdict"],
         verdict["reason"],

@@ -64,20 +64,25 @@ def test_a_pair_planted_in_the_test_period_changes_no_byte_of_the_model(workspac
     assert MODEL.read_bytes() == before
 
 
-def test_there_is_a_row_per_epoch_and_per_strength(prepared: Workspace) -> None:
-    prepared.params("train", {"tail_strengths": [0.0, 1.0, 2.0]})
+def test_there_is_a_row_per_epoch_and_per_way_of_re_ranking(prepared: Workspace) -> None:
+    prepared.params("train", {"rerank": {"max_ndcg_loss": 0.1, "popularity": [], "xquad": [1.0], "slots": [0.5, 2.0]}})
     train.main()
     epochs = table("training.csv")
     assert [int(row["epoch"]) for row in epochs] == [1, 2, 3]
     assert float(epochs[-1]["loss"]) < float(epochs[0]["loss"])
-    assert [float(row["strength"]) for row in table("tail_setting.csv")] == [0.0, 1.0, 2.0]
+    rows = [(row["method"], float(row["strength"])) for row in table("pareto.csv")]
+    assert rows == [("none", 0.0), ("xquad", 1.0), ("slots", 0.5), ("slots", 2.0)]
 
 
-def test_the_model_serves_with_the_strength_that_was_chosen(prepared: Workspace) -> None:
+def test_the_model_serves_with_the_re_ranking_that_was_chosen(prepared: Workspace) -> None:
+    prepared.params("train", {"rerank": {"max_ndcg_loss": 1.0, "popularity": [], "xquad": [], "slots": [50.0]}})
     train.main()
-    (chosen,) = [row for row in table("tail_setting.csv") if row["chosen"] == "1"]
+    (chosen,) = [row for row in table("pareto.csv") if row["chosen"] == "1"]
     factors, provenance = _model.read(MODEL)
-    assert factors.tail_strength == float(chosen["strength"])
+    assert factors.rerank is not None
+    assert (factors.rerank.method, factors.rerank.strength) == (chosen["method"], float(chosen["strength"]))
+    assert factors.rerank.method == "slots"
+    assert factors.rerank.against[factors.rerank.is_tail].sum() > 0  # what these users are shown has its price
     assert provenance["encoder"] == "e" * 64
     assert provenance["params"]["embedding_dim"] == 4
     assert provenance["tail_sha256"] == json.loads(Path("data/split/holdout.json").read_text())["tail_sha256"]
