@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from models.bpr import Bpr, Settings, bpr_loss
-from tests.models.small_interactions import from_matrix, random_weights
+from models.fold_in import fold_in
+from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(
@@ -13,7 +14,6 @@ SETTINGS = Settings(
     learning_rate=0.05,
     regularization=0.3,
     batch_pairs=16,
-    fold_in_regularization=1.0,
     seed=1,
 )
 
@@ -49,3 +49,10 @@ def test_a_pair_of_twice_the_weight_counts_as_two() -> None:
     twice = bpr_loss(x, y, other, torch.tensor([2.0, 1.0]))
     rows = torch.tensor([0, 0, 1])
     torch.testing.assert_close(twice, bpr_loss(x[rows], y[rows], other[rows], torch.ones(3)))
+
+
+def test_a_user_is_the_mean_of_its_items() -> None:
+    weights = random_weights(cold=2)
+    model = Bpr(from_matrix(weights), None, SETTINGS, device=CPU).factors(tail_strength=0.0)
+    users = fold_in(model, histories(weights), device=CPU)
+    np.testing.assert_allclose(users, weights @ model.item_factors / weights.sum(axis=1, keepdims=True), rtol=1e-5)

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 ALL: dict[str, Settings] = {
     "als": als.Settings(4, 10, 0.1, 0.5, 1.0, 5, 3),
     "mf": matrix_factorization.Settings(4, 150, 0.02, 0.1, 0.01, 100, 3),
-    "bpr": bpr.Settings(4, 60, 0.03, 0.01, 64, 1.0, 3),
+    "bpr": bpr.Settings(4, 60, 0.03, 0.01, 64, 3),
     "two_tower": two_tower.Settings(4, 16, 60, 0.01, 0.01, 0.3, 100, 50, 3),
     "light_gcn": light_gcn.Settings(4, 2, 60, 0.03, 1e-3, 64, 3),
 }
