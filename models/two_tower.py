@@ -58,6 +58,11 @@ class Tower:
         """Inputs (b, d) of the perceptron, for learned parts (b, d) of items (b,)."""
         return ids + self.text[item_idx] @ self.projection
 
+    def layers(self) -> tuple[Layer, ...]:
+        """The perceptron as it is served, a copy that further training leaves alone."""
+        arrays = ([t.detach().cpu().numpy().copy() for t in side] for side in (self.weights, self.biases))
+        return tuple(Layer(weight, bias) for weight, bias in zip(*arrays, strict=True))
+
     def perceptron(self, x: Tensor) -> Tensor:
         """(b, d) -> (b, d)."""
         hidden = torch.relu(x @ self.weights[0] + self.biases[0])
@@ -155,7 +160,5 @@ class TwoTower:
             self.anchor.fit(item_factors)  # the map of any other text: a ridge fit to what the tower makes of text
         sources[self.warm_idx] += self.user_tower.ids
         item_factors[self.warm_idx] = self.items(torch.arange(self.pairs.n_warm, device=self.device))
-        tower = self.user_tower
-        layers = (Layer(w.cpu().numpy(), b.cpu().numpy()) for w, b in zip(tower.weights, tower.biases, strict=True))
-        users = Pooling(sources.cpu().numpy(), 1.0, tuple(layers))
+        users = Pooling(sources.cpu().numpy(), 1.0, self.user_tower.layers())
         return export(item_factors, self.pairs.counts, users, self.anchor, tail_strength=tail_strength)

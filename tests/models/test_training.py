@@ -132,6 +132,19 @@ def test_a_user_may_have_no_pair(settings: Settings) -> None:
     assert np.isfinite(scores(model, matrix)).all()
 
 
+@briefly
+def test_a_model_taken_after_an_epoch_stays_as_it_was(settings: Settings) -> None:
+    matrix = random_weights(cold=2)
+    run = trainer(settings, from_matrix(matrix), group_texts_of(9), device=CPU)
+    epochs = run.epochs()
+    next(epochs)
+    early = run.factors(tail_strength=0.0)
+    before = scores(early, matrix).copy()
+    assert sum(1 for _ in epochs) == 2
+    np.testing.assert_array_equal(scores(early, matrix), before)
+    assert not np.allclose(scores(run.factors(tail_strength=0.0), matrix), before)
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if name != "als"])
 def test_divergence_is_an_error_that_says_what_to_do(name: str) -> None:
     settings = BRIEFLY[name]
