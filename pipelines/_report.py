@@ -59,7 +59,7 @@ def row(rule: Record) -> list[str]:
 
 def bounded(rule: Record) -> str:
     """The metric, and of whom where it is not everybody."""
-    return rule["metric"] + (f" of {rule['slice']}" if rule["slice"] else "")
+    return f"{rule['metric']} of {rule['slice']}" if rule["slice"] else str(rule["metric"])
 
 
 def required(rule: Record) -> str:

@@ -42,13 +42,13 @@ HOW = Procedure(confidence=0.95, resamples=200, seed=0)
 SLICES = {"group=niche": np.arange(N_USERS) < 10, "group=blockbuster": np.arange(N_USERS) >= 10}
 
 
-def judge(rules: list[Rule], candidate: Evaluation, how: Procedure = HOW, **models: Evaluation) -> Verdict:
+def judge(rules: list[Rule], candidate: Evaluation, how: Procedure = HOW, /, **models: Evaluation) -> Verdict:
     evaluations = {"candidate": candidate, "popularity": POPULARITY, "random": RANDOM} | models
     return policy.judge(rules, evaluations, IS_TAIL, how, slices=SLICES)
 
 
 def only(rule: Rule, candidate: Evaluation, **models: Evaluation) -> Outcome:
-    return judge([rule], candidate, **models).rules[0]
+    return judge([rule], candidate, HOW, **models).rules[0]
 
 
 def test_a_candidate_that_holds_every_rule_is_promoted() -> None:
@@ -275,7 +275,7 @@ def test_a_rule_on_a_slice_looks_at_its_users_only() -> None:
     assert [o.decision for o in verdict.rules] == ["pass", "pass", "pass", "fail"]
     assert verdict.rules[3].slice == "group=niche"
     assert verdict.rules[3].n_users == 10
-    assert (verdict.rules[3].value, verdict.rules[3].reference_value) == (pytest.approx(0.1), pytest.approx(0.3))
+    assert [verdict.rules[3].value, verdict.rules[3].reference_value] == pytest.approx([0.1, 0.3])
     assert verdict.verdict == "REJECT"
     assert "niche held: ndcg@5 of group=niche gain over champion is -0.2" in verdict.reason
 
@@ -427,7 +427,8 @@ def test_making_a_higher_is_better_metric_better_for_anybody_never_makes_the_ver
 
 def experiments(n: int, rules: list[Rule], how: Procedure, *, bound: float = 0.0) -> list[str]:
     """Verdicts on candidates whose true gain over the champion is exactly `bound`, on n samples of 120 users."""
-    rng, verdicts = np.random.default_rng(11), []
+    verdicts: list[str] = []
+    rng = np.random.default_rng(11)
     for seed in range(n):
         hard = rng.beta(1, 4, 120)  # skewed, much at 0, as NDCG is; users differ, and alike for both models
         champion, candidate = (np.clip(hard + rng.normal(0, 0.05, 120), 0, 1) for _ in range(2))
