@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
+from models.distributed import Ranks
 from models.factors import Factors
-from models.interactions import Interactions, grouped
+from models.interactions import Interactions, by_item, by_user, counts
 from models.row_solver import improve
 from models.user_side import LeastSquares
 
@@ -44,11 +45,11 @@ class Settings:
 
 @dataclass
 class Epoch:
-    """State after one epoch. The tensors are live: copy what shall outlast the next epoch."""
+    """State after one epoch, in every rank. The tensors are live: copy what shall outlast the next epoch."""
 
     number: int
     loss: float  # the objective, divided by the number of observed pairs
-    user_factors: Tensor  # float32 (n_users, d)
+    user_factors: Tensor  # float32 (own users, d); all users where one process trains
     item_factors: Tensor  # float32 (n_items, d)
 
 
@@ -56,69 +57,100 @@ class Als:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
-    ) -> None:
-        self.settings, self.anchor, self.device = settings, anchor, device
-        self.users, self.items = (side.to(device) for side in grouped(interactions))
-        n_users, n_items, d = interactions.n_users, interactions.n_items, settings.embedding_dim
-        self.warm = self.items.counts > 0
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device,
+        ranks: Ranks | None = None,
+    ) -> None:  # fmt: skip
+        """Every rank is given the same arguments."""
+        self.settings, self.anchor, self.device, self.ranks = settings, anchor, device, ranks or Ranks()
+        self.n_pairs = len(interactions.user_idx)
+        users, items = counts(interactions)
+        self.user_shares, self.item_shares = self.ranks.shares(users), self.ranks.shares(items)
+        self.own_users, self.own_items = (side[self.ranks.rank] for side in (self.user_shares, self.item_shares))
+        self.users = by_user(interactions, self.own_users).to(device)
+        self.items = by_item(interactions, self.own_items).to(device)
+        self.item_counts = items.to(device)  # (n_items,)
+        self.warm = self.item_counts > 0
         self.n_warm = int(self.warm.sum())
-        self.user_scale, self.user_regularization = self._regularization(self.users.counts, self.n_warm)
-        _, self.item_regularization = self._regularization(self.items.counts, n_users)
+        self.user_scale, user_regularization = self._regularization(users, self.n_warm)
+        self.user_regularization = user_regularization[self.own_users].to(device)  # (own users,)
+        self.item_regularization = self._regularization(items, interactions.n_users)[1].to(device)  # (n_items,)
         generator = torch.Generator().manual_seed(settings.seed)
-        self.item_factors = (torch.randn(n_items, d, generator=generator) * (0.1 / d**0.5)).to(device)
+        d = settings.embedding_dim
+        self.item_factors = (torch.randn(interactions.n_items, d, generator=generator) * (0.1 / d**0.5)).to(device)
         self.item_factors[~self.warm] = 0
-        self.user_factors = torch.zeros(n_users, d, device=device)
+        self.user_factors = torch.zeros(len(self.user_regularization), d, device=device)
         if anchor is not None:
             anchor.prepare(self.item_regularization * self.warm)
             anchor.fit(self.item_factors)
 
     def _regularization(self, counts: Tensor, n_columns: int) -> tuple[float, Tensor]:
-        """Scale s and λ_r = s (n_r + α n_columns)^ν, its mean over rows with interactions being `regularization`."""
-        frequency = (counts + self.settings.unobserved_weight * n_columns).double() ** self.settings.frequency_exponent
+        """Scale s and λ_r = s (n_r + α n_columns)^ν, its mean over rows with interactions being `regularization`.
+
+        Raises ValueError where a λ_r is not a positive float32.
+        """
+        effective = counts.double() + self.settings.unobserved_weight * n_columns
+        frequency = effective**self.settings.frequency_exponent
         scale = self.settings.regularization / float(frequency[counts > 0].mean())
-        return scale, (scale * frequency).float()
+        regularization = (scale * frequency).float()
+        active = regularization[counts > 0]
+        if not (torch.isfinite(active) & (active > 0)).all():
+            raise ValueError(
+                f"the regularization of a row is {float(active.min())} to {float(active.max())}, expected positive "
+                "finite numbers; change train.regularization, train.unobserved_weight or train.frequency_exponent"
+            )
+        return scale, regularization
 
     def epochs(self) -> Iterator[Epoch]:
         """Train: yields after each epoch. Raises ValueError when the factors stop being finite."""
         for number in range(1, self.settings.epochs + 1):
-            self._improve_users(number)
-            objective = self._improve_items(number)
+            objective = self._improve_users()
+            if np.isfinite(objective):
+                objective = self._improve_items()
+            if not np.isfinite(objective):
+                raise ValueError(
+                    f"the loss is {objective} in epoch {number}: training diverged; "
+                    "raise train.regularization or train.cg_steps"
+                )
             self._fill_cold()
-            yield Epoch(number, objective / len(self.items.columns), self.user_factors, self.item_factors)
+            yield Epoch(number, objective / self.n_pairs, self.user_factors, self.item_factors)
 
-    def _improve_users(self, number: int) -> None:
+    def _improve_users(self) -> float:
+        """Returns what the users' half-sweep minimizes."""
         cold = self.n_warm < len(self.warm)  # cold items are nobody's unobserved pairs
-        shared = self._turn(self.item_factors[self.warm] if cold else self.item_factors, number)
+        held = self.item_factors[self.warm] if cold else self.item_factors
+        shared = self._turn(held.T @ held)
         objective = improve(
             self.users, self.item_factors, self.user_factors,
             shared=shared, regularization=self.user_regularization, prior=None, steps=self.settings.cg_steps,
         )  # fmt: skip
-        check_finite(objective, number)
+        return self._total(objective)
 
-    def _improve_items(self, number: int) -> float:
+    def _improve_items(self) -> float:
         """Returns the module's objective."""
-        shared = self._turn(self.user_factors, number)
-        prior = self.anchor.predict() if self.anchor is not None else None
+        shared = self._turn(self.ranks.sum(self.user_factors.T @ self.user_factors))
+        own = self.own_items
+        rows, prior = self.item_factors[own], self.anchor.predict()[own] if self.anchor is not None else None
         objective = improve(
-            self.items, self.user_factors, self.item_factors,
-            shared=shared, regularization=self.item_regularization, prior=prior, steps=self.settings.cg_steps,
+            self.items, self.ranks.gather(self.user_factors, self.user_shares), rows,
+            shared=shared, regularization=self.item_regularization[own], prior=prior, steps=self.settings.cg_steps,
         )  # fmt: skip
-        objective += float(self.user_regularization @ self.user_factors.square().sum(1))
-        check_finite(objective, number)
-        return objective
+        self.item_factors = self.ranks.gather(rows, self.item_shares)
+        return self._total(objective + float(self.user_regularization @ self.user_factors.square().sum(1)))
 
-    def _turn(self, held: Tensor, number: int) -> Tensor:
-        """Turn all factors into the eigenbasis of α Σ z zᵀ over the held rows z; its eigenvalues, (d,)."""
-        gram = self.settings.unobserved_weight * (held.T @ held).double()
-        check_finite(float(gram.trace()), number)
-        eigenvalues, vectors = torch.linalg.eigh(gram)
-        basis = vectors.float()
+    def _turn(self, gram: Tensor) -> Tensor:
+        """Turn all factors into the eigenbasis of α Σ z zᵀ, where Σ z zᵀ is given; its eigenvalues, (d,)."""
+        if not torch.isfinite(gram).all():
+            return torch.full_like(gram[0], torch.nan)  # passed on to the objective
+        eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
+        basis = self.ranks.first(vectors.float())
         self.user_factors, self.item_factors = self.user_factors @ basis, self.item_factors @ basis
         if self.anchor is not None:
             self.anchor.turn(basis)
-        shared: Tensor = eigenvalues.clamp(min=0).float()
-        return shared
+        return self.ranks.first(eigenvalues.clamp(min=0).float())
+
+    def _total(self, value: float) -> float:
+        """The sum over ranks."""
+        return float(self.ranks.sum(torch.tensor([value], dtype=torch.float64, device=self.device)))
 
     def _fill_cold(self) -> None:
         """Refit the anchor and give items without interactions the factor that their text predicts."""
@@ -135,7 +167,7 @@ class Als:
         mean, weights = (
             self.anchor.affine() if self.anchor is not None else (torch.zeros(0), torch.zeros(1, y.shape[1]))
         )
-        popularity = torch.log1p(self.items.counts.double())
+        popularity = torch.log1p(self.item_counts.double())
         users = LeastSquares(
             dim=y.shape[1],
             unobserved_weight=self.settings.unobserved_weight,
@@ -151,12 +183,4 @@ class Als:
             tail_strength=tail_strength,
             text_mean=mean.cpu().numpy(),
             text_weights=weights.cpu().numpy(),
-        )
-
-
-def check_finite(value: float, number: int) -> None:
-    """Raises ValueError where a figure of that epoch says that the factors are not finite."""
-    if not np.isfinite(value):
-        raise ValueError(
-            f"the loss is {value} in epoch {number}: training diverged; raise train.regularization or train.cg_steps"
         )

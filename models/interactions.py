@@ -77,18 +77,38 @@ class Grouped:
         return Grouped(self.indptr.to(device), self.columns.to(device), weights)
 
 
-def grouped(interactions: Interactions) -> tuple[Grouped, Grouped]:
-    """The pairs by user and by item, on the CPU. Time and memory are linear in the pairs."""
-    plain = interactions.unweighted()
-    # scipy wants values to carry along; the smallest there are where all are 1
-    values = np.ones(len(interactions.weights), np.int8) if plain else interactions.weights
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(interactions.user_idx, minlength=interactions.n_users))])
-    shape = (interactions.n_users, interactions.n_items)
-    by_item = csr_array((values, interactions.item_idx, indptr), shape=shape).tocsc()
-    return (
-        _grouped(indptr, interactions.item_idx, None if plain else values),
-        _grouped(by_item.indptr, by_item.indices, None if plain else by_item.data),
-    )
+def counts(interactions: Interactions) -> tuple[Tensor, Tensor]:
+    """Pairs per user (n_users,) and per item (n_items,), int64."""
+    users = np.bincount(interactions.user_idx, minlength=interactions.n_users)
+    items = np.bincount(interactions.item_idx, minlength=interactions.n_items)
+    return torch.from_numpy(users), torch.from_numpy(items)
+
+
+def by_user(interactions: Interactions, users: slice) -> Grouped:
+    """The pairs of consecutive users, on the CPU."""
+    begin, end = np.searchsorted(interactions.user_idx, [users.start, users.stop])
+    lengths = np.bincount(interactions.user_idx[begin:end] - users.start, minlength=users.stop - users.start)
+    weights = None if interactions.unweighted() else interactions.weights[begin:end]
+    return _grouped(np.concatenate([[0], np.cumsum(lengths)]), interactions.item_idx[begin:end], weights)
+
+
+def by_item(interactions: Interactions, items: slice) -> Grouped:
+    """The pairs of consecutive items, on the CPU. Time and memory are linear in the pairs."""
+    plain, n_items = interactions.unweighted(), items.stop - items.start
+    columns, values, lengths = [], [], np.zeros(interactions.n_users, np.int64)
+    for span in spans(len(interactions.item_idx)):
+        own = (interactions.item_idx[span] >= items.start) & (interactions.item_idx[span] < items.stop)
+        columns.append(interactions.item_idx[span][own] - np.int32(items.start))
+        # scipy wants values to carry along; the smallest there are where all are 1
+        values.append(np.ones(len(columns[-1]), np.int8) if plain else interactions.weights[span][own])
+        users = interactions.user_idx[span][own]
+        first = int(users[0]) if len(users) else 0
+        found = np.bincount(users - first)
+        lengths[first : first + len(found)] += found
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    table = (np.concatenate(values), np.concatenate(columns), indptr)
+    turned = csr_array(table, shape=(interactions.n_users, n_items)).tocsc()
+    return _grouped(turned.indptr, turned.indices, None if plain else turned.data)
 
 
 def _grouped(indptr: npt.NDArray[Any], columns: npt.NDArray[Any], weights: npt.NDArray[Any] | None) -> Grouped:

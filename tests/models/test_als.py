@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -192,17 +193,12 @@ def test_more_dimensions_than_the_data_has_rank_train_to_what_its_rank_gives() -
     assert scores[0][users, items].min() > 0.5
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        replace(SETTINGS, embedding_dim=40, regularization=1e-300),  # 0 in float32: empty dimensions are free
-        replace(SETTINGS, regularization=3e38),
-        replace(SETTINGS, unobserved_weight=1e300),
-    ],
-)
-def test_a_diverging_setting_is_refused_and_yields_no_factors(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="training diverged"):
-        trained(interactions(), settings)
+@pytest.mark.parametrize("with_text", [False, True])
+@pytest.mark.parametrize("change", [{"regularization": 1e-300}, {"regularization": 3e38}, {"unobserved_weight": 1e300}])
+def test_a_setting_that_overflows_is_refused_and_yields_no_factors(change: dict[str, Any], with_text: bool) -> None:
+    anchor = TextAnchor(torch.eye(20), strength=1.0, ridge=1.0) if with_text else None
+    with pytest.raises(ValueError, match=r"training diverged|regularization of a row"):
+        trained(interactions(), replace(SETTINGS, embedding_dim=40, **change), anchor)
 
 
 def test_embeddings_that_are_not_finite_are_refused() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from models.interactions import Interactions, grouped
+from models.interactions import Grouped, Interactions, by_item, by_user, counts
 
 
-def ones(n: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def ones(n: int) -> npt.NDArray[np.float32]:
     return np.ones(n, np.float32)
 
 
@@ -40,25 +41,38 @@ def test_a_weight_that_is_not_positive_and_finite_is_refused(weight: float) -> N
         Interactions(idx, idx, np.array([weight], np.float32), 1, 1)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 5, 1000])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_both_groupings_hold_the_matrix_of_the_pairs(weighted: bool) -> None:
+def test_grouped_pairs_are_the_matrix_whole_or_in_shares(
+    weighted: bool, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     matrix = np.where(rng.random((9, 7)) < 0.4, rng.uniform(0.5, 2.0, (9, 7)), 0).astype(np.float32)
     matrix[4], matrix[:, 2] = 0, 0  # a user and an item without pairs
     if not weighted:
         matrix = (matrix > 0).astype(np.float32)
     users, items = (idx.astype(np.int32) for idx in np.nonzero(matrix))
-    sides = grouped(Interactions(users, items, matrix[users, items], 9, 7))
-    for side, expected in zip(sides, (matrix, matrix.T), strict=True):
-        assert (side.weights is not None) == weighted
-        found = np.zeros_like(expected)
-        rows = np.repeat(np.arange(len(expected)), side.counts.numpy())
-        found[rows, side.columns.numpy()] = 1 if side.weights is None else side.weights.numpy()
-        np.testing.assert_array_equal(found, expected)
-        assert (np.diff(rows * 9 + side.columns.numpy()) > 0).all()
+    data = Interactions(users, items, matrix[users, items], 9, 7)
+    monkeypatch.setattr("models.interactions.PAIRS_AT_A_TIME", at_a_time)
+    for share in (slice(0, 9), slice(3, 5), slice(4, 5), slice(9, 9)):
+        np.testing.assert_array_equal(dense(by_user(data, share), 7), matrix[share])
+    for share in (slice(0, 7), slice(1, 4), slice(2, 3), slice(7, 7)):
+        np.testing.assert_array_equal(dense(by_item(data, share), 9), matrix.T[share])
+    assert (by_user(data, slice(0, 9)).weights is not None) == weighted
+    assert [c.tolist() for c in counts(data)] == [(matrix > 0).sum(1).tolist(), (matrix > 0).sum(0).tolist()]
+
+
+def dense(side: Grouped, n_columns: int) -> npt.NDArray[np.float32]:
+    lengths = side.counts.numpy()
+    rows, columns = np.repeat(np.arange(len(lengths)), lengths), side.columns.numpy()
+    assert (np.diff(rows * n_columns + columns) > 0).all()  # ascending in a row
+    matrix = np.zeros((len(lengths), n_columns), np.float32)
+    matrix[rows, columns] = 1 if side.weights is None else side.weights.numpy()
+    return matrix
 
 
 def test_weights_that_take_no_memory_are_taken_for_ones() -> None:
     idx = np.arange(3, dtype=np.int32)
     data = Interactions(idx, idx, np.broadcast_to(np.float32(1), 3), 3, 3)
-    assert grouped(data)[0].weights is None
+    assert by_user(data, slice(0, 3)).weights is None
+    assert by_item(data, slice(0, 3)).weights is None
