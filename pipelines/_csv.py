@@ -6,6 +6,8 @@ mean is decided where they are used.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines._records import Dialect, Lines, Repair, count_lines, lines_before, nth_line, records, repair
+from pipelines._records import Dialect, Lines, Repair, as_text, count_lines, lines_before, nth_line, records, repair
 
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
@@ -31,7 +33,12 @@ DETAILS = {
     "line_too_long": "the record is longer than 16 MiB",
 }
 PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+MARKS = {  # the first bytes of text that is not UTF-8; longest first, since one begins like another
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 
 
 @dataclass(frozen=True)
@@ -43,36 +50,48 @@ class Read:
     n_rows: int
     rejected: pa.Table  # line, reason, detail, raw
     blank_lines: int
+    is_unfinished: bool  # no line end behind the last row, which may be cut short
 
 
 def plain(path: Path, scratch: Path) -> Path:
     """The path of a text file, or of its decompressed copy in `scratch`; refuses what is no readable text."""
+    source = path
     if path.suffix in PACKED:
         copy = scratch / f"{path.stem}.plain"
         try:
             with (
-                pa.input_stream(path, compression=PACKED[path.suffix]) as source,
+                pa.input_stream(path, compression=PACKED[path.suffix]) as packed,
                 copy.open("wb") as target,
             ):
-                shutil.copyfileobj(source, target, 1 << 24)
+                shutil.copyfileobj(packed, target, 1 << 24)
         except OSError as error:
             raise ValueError(
                 f"{path} cannot be decompressed ({error}); it is damaged or cut short: fetch it again"
             ) from error
         path = copy
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(4)
     if not start:
-        raise ValueError(f"{path} is empty (0 bytes), expected a header and rows; check what wrote it")
-    if start in UTF16:
-        raise ValueError(f"{path} is UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`")
+        raise ValueError(f"{source} is empty (0 bytes), expected a header and rows; check what wrote it")
+    if encoding := encoding_of(start):
+        raise ValueError(f"{source} is {encoding}, expected UTF-8; convert it with `iconv -f {encoding} -t UTF-8`")
     return path
+
+
+def encoding_of(start: bytes) -> str | None:
+    """The encoding that the first four bytes of a text betray, where it is none that holds ASCII as it is."""
+    for mark, encoding in MARKS.items():
+        if start.startswith(mark):
+            return encoding
+    if len(start) == 4 and start.count(0) == 2 and start[0::2] != start[1::2]:  # ASCII, every other byte a NUL
+        return "UTF-16BE" if start[0] == start[2] == 0 else "UTF-16LE" if start[1] == start[3] == 0 else None
+    return None
 
 
 def header(path: Path, dialect: Dialect) -> list[str]:
     """The column names on the first line; raises ValueError where it cannot be one."""
     with path.open(encoding="latin-1", newline=None) as file:
-        _, lines, whole = next(records(file, dialect, n_fields=None))
+        _, lines, whole = next(records(file, dialect, n_fields=None), (1, [""], True))
     first = "\n".join(lines).encode("latin-1").decode("utf-8-sig", "replace")
     names = dialect.split(first) if whole else None
     if not names or not first.strip():
@@ -120,7 +139,7 @@ def load(
             ),
         ]
     )
-    return Read(columns, relation, _rows(con, table), rejected, found.blank)
+    return Read(columns, relation, _rows(con, table), rejected, found.blank, not ends_with_line(path))
 
 
 def _scan(
@@ -138,21 +157,40 @@ def _scan(
                   strict_mode = true, store_rejects = true, rejects_limit = 0, nullstr = '\x01',
                   max_line_size = 16777216)"""
         )
+    except duckdb.OperationalError:  # memory or disk, not the text
+        raise
     except duckdb.Error as error:
         problem = str(error).splitlines()[0]
         raise ValueError(f"{path} cannot be read as delimited text: {problem}; check delimiter and quote") from error
     # a record can have several errors; the text of one behind CRLF begins with the LF
     found = con.sql(
         """select max(line)::bigint as "record", min(error_type::varchar) as kind,
-                  ltrim(any_value(csv_line), chr(10) || chr(13)) as raw
+                  ltrim(any_value(csv_line), chr(10) || chr(13)) as raw, line_byte_position - 1 as start
            from reject_errors group by line_byte_position order by 1"""
     ).to_arrow_table()
     con.execute("drop table reject_errors; drop table reject_scans")
     kinds, raw = found["kind"].to_pylist(), found["raw"].to_pylist()
+    for i, start in enumerate(found["start"].to_pylist()):
+        if kinds[i] == "INVALID ENCODING":  # the reader gives it with question marks, some of them for good bytes
+            raw[i] = line_at(path, start)
     reasons = [REASONS.get(kind, kind.lower().replace(" ", "_")) for kind in kinds]
     n_fields = [len(dialect.split(text) or text.split(dialect.delimiter)) for text in raw]
     details = [f"{n} fields, expected {n_columns}" for n in n_fields]
     return _rejected(found["record"].to_pylist(), reasons, raw, details)
+
+
+def line_at(path: Path, start: int) -> str:
+    """The line that begins at a byte, or behind the line end there; bytes that are no UTF-8 are written \\xe9."""
+    with path.open("rb") as file:
+        file.seek(start)
+        text = file.read(1 << 24).lstrip(b"\r\n")
+    return as_text(re.split(rb"[\r\n]", text, maxsplit=1)[0])
+
+
+def ends_with_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) in (b"\n", b"\r")
 
 
 def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: list[str] | None = None) -> pa.Table:

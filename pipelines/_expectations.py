@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported, hence above it
@@ -26,6 +28,9 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaSectionView
 from great_expectations.validator.v1_validator import Validator
+
+from pipelines import _engine
+from pipelines._artifacts import StageRun
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
@@ -80,25 +85,26 @@ class Source:
 
 
 @contextmanager
-def duckdb_source(*, spill: Path) -> Iterator[Source]:
-    """An empty in-memory DuckDB that spills to the folder `spill`; nothing of it remains afterwards."""
+def duckdb_source(stage: StageRun, memory_limit: str) -> Iterator[Source]:
+    """An empty in-memory DuckDB that spills into the stage's folder; nothing of it remains afterwards."""
     sa.dialects.registry.register("duckdb.autocommit", __name__, AutocommitDialect.__name__)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     # GX opens two engines; by its name they share the database, which lives as long as one connection to it
+    spill = Path(mkdtemp(dir=stage.folder, prefix=".spill-"))
     url = f"duckdb+autocommit:///:memory:{spill.name}"
     datasource = context.data_sources.add_sql("duckdb", connection_string=url, create_temp_table=False)
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
     try:
         with engines[0].connect() as connection:
-            connection.exec_driver_sql(f"set global temp_directory = '{spill}'")
-            connection.exec_driver_sql("set global TimeZone = 'UTC'")
+            connection.exec_driver_sql(_engine.settings(spill, memory_limit))
             # parquet statistics leave NaN out; DuckDB believes them, and a NaN would pass every range
             connection.exec_driver_sql("set global disabled_optimizers = 'statistics_propagation,filter_pushdown'")
             yield Source(datasource, connection)
     finally:
         for engine in engines:
             engine.dispose()
+        rmtree(spill, ignore_errors=True)
 
 
 def ask(batch: Any, suite: Suite, result_format: dict[str, Any]) -> list[ExpectationValidationResult]:

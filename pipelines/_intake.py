@@ -6,7 +6,6 @@ table `rejected`, the number of rows that were read to the table `files`.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,14 +17,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv
+from pipelines import _csv, _engine
 from pipelines._artifacts import StageRun
 from pipelines._csv import literal
 from pipelines._records import Dialect
 from pipelines._stage import say
 from pipelines._tables import REJECTED
 
-NOT_MALFORMED = ("below_min_value", "unknown_item")  # sound rows that the settings or the catalogue leave out
+NOT_MALFORMED = (
+    "below_min_value",
+    "unknown_item",
+    "after_until",
+)  # sound rows that the settings or the catalogue leave out
 BATCH = 122_880  # rows of a parquet row group, DuckDB's own
 
 
@@ -71,7 +74,9 @@ class Intake:
         self.scratch = scratch
         self.stage = stage
         self.n_files = 0
-        con.execute("create table files (kind varchar, file varchar, read bigint, blank_lines bigint)")
+        con.execute(
+            "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
+        )
         con.execute(
             """create table rejected
                (kind varchar, file varchar, line bigint, reason varchar, detail varchar, raw varchar)"""
@@ -80,20 +85,29 @@ class Intake:
     def read(self, kind: str, path: Path, name: str, dialect: Dialect, *, names: Sequence[str] | None = None) -> Rows:
         """Read a text or parquet file; `names` are the columns of a text file that has no header."""
         if not path.is_relative_to(self.scratch):
-            self.stage.raw_input(path)
+            self.record(path, name)
         say("ingest", f"reading {name} ({path.stat().st_size / 1e6:,.1f} MB)")
         number, self.n_files = self.n_files, self.n_files + 1
         if path.suffix == ".parquet":
             rows = self._parquet(path, name, number)
-            read, blank = self.count(f"select count(*) from {rows.relation}"), 0
+            read, blank, unfinished = self.count(f"select count(*) from {rows.relation}"), 0, False
         else:
             rows, text = self._text(path, name, number, dialect, names)
             self._reject(kind, name, text.rejected)
             read, blank = text.n_rows + text.rejected.num_rows, text.blank_lines
+            unfinished = text.is_unfinished
         if read == 0 and kind != "tags":
             raise ValueError(f"{name} has a header and no rows; check what wrote it")
-        self.con.execute("insert into files values (?, ?, ?, ?)", [kind, name, read, blank])
+        self.con.execute("insert into files values (?, ?, ?, ?, ?)", [kind, name, read, blank, unfinished])
         return rows
+
+    def record(self, path: Path, name: str) -> str:
+        """sha256 of a file of the user, taken before anything reads it; a second file of the same bytes is named."""
+        digest = self.stage.inputs[self.stage.raw_input(path).as_posix()]
+        twins = [other for other, known in self.stage.inputs.items() if known == digest and other != path.as_posix()]
+        if twins:
+            say("ingest", f"{name} holds the same bytes as {twins[0]}: its rows count twice")
+        return digest
 
     def forget(self, rows: Rows) -> None:
         """Free the memory of rows that have been judged."""
@@ -137,10 +151,12 @@ class Intake:
     def account(self) -> dict[str, dict[str, Any]]:
         """By kind of file: rows read, accepted, rejected, malformed, rejected by reason; blank lines are no rows."""
         kinds = self.con.execute(
-            "select kind, sum(read)::bigint, sum(blank_lines)::bigint from files group by kind order by kind"
+            """select kind, sum(read)::bigint, sum(blank_lines)::bigint,
+                      coalesce(list(file order by file) filter (unfinished), [])
+               from files group by kind order by kind"""
         ).fetchall()
         counts = {}
-        for kind, read, blank in kinds:
+        for kind, read, blank, unfinished in kinds:
             reasons: dict[str, int] = dict(
                 self.con.execute(
                     "select reason, count(*) from rejected where kind = ? group by reason order by reason", [kind]
@@ -155,6 +171,7 @@ class Intake:
                 "malformed": malformed,
                 "reasons": reasons,
                 "blank_lines": blank,
+                "unfinished_files": unfinished,
             }
         return counts
 
@@ -179,6 +196,7 @@ class Intake:
     def _parquet(self, path: Path, name: str, number: int) -> Rows:
         try:
             names = _csv.check_names(pq.read_schema(path).names, path)
+            verify_pages(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is not a readable parquet file ({error}); write or fetch it again") from error
         columns = {column: f"c{i}" for i, column in enumerate(names)}
@@ -191,21 +209,24 @@ class Intake:
 
 
 @contextmanager
-def intake(stage: StageRun) -> Iterator[Intake]:
+def intake(stage: StageRun, memory_limit: str) -> Iterator[Intake]:
     """An intake whose scratch files are gone when the block ends."""
     scratch = stage.output(".scratch")
     scratch.mkdir()
-    con = duckdb.connect()  # in memory, spilling to disk: a database file spends three times as long on compression
-    con.execute(f"set threads = {min(8, os.cpu_count() or 1)}")
-    con.execute(f"set temp_directory = {literal(str(scratch / 'spill'))}")
-    con.execute("set TimeZone = 'UTC'")
     try:
-        yield Intake(con, scratch, stage)
+        with _engine.connect(stage, memory_limit) as con:
+            yield Intake(con, scratch, stage)
     except duckdb.Error as error:
         raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error
     finally:
-        con.close()
         shutil.rmtree(scratch)
+
+
+def verify_pages(path: Path) -> None:
+    """Read a parquet file once; OSError where a page does not match the checksum its writer gave it, if any."""
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    for _ in file.iter_batches(BATCH):
+        pass
 
 
 def joined(n_columns: int, dialect: Dialect) -> str:

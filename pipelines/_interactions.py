@@ -12,7 +12,7 @@ from pipelines._items import id_checks
 from pipelines._params import TableColumns
 from pipelines._tables import INTERACTIONS
 
-YEARS = (1971, 2100)  # fixed, so that a later run accepts the same rows; from 1971, since 0 stands for «unknown»
+YEARS = (1990, 2100)  # fixed, so that a later run accepts the same rows; a time in a wrong unit lies outside
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
 EPOCH = r"-?[0-9]{1,18}(\.[0-9]+)?"
 ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?"
@@ -25,16 +25,24 @@ VALUE = {  # of a pair; ordered, so that threads cannot change the result
 
 
 def collect(
-    intake: Intake, files: Iterable[Rows], columns: TableColumns, *, unit: str, min_value: float | None, catalogue: bool
+    intake: Intake,
+    files: Iterable[Rows],
+    columns: TableColumns,
+    *,
+    unit: str,
+    min_value: float | None,
+    until: str | None,
+    catalogue: bool,
 ) -> None:
     """Judge the events of all files: good ones go to the table `events`, the others to `rejected`.
 
+    until: the first day, as ISO text, whose events are left out.
     catalogue: whether the table `items` holds every item there is.
     """
     intake.con.execute(
         "create table events (user_id varchar, item_id varchar, value float, instant bigint, file integer, line bigint)"
     )
-    checks = _checks(unit, min_value, timestamps=columns.timestamp is not None)
+    checks = _checks(unit, min_value, until, timestamps=columns.timestamp is not None)
     if catalogue:
         checks.append(("unknown_item", "not is_known", "concat('item_id ', item_id, ' is in none of the item files')"))
     known = "item_id in (select item_id from items)" if catalogue else "true"
@@ -89,7 +97,7 @@ def _instant(time: str, unit: str) -> str:
                          as bigint) end"""
 
 
-def _checks(unit: str, min_value: float | None, *, timestamps: bool) -> list[tuple[str, str, str]]:
+def _checks(unit: str, min_value: float | None, until: str | None, *, timestamps: bool) -> list[tuple[str, str, str]]:
     """(reason, condition, detail) in SQL; the first that holds is the reason of a row."""
     lowest = "-infinity" if min_value is None else repr(min_value)
     checks = [
@@ -98,9 +106,9 @@ def _checks(unit: str, min_value: float | None, *, timestamps: bool) -> list[tup
         (
             "value_not_finite",
             "abs(number) > 3.4e38 or number is null and regexp_full_match(trim(value), '(?i)[+-]?(inf(inity)?|nan)')",
-            "concat('value is ', value, ', expected a finite number')",
+            f"concat('value is ', {_start('value')}, ', expected a finite number')",
         ),
-        ("value_not_a_number", "number is null", "concat('value is ''', value, ''', expected a number')"),
+        ("value_not_a_number", "number is null", f"concat('value is ''', {_start('value')}, ''', expected a number')"),
     ]
     if timestamps:
         first, last = (f"epoch_us(timestamptz '{year}-01-01 00:00:00+00')" for year in YEARS)
@@ -111,16 +119,24 @@ def _checks(unit: str, min_value: float | None, *, timestamps: bool) -> list[tup
             (
                 "timestamp_not_readable",
                 "instant is null",
-                f"concat('timestamp is ''', time, ''', expected {expected}')",
+                f"concat('timestamp is ''', {_start('time')}, ''', expected {expected}')",
             ),
             (
                 "timestamp_out_of_range",
                 f"instant < {first} or instant >= {last}",
-                f"concat('timestamp ', time, ' ({unit}) is not in the years {YEARS[0]} to {YEARS[1] - 1}')",
+                f"concat('timestamp ', {_start('time')}, ' ({unit}) is not in the years {YEARS[0]} to {YEARS[1] - 1}')",
             ),
         ]
+        if until is not None:
+            late = f"instant >= epoch_us(timestamptz '{until} 00:00:00+00')"
+            checks.append(("after_until", late, f"concat('timestamp ', time, ' is not before {until}')"))
     return [
         *checks,
         ("below_min_value", f"number < '{lowest}'::double", f"concat('value ', value, ' is below {lowest}')"),
         ("value_not_positive", "cast(number as float) <= 0", "concat('value is ', value, ', expected more than 0')"),
     ]
+
+
+def _start(text: str) -> str:
+    """SQL of the beginning of a field, which is what a detail says of one that may be as long as a file."""
+    return f"left({text}, 80)"

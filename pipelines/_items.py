@@ -13,6 +13,7 @@ from pipelines._params import ItemColumns
 from pipelines._tables import ITEMS
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split
+CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
 Check = tuple[str, str, str]
 
 
@@ -22,7 +23,7 @@ def id_checks(column: str) -> list[Check]:
         (f"empty_{column}", f"coalesce(trim({column}), '') = ''", f"'{column} is empty'"),
         (
             f"bad_{column}",
-            rf"length({column}) > 256 or regexp_matches({column}, '[\x00-\x1f\x7f]')",
+            rf"length({column}) > 256 or regexp_matches({column}, '{CONTROL}')",
             f"'{column} is longer than 256 characters or holds a control character'",
         ),
     ]

@@ -43,7 +43,7 @@ class Release:
         return rows
 
 
-def collect(intake: Intake, path: Path, params: MovieLens) -> None:
+def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None) -> None:
     """Read a release into `events` and `items`; the text of a movie is its title, genres and most frequent tags."""
     release = find(path)
     movies = release.read(intake, "movies", "items")
@@ -64,6 +64,7 @@ def collect(intake: Intake, path: Path, params: MovieLens) -> None:
         TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
         unit="s",
         min_value=params.min_rating,
+        until=until,
         catalogue=True,
     )
 

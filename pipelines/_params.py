@@ -17,6 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Text = Annotated[str, Field(min_length=1)]
+Memory = Annotated[str, Field(pattern=r"^[1-9]\d*(\.\d+)? ?[KMGT]i?B$")]
 Strengths = list[Annotated[float, Field(gt=0)]]
 
 
@@ -74,6 +75,9 @@ class Ingest(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     duplicates: Literal["last", "max", "sum"]
     max_rejected: Share
+    expected_rows: Count | None
+    until: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")] | None
+    memory_limit: Memory
     demo: Demo
     movielens: MovieLens
     table: Table
@@ -87,6 +91,7 @@ class Validate(Section):
     min_expectations: Count
     max_empty_text: Share
     max_user_share: Share
+    memory_limit: Memory
 
 
 class Split(Section):
@@ -97,6 +102,7 @@ class Split(Section):
     cold_items: Annotated[float, Field(ge=0, lt=0.5)]
     head: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
+    memory_limit: Memory
 
 
 class Embed(Section):

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from models import holdout
+from pipelines import _engine
+from pipelines._artifacts import StageRun
 from pipelines._params import Split
 from pipelines._stage import say
 
@@ -54,10 +55,9 @@ INDEXED = """
 
 
 @contextmanager
-def session(paths: dict[str, Path], *, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the views `interactions` and `items`; what does not fit into memory spills below `spill`."""
-    with TemporaryDirectory(dir=spill) as folder, duckdb.connect() as con:
-        con.execute(f"set temp_directory = '{folder}'; set TimeZone = 'UTC'")
+def session(stage: StageRun, paths: dict[str, Path], memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the views `interactions` and `items`."""
+    with _engine.connect(stage, memory_limit) as con:
         con.execute(f"""create view interactions as
             select user_id, item_id, value, cast("timestamp" as timestamp) as event_time
             from read_parquet('{paths["interactions"]}')""")

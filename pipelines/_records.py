@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 MAX_LINES = 1000  # of one record; a quoted field that goes on for longer was never closed
+BLOCK = 1 << 16  # characters that are read at a time
 
 Lines = npt.NDArray[np.int64]
 
@@ -41,12 +43,30 @@ class Dialect:
             opened = rf"(?:{one}{d})*{text}"
         return re.compile(rf"{one}(?:{d}{one})*+"), re.compile(rf"(?:\A|{d})({one})"), re.compile(opened)
 
+    @cached_property
+    def _lines(self) -> re.Pattern[str]:
+        """Lines that are whole records each: as above, but no quoted field holds a line end."""
+        d, one = re.escape(self.delimiter), rf"(?:(?!{re.escape(self.delimiter)})[^\n])*+"
+        if self.quote is not None:
+            q = re.escape(self.quote)
+            one = rf"(?:{q}(?:[^{q}\n]|{q}{q})*+{q} *|(?!{q}){one})"
+        return re.compile(rf"(?:{one}(?:{d}{one})*+\n)*+")
+
     def split(self, record: str) -> list[str] | None:
         """The fields of a record without their quotes; None where it is not a whole one."""
         whole, one, _ = self._patterns
         if not whole.fullmatch(record):
             return None
         return [self._unquoted(match[1]) for match in one.finditer(record)]
+
+    def has_quote(self, text: str) -> bool:
+        return self.quote is not None and self.quote in text
+
+    def is_plain(self, block: str) -> bool:
+        """Whether the lines are nothing but whole records of one line each."""
+        if block.startswith("\n") or "\n\n" in block:
+            return False
+        return not self.has_quote(block) or self._lines.fullmatch(block) is not None
 
     def is_open(self, record: str) -> bool:
         """Whether the record ends inside a quoted field, so that the next line may continue it."""
@@ -93,7 +113,7 @@ def repair(path: Path, copy: Path, dialect: Dialect, *, n_fields: int) -> Repair
         path.open(encoding="latin-1", newline=None) as source,
         copy.open("w", encoding="latin-1", newline="\n") as target,
     ):
-        for number, lines, whole in records(source, dialect, n_fields=n_fields):
+        for number, lines, whole in records(source, dialect, n_fields=n_fields, plain=target.write):
             found.absent += range(number + 1, number + len(lines))
             if whole and lines != [""]:
                 target.write("\n".join(lines) + "\n")
@@ -102,22 +122,49 @@ def repair(path: Path, copy: Path, dialect: Dialect, *, n_fields: int) -> Repair
             if whole:
                 found.blank += 1
             else:
-                found.broken.append((number, lines[0].encode("latin-1").decode("utf-8", "replace")))
+                found.broken.append((number, as_text(lines[0].encode("latin-1"))))
     found.absent.sort()
     return found
 
 
-def records(source: Iterable[str], dialect: Dialect, *, n_fields: int | None) -> Iterator[tuple[int, list[str], bool]]:
-    """Line number, lines, whether they are a whole record; a broken one is its first line alone: no other is lost."""
-    lines = (line.removesuffix("\n") for line in source)
-    window = deque(islice(lines, MAX_LINES))
+def records(
+    source: TextIO, dialect: Dialect, *, n_fields: int | None, plain: Callable[[str], object] | None = None
+) -> Iterator[tuple[int, list[str], bool]]:
+    """Line number, lines, whether they are a whole record; a broken one is its first line alone: no other is lost.
+
+    plain: takes whole blocks of nothing but records of one line, which are then left out here; they are nearly all.
+    """
+    waiting: deque[str] = deque()  # lines that form no record yet
+    quoted = 0  # of those lines
     number = 1
-    while window:
-        size = dialect.record_size(window, n_fields)
-        taken = [window.popleft() for _ in range(max(size, 1))]
-        yield number, taken, size > 0
-        number += len(taken)
-        window.extend(islice(lines, len(taken)))
+    for block in blocks(source):
+        if plain and block and not waiting and dialect.is_plain(block):
+            plain(block)
+            number += block.count("\n")
+            continue
+        lines = block.split("\n")[:-1]
+        waiting.extend(lines)
+        quoted += sum(dialect.has_quote(line) for line in lines)
+        # a record with quotes may go on in the next block; the last block is empty
+        while waiting and (not quoted or len(waiting) >= MAX_LINES or not block):
+            size = dialect.record_size(islice(waiting, MAX_LINES), n_fields)
+            taken = [waiting.popleft() for _ in range(max(size, 1))]
+            quoted -= sum(dialect.has_quote(line) for line in taken)
+            yield number, taken, size > 0
+            number += len(taken)
+
+
+def blocks(source: TextIO) -> Iterator[str]:
+    """The text in pieces of whole lines, each with its line end; an empty piece is the last."""
+    while block := source.read(BLOCK):
+        block += source.readline()
+        yield block if block.endswith("\n") else block + "\n"
+    yield ""
+
+
+def as_text(line: bytes) -> str:
+    """A line for people; bytes that are no UTF-8 are written \\xe9."""
+    return line.decode("utf-8", "backslashreplace")
 
 
 def nth_line(n: Lines, absent: Lines) -> Lines:

@@ -14,7 +14,7 @@ TEXT = (".csv", ".tsv", ".dat", ".txt")
 SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz", "zst")), ".parquet")
 
 
-def collect(intake: Intake, path: Path, params: Table) -> None:
+def collect(intake: Intake, path: Path, params: Table, *, until: str | None) -> None:
     """Read the files below `path`, or `path` itself as the only file of interactions, into `events` and `items`."""
     root, patterns = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
     dialect = Dialect(params.delimiter, params.quote)
@@ -29,6 +29,7 @@ def collect(intake: Intake, path: Path, params: Table) -> None:
         params.columns,
         unit=params.timestamp_unit,
         min_value=params.min_value,
+        until=until,
         catalogue=bool(items),
     )
     if not items:
@@ -43,7 +44,10 @@ def find(root: Path, patterns: list[str], key: str) -> list[Path]:
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise ValueError(f"{key} names {pattern}, expected a path below ingest.path, which is {root}; shorten it")
-        matches = sorted(file for file in root.glob(pattern) if file.is_file())
+        found = sorted(root.glob(pattern))
+        if broken := [file for file in found if file.is_symlink() and not file.exists()]:
+            raise FileNotFoundError(f"{broken[0]} is a link to nothing; restore what it led to, or remove it")
+        matches = [file for file in found if file.is_file()]
         if not matches:
             there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
             raise FileNotFoundError(f"{root / pattern} matches no file, but {key} names it; {root} holds {there}")

@@ -21,11 +21,12 @@ def main() -> None:
     params = load(Ingest)
     started = time.monotonic()
     REJECTED_FILE.unlink(missing_ok=True)
-    with artifacts.stage("ingest") as stage, intake(stage) as desk:
+    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit) as desk:
         collect(desk, params)
         n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
         counts = desk.account()
         refuse_bad_input(counts, params.max_rejected, stage.output("rejected.parquet"))
+        refuse_other_size(counts["interactions"]["read"], params.expected_rows)
         n_pairs = tables.write(_interactions.merged(desk, params.duplicates), stage.output("interactions.parquet"))
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
         n_users = desk.count("select count(distinct user_id) from events")
@@ -33,6 +34,8 @@ def main() -> None:
         artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
+        for file in count["unfinished_files"]:
+            say("ingest", f"{file} does not end with a line end: its last row may be cut short")
     seconds = time.monotonic() - started
     say("ingest", f"{n_pairs:,} pairs of {n_users:,} users and {n_items:,} items in {seconds:.1f} s")
 
@@ -40,13 +43,13 @@ def main() -> None:
 def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items` and `rejected`."""
     if params.source == "demo":
-        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE)
+        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE, until=params.until)
         return
     path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
     if params.source == "movielens":
-        _movielens_source.collect(desk, path, params.movielens)
+        _movielens_source.collect(desk, path, params.movielens, until=params.until)
     else:
-        _table_source.collect(desk, path, params.table)
+        _table_source.collect(desk, path, params.table, until=params.until)
 
 
 DEMO_TABLE = Table(
@@ -84,6 +87,15 @@ def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rej
         commonest = ", ".join(f"{reason} {n:,}" for reason, n in list(by_count(count["reasons"]))[:3])
         raise ValueError(
             f"{what}: {commonest}; the rejected rows are in {REJECTED_FILE}: correct the source or the ingest section"
+        )
+
+
+def refuse_other_size(read: int, expected: int | None) -> None:
+    """Raise ValueError where not all the rows of interactions are there that the settings declare."""
+    if expected not in (None, read):
+        raise ValueError(
+            f"{read:,} rows of interactions were read, ingest.expected_rows is {expected:,}; "
+            "a file is cut short or missing, or the number is out of date: correct either"
         )
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     with artifacts.stage("split") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
         require_validated(stage)
-        with parts.session(paths, spill=stage.folder) as con:
+        with parts.session(stage, paths, params.memory_limit) as con:
             cutoffs = parts.choose_cutoffs(con, params)
             parts.assign_parts(con, params, cutoffs)
             counts = parts.count_parts(con)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -39,7 +38,7 @@ def main() -> None:
     params = load(Validate)
     with artifacts.stage("validate") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
-        results = examine(paths, suites(params), spill=stage.folder)
+        results = examine(paths, suites(params), stage, params.memory_limit)
         report = judge(results, min_expectations=params.min_expectations)
         page = gx.page(results, report["verdict"])
         if not report["success"]:
@@ -54,10 +53,12 @@ def main() -> None:
     say("validate", report["verdict"])
 
 
-def examine(paths: dict[str, Path], suites: dict[str, gx.Suite], *, spill: Path) -> gx.Results:
+def examine(
+    paths: dict[str, Path], suites: dict[str, gx.Suite], stage: artifacts.StageRun, memory_limit: str
+) -> gx.Results:
     """Results of each suite by table; the columns come first, and nothing else is asked where they are wrong."""
     results: gx.Results = {}
-    with TemporaryDirectory(dir=spill) as folder, gx.duckdb_source(spill=Path(folder)) as source:
+    with gx.duckdb_source(stage, memory_limit) as source:
         for table, query in views(paths).items():
             source.view(table, query)
             results[table] = source.check(table, suites[table])

@@ -198,7 +198,7 @@ def test_damaged_pages_of_parquet_are_refused(raw: Source) -> None:
     data = bytearray(path.read_bytes())
     data[50:2000] = b"\xff" * 1950
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="is not a readable parquet file"):
         raw.ingest(interactions=["events.parquet"], columns=PLAIN)
 
 

@@ -215,7 +215,7 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
         expectations.gxe.ExpectColumnValuesToBeBetween(column="absent", min_value=0, description="absent is positive"),
         expectations.gxe.ExpectTableRowCountToBeBetween(min_value=1, description="there are rows"),
     ]
-    with expectations.duckdb_source(spill=tmp_path) as source:
+    with expectations.duckdb_source(artifacts.StageRun("validate", tmp_path), "1GB") as source:
         source.view("things", "select 1 as present")
         results = {"things": source.check("things", suite)}
 

@@ -1,0 +1,154 @@
+"""Ingest and split at a million interactions and more: seconds, rows a second and peak memory, beside other readers.
+
+`python -m benchmarks.ingest [--rows N ...] [--large]`. The peers parse the same CSV file, apply the same checks, merge
+the events of a pair and write parquet, but keep no account of what they drop; ingest keeps every rejected row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = (1_000_000, 20_000_000)
+LARGE = 100_000_000
+CHUNK = 2_000_000
+DIRTY = 10_000  # of so many rows one has no number for a value
+VALUES = ("0.5", "1.0", "2.0", "3.0", "3.5", "4.0", "4.5", "5.0")
+SEED = 42
+
+PANDAS = """
+import pandas as pd
+events = pd.read_csv("raw/interactions.csv", dtype=str, keep_default_na=False)
+events["value"] = pd.to_numeric(events.value, errors="coerce")
+events["timestamp"] = pd.to_numeric(events.timestamp, errors="coerce")
+good = (events.user_id.str.strip() != "") & (events.item_id.str.strip() != "") & (events.value > 0)
+good &= (events.value < 3.4e38) & events.timestamp.between(631152000, 4102444799)
+events = events[good].sort_values("timestamp", kind="stable")
+merged = events.groupby(["user_id", "item_id"], sort=True).agg(
+    value=("value", "last"), timestamp=("timestamp", "last"), n_events=("value", "size")).reset_index()
+merged["timestamp"] = pd.to_datetime(merged.timestamp, unit="s", utc=True)
+merged.to_parquet("peer.parquet", compression="zstd")
+"""
+POLARS = """
+import polars as pl
+events = pl.scan_csv("raw/interactions.csv", infer_schema=False).with_columns(
+    pl.col("value").cast(pl.Float32, strict=False), pl.col("timestamp").cast(pl.Int64, strict=False))
+good = events.filter(
+    (pl.col("user_id").str.strip_chars() != "") & (pl.col("item_id").str.strip_chars() != "")
+    & (pl.col("value") > 0) & pl.col("value").is_finite() & pl.col("timestamp").is_between(631152000, 4102444799))
+merged = good.group_by("user_id", "item_id").agg(
+    pl.col("value").sort_by("timestamp").last(), pl.col("timestamp").max(), pl.len().alias("n_events"))
+merged.with_columns(pl.from_epoch("timestamp")).sort("user_id", "item_id").collect().write_parquet("peer.parquet")
+"""
+STAGE = "import pipelines.{0} as stage; stage.main()"
+
+
+def rows(sizes: Sequence[int] = SIZES) -> Iterator[dict[str, Any]]:
+    """A row per size and program: what ran, seconds, rows a second, peak resident memory in GB."""
+    for n in sizes:
+        with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+            folder = Path(name)
+            prepare(folder, n)
+            peers = {"polars": POLARS, "pandas": PANDAS}
+            for peer in [peer for peer in peers if find_spec(peer) and n < LARGE]:
+                yield {"rows": n, "program": f"{peer}, without accounting", **measured(folder, peers[peer], n)}
+            for stage in ("ingest", "validate", "split"):
+                yield {"rows": n, "program": f"longtail {stage}", **measured(folder, STAGE.format(stage), n)}
+
+
+def prepare(folder: Path, n: int) -> None:
+    """A folder with params.yaml and raw/interactions.csv of `n` rows."""
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
+    params["ingest"] |= {"source": "table", "path": "raw"}
+    params["ingest"]["table"] |= {
+        "interactions": ["interactions.csv"],
+        "columns": {"user_id": "user_id", "item_id": "item_id", "value": "value", "timestamp": "timestamp"},
+        "timestamp_unit": "s",
+        "items": [],
+    }
+    params["validate"]["max_empty_text"] = 1.0  # there are no item files
+    yaml.dump(params, folder / "params.yaml")
+    (folder / "raw").mkdir()
+    write_events(folder / "raw" / "interactions.csv", n)
+
+
+def write_events(path: Path, n: int) -> None:
+    """`n` events whose users and items follow power laws, in the order of time; every 10,000th is malformed."""
+    rng = np.random.default_rng(SEED)
+    n_users, n_items = max(n // 100, 1000), max(n // 1000, 500)
+    with path.open("wb") as file:
+        file.write(b"user_id,item_id,value,timestamp\n")
+        for start in range(0, n, CHUNK):
+            size = min(CHUNK, n - start)
+            columns = {
+                "user_id": names("u", (n_users * rng.random(size) ** 2).astype(np.int64)),
+                "item_id": names("i", (n_items * rng.random(size) ** 4).astype(np.int64)),
+                "value": values(rng, size),
+                "timestamp": pa.array(1_500_000_000 + (start + np.arange(size)) * 200_000_000 // n),
+            }
+            pc.write_csv(pa.table(columns), file, pc.WriteOptions(include_header=False, quoting_style="none"))
+
+
+def names(prefix: str, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array[Any]:
+    unique, codes = np.unique(numbers, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(codes, [f"{prefix}{number}" for number in unique]).cast(pa.string())
+
+
+def values(rng: np.random.Generator, size: int) -> pa.Array[Any]:
+    codes = rng.integers(0, len(VALUES), size)
+    codes[::DIRTY] = len(VALUES)
+    return pa.DictionaryArray.from_arrays(codes, [*VALUES, "x"]).cast(pa.string())
+
+
+def measured(folder: Path, code: str, n: int) -> dict[str, Any]:
+    """Seconds, rows a second and peak memory of a program of its own in `folder`; ValueError where it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=folder, env=environment, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - started
+    if status:
+        raise ValueError(f"a program ended with status {status}, see above: {code.strip().splitlines()[0]}")
+    return {
+        "seconds": round(seconds, 1),
+        "rows_per_second": round(n / seconds),
+        "peak_gb": round(usage.ru_maxrss / 2**20, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES), help="interactions (default: %(default)s)")
+    parser.add_argument("--large", action="store_true", help="a hundred million as well, without pandas")
+    arguments = parser.parse_args()
+    for peer in ("polars", "pandas"):
+        if not find_spec(peer):
+            print(f"{peer} is not installed and is left out")
+    print(f"{'rows':>12}  {'program':<30} {'seconds':>8} {'rows/s':>12} {'peak GB':>8}")
+    for row in rows([*arguments.rows, *([LARGE] if arguments.large else [])]):
+        print(
+            f"{row['rows']:>12,}  {row['program']:<30} {row['seconds']:>8} {row['rows_per_second']:>12,} "
+            f"{row['peak_gb']:>8}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
