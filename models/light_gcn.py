@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.als import Interactions
 from models.anchor import TextAnchor
 from models.bpr import bpr_loss, squares
 from models.epochs import Epoch, descend
 from models.export import export, with_cold
 from models.factors import Factors
+from models.interactions import Interactions
 from models.pairs import Pairs
 from models.user_side import Pooling
 

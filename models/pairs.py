@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.als import Interactions
+from models.interactions import Interactions
 
 
 class Pairs:

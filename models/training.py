@@ -10,6 +10,7 @@ import torch
 from models import als, bpr, light_gcn, matrix_factorization, two_tower
 from models.anchor import TextAnchor
 from models.factors import Factors
+from models.interactions import Interactions
 
 
 class Epoch(Protocol):
@@ -37,7 +38,7 @@ Settings = als.Settings | matrix_factorization.Settings | bpr.Settings | two_tow
 
 
 def trainer(
-    settings: Settings, interactions: als.Interactions, anchor: TextAnchor | None, *, device: torch.device
+    settings: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device
 ) -> Trainer:
     """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none."""
     match settings:

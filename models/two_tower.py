@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.als import Interactions
 from models.anchor import TextAnchor
 from models.epochs import Epoch, descend, step
 from models.export import export
 from models.factors import Factors
+from models.interactions import Interactions
 from models.pairs import Pairs
 from models.user_side import Layer, Pooling
 

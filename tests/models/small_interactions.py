@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.als import Interactions
+from models.interactions import Interactions
 
 
 def from_matrix(matrix: npt.NDArray[Any]) -> Interactions:
