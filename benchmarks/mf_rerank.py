@@ -28,8 +28,9 @@ from models.reranking import Rerank, rerank
 from models.tail_setting import Holdout, K, Outcome
 from pipelines import _model
 from pipelines import _tables as tables
-from pipelines import train as stage
+from pipelines import _training_data as stage
 from pipelines._params import Train, load
+from pipelines.train import CROWD_USERS
 
 CPU = torch.device("cpu")
 COLUMNS = ("data", "method", "strength", "ndcg", "loss", "tail_ndcg", "tail_coverage", "times", "front", "chosen")
@@ -42,7 +43,7 @@ def rows(folders: list[Path]) -> Iterator[dict[str, Any]]:
     strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
     for folder in folders:
         model, catalogue, histories, valid, (test, seen) = read(folder, seed=params.seed)
-        crowd = stage.sample(histories, stage.CROWD_USERS, seed=params.seed)
+        crowd = stage.sample(histories, CROWD_USERS, seed=params.seed)
         outcomes = list(tail_setting.sweep(model, crowd, valid, catalogue, strengths, batch=1024, device=CPU))
         chosen = tail_setting.choose(outcomes, max_ndcg_loss=params.rerank.max_ndcg_loss)
         found = shortlist(model, test, seen, catalogue)

@@ -18,6 +18,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Text = Annotated[str, Field(min_length=1)]
 Memory = Annotated[str, Field(pattern=r"^[1-9]\d*(\.\d+)? ?[KMGT]i?B$")]
+Dim = Annotated[int, Field(ge=1, le=4096)]
+Epochs = Annotated[int, Field(ge=1, le=1000)]
+Positive = Annotated[float, Field(gt=0)]
 Strengths = list[Annotated[float, Field(gt=0)]]
 
 
@@ -121,19 +124,119 @@ class Rerank(Strict):
     slots: Strengths
 
 
-class Train(Section):
-    section = "train"
-    embedding_dim: Annotated[int, Field(ge=1, le=4096)]
-    epochs: Annotated[int, Field(ge=1, le=1000)]
+class Als(Strict):
+    embedding_dim: Dim
+    epochs: Epochs
     unobserved_weight: Annotated[float, Field(gt=0, le=10)]
     regularization: Annotated[float, Field(gt=0, le=1000)]
     frequency_exponent: Annotated[float, Field(ge=0, le=2)]
-    anchor: Share
-    anchor_ridge: Annotated[float, Field(gt=0)]
     cg_steps: Annotated[int, Field(ge=1, le=100)]
+
+
+class Mf(Strict):
+    embedding_dim: Dim
+    epochs: Epochs
+    learning_rate: Positive
+    unobserved_weight: Annotated[float, Field(gt=0, le=10)]
+    regularization: Annotated[float, Field(ge=0, le=1000)]
+    batch_pairs: Count
+
+
+class Bpr(Strict):
+    embedding_dim: Dim
+    epochs: Epochs
+    learning_rate: Positive
+    regularization: Annotated[float, Field(ge=0, le=1000)]
+    batch_pairs: Count
+
+
+class TwoTower(Strict):
+    embedding_dim: Dim
+    hidden: Dim
+    epochs: Epochs
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0, le=1000)]
+    id_dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_pairs: Count
+    negatives: Count
+
+
+class LightGcn(Strict):
+    embedding_dim: Dim
+    layers: Annotated[int, Field(ge=1, le=10)]
+    epochs: Epochs
+    learning_rate: Positive
+    regularization: Annotated[float, Field(ge=0, le=1000)]
+    batch_pairs: Count
+
+
+class Search(Strict):
+    trials: Annotated[int, Field(ge=0, le=10_000)]
+    space: dict[str, Annotated[list[float | int], Field(min_length=2, max_length=2)]]
+    tail_weight: Annotated[float, Field(ge=0)]
+    min_tail_ndcg: Share
+
+    @model_validator(mode="after")
+    def ordered(self) -> Search:
+        for name, (low, high) in self.space.items():
+            if not low < high:
+                raise ValueError(f"space.{name} is [{low}, {high}], expected the lower bound first")
+        return self
+
+
+class Train(Section):
+    section = "train"
+    model: Literal["als", "mf", "bpr", "two_tower", "light_gcn"]
+    als: Als
+    mf: Mf
+    bpr: Bpr
+    two_tower: TwoTower
+    light_gcn: LightGcn
+    anchor: Share
+    anchor_ridge: Positive
     rerank: Rerank
+    search: Search
     seed: Seed
     device: Device
+
+    def chosen(self) -> Als | Mf | Bpr | TwoTower | LightGcn:
+        """Hyper-parameters of the model that `model` names."""
+        section: Als | Mf | Bpr | TwoTower | LightGcn = getattr(self, self.model)
+        return section
+
+    def settings(self) -> dict[str, Any]:
+        """What a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
+        return {**self.chosen().model_dump(), "anchor": self.anchor, "anchor_ridge": self.anchor_ridge}
+
+    def integers(self) -> set[str]:
+        """Names of `settings` that are whole numbers."""
+        return {name for name, value in self.settings().items() if isinstance(value, int)}
+
+    def with_settings(self, changes: dict[str, Any]) -> Train:
+        """The same with other values of some of `settings`. Raises ValueError where one is out of its bounds."""
+        values = self.model_dump()
+        for name, value in changes.items():
+            target = values[self.model] if name in values[self.model] else values
+            target[name] = value
+        return Train.model_validate(values)
+
+    @model_validator(mode="after")
+    def can_be_searched(self) -> Train:
+        if not self.search.trials:
+            return self
+        known = self.settings().keys() - {"epochs"}
+        if unknown := self.search.space.keys() - known:
+            raise ValueError(
+                f"search.space names {', '.join(sorted(unknown))}, expected settings of {self.model}: "
+                f"{', '.join(sorted(known))}"
+            )
+        for name, (low, high) in self.search.space.items():
+            if not low <= self.settings()[name] <= high:
+                raise ValueError(
+                    f"search.space.{name} is [{low}, {high}], expected a range that holds the value to start from, "
+                    f"{self.settings()[name]}"
+                )
+        return self
 
 
 class Champion(Section):

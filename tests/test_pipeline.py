@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 TINY: dict[str, dict[str, Any]] = {
     "ingest": {"demo.users": 500, "demo.items": 400, "demo.events": 15000, "demo.new_items": 20, "demo.dirty_rows": 30},
-    "train": {"embedding_dim": 8, "epochs": 4},
+    "train": {"als.embedding_dim": 8, "als.epochs": 4},
 }
 
 
@@ -72,14 +72,14 @@ def test_editing_the_gate_reruns_what_depends_on_it_alone(clone: Clone) -> None:
 
 
 def test_a_better_candidate_replaces_the_champion(clone: Clone) -> None:
-    clone.params({"train": {"embedding_dim": 32, "epochs": 12}})
+    clone.params({"train": {"als.embedding_dim": 32, "als.epochs": 12}})
     printed = clone.longtail("run")
     assert clone.json("data/champion/champion.json")["version"] == "v1.0.0"
     assert "v2.0.0 serves now, in place of v1.0.0" in printed
 
 
 def test_a_worse_candidate_is_refused_and_the_run_is_no_failure(clone: Clone) -> None:
-    clone.params({"train": {"embedding_dim": 2, "epochs": 1}})
+    clone.params({"train": {"als.embedding_dim": 2, "als.epochs": 1}})
     printed = clone.longtail("run")
     verdict = clone.json("data/gate/verdict.json")
     assert verdict["verdict"] == "REJECT"
@@ -108,7 +108,7 @@ def test_a_corrupted_stage_output_stops_the_run_in_one_line(clone: Clone) -> Non
 
 def test_going_back_to_the_better_settings_computes_nothing(clone: Clone) -> None:
     """DVC's run cache restores the stages; the model that serves is judged against the one it replaced, as before."""
-    clone.params({"train": {"embedding_dim": 32, "epochs": 12}})
+    clone.params({"train": {"als.embedding_dim": 32, "als.epochs": 12}})
     printed = clone.longtail("run")
     assert "v2.0.0 already serves this model" in printed
     assert "is cached - skipping run" in printed
@@ -130,7 +130,7 @@ def test_lineage_goes_back_to_data_settings_and_verdict(clone: Clone) -> None:
     verdict = clone.json("data/gate/verdict.json")
     assert verdict["digests"]["model"][:12] in printed
     assert "PROMOTE" in printed
-    assert "train.embedding_dim" in printed
+    assert "train.als.embedding_dim" in printed
 
 
 def test_rollback_needs_no_retraining_and_its_model_stays_away(clone: Clone) -> None:
@@ -167,7 +167,7 @@ def test_a_folder_that_is_no_checkout_is_said_in_one_line(clone: Clone, tmp_path
 
 
 def test_airflow_runs_the_same_stages_and_takes_the_branch_of_the_verdict(clone: Clone, tmp_path: Path) -> None:
-    clone.params({"train": {"embedding_dim": 2, "epochs": 1}})
+    clone.params({"train": {"als.embedding_dim": 2, "als.epochs": 1}})
     clone.env |= {
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__DAGS_FOLDER": str(clone.root / "dags"),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 SMALL: dict[str, dict[str, Any]] = {  # texts cut short and few dimensions: what is tested is the way through
     "embed": {"max_length": 16},
-    "train": {"embedding_dim": 32, "epochs": 8},
+    "train": {"als.embedding_dim": 32, "als.epochs": 8},
 }
 ANIME = {
     "source": "table",

@@ -144,7 +144,7 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     head = git(checkout.root, "rev-parse", "HEAD")
     assert f"code       commit {head}: start" in lines
     assert any(line.startswith("with edits in notes.txt, params.yaml: `git diff") for line in lines)
-    assert {"params     as of v1.0.0, but", "train.embedding_dim: 128 -> 64", f"model      sha256 {model}"} < lines
+    assert {"params     as of v1.0.0, but", "train.als.embedding_dim: 128 -> 64", f"model      sha256 {model}"} < lines
     assert {
         "verdict    PROMOTE: the hand-made verdict is PROMOTE",
         "pass            beats popularity: 0.2 against 0.1",

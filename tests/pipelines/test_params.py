@@ -20,10 +20,14 @@ def test_the_files_own_settings_are_valid() -> None:
     ("section", "change", "message"),
     [
         (Train, {"embeding_dim": 64}, r"unknown key train\.embeding_dim; remove it or correct its spelling"),
-        (Train, {"embedding_dim": "64"}, r"train\.embedding_dim is '64': input should be a valid integer"),
-        (Train, {"embedding_dim": 64.0}, r"train\.embedding_dim is 64\.0"),
-        (Train, {"embedding_dim": 0}, r"train\.embedding_dim is 0: input should be greater than or equal to 1"),
-        (Train, {"regularization": float("nan")}, r"train\.regularization is nan"),
+        (Train, {"als.embedding_dim": "64"}, r"train\.als\.embedding_dim is '64': input should be a valid integer"),
+        (Train, {"als.embedding_dim": 64.0}, r"train\.als\.embedding_dim is 64\.0"),
+        (
+            Train,
+            {"als.embedding_dim": 0},
+            r"train\.als\.embedding_dim is 0: input should be greater than or equal to 1",
+        ),
+        (Train, {"als.regularization": float("nan")}, r"train\.als\.regularization is nan"),
         (Split, {"test": 0.9}, r"split\.test is 0\.9: input should be less than 0\.5"),
         (Split, {"strategy": "random"}, r"split\.strategy is 'random': input should be 'auto', 'time' or 'hash'"),
         (Ingest, {"source": "kafka"}, r"ingest\.source is 'kafka': input should be 'demo', 'movielens' or 'table'"),
@@ -47,8 +51,8 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(
 
 
 def test_a_missing_key_is_named(workspace: Workspace) -> None:
-    edit(workspace, "  epochs: 12\n", "")
-    with pytest.raises(ValueError, match=r"key train\.epochs is missing"):
+    edit(workspace, "    epochs: 12\n", "")
+    with pytest.raises(ValueError, match=r"key train\.als\.epochs is missing"):
         load(Train)
 
 
@@ -59,7 +63,7 @@ def test_an_unknown_section_is_named_by_whichever_stage_reads_first(workspace: W
 
 
 def test_a_key_written_twice_is_refused(workspace: Workspace) -> None:
-    edit(workspace, "  epochs: 12\n", "  epochs: 12\n  epochs: 3\n")
+    edit(workspace, "    epochs: 12\n", "    epochs: 12\n    epochs: 3\n")
     with pytest.raises(ValueError, match="not valid YAML"):
         load(Train)
 

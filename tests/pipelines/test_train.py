@@ -9,8 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipelines import _artifacts as artifacts
-from pipelines import _model, split, train
-from tests.conftest import Workspace
+from pipelines import _fitting, _model, split, train
+from pipelines._params import Train, load
+from tests.conftest import REPO, Workspace
 from tests.pipelines import canonical
 
 MODEL = Path("data/train/model.safetensors")
@@ -26,7 +27,7 @@ def write_embeddings(n_items: int = N_ITEMS) -> None:
 
 
 def prepare(workspace: Workspace, of: list[canonical.Row]) -> None:
-    workspace.params("train", {"embedding_dim": 4, "epochs": 3})
+    workspace.params("train", {"als.embedding_dim": 4, "als.epochs": 3})
     canonical.write_ingest(canonical.interactions(of), canonical.catalogue(canonical.item_ids(N_ITEMS)))
     canonical.write_validate()
     workspace.params("split", {"strategy": "time"})
@@ -84,7 +85,7 @@ def test_the_model_serves_with_the_re_ranking_that_was_chosen(prepared: Workspac
     assert factors.rerank.method == "slots"
     assert factors.rerank.against[factors.rerank.is_tail].sum() > 0  # what these users are shown has its price
     assert provenance["encoder"] == "e" * 64
-    assert provenance["params"]["embedding_dim"] == 4
+    assert provenance["params"]["als"]["embedding_dim"] == 4
     assert provenance["tail_sha256"] == json.loads(Path("data/split/holdout.json").read_text())["tail_sha256"]
 
 
@@ -95,7 +96,7 @@ def test_without_an_anchor_text_plays_no_part(prepared: Workspace) -> None:
 
 
 def test_more_dimensions_than_items_train_to_finite_factors(prepared: Workspace) -> None:
-    prepared.params("train", {"embedding_dim": 64})
+    prepared.params("train", {"als.embedding_dim": 64})
     train.main()
     assert np.isfinite(_model.read(MODEL)[0].item_factors).all()
 
@@ -117,3 +118,76 @@ def test_a_model_that_lacks_a_part_is_refused(workspace: Workspace) -> None:
     save_file({"item_factors": np.zeros((1, 1), np.float32)}, "x.safetensors")
     with pytest.raises(ValueError, match="no model of this version"):
         _model.read(Path("x.safetensors"))
+
+
+@pytest.mark.parametrize("model", ["mf", "bpr", "two_tower", "light_gcn"])
+def test_every_model_is_trained_and_written_as_the_same_kind_of_file(prepared: Workspace, model: str) -> None:
+    prepared.params("train", {"model": model, f"{model}.embedding_dim": 4, f"{model}.epochs": 2})
+    train.main()
+    factors, provenance = _model.read(MODEL)
+    assert provenance["params"]["model"] == model
+    assert len(table("training.csv")) == 2
+    assert np.isfinite(factors.fold_in([np.array([0, 1]), np.array([2])]) @ factors.item_factors.T).all()
+
+
+SEARCH = {
+    "search.trials": 5,
+    "search.space": {"regularization": [0.3, 300.0], "embedding_dim": [2, 8], "anchor": [0.0, 1.0]},
+    "als.regularization": 300.0,
+}
+
+
+def test_a_search_trains_the_best_trial_and_never_does_worse_than_the_settings_it_starts_from(
+    prepared: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared.params("train", {**SEARCH, "als.epochs": 4})
+    train.main()
+    trials = table("search.csv")
+    assert [int(row["trial"]) for row in trials] == list(range(5))
+    assert (trials[0]["regularization"], trials[0]["embedding_dim"]) == ("300.0", "4")
+    best = max(trials, key=lambda row: float(row["objective"] or "-inf"))
+    assert [row["chosen"] for row in trials] == [str(int(row is best)) for row in trials]
+    used = _model.read(MODEL)[1]["params"]
+    assert used["als"]["regularization"] == float(best["regularization"])
+    assert used["als"]["epochs"] == int(best["epochs"]) == len(table("training.csv"))
+    assert float(table("training.csv")[-1]["valid_ndcg"]) == pytest.approx(float(best["valid_ndcg"]), abs=1e-6)
+    assert "search: trial" in capsys.readouterr().out
+
+
+def test_a_larger_budget_goes_on_and_another_setting_starts_anew(prepared: Workspace) -> None:
+    prepared.params("train", SEARCH)
+    train.main()
+    first = table("search.csv")
+    prepared.params("train", {"search.trials": 6})
+    train.main()
+    assert table("search.csv")[:5] == [
+        row | {"chosen": now["chosen"]} for row, now in zip(first, table("search.csv"), strict=False)
+    ]
+    prepared.params("train", {"seed": 43})
+    train.main()
+    assert len(list(Path(".longtail/searches").iterdir())) == 2
+
+
+def test_a_tail_floor_ranks_every_setting_that_misses_it_below_one_that_reaches_it() -> None:
+    params = load(Train, REPO / "params.yaml")
+    floor = params.model_copy(update={"search": params.search.model_copy(update={"min_tail_ndcg": 0.1})})
+    assert _fitting.score(floor, 0.9, 0.09).objective < _fitting.score(floor, 0.0, 0.1).objective
+    assert _fitting.score(floor, 0.9, 0.05).objective < _fitting.score(floor, 0.1, 0.09).objective
+    weighted = params.model_copy(update={"search": params.search.model_copy(update={"tail_weight": 2.0})})
+    assert _fitting.score(weighted, 0.3, 0.1).objective == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search.space": {"dropout": [0.0, 1.0]}}, r"search\.space names dropout, expected settings of als: .*anchor"),
+        ({"search.space": {"regularization": [10.0, 20.0]}}, r"a range that holds the value to start from, 3\.0"),
+        ({"search.space": {"regularization": [20.0, 1.0]}}, r"is \[20\.0, 1\.0\], expected the lower bound first"),
+    ],
+)
+def test_a_search_space_that_cannot_be_searched_is_refused_before_anything_is_read(
+    workspace: Workspace, change: dict[str, object], message: str
+) -> None:
+    workspace.params("train", {"search.trials": 3, **change})
+    with pytest.raises(ValueError, match=message):
+        train.main()

@@ -1,0 +1,155 @@
+"""From settings to a trained model, with its figures on valid after every epoch; settings as given, or searched for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.anchor import TextAnchor
+from models.factors import Factors
+from models.fold_in import fold_in
+from models.tail_setting import lists, mean_ndcg
+from models.training import Settings, Trainer, trainer
+from pipelines import _search
+from pipelines._params import Train
+from pipelines._search import Range, Score, Trial
+from pipelines._stage import progress, say
+from pipelines._training_data import TrainingData
+
+BATCH_USERS = 1024
+KINDS: Mapping[str, type[Any]] = {
+    "als": als.Settings,
+    "mf": matrix_factorization.Settings,
+    "bpr": bpr.Settings,
+    "two_tower": two_tower.Settings,
+    "light_gcn": light_gcn.Settings,
+}
+
+
+def settings(params: Train) -> Settings:
+    """Hyper-parameters of the model that `params` picks."""
+    made: Settings = KINDS[params.model](**params.chosen().model_dump(), seed=params.seed)
+    return made
+
+
+def start(params: Train, data: TrainingData, *, device: torch.device) -> Trainer:
+    """The model, ready to be trained."""
+    embeddings = torch.from_numpy(data.embeddings).to(device)
+    anchor = TextAnchor(embeddings, strength=params.anchor, ridge=params.anchor_ridge) if params.anchor else None
+    return trainer(settings(params), data.interactions, anchor, device=device)
+
+
+def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str, Any]]:
+    """Train; yields a row of training.csv per epoch."""
+    started = time.perf_counter()
+    for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
+        seconds = time.perf_counter() - started  # of training alone, without the figures below
+        ndcg, _ = figures(model.factors(tail_strength=0.0), data, device=model.device)
+        yield {
+            "epoch": epoch.number,
+            "loss": round(epoch.loss, 6),
+            "valid_ndcg": round(ndcg, 6),
+            "seconds": round(seconds, 3),
+        }
+        started = time.perf_counter() - seconds
+
+
+def figures(model: Factors, data: TrainingData, *, device: torch.device) -> tuple[float, float]:
+    """NDCG@10 on valid, of all items and of the tail's alone; the latter 0 where nobody wants any."""
+    users = fold_in(model, data.holdout.histories, device=device)
+    shown = lists(model, users, data.holdout, batch=BATCH_USERS, device=device)
+    n_items, tail = len(model.item_factors), data.holdout.relevant.among(data.catalogue.is_tail)
+    return (
+        mean_ndcg(shown, data.holdout.relevant, n_items=n_items),
+        mean_ndcg(shown, tail, n_items=n_items) if len(tail.rows) else 0.0,
+    )
+
+
+def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, device: torch.device) -> list[Trial]:
+    """The trials of `params.search`, those of an interrupted search with the same inputs not run again.
+
+    inputs: sha256 of every file that the data was read from.
+    """
+
+    def scores(tried: _search.Settings) -> Iterator[Score]:
+        model = start(params.with_settings(tried), data, device=device)
+        for _ in model.epochs():
+            yield score(params, *figures(model.factors(tail_strength=0.0), data, device=device))
+
+    running = _search.search(
+        space(params),
+        [params.settings()],
+        scores,
+        trials=params.search.trials,
+        epochs=params.chosen().epochs,
+        seed=params.seed,
+        journal=journal(params, inputs),
+    )
+    trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
+    best = _search.best(trials)
+    say("train", f"search: trial {best.number} of {len(trials)} is best, objective {best.objective:.4f} against "
+                 f"{trials[0].objective:.4f} of params.yaml: {described(best)}")  # fmt: skip
+    return trials
+
+
+def space(params: Train) -> dict[str, Range]:
+    """What is searched: whole numbers where the setting is one, by their logarithm where the lower bound is above 0."""
+    whole = params.integers()
+    return {
+        name: Range(low, high, log=low > 0, integer=name in whole) for name, (low, high) in params.search.space.items()
+    }
+
+
+def score(params: Train, ndcg: float, tail_ndcg: float) -> Score:
+    """NDCG@10 plus weighted tail NDCG@10; below the floor always less than above it, the farther the worse."""
+    objective = ndcg + params.search.tail_weight * tail_ndcg
+    if not tail_ndcg >= params.search.min_tail_ndcg:
+        objective = tail_ndcg - params.search.min_tail_ndcg - 1
+    return Score(objective, {"ndcg": ndcg, "tail_ndcg": tail_ndcg})
+
+
+def chosen(params: Train, trials: Sequence[Trial]) -> Train:
+    """`params` with the settings of the best trial, trained for as many epochs as were best."""
+    best = _search.best(trials)
+    return params.with_settings({**best.settings, "epochs": best.best_epoch})
+
+
+def described(trial: Trial) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in {**trial.settings, "epochs": trial.best_epoch}.items())
+
+
+def journal(params: Train, inputs: Mapping[str, str]) -> Path:
+    """Where the trials of these inputs and settings are kept: the budget may grow, anything else is another search."""
+    about = params.model_dump(exclude={"rerank": True, "search": {"trials"}})
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.glob("*.py"))]
+    text = json.dumps([about, sorted(inputs.values()), code], sort_keys=True)
+    return SEARCHES / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
+
+
+def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    """Rows of search.csv."""
+    best = _search.best(trials)
+    for trial in trials:
+        yield {
+            "trial": trial.number,
+            **trial.settings,
+            "epochs": trial.best_epoch,
+            "objective": trial.objective if np.isfinite(trial.objective) else "",
+            "valid_ndcg": trial.figures.get("ndcg", ""),
+            "valid_tail_ndcg": trial.figures.get("tail_ndcg", ""),
+            "state": "failed" if trial.error else "stopped early" if trial.pruned else "complete",
+            "seconds": trial.seconds,
+            "chosen": int(trial is best),
+        }
+
+
+MODELS = Path(als.__file__).parent
+SEARCHES = Path(".longtail") / "searches"
