@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 NAME = "embeddings.safetensors"
 Vectors = npt.NDArray[np.float32]
 
 
-def write(vectors: Vectors, path: Path, *, encoder: str, model: str) -> None:
-    """Write vectors (n_items, t) by item_idx; encoder: its digest, model: its name in params."""
-    # one key: safetensors writes several in no fixed order, and equal vectors shall be equal files
-    header = json.dumps({"encoder": encoder, "model": model}, sort_keys=True)
-    save_file({"embeddings": vectors}, path, metadata={"longtail": header})
+@contextmanager
+def create(
+    path: Path, n_items: int, dim: int, *, encoder: str, model: str, revision: str | None = None
+) -> Iterator[Vectors]:
+    """Zeros (n_items, dim) by item_idx, to be filled in place: they are the file, so memory need not hold them all.
+
+    encoder: its digest, model: its name in params, revision: the commit of a hub's model.
+    """
+    # one key: readers of the header shall find it in one place, and equal vectors shall be equal files
+    provenance = json.dumps({"encoder": encoder, "model": model, "revision": revision}, sort_keys=True)
+    size = n_items * dim * 4
+    tensor = {"dtype": "F32", "shape": [n_items, dim], "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": {"longtail": provenance}, "embeddings": tensor}).encode()
+    header += b" " * (-len(header) % 8)  # as the format aligns its data
+    with path.open("w+b") as file:
+        # room is taken now: where it ends later, writing to the map would kill the process without a word
+        os.posix_fallocate(file.fileno(), 0, 8 + len(header) + size)
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.flush()
+        content = mmap.mmap(file.fileno(), 0)
+    yield np.frombuffer(content, np.float32, n_items * dim, 8 + len(header)).reshape(n_items, dim)
+    content.flush()
 
 
 def read(path: Path, *, n_items: int) -> tuple[Vectors, str]:

@@ -14,10 +14,23 @@ from pipelines._params import Embed
 if TYPE_CHECKING:
     import torch
 
-Pooling = Literal["mean", "cls"]
+    from models.text_encoder import States
+
+Pooling = Literal["mean", "cls", "last"]
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # all-MiniLM-L6-v2
-FILES = ("model.safetensors", "tokenizer.json", "config.json", "1_Pooling/config.json")
-POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+NEEDED = ("model.safetensors", "tokenizer.json", "config.json")
+POOLING = "1_Pooling/config.json"
+OPTIONAL = (POOLING, "modules.json", "config_sentence_transformers.json")
+POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+    "mean": "mean",  # as newer versions write it
+    "cls": "cls",
+    "lasttoken": "last",
+}
+MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers; vectors have length one in any case
+DOCUMENT = ("document", "passage", "corpus")  # what models call the prompt of a text that is looked for
 
 
 @dataclass(frozen=True)
@@ -25,24 +38,39 @@ class Encoder:
     """An encoder's folder, and what its vectors depend on."""
 
     folder: Path
+    revision: str | None  # commit of a hub's model
     pooling: Pooling
+    prompt: str  # before every text
     max_length: int
-    digest: str  # sha256 over files, pooling and length: equal digests give equal vectors
+    digest: (
+        str  # sha256 over files, pooling, prompt and lengths: equal digests give equal vectors, to a precision's 1e-3
+    )
     dim: int
 
 
 def find(params: Embed) -> Encoder:
     """Locate the encoder. Raises ValueError or FileNotFoundError, naming the ways to get one."""
     folder = packaged() if params.model == "packaged" else local(params.model) or hub(params)
-    present = [name for name in FILES if (folder / name).is_file()]
-    for name in ("model.safetensors", "tokenizer.json", "config.json"):
-        if name not in present:
+    for name in NEEDED:
+        if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: not a transformers encoder; {remedy(params.model)}")
-    pooling = pooling_of(folder)
-    parts = [f"{name} {sha256(folder / name)}" for name in present]
+    config = read_json(folder / "config.json")
+    check_modules(folder)
+    check_length(params.max_length, config, folder)
+    pooling, prompt = pooling_of(folder), prompt_of(folder) if params.prompt is None else params.prompt
+    check_prompt(prompt, folder)
+    hidden = int(config["hidden_size"])
+    dim = params.dimensions or hidden
+    if dim > hidden:
+        raise ValueError(f"embed.dimensions is {dim}, but {params.model} has {hidden}; set it to null or to less")
+    parts = [f"{name} {sha256(folder / name)}" for name in (*NEEDED, POOLING) if (folder / name).is_file()]
     parts += [f"pooling {pooling}", f"max_length {params.max_length}"]
+    parts += [f"prompt {prompt}"] if prompt else []
+    parts += [f"dimensions {dim}"] if dim < hidden else []
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return Encoder(folder, pooling, params.max_length, digest, int(read_json(folder / "config.json")["hidden_size"]))
+    # in a hub's cache a snapshot's folder is called like its commit
+    revision = folder.name if folder.parent.name == "snapshots" else None
+    return Encoder(folder, revision, pooling, prompt, params.max_length, digest, dim)
 
 
 def packaged() -> Path:
@@ -70,7 +98,9 @@ def hub(params: Embed) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(params.model, revision=params.revision, allow_patterns=list(FILES)))
+        return Path(
+            snapshot_download(params.model, revision=params.revision, allow_patterns=[*NEEDED, *OPTIONAL])
+        ).resolve()
     except (OSError, HFValidationError) as error:
         # every way a download fails is an OSError of requests, of huggingface_hub or of the system
         raise FileNotFoundError(
@@ -85,30 +115,88 @@ def remedy(model: str) -> str:
     )
 
 
+def check_modules(folder: Path) -> None:
+    """Raises ValueError where sentence-transformers would compute something that we do not."""
+    if (folder / "modules.json").is_file():
+        kinds = [str(module["type"]).rpartition(".")[2] for module in read_json(folder / "modules.json")]
+        if unknown := [kind for kind in kinds if kind not in MODULES]:
+            raise ValueError(
+                f"{folder / 'modules.json'} asks for {', '.join(unknown)}, expected no more than "
+                f"{', '.join(sorted(MODULES))}; choose another embed.model"
+            )
+
+
+def check_length(length: int, config: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError where a text may have more tokens than the model has positions."""
+    from models.bert_weights import first_position
+
+    positions = config.get("max_position_embeddings")
+    if positions is not None and length > positions - first_position(config):
+        raise ValueError(
+            f"embed.max_length is {length}, but {folder} has {positions - first_position(config)} positions; "
+            "set it to at most that"
+        )
+
+
 def pooling_of(folder: Path) -> Pooling:
-    """mean or cls, as the encoder's sentence-transformers files say; mean where they are absent."""
-    path = folder / "1_Pooling" / "config.json"
+    """mean, cls or last, as the encoder's sentence-transformers files say; mean where they are absent."""
+    path = folder / POOLING
     if not path.is_file():
         return "mean"
     config = read_json(path)
-    chosen = [POOLINGS.get(key, key) for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-    if chosen not in (["mean"], ["cls"]):
-        raise ValueError(f"{path} asks for pooling {chosen}, expected mean or cls; choose another embed.model")
-    return "cls" if chosen == ["cls"] else "mean"
+    asked = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+        asked = [modes] if isinstance(modes, str) else list(modes)
+    if len(asked) != 1 or asked[0] not in POOLINGS:
+        raise ValueError(
+            f"{path} asks for pooling {asked}, expected mean, cls or last token; choose another embed.model"
+        )
+    return POOLINGS[asked[0]]
 
 
-def load(encoder: Encoder, device: torch.device) -> tuple[Any, Any]:
-    """The transformer in float32 and eval mode, and its tokenizer. Never runs code that comes with the weights."""
-    from transformers import AutoModel, AutoTokenizer
+def prompt_of(folder: Path) -> str:
+    """What the encoder's sentence-transformers files put before a document; nothing where they are absent."""
+    path = folder / "config_sentence_transformers.json"
+    config = read_json(path) if path.is_file() else {}
+    prompts = config.get("prompts") or {}
+    names = [*DOCUMENT, config.get("default_prompt_name")]
+    return next((str(prompts[name]) for name in names if prompts.get(name)), "")
+
+
+def check_prompt(prompt: str, folder: Path) -> None:
+    """Raises ValueError where the prompt's tokens would have to be left out of the mean, which we do not."""
+    path = folder / POOLING
+    if prompt and path.is_file() and read_json(path).get("include_prompt") is False:
+        raise ValueError(
+            f'{path} leaves prompts out of its mean; set embed.prompt to "", or choose another embed.model'
+        )
+
+
+def load(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple[States, Any]:
+    """The transformer, and its tokenizer of the tokenizers library. Never runs code that comes with the weights."""
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    from models import bert_weights
+    from models.packed_encoder import PackedEncoder
+
+    tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
+    config = read_json(encoder.folder / "config.json")
+    if not bert_weights.supported(config):
+        return load_any(encoder, device=device, dtype=dtype), tokenizer
+    weights = {name: tensor.float() for name, tensor in load_file(encoder.folder / "model.safetensors").items()}
+    return PackedEncoder(bert_weights.arrange(weights, config), dtype=dtype, device=device), tokenizer
+
+
+def load_any(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> States:
+    """An encoder of whatever architecture the transformers library knows."""
+    from transformers import AutoModel
     from transformers.utils import logging
+
+    from models.text_encoder import EqualLengths
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     model = AutoModel.from_pretrained(encoder.folder, use_safetensors=True, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(encoder.folder, use_fast=True, trust_remote_code=False)
-    return model.float().eval().to(device), tokenizer
-
-
-def key(text: str) -> bytes:
-    """128 bits that identify a text."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+    return EqualLengths(model.to(device, dtype).eval())

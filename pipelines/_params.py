@@ -112,8 +112,12 @@ class Embed(Section):
     section = "embed"
     model: Text
     revision: Text | None
+    prompt: str | None
     max_length: Annotated[int, Field(ge=1, le=8192)]
+    dimensions: Annotated[int, Field(ge=1)] | None
+    precision: Literal["auto", "fp32", "bf16"]
     batch_tokens: Count
+    cache_gigabytes: Annotated[float, Field(gt=0)]
     device: Device
 
 

@@ -1,51 +1,75 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from pipelines import _artifacts as artifacts
+from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders
+from pipelines import _shards as shards
 from pipelines import _tables as tables
 from pipelines import embed
-from pipelines._embedding_cache import EmbeddingCache
 from pipelines._params import Embed, load
-from tests.conftest import Workspace
+from pipelines._shards import Halves, Keys
+from tests.conftest import REPO, Workspace
 
 TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "", "Robots learn to garden " * 200]
 
 
-def write_items(texts: list[str]) -> None:
+def write_items(texts: Sequence[object], kind: pa.DataType | None = None) -> None:
     with artifacts.stage("split") as stage:
         ids = [f"{n:04}" for n in range(len(texts))]
-        tables.write(pa.table({"item_id": ids, "text": texts}), stage.output("items.parquet"))
+        column = pa.array(texts, kind or pa.string())
+        tables.write(pa.table({"item_id": ids, "text": column}), stage.output("items.parquet"))
 
 
 def embeddings() -> npt.NDArray[np.float32]:
     return load_file("data/embed/embeddings.safetensors")["embeddings"]
 
 
-def test_vectors_equal_those_of_sentence_transformers(workspace: Workspace) -> None:
-    """The genuine encoder on an independent implementation of the same pooling."""
+@pytest.fixture
+def peer() -> npt.NDArray[np.float32]:
+    """The texts that are not empty, by an independent implementation of the same encoder."""
     from sentence_transformers import SentenceTransformer
 
+    model = SentenceTransformer(str(encoders.packaged()), device="cpu")
+    model.max_seq_length = 256
+    return np.asarray(model.encode([TEXTS[0], TEXTS[1], TEXTS[3]], normalize_embeddings=True))
+
+
+def test_vectors_in_fp32_equal_those_of_sentence_transformers(
+    workspace: Workspace, peer: npt.NDArray[np.float32]
+) -> None:
+    workspace.params("embed", {"precision": "fp32"})
     write_items(TEXTS)
     embed.main()
-    peer = SentenceTransformer(str(encoders.packaged()), device="cpu")
-    peer.max_seq_length = 256
-    expected = peer.encode([TEXTS[0], TEXTS[1], TEXTS[3]], normalize_embeddings=True)
-    np.testing.assert_allclose(embeddings()[[0, 1, 3]], expected, atol=1e-5)
+    np.testing.assert_allclose(embeddings()[[0, 1, 3]], peer, atol=1e-4)  # they are kept in 16 bits
 
 
-def test_an_empty_text_has_the_zero_vector_and_others_have_length_one(workspace: Workspace) -> None:
+def test_vectors_in_bf16_have_their_direction(workspace: Workspace, peer: npt.NDArray[np.float32]) -> None:
+    workspace.params("embed", {"precision": "bf16"})
+    write_items(TEXTS)
+    embed.main()
+    assert (embeddings()[[0, 1, 3]] * peer).sum(1).min() > 0.9998
+
+
+def test_an_empty_text_has_the_zero_vector_and_is_counted_and_others_have_length_one(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_items(TEXTS)
     embed.main()
     np.testing.assert_allclose(np.linalg.norm(embeddings(), axis=1), [1, 1, 0, 1], atol=1e-5)
+    assert "4 texts, 1 of them empty; 3 distinct, 3 to compute" in capsys.readouterr().out
 
 
 def test_only_new_texts_are_computed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,11 +79,19 @@ def test_only_new_texts_are_computed(workspace: Workspace, capsys: pytest.Captur
     write_items(["Another text", *TEXTS[:2]])
     capsys.readouterr()
     embed.main()
-    assert "3 distinct texts, 1 to compute" in capsys.readouterr().out
+    assert "3 distinct, 1 to compute" in capsys.readouterr().out
     np.testing.assert_array_equal(embeddings()[1:], before)
 
 
-def test_a_damaged_shard_of_the_cache_is_computed_again(
+def test_equal_texts_are_computed_once_and_are_equal(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    write_items([TEXTS[0]] * 70 + [TEXTS[1]])
+    embed.main()
+    assert "71 texts, 0 of them empty; 2 distinct, 2 to compute" in capsys.readouterr().out
+    assert (embeddings()[:70] == embeddings()[0]).all()
+    assert (embeddings()[70] != embeddings()[0]).any()
+
+
+def test_a_damaged_vector_in_the_cache_is_computed_again_and_said(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_items(TEXTS[:2])
@@ -69,22 +101,249 @@ def test_a_damaged_shard_of_the_cache_is_computed_again(
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
+    capsys.readouterr()
     embed.main()
-    assert "was damaged" in capsys.readouterr().out
-    np.testing.assert_allclose(embeddings(), before, atol=1e-6)
+    printed = capsys.readouterr().out
+    assert "1 texts are computed again" in printed
+    assert "was damaged" in printed
+    np.testing.assert_array_equal(embeddings(), before)
+    embed.main()
+    assert "0 to compute" in capsys.readouterr().out
 
 
-def test_another_length_is_another_encoder(workspace: Workspace) -> None:
-    first = encoders.find(load(Embed)).digest
-    workspace.params("embed", {"max_length": 64})
-    assert encoders.find(load(Embed)).digest != first
+def test_a_file_that_is_no_shard_is_removed_and_its_texts_are_computed_again(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(TEXTS[:2])
+    embed.main()
+    before = embeddings()
+    (shard,) = Path(".longtail/embeddings").rglob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-5])
+    embed.main()
+    assert "was damaged: its texts are computed again" in capsys.readouterr().out
+    np.testing.assert_array_equal(embeddings(), before)
 
 
-def test_a_half_written_shard_is_never_read(workspace: Workspace) -> None:
-    cache = EmbeddingCache("digest")
-    cache.add([encoders.key("a")], np.ones((1, 3), np.float32))
-    (cache.folder / ".partial-1").write_bytes(b"half")
-    assert list(cache.load()) == [encoders.key("a")]
+def test_fp32_is_not_served_from_bf16_but_auto_takes_what_there_is(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_items(TEXTS[:2])
+    for precision, computed in (("bf16", 2), ("fp32", 2), ("auto", 0)):
+        workspace.params("embed", {"precision": precision})
+        embed.main()
+        assert f"{computed} to compute" in capsys.readouterr().out
+
+
+def test_vectors_do_not_depend_on_the_other_texts_or_their_order(workspace: Workspace) -> None:
+    texts = [f"{'word ' * (n % 7)}number {n}" for n in range(40)]
+    write_items(texts)
+    embed.main()
+    together = embeddings()
+    shutil.rmtree(".longtail")
+    write_items(texts[7:20][::-1])
+    embed.main()
+    np.testing.assert_allclose(embeddings()[::-1], together[7:20], atol=1e-3)
+
+
+HOSTILE = [
+    *["x" * 10**6, "é " * 10**5, "\x00\x01\x02", "👩‍🚀🚀", "מגדלור ישן", "كتاب", "\u200b", "\ufeff", "a\tb\r\nc", " "],
+]
+
+
+def test_hostile_texts_have_finite_vectors_of_length_one_or_zero(workspace: Workspace) -> None:
+    write_items(HOSTILE)
+    embed.main()
+    lengths = np.linalg.norm(embeddings(), axis=1)
+    assert np.isin(lengths.round(4), [0, 1]).all()
+    assert lengths[[0, 1, 3, 4, 5, 8]].min() > 0.999
+    assert lengths[[2, 6, 9]].max() == 0  # nothing in them is a token
+
+
+@pytest.mark.parametrize("texts", [[], ["one"], ["", ""], [None, "one"], ["same"] * 5])
+def test_any_number_of_items_will_do(workspace: Workspace, texts: list[str]) -> None:
+    write_items(texts)
+    embed.main()
+    assert embeddings().shape == (len(texts), 384)
+    assert np.isfinite(embeddings()).all()
+
+
+def test_what_is_no_text_is_made_one(workspace: Workspace) -> None:
+    write_items([b"caf\xc3\xa9", b"caf\xe9", None], pa.binary())
+    embed.main()
+    assert np.linalg.norm(embeddings(), axis=1).round(3).tolist() == [1, 1, 0]
+    write_items([7, None], pa.int64())
+    embed.main()
+    assert np.linalg.norm(embeddings(), axis=1).round(3).tolist() == [1, 0]
+
+
+def test_an_interrupted_run_goes_on_from_the_cache(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(embed, "SHARD", 4)
+    write_items([f"text {n}" for n in range(12)])
+    written: list[int] = []
+
+    def interrupted(folder: Path, keys: Keys, vectors: Halves) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(len(keys))
+        shards.write(folder, keys, vectors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caches, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            embed.main()
+    assert not Path("data/embed").exists()
+    capsys.readouterr()
+    embed.main()
+    assert "12 distinct, 4 to compute" in capsys.readouterr().out
+
+
+def test_texts_that_are_cut_are_counted(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.params("embed", {"max_length": 8})
+    write_items(TEXTS)
+    embed.main()
+    assert "2 texts fill 8 tokens" in capsys.readouterr().out
+
+
+def test_worktrees_share_the_cache(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    subprocess.run([*git, "worktree", "add", "-q", "other"], check=True, capture_output=True)
+    here = caches.root().absolute()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("other")
+        assert caches.root().resolve() == here
+
+
+def test_another_length_prompt_or_number_of_dimensions_is_another_encoder(workspace: Workspace) -> None:
+    digests = [encoders.find(load(Embed)).digest]
+    for change in ({"max_length": 64}, {"prompt": "title: "}, {"dimensions": 64}):
+        workspace.params("embed", change)
+        digests.append(encoders.find(load(Embed)).digest)
+    assert len(set(digests)) == 4
+
+
+def test_leading_dimensions_are_those_of_the_whole_vector(workspace: Workspace) -> None:
+    write_items(TEXTS[:2])
+    embed.main()
+    whole = embeddings()
+    workspace.params("embed", {"dimensions": 64})
+    embed.main()
+    expected = whole[:, :64] / np.linalg.norm(whole[:, :64], axis=1, keepdims=True)
+    np.testing.assert_allclose(embeddings(), expected, atol=1e-3)
+
+
+def test_more_dimensions_than_the_model_has_are_refused(workspace: Workspace) -> None:
+    workspace.params("embed", {"dimensions": 385})
+    with pytest.raises(ValueError, match="has 384"):
+        encoders.find(load(Embed))
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(workspace: Workspace) -> None:
+    workspace.params("embed", {"max_length": 513})
+    with pytest.raises(ValueError, match="has 512 positions"):
+        encoders.find(load(Embed))
+
+
+def test_a_prompt_is_read_from_the_model_and_params_have_the_last_word(workspace: Workspace) -> None:
+    folder = copy_of_packaged(Path("encoder"))
+    prompts = {"query": "query: ", "passage": "passage: "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    workspace.params("embed", {"model": "encoder"})
+    assert encoders.find(load(Embed)).prompt == "passage: "
+    write_items([TEXTS[0]])
+    embed.main()
+    workspace.params("embed", {"prompt": ""})
+    assert encoders.find(load(Embed)).prompt == ""
+    prompted = embeddings()
+    write_items([f"passage: {TEXTS[0]}"])
+    embed.main()
+    np.testing.assert_allclose(embeddings(), prompted, atol=1e-3)
+
+
+def test_a_module_that_is_not_computed_here_is_refused(workspace: Workspace) -> None:
+    folder = copy_of_packaged(Path("encoder"))
+    kinds = ["sentence_transformers.models.Transformer", "sentence_transformers.models.Dense"]
+    (folder / "modules.json").write_text(json.dumps([{"type": kind} for kind in kinds]))
+    workspace.params("embed", {"model": "encoder"})
+    with pytest.raises(ValueError, match="asks for Dense"):
+        encoders.find(load(Embed))
+
+
+def test_an_encoder_of_another_architecture_is_run_by_the_transformers_library(workspace: Workspace) -> None:
+    """DistilBERT with random weights under the packaged tokenizer."""
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    model = DistilBertModel(DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2)).train(False)
+    model.save_pretrained("other")
+    shutil.copy(encoders.packaged() / "tokenizer.json", "other")
+    config = artifacts.read_json(Path("other/config.json"))
+    artifacts.write_json(Path("other/config.json"), {**config, "hidden_size": 16})
+    workspace.params("embed", {"model": "other", "precision": "fp32"})
+    write_items(TEXTS[:2])
+    embed.main()
+    with torch.inference_mode():
+        ids = torch.tensor([[101, 1037, 10171, 10684, 4858, 1037, 3661, 102]])
+        expected = torch.nn.functional.normalize(model(input_ids=ids).last_hidden_state.mean(1), dim=1)[0]
+    np.testing.assert_allclose(embeddings()[0], expected.numpy(), atol=1e-3)
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from pipelines import _embedding_cache as caches
+n, rng = int(sys.argv[1]), np.random.default_rng(int(sys.argv[1]))
+print("ready", flush=True)
+for step in range(int(sys.argv[2])):
+    texts = [f"text {number}" for number in rng.integers(0, 500, 50)]
+    vectors = np.array([[int(text[5:])] * 8 for text in texts], np.float16)
+    caches.add(Path("cache"), caches.keys_of(texts), vectors)
+    caches.merge(Path("cache"), 8)
+"""
+
+
+def writer(seed: int, steps: int) -> subprocess.Popen[bytes]:
+    environment = {"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(seed), str(steps)], env=environment, stdout=subprocess.PIPE
+    )
+
+
+def assert_cache_holds_what_was_written() -> int:
+    """Number of the texts that the cache knows, each with its own vector."""
+    cache = caches.EmbeddingCache([Path("cache")], 8)
+    rows = cache.find(caches.keys_of(f"text {number}" for number in range(500)))
+    known = np.flatnonzero(rows >= 0)
+    vectors, intact = cache.read(rows[known])
+    assert cache.damaged == []
+    assert intact.all()
+    np.testing.assert_array_equal(vectors, np.tile(known[:, None], 8))
+    return len(known)
+
+
+def test_two_writers_lose_nothing(workspace: Workspace) -> None:
+    both = [writer(1, 40), writer(2, 40)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    rng = [np.random.default_rng(seed).integers(0, 500, 40 * 50) for seed in (1, 2)]
+    # the generators are drawn from in fifties, which gives the same numbers
+    assert assert_cache_holds_what_was_written() == len(np.unique(rng))
+    assert len(list(Path("cache").glob("*.safetensors"))) < 80  # and they were merged meanwhile
+
+
+def test_a_writer_killed_at_any_time_leaves_whole_shards(workspace: Workspace) -> None:
+    for attempt in range(4):
+        process = writer(attempt, 10_000)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.15 + 0.05 * attempt)
+        process.kill()
+        process.wait()
+        assert assert_cache_holds_what_was_written() > 0
 
 
 def test_a_local_folder_is_an_encoder_and_its_cls_pooling_is_read(workspace: Workspace) -> None:
@@ -103,7 +362,7 @@ def test_an_unknown_pooling_is_refused(workspace: Workspace) -> None:
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     workspace.params("embed", {"model": "encoder"})
-    with pytest.raises(ValueError, match="expected mean or cls"):
+    with pytest.raises(ValueError, match="expected mean, cls or last"):
         encoders.find(load(Embed))
 
 
@@ -135,15 +394,3 @@ def copy_of_packaged(folder: Path) -> Path:
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
         (folder / name).symlink_to(encoders.packaged() / name)
     return folder
-
-
-def test_the_cache_keeps_what_other_shards_hold(workspace: Workspace) -> None:
-    cache = EmbeddingCache("digest")
-    for text in "ab":
-        cache.add([encoders.key(text)], np.full((1, 2), ord(text), np.float32))
-    save_file({"keys": np.zeros((0, 16), np.uint8), "vectors": np.zeros((0, 2), np.float32)}, cache.folder / "x.tmp")
-    known = EmbeddingCache("digest").load()
-    assert {key: vector.tolist() for key, vector in known.items()} == {
-        encoders.key("a"): [97.0, 97.0],
-        encoders.key("b"): [98.0, 98.0],
-    }
