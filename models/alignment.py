@@ -24,13 +24,20 @@ def carry_over(
     item_factors = model.item_factors[source] * known[:, None]
     popularity_bias = model.popularity_bias[source] * known  # nobody had touched what the model does not know
     anchored = embeddings is not None and embeddings.shape[1] == len(model.text_mean)
+    has_text = np.zeros(len(source), np.bool_)
     if anchored and embeddings is not None:
         item_factors[~known] = model.anchors(embeddings[~known])
+        has_text |= embeddings.any(axis=1)
+    cold = model.cold
+    if cold is not None:
+        cold = replace(cold, anchored=np.where(known, cold.anchored[source], has_text))
     aligned = replace(
         model,
         item_factors=item_factors.astype(np.float32),
         popularity_bias=popularity_bias,
         users=tuple(over(side, source) for side in model.users),
+        neighbours=None,  # they are items of the model's own catalogue, and have said what they know
+        cold=cold,
         rerank=model.rerank.over(source) if model.rerank else None,
     )
     return aligned, known | anchored

@@ -8,15 +8,17 @@ Pure numpy, so that serving needs no torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from models.cold_level import POPULAR, ColdLevel
 from models.packing import pack, unpack
 from models.reranking import Rerank
+from models.text_neighbours import Neighbours
 from models.user_side import Floats, Indices, ItemSide, Layer, LeastSquares, Pooling, UserSide
 
 
@@ -35,6 +37,8 @@ class Factors:
     tail_strength: float  # how much popularity_bias counts against an item
     text_mean: Floats  # (t,)
     text_weights: Floats  # (t + 1, d), last row the intercept; t = 0 where training used no text
+    neighbours: Neighbours | None = None  # what text predicts beyond the linear map; None: nothing
+    cold: ColdLevel | None = None  # how items without interactions compete with others; None: by their score alone
     rerank: Rerank | None = None  # how lists are made of scores; None: in their order
 
     def __post_init__(self) -> None:
@@ -53,10 +57,28 @@ class Factors:
         start = 0
         for side in self.users:
             span = slice(start, start := start + side.dim)
-            eigenvalues, basis = np.linalg.eigh(self.gram[span, span].astype(np.float64))
-            items = ItemSide(self.item_factors[:, span], np.maximum(eigenvalues, 0), basis, self.n_warm_items)
-            found.append((side, items, span))
+            found.append(
+                (side, ItemSide.of(self.item_factors[:, span], self.gram[span, span], self.n_warm_items), span)
+            )
         return found
+
+    def in_eigenbasis(self) -> Factors:
+        """The same scores, with the dimensions turned so that folding in need not turn the factors of a history."""
+        turn = np.eye(self.item_factors.shape[1], dtype=np.float32)
+        for side, items, span in self.sides():
+            if isinstance(side, LeastSquares) and items.basis is not None:
+                turn[span, span] = items.basis
+        gram = (turn.T @ self.gram @ turn).astype(np.float32)
+        for side, items, span in self.sides():
+            if isinstance(side, LeastSquares):
+                gram[span, span] = np.diag(items.eigenvalues)
+        return replace(
+            self,
+            item_factors=self.item_factors @ turn,
+            gram=gram,
+            text_weights=self.text_weights @ turn,
+            cold=self.cold.turned(turn) if self.cold else None,
+        )
 
     def fold_in(
         self, histories: Sequence[Indices], weights: Sequence[npt.NDArray[np.floating[Any]]] | None = None
@@ -72,12 +94,23 @@ class Factors:
         return users
 
     def queries(self, users: Floats) -> Floats:
-        """User vectors (b, d + 1) whose inner product with `item_vectors` is the score.
+        """User vectors (b, d + 2) whose inner product with `item_vectors` is the score.
 
         The penalty is counted in the root mean square of the user's own scores, so that one strength suits all users
         and does not depend on how a factorization divides scale between users and items.
         """
-        return np.hstack([users, -self.tail_strength * self.spread(users)[:, None]]).astype(np.float32)
+        penalty = -self.tail_strength * self.spread(users) if self.tail_strength else np.zeros(len(users))
+        return np.hstack([users, penalty[:, None], self.cold_bonus(users)[:, None]]).astype(np.float32)
+
+    def cold_bonus(self, users: Floats) -> npt.NDArray[np.float64]:
+        """What the items of `cold` gain with users (b, d), (b,)."""
+        return np.zeros(len(users)) if self.cold is None else self.cold.bonus(users, self.popular)
+
+    @cached_property
+    def popular(self) -> Floats:
+        """Factors (m, d) of the most popular items, ties in order of the item index."""
+        order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items)]
+        return self.item_factors[order]
 
     def spread(self, users: Floats) -> npt.NDArray[np.float64]:
         """Root mean square of each user's scores over items with interactions, (b,)."""
@@ -85,16 +118,33 @@ class Factors:
         return np.asarray(np.sqrt(np.maximum(mean_squares, 0)), np.float64)
 
     def item_vectors(self) -> Floats:
-        """Item vectors (n, d + 1): factor, then popularity bias."""
-        return np.hstack([self.item_factors, self.popularity_bias[:, None]]).astype(np.float32)
+        """Item vectors (n, d + 2): factor, popularity bias, and whether the item gets the bonus of cold ones."""
+        return np.hstack([self.item_factors, self.biases(slice(None))]).astype(np.float32)
 
-    def anchors(self, embeddings: Floats) -> Floats:
-        """Factors (m, d) that text alone predicts for embeddings (m, t); a zero row (no text) gets the average one."""
+    def biases(self, items: Indices | slice) -> Floats:
+        """What stands beside the factors of items (m,) in their vectors, (m, 2)."""
+        popularity = self.popularity_bias[items]
+        anchored = np.zeros_like(popularity) if self.cold is None else self.cold.anchored[items]
+        return np.stack([popularity, anchored], axis=1).astype(np.float32)
+
+    def anchors(self, embeddings: Floats, *, apart_from: Indices | None = None) -> Floats:
+        """Factors (m, d) that text alone predicts for embeddings (m, t); a zero row (no text) gets the average one.
+
+        apart_from: (m,) the items whose texts they are, where these shall not speak for themselves.
+        """
         if self.text_mean.size == 0:
             return np.zeros((len(embeddings), self.item_factors.shape[1]), np.float32)
-        centred = np.where(np.any(embeddings != 0, axis=1, keepdims=True), embeddings - self.text_mean, 0)
-        anchors: Floats = (centred @ self.text_weights[:-1] + self.text_weights[-1]).astype(np.float32)
-        return anchors
+        has_text = np.any(embeddings != 0, axis=1, keepdims=True)
+        centred = np.where(has_text, embeddings - self.text_mean, 0).astype(np.float32)
+        anchors: Floats = centred @ self.text_weights[:-1] + self.text_weights[-1]
+        if self.neighbours is not None:
+            for part, positions, weights in self.neighbours.near(centred, apart_from):
+                used, where = np.unique(positions, return_inverse=True)
+                residuals = self.item_factors[self.neighbours.rows[used]] - self.text_weights[-1]
+                residuals -= self.neighbours.centred(used) @ self.text_weights[:-1]
+                found = residuals[where.reshape(positions.shape)]  # (b, m, d)
+                anchors[part] += has_text[part] * np.einsum("bm,bmd->bd", weights, found)
+        return anchors.astype(np.float32)
 
     def to_tensors(self) -> tuple[dict[str, npt.NDArray[Any]], Any]:
         """Arrays, and a JSON tree of the rest, for a file format that keeps the two apart."""
@@ -112,4 +162,4 @@ class Factors:
         return model
 
 
-KINDS = (Factors, LeastSquares, Pooling, Layer, Rerank)
+KINDS = (Factors, LeastSquares, Pooling, Layer, Rerank, Neighbours, ColdLevel)

@@ -56,7 +56,7 @@ def least_squares(
     side: LeastSquares, items: ItemSide, histories: csr_array[Any], device: torch.device
 ) -> npt.NDArray[np.float64]:
     """Users (n_users, d) as solutions of their normal equations."""
-    rotated = torch.from_numpy(items.factors @ items.basis).to(device)  # (n_items, d), float64
+    rotated = torch.from_numpy(items.turned(items.factors)).to(device)  # (n_items, d), float64
     rotated = torch.cat([rotated, rotated.new_zeros(1, side.dim)])  # the last row pads short histories
     lengths = np.diff(histories.indptr)
     users = np.zeros((len(lengths), side.dim), np.float64)
@@ -66,7 +66,7 @@ def least_squares(
         roots = torch.from_numpy(np.sqrt(weights)).to(device)  # (b, h), 0 where padded
         y = rotated[torch.from_numpy(history).to(device)] * roots[:, :, None]  # (b, h, d)
         users[rows] = solve(y, torch.from_numpy(diagonal).to(device), roots).cpu().numpy()
-    return side.scale * (users @ items.basis.T)
+    return side.scale * items.back(users)
 
 
 def solve(y: Tensor, diagonal: Tensor, target: Tensor) -> Tensor:

@@ -22,8 +22,26 @@ class ItemSide:
 
     factors: Floats  # (n, d)
     eigenvalues: Doubles  # (d,) of G = Σ y yᵀ over items with interactions
-    basis: Doubles  # (d, d), its columns the eigenvectors
+    basis: Doubles | None  # (d, d), its columns the eigenvectors; None for the identity, which spares turning vectors
     n_warm: int
+
+    @classmethod
+    def of(cls, factors: Floats, gram: Floats, n_warm: int) -> ItemSide:
+        """Eigenform of a Gram matrix (d, d); nothing needs to be turned where it is diagonal."""
+        diagonal = np.diagonal(gram).astype(np.float64)
+        if np.array_equal(gram, np.diag(np.diagonal(gram))):
+            return cls(factors, np.maximum(diagonal, 0), None, n_warm)
+        eigenvalues, basis = np.linalg.eigh(gram.astype(np.float64))
+        return cls(factors, np.maximum(eigenvalues, 0), basis, n_warm)
+
+    def turned(self, vectors: Floats) -> Doubles:
+        """Vectors (m, d) in the eigenbasis."""
+        doubles = vectors.astype(np.float64)
+        return doubles if self.basis is None else doubles @ self.basis
+
+    def back(self, vectors: Doubles) -> Doubles:
+        """Vectors (m, d) of the eigenbasis as they were before `turned`."""
+        return vectors if self.basis is None else vectors @ self.basis.T
 
 
 @dataclass(frozen=True)
@@ -44,22 +62,40 @@ class LeastSquares:
         return self.regularization * (n_interactions + self.unobserved_weight * n_warm) ** self.frequency_exponent
 
     def fold_in(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
-        """User vector (d,) of a history (h,) of items with positive weights (h,)."""
-        return self.scale * (self.response(items, history, weights) @ weights)
+        """User vector (d,) of a history (h,) of items with positive weights (h,).
 
-    def response(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
-        """R (d, h) such that the user vector, unscaled, is R w: what each past item adds to it.
-
-        In the eigenbasis of G all that users share is a diagonal D, so a system of size min(h, d) remains:
-        R = Q D⁻¹ Ỹᵀ (I + W Ỹ D⁻¹ Ỹᵀ)⁻¹ (Woodbury) where h < d, else R = Q (D + Ỹᵀ W Ỹ)⁻¹ Ỹᵀ, with Ỹ = Y Q.
+        In the eigenbasis of G all that users share is a diagonal D, so that one system of size min(h, d) remains:
+        x = D⁻¹ Yᵀ (I + W Y D⁻¹ Yᵀ)⁻¹ w (Woodbury) where h < d, else x = (D + Yᵀ W Y)⁻¹ Yᵀ w.
         """
-        y = items.factors[history].astype(np.float64) @ items.basis  # (h, d)
-        diagonal = self.unobserved_weight * items.eigenvalues + self.ridge(len(history), items.n_warm)
+        y, diagonal = self.system(items, history)
         if len(history) < self.dim:
             scaled = y / diagonal  # (h, d)
-            kernel = np.eye(len(history)) + weights[:, None] * (y @ scaled.T)
-            return np.asarray(items.basis @ np.linalg.solve(kernel.T, scaled).T)
-        return np.asarray(items.basis @ np.linalg.solve(np.diag(diagonal) + (y * weights[:, None]).T @ y, y.T))
+            kernel = weights[:, None] * (y @ scaled.T)
+            kernel.flat[:: len(history) + 1] += 1
+            user = np.asarray(np.linalg.solve(kernel, weights) @ scaled, np.float64)
+        else:
+            matrix = (y * weights[:, None]).T @ y
+            matrix.flat[:: self.dim + 1] += diagonal
+            user = np.asarray(np.linalg.solve(matrix, weights @ y), np.float64)
+        return self.scale * items.back(user)
+
+    def response(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
+        """R (h, d) such that the user vector is w R: what each past item adds to it, per unit of its weight.
+
+        The history being short or long as in `fold_in`: R = (I + Y D⁻¹ Yᵀ W)⁻¹ Y D⁻¹, or R = Y (D + Yᵀ W Y)⁻¹.
+        """
+        y, diagonal = self.system(items, history)
+        if len(history) < self.dim:
+            scaled = y / diagonal  # (h, d)
+            rows = np.asarray(np.linalg.solve(np.eye(len(history)) + (scaled @ y.T) * weights, scaled), np.float64)
+        else:
+            rows = np.asarray(np.linalg.solve(np.diag(diagonal) + (y * weights[:, None]).T @ y, y.T).T, np.float64)
+        return self.scale * items.back(rows)
+
+    def system(self, items: ItemSide, history: Indices) -> tuple[Doubles, Doubles]:
+        """Y (h, d) of a history and D (d,), both in the eigenbasis."""
+        diagonal = self.unobserved_weight * items.eigenvalues + self.ridge(len(history), items.n_warm)
+        return items.turned(items.factors[history]), diagonal
 
 
 @dataclass(frozen=True)
@@ -100,6 +136,17 @@ class Pooling:
             if number + 1 < len(self.layers):
                 x = np.maximum(x, 0)
         return x
+
+    def tangent(self, x: Doubles, toward: Doubles) -> tuple[Doubles, float]:
+        """Gradient g (inputs,) and offset c of toward · f at x (inputs,): around it, toward · f(x) = g · x + c."""
+        inputs, hidden = [np.ones(len(x), np.bool_)], x  # of every layer, which of them count
+        for layer in self.layers[:-1]:
+            hidden = np.maximum(hidden @ layer.weight.astype(np.float64) + layer.bias, 0)
+            inputs.append(hidden > 0)
+        gradient = toward
+        for layer, counting in zip(reversed(self.layers), reversed(inputs[: len(self.layers)]), strict=True):
+            gradient = layer.weight.astype(np.float64) @ gradient * counting
+        return gradient, float(toward @ self.perceptron(x[None])[0] - gradient @ x)
 
 
 UserSide = LeastSquares | Pooling

@@ -23,8 +23,8 @@ from pipelines._stage import run, say
 CHECKOUT = Path(__file__).resolve().parents[1]
 CODE = (
     *("bento/*.py", "bento/requirements.txt", "bento/bentofile.yaml"),
-    *("models/__init__.py", "models/candidates.py", "models/factors.py", "models/packing.py"),
-    *("models/reranking.py", "models/user_side.py"),
+    *("models/__init__.py", "models/candidates.py", "models/cold_level.py", "models/factors.py", "models/packing.py"),
+    *("models/reranking.py", "models/text_neighbours.py", "models/user_side.py"),
 )
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.alignment import carry_over
+from models.cold_level import ColdLevel
 from models.reranking import Rerank
 from models.user_side import Pooling
 from tests.models.small_factors import pooled_factors, small_factors
@@ -30,6 +31,18 @@ def test_unknown_items_get_the_text_anchor_of_the_model_and_no_popularity() -> N
     assert np.allclose(aligned.item_factors[1], model.anchors(embeddings[1:2])[0])
     assert aligned.popularity_bias[1] == 0
     assert recommendable.all()
+
+
+def test_unknown_items_with_text_get_the_bonus_of_cold_ones_and_known_ones_keep_theirs() -> None:
+    cold = ColdLevel(np.array([True, False, False]), np.zeros(4, np.float32), np.eye(4, dtype=np.float32), 0.5)
+    model = replace(small_factors(n_items=3, d=4), cold=cold)
+    embeddings = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
+    aligned, _ = carry_over(model, np.array([2, -1, 0, -1]), embeddings)
+    assert aligned.cold is not None
+    assert aligned.cold.anchored.tolist() == [False, True, True, False]
+    unaided, _ = carry_over(model, SOURCE, None)
+    assert unaided.cold is not None
+    assert unaided.cold.anchored.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("t", [0, 5])

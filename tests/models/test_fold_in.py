@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 
 from models import fold_in
+from models.als import Als, Interactions, Settings
 from models.factors import Factors
 from models.user_side import LeastSquares, Pooling
 from tests.models.small_factors import pooled_factors, small_factors
@@ -34,6 +37,51 @@ def test_a_user_solves_the_normal_equations_of_a_weighted_history(length: int) -
     y, ridge = model.item_factors[history].astype(np.float64), 0.05 * (length + 0.1 * 40)
     a = 0.1 * model.gram + ridge * np.eye(8) + (y * w[:, None]).T @ y
     assert np.allclose(model.fold_in([history], [w])[0], np.linalg.solve(a, y.T @ w), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", LENGTHS[1:])
+def test_a_user_is_the_weighted_sum_of_what_each_past_item_adds(length: int) -> None:
+    ((side, items, _),) = small_factors(n_items=40, d=8).sides()
+    rng = np.random.default_rng(length)
+    history, w = rng.choice(40, length, replace=False), rng.uniform(0.2, 5, length)
+    assert isinstance(side, LeastSquares)
+    assert np.allclose(w @ side.response(items, history, w), side.fold_in(items, history, w), atol=1e-10)
+
+
+def test_users_are_those_that_training_finds_with_item_factors_fixed() -> None:
+    """A half-sweep of many conjugate-gradient steps against the fold-in of the same weighted histories."""
+    items, weights, matrix = histories()
+    present = [row for row, length in enumerate(LENGTHS) if length]
+    pairs = matrix[present].tocoo()
+    order = np.lexsort((pairs.col, pairs.row))
+    data = Interactions(
+        pairs.row[order].astype(np.int32), pairs.col[order].astype(np.int32), pairs.data[order].astype(np.float32),
+        len(present), 40,
+    )  # fmt: skip
+    setting = Settings(8, 1, unobserved_weight=0.2, regularization=0.5, frequency_exponent=0.7, cg_steps=100, seed=3)
+    als = Als(data, None, setting, device=CPU)
+    model = als.factors(tail_strength=0.0)
+    model = replace(model, item_factors=model.item_factors.copy())  # as they are before training
+    trained = next(als.epochs()).user_factors.numpy()
+    for fixed in (model, model.in_eigenbasis()):
+        users = fold_in.fold_in(fixed, matrix[present], device=CPU)
+        loop = fixed.fold_in([items[row] for row in present], [weights[row] for row in present])
+        for folded in (users, loop):  # equal up to the turns of training
+            assert np.allclose(folded @ folded.T, trained @ trained.T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [small_factors(n_items=40, d=8), pooled_factors(n_items=40, d=8)])
+def test_in_the_eigenbasis_scores_and_predictions_from_text_are_the_same(model: Factors) -> None:
+    items, weights, matrix = histories()
+    turned = model.in_eigenbasis()
+    scores = model.fold_in(items, weights) @ model.item_factors.T
+    assert np.allclose(turned.fold_in(items, weights) @ turned.item_factors.T, scores, atol=1e-4)
+    assert np.allclose(fold_in.fold_in(turned, matrix, device=CPU) @ turned.item_factors.T, scores, atol=1e-4)
+    assert np.allclose(turned.spread(turned.fold_in(items)), model.spread(model.fold_in(items)), rtol=1e-4)
+    text = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    assert np.allclose(
+        turned.anchors(text) @ turned.item_factors.T, model.anchors(text) @ model.item_factors.T, atol=1e-4
+    )
 
 
 def test_a_weight_of_two_counts_like_the_item_twice_but_for_the_frequency() -> None:

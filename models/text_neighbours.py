@@ -1,0 +1,89 @@
+"""What items of similar text say of an item, beyond what a linear map makes of its text.
+
+Kriging (Krige 1951; a Gaussian process on the nearest points only): with residuals r_j of the m nearest items j and the
+kernel k(e, e') = exp(-γ |e - e'|²), in units in which texts lie at a mean square distance of 1 from their mean,
+
+    r(e) = Σ_j w_j r_j,    (K + ν I) w = k(e)
+
+so that sequels and near-duplicates speak for each other, and no more than once where they resemble each other too.
+Pure numpy, so that serving needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.integer[Any]]
+
+NEAREST = 50  # m
+SHARPNESS = 1.2  # γ
+NUGGET = 0.3  # ν, how much of a single item's residual is its own affair
+CELLS = 2**23  # numbers in the largest array of a batch: 32 MiB
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Texts of `s` items whose factors are known."""
+
+    rows: npt.NDArray[np.int32]  # (s,), the items
+    vectors: npt.NDArray[np.float16]  # (s, t): centred, in the unit above; half precision suffices for distances
+    unit: float
+
+    @classmethod
+    def of(cls, rows: Indices, centred: Floats) -> Neighbours:
+        """The items `rows` (s,) with their texts (s, t), the mean text subtracted."""
+        unit = float(np.sqrt(squares(centred).mean())) or 1.0  # one text, or equal ones, are at the mean
+        return cls(rows.astype(np.int32), (centred / unit).astype(np.float16), unit)
+
+    def centred(self, positions: Indices) -> Floats:
+        """Texts (m, t) at positions (m,), as they were given."""
+        return self.vectors[positions].astype(np.float32) * np.float32(self.unit)
+
+    def near(
+        self, centred: Floats, apart_from: Indices | None = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.int64], Floats]]:
+        """Batches of texts (n, t), with the positions (b, m) of what is nearest to each and the weights (b, m).
+
+        apart_from: (n,) an item that shall not speak for the text, such as the one whose text it is.
+        """
+        support = self.vectors.astype(np.float32)
+        batch = max(1, CELLS // max(len(support), NEAREST * support.shape[1]))
+        for start in range(0, len(centred), batch):
+            part = slice(start, start + batch)
+            forbidden = None if apart_from is None else self.rows == apart_from[part, None]
+            yield part, *krige(centred[part] / np.float32(self.unit), support, forbidden)
+
+
+def krige(
+    vectors: Floats, support: Floats, forbidden: npt.NDArray[np.bool_] | None
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Positions (b, m) of the points of the support (s, t) nearest to vectors (b, t), and their weights (b, m).
+
+    forbidden: (b, s), points that get no weight.
+    """
+    distances = squares(vectors)[:, None] + squares(support) - 2 * (vectors @ support.T)  # (b, s)
+    if forbidden is not None:
+        distances[forbidden] = np.inf
+    m = min(NEAREST, len(support))
+    nearest = np.sort(np.argpartition(distances, m - 1, axis=1)[:, :m], axis=1)  # in one order for equal texts
+    kernel = np.exp(-SHARPNESS * np.take_along_axis(distances, nearest, axis=1))
+    found = support[nearest]  # (b, m, t)
+    lengths = squares(found)
+    between = lengths[:, :, None] + lengths[:, None, :] - 2 * (found @ found.transpose(0, 2, 1))
+    system = np.exp(-SHARPNESS * np.maximum(between, 0)) + NUGGET * np.eye(m, dtype=np.float32)
+    present = kernel > 0  # what is forbidden, or too far to count, shall not change the others' weights
+    system = np.where(present[:, :, None] & present[:, None, :] | np.eye(m, dtype=np.bool_), system, 0)
+    weights: Floats = np.linalg.solve(system, kernel[:, :, None])[:, :, 0].astype(np.float32)
+    return nearest, weights
+
+
+def squares(vectors: Floats) -> Floats:
+    """|v|² of every vector, (..., t) -> (...)."""
+    lengths: Floats = np.einsum("...t,...t->...", vectors, vectors)
+    return lengths
