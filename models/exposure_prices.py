@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.candidates import Bools, Candidates, Floats, Indices
+from models.candidates import Candidates, Floats, Indices
 from models.reranking import SLOT, Rerank, fill
 
 K = 10
@@ -25,9 +25,8 @@ PASSES = 50
 def learn(how: Rerank, candidates: Candidates, *, passes: int = PASSES) -> Rerank:
     """`how` of method slots, with the exposure of these users' lists of ten against its tail items."""
     n, first = len(how.is_tail), SLOT - 1  # up to the first slot a list is in order of relevance
-    before = count(candidates.items[:, :first], n)
-    rest = Candidates(candidates.items[:, first:], candidates.relevance[:, first:])
-    rest = narrow(rest, how.is_tail)
+    before, rest = count(candidates.items[:, :first], n), narrow(candidates, how)
+    rest = Candidates(rest.items[:, first:], rest.relevance[:, first:])
     nobody = np.zeros(len(rest.items), np.float32)
     exposure = np.zeros(n, np.float32)
     for number in range(passes):
@@ -41,9 +40,10 @@ def count(items: Indices, n: int) -> Floats:
     return np.bincount(items[items >= 0], minlength=n).astype(np.float32)
 
 
-def narrow(candidates: Candidates, is_tail: Bools) -> Candidates:
-    """The candidates that lists of ten can take up at all: the best ten, and all of the tail."""
-    needed = is_tail[candidates.items] & (candidates.items >= 0)
+def narrow(candidates: Candidates, how: Rerank) -> Candidates:
+    """The candidates that lists of ten can take up: the best ten, one of which is always left, and what may beat it."""
+    tail = how.is_tail[candidates.items] & (candidates.items >= 0)
+    needed = tail & (candidates.relevance + how.strength >= candidates.relevance[:, K - 1 : K])
     needed[:, :K] = True
     columns = np.argsort(~needed, axis=1, kind="stable")[:, : needed.sum(axis=1).max()]
     items = np.take_along_axis(candidates.items, columns, axis=1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from models.candidates import Candidates, of_scores
-from models.exposure_prices import learn
+from models.exposure_prices import learn, narrow
 from models.reranking import Rerank, rerank
 
 N_USERS, N_ITEMS = 120, 400
@@ -67,6 +68,16 @@ def test_prices_spread_the_lists_of_other_users_of_the_same_taste() -> None:
     priced, unpriced = lists(learned(candidates()), others), lists(UNPRICED, others)
     assert covered(priced) > 2 * covered(unpriced)
     assert welfare(priced, others) > welfare(unpriced, others)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.4, 3.0])
+def test_candidates_left_out_while_learning_are_in_no_list(strength: float) -> None:
+    of = candidates()
+    for exposure in (0.0, 0.7):
+        how = replace(UNPRICED, strength=strength, against=np.full(N_ITEMS, exposure, np.float32))
+        fewer = narrow(of, how)
+        assert fewer.items.shape[1] < of.items.shape[1]
+        assert np.array_equal(lists(how, fewer), lists(how, of))
 
 
 def test_the_order_of_the_users_plays_no_part() -> None:
