@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from models.factors import Factors
 from models.reranking import Rerank
 from models.tail_setting import Holdout, Outcome, choose, front, sweep
 from models.user_side import LeastSquares
+from tests.models.small_factors import small_factors
 
 
 def result(ndcg: float, tail_coverage: float, *, error: float = 0.0, method: str = "slots") -> Outcome:
@@ -84,10 +87,7 @@ def test_slots_are_priced_by_what_the_crowd_is_shown() -> None:
 
 def test_what_is_learned_travels_with_the_model() -> None:
     (_, priced) = swept({"slots": [50.0]})
-    model = Factors(
-        np.ones((40, 1), np.float32), np.ones((1, 1), np.float32), 40, (LeastSquares(1, 0.1, 0.1, 1.0),),
-        np.zeros(40, np.float32), 0.0, np.zeros(0, np.float32), np.zeros((1, 1), np.float32), priced.how,
-    )  # fmt: skip
+    model = replace(small_factors(n_items=N_ITEMS, d=2), rerank=priced.how)
     read = Factors.from_tensors(*model.to_tensors()).rerank
     assert read is not None
     assert (read.method, read.strength) == ("slots", 50.0)
