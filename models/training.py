@@ -9,6 +9,7 @@ import torch
 
 from models import als, bpr, light_gcn, matrix_factorization, two_tower
 from models.anchor import TextAnchor
+from models.distributed import Ranks
 from models.factors import Factors
 from models.interactions import Interactions
 
@@ -38,12 +39,20 @@ Settings = als.Settings | matrix_factorization.Settings | bpr.Settings | two_tow
 
 
 def trainer(
-    settings: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device
-) -> Trainer:
-    """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none."""
+    settings: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device,
+    ranks: Ranks | None = None,
+) -> Trainer:  # fmt: skip
+    """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none.
+
+    Several ranks share the training of ALS; raises ValueError for any other model.
+    """
+    if ranks is not None and ranks.size > 1 and not isinstance(settings, als.Settings):
+        raise ValueError(
+            f"{ranks.size} processes cannot share this model; set train.world_size: 1, or train.model: als"
+        )
     match settings:
         case als.Settings():
-            return als.Als(interactions, anchor, settings, device=device)
+            return als.Als(interactions, anchor, settings, device=device, ranks=ranks)
         case matrix_factorization.Settings():
             return matrix_factorization.MatrixFactorization(interactions, anchor, settings, device=device)
         case bpr.Settings():

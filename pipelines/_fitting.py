@@ -14,6 +14,7 @@ import torch
 
 from models import als, bpr, light_gcn, matrix_factorization, two_tower
 from models.anchor import TextAnchor
+from models.distributed import Ranks, Traffic
 from models.factors import Factors
 from models.fold_in import fold_in
 from models.tail_setting import lists, mean_ndcg
@@ -40,15 +41,17 @@ def settings(params: Train) -> Settings:
     return made
 
 
-def start(params: Train, data: TrainingData, *, device: torch.device) -> Trainer:
-    """The model, ready to be trained."""
+def start(params: Train, data: TrainingData, *, device: torch.device, group: Ranks | None = None) -> Trainer:
+    """The model, ready to be trained by this process, or by all of a group of which it is one."""
     embeddings = torch.from_numpy(data.embeddings).to(device)
     anchor = TextAnchor(embeddings, strength=params.anchor, ridge=params.anchor_ridge) if params.anchor else None
-    return trainer(settings(params), data.interactions, anchor, device=device)
+    return trainer(settings(params), data.interactions, anchor, device=device, ranks=group)
 
 
 def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str, Any]]:
     """Train; yields a row of training.csv per epoch."""
+    group = getattr(model, "ranks", None)
+    traffic: Traffic | None = group.traffic if group is not None and group.size > 1 else None
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
         seconds = time.perf_counter() - started  # of training alone, without the figures below
@@ -58,8 +61,14 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str
             "loss": round(epoch.loss, 6),
             "valid_ndcg": round(ndcg, 6),
             "seconds": round(seconds, 3),
+            **({} if traffic is None else exchanged(traffic)),
         }
         started = time.perf_counter() - seconds
+
+
+def exchanged(traffic: Traffic) -> dict[str, float]:
+    """What this rank has received from the others so far, and the seconds it spent exchanging and waiting."""
+    return {"received_bytes": traffic.received_bytes, "exchange_seconds": round(traffic.seconds, 3)}
 
 
 def figures(model: Factors, data: TrainingData, *, device: torch.device) -> tuple[float, float]:

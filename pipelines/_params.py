@@ -200,6 +200,7 @@ class Train(Section):
     anchor_ridge: Positive
     rerank: Rerank
     search: Search
+    world_size: Annotated[int, Field(ge=1, le=1024)]
     seed: Seed
     device: Device
 
@@ -223,6 +224,17 @@ class Train(Section):
             target = values[self.model] if name in values[self.model] else values
             target[name] = value
         return Train.model_validate(values)
+
+    @model_validator(mode="after")
+    def can_be_shared(self) -> Train:
+        if self.world_size > 1 and self.model != "als":
+            raise ValueError(f"world_size is {self.world_size}, expected 1 for model {self.model}: only als is shared")
+        if self.world_size > 1 and self.search.trials:
+            raise ValueError(
+                f"world_size is {self.world_size} and search.trials {self.search.trials}, expected one of them alone: "
+                "search in one process, on less data where it is much, and train what was found in several"
+            )
+        return self
 
     @model_validator(mode="after")
     def can_be_searched(self) -> Train:

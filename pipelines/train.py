@@ -9,12 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from models.device import choose
+from models.distributed import Ranks
 from models.tail_setting import Outcome, front, sweep
 from models.tail_setting import choose as choose_reranking
 from pipelines import _artifacts as artifacts
 from pipelines import _fitting as fitting
 from pipelines import _model as model_file
+from pipelines import _ranks as ranks
 from pipelines import _tables as tables
 from pipelines import _training_data as training_data
 from pipelines._params import Train, load
@@ -25,14 +29,29 @@ CROWD_USERS = 5000  # at most so many users' lists say how often an item is show
 
 def main() -> None:
     params = load(Train)
-    device = choose(params.device)
+    if params.world_size > 1 and not ranks.launched():
+        ranks.launch("pipelines.train", params.world_size)
+        return
+    with ranks.joined(choose(params.device)) as (group, device):
+        (lead if group.rank == 0 else follow)(params, group, device)
+
+
+def follow(params: Train, group: Ranks, device: torch.device) -> None:
+    """What every rank but the first does: its share of the training, and nothing else."""
+    data = training_data.read(artifacts.StageRun("train", artifacts.DATA), seed=params.seed)
+    for _ in fitting.start(params, data, device=device, group=group).epochs():
+        pass
+
+
+def lead(params: Train, group: Ranks, device: torch.device) -> None:
+    """What the first rank does, or the only process: it also chooses on valid and writes."""
     with artifacts.stage("train") as stage:
         data = training_data.read(stage, seed=params.seed)
         if params.search.trials:
             trials = fitting.searched(params, data, stage.inputs, device=device)
             tables.write_csv(stage.output("search.csv"), fitting.rows(trials))
             params = fitting.chosen(params, trials)
-        trainer = fitting.start(params, data, device=device)
+        trainer = fitting.start(params, data, device=device, group=group)
         tables.write_csv(stage.output("training.csv"), fitting.fit(trainer, data, epochs=params.chosen().epochs))
 
         model = trainer.factors(tail_strength=0.0)

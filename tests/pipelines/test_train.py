@@ -180,6 +180,8 @@ def test_a_tail_floor_ranks_every_setting_that_misses_it_below_one_that_reaches_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"world_size": 2}, r"world_size is 2 and search\.trials 3, expected one of them alone"),
+        ({"world_size": 2, "model": "bpr"}, r"world_size is 2, expected 1 for model bpr"),
         ({"search.space": {"dropout": [0.0, 1.0]}}, r"search\.space names dropout, expected settings of als: .*anchor"),
         ({"search.space": {"regularization": [10.0, 20.0]}}, r"a range that holds the value to start from, 3\.0"),
         ({"search.space": {"regularization": [20.0, 1.0]}}, r"is \[20\.0, 1\.0\], expected the lower bound first"),
@@ -191,3 +193,20 @@ def test_a_search_space_that_cannot_be_searched_is_refused_before_anything_is_re
     workspace.params("train", {"search.trials": 3, **change})
     with pytest.raises(ValueError, match=message):
         train.main()
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_that_one_does(prepared: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    train.main()
+    alone, _ = _model.read(MODEL)
+    assert "received_bytes" not in table("training.csv")[0]
+    prepared.params("train", {"world_size": 2})
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
+    train.main()
+    shared, _ = _model.read(MODEL)
+    np.testing.assert_allclose(
+        shared.item_factors @ shared.item_factors.T, alone.item_factors @ alone.item_factors.T, atol=1e-5
+    )
+    last = table("training.csv")[-1]
+    assert int(last["received_bytes"]) > 0
+    assert float(last["exchange_seconds"]) >= 0
