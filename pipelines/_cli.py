@@ -16,7 +16,7 @@ import psutil
 
 from models import metrics
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _lineage, _registry, _release, _version_files
+from pipelines import _cache_commands, _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, load
 from pipelines._stage import run as guarded
@@ -71,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
+    cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
+    _cache_commands.add_arguments(cache)
     return top
 
 

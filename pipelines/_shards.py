@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pipelines._artifacts import sha256, sync
@@ -77,6 +78,15 @@ def open_shard(path: Path, dim: int) -> Shard:
     if keys.shape != (n, 2) or vectors.shape != (n, dim):
         raise ValueError(f"{path} does not hold {n} rows of {dim}")
     return Shard(path, keys, sums, vectors)
+
+
+def length(path: Path) -> int:
+    """Number of texts that a shard holds; 0 where it is none."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int(file.get_slice("sums").get_shape()[0])
+    except (SafetensorError, OSError):
+        return 0
 
 
 def check_sums(keys: Keys, vectors: Halves) -> npt.NDArray[np.uint64]:
