@@ -11,12 +11,13 @@ import numpy.typing as npt
 from bentoml.exceptions import NotFound
 
 from bento import packed
+from bento.index import Index
 from bento.limits import BodyLimit
 from bento.schemas import Answer, Fallback, ForItems, ForUser, Item, ModelInfo, SimilarTo
-from models.candidates import Floats, of_scores
+from models.candidates import Floats
 from models.reranking import none, rerank
 
-# One thread per search: a catalogue of this size is scored faster without waking others, and requests run side by side.
+# One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
 
 
@@ -37,8 +38,9 @@ class Longtail:
         self.factors = packed.read_factors()
         self.items = packed.Items.read()
         self.histories = packed.Histories.read()
-        self.vectors = self.factors.item_vectors()  # (n_items, d + 1)
+        self.vectors = self.factors.item_vectors()  # (n_items, d + 2)
         self.how = self.factors.rerank or none(np.zeros(len(self.vectors), np.bool_))
+        self.index = Index(self.vectors, self.how.is_tail)
         lengths = np.linalg.norm(self.factors.item_factors, axis=1, keepdims=True)
         self.directions = self.factors.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
         self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
@@ -81,12 +83,11 @@ class Longtail:
     ) -> tuple[npt.NDArray[np.int32], Floats]:
         """List of at most k items without `seen`, re-ranked as in evaluation, and their scores."""
         user = self.factors.fold_in([history], None if weights is None else [weights])
-        scores = self.vectors @ self.factors.queries(user)[0]  # (n_items,)
-        scores[seen] = -np.inf
-        found = of_scores(scores, self.how.is_tail, k=k)
+        query = self.factors.queries(user)[0]
+        found = self.index.candidates(query, seen, k=k)
         items = rerank(self.how, found, self.how.tail_share(history, weights), k=k)[0]
         items = items[items >= 0]
-        return items, scores[items]
+        return items, self.vectors[items] @ query
 
     def find(self, item_ids: list[str]) -> packed.Indices:
         """Item indices of ids; raises NotFound (404) naming those that the catalogue lacks."""

@@ -1,0 +1,34 @@
+"""The service's search against the definition of candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bento.index import Index
+from models.candidates import TAIL, of_scores
+
+
+@given(
+    n_items=st.integers(1, 400), share=st.sampled_from([0.0, 0.3, 1.0]), k=st.integers(1, 300), seed=st.integers(0, 99)
+)
+def test_it_finds_the_candidates_that_the_definition_finds(n_items: int, share: float, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, query = rng.normal(size=(n_items, 6)).astype(np.float32), rng.normal(size=6).astype(np.float32)
+    is_tail, seen = rng.random(n_items) < share, np.flatnonzero(rng.random(n_items) < 0.2)
+    scores = vectors @ query
+    scores[seen] = -np.inf
+    expected = of_scores(scores, is_tail, k=k)
+    found = Index(vectors, is_tail).candidates(query, seen, k=k)
+    assert [i for i in found.items[0] if i >= 0] == [i for i in expected.items[0] if i >= 0]
+    present = found.items[0] >= 0
+    np.testing.assert_allclose(
+        found.relevance[0][present], expected.relevance[0][expected.items[0] >= 0], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_tail_of_more_items_than_candidates_gives_the_best_of_it() -> None:
+    vectors = -np.arange(500, dtype=np.float32)[:, None]
+    found = Index(vectors, np.arange(500) >= 300).candidates(np.ones(1, np.float32), np.array([301]), k=5)
+    assert [i for i in found.items[0][-TAIL:] if i >= 300] == [300, *range(302, 301 + TAIL)]
