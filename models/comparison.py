@@ -86,4 +86,4 @@ def statistic(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bo
     if metric.per_user:
         return bootstrap.mean_of(np.where(users, evaluation.per_user[figure.metric], np.nan))
     shown = exposure.incidence(np.where(users[:, None], evaluation.lists[:, :k], -1), n_items=len(is_tail))
-    return bootstrap.of_exposure(shown, lambda counts: exposure.OF_EXPOSURE[base](counts, is_tail))
+    return bootstrap.OfExposure(shown, lambda counts: exposure.OF_EXPOSURE[base](counts, is_tail))

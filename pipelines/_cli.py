@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from models import metrics
+from models import metrics, rules
 from pipelines import _artifacts as artifacts
 from pipelines import _cache_commands, _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
@@ -54,6 +54,13 @@ def parser() -> argparse.ArgumentParser:
 
     run = command("run", run_pipeline, "run all stages, show the verdict, and promote where it says PROMOTE")
     run.add_argument("--no-promote", action="store_true", help="stop after the verdict")
+    gate = command("gate", run_gate, "show the verdict, or what another policy would say of the same candidate")
+    gate.add_argument(
+        "--what-if",
+        type=lambda path: Path(path).absolute(),  # before the current folder changes
+        metavar="FILE",
+        help="decide again from the saved values by the policy of this YAML file; nothing is trained or written",
+    )
     promote = command("promote", run_promote, "let the judged candidate serve as a new version")
     promote.add_argument(
         "--again", action="store_true", help="also a model that was rolled back, or whose Bento changed"
@@ -112,9 +119,11 @@ def check_settings() -> None:
     for section in SECTIONS:
         load(section)
     ks = load(Evaluate).k
-    for rule in load(Gate).rules:
+    bounds = [rules.Rule(**rule.model_dump()) for rule in load(Gate).rules]
+    for rule in bounds:
         if metrics.look_up(rule.metric)[2] not in ks:
             raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
+    rules.check_consistent(bounds)
     source = load(Ingest).path
     if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")
@@ -171,6 +180,16 @@ def following() -> list[str]:
     if _registry.read(load(Champion)).serving is None:
         return ["dvc metrics show", "dvc params diff", f"{NAME} status"]
     return [f"{NAME} serve", f"{NAME} lineage", "dvc metrics show"]
+
+
+def run_gate(arguments: argparse.Namespace) -> None:
+    from pipelines import _report, _what_if
+
+    if arguments.what_if is None:
+        artifacts.verify(_what_if.VERDICT)
+        _report.print_verdict(artifacts.read_json(_what_if.VERDICT))
+    else:
+        _what_if.print_both(*_what_if.decide(arguments.what_if))
 
 
 def run_promote(arguments: argparse.Namespace) -> None:

@@ -347,31 +347,37 @@ S = TypeVar("S", bound=Section)
 
 def load(section: type[S], path: Path = FILE) -> S:
     """Read one section of params.yaml; every other section's name is checked too."""
-    document = read(path)
     try:
-        return section.model_validate(document[section.section])
+        return section.model_validate(read(path)[section.section])
     except ValidationError as error:
         raise ValueError(explain(error, section.section, path)) from None
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
     """The whole file as plain values, with exactly the sections that exist."""
+    found = document(path)
+    known = [s.section for s in SECTIONS]
+    for name in found.keys() - set(known):
+        raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
+    for name in set(known) - found.keys():
+        raise ValueError(f"{path}: section {name!r} is missing; restore it from version control")
+    return found
+
+
+def document(path: Path) -> dict[str, Any]:
+    """A YAML file as plain values by key."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run inside the checkout, or restore it with `git checkout {path}`")
     try:
-        document = YAML(typ="safe").load(path.read_text("utf-8"))
+        values = YAML(typ="safe").load(path.read_text("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it in that encoding") from None
     except YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}; correct it at that place") from None
-    known = [s.section for s in SECTIONS]
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} holds {type(document).__name__}, expected the sections {', '.join(known)}")
-    for name in document.keys() - set(known):
-        raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
-    for name in set(known) - document.keys():
-        raise ValueError(f"{path}: section {name!r} is missing; restore it from version control")
-    return document
+    if not isinstance(values, dict):
+        known = ", ".join(s.section for s in SECTIONS)
+        raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {known}")
+    return values
 
 
 def explain(error: ValidationError, section: str, path: Path) -> str:

@@ -29,13 +29,13 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("decision", no_wrap=True)
     for rule in verdict["rules"]:
-        name, metric, value, reference, measured, interval, bound = (escape(cell) for cell in row(rule))
+        name, metric, value, reference, measured, between, bound = (escape(cell) for cell in row(rule))
         colour = DECISION_COLOURS[rule["decision"]]
         table.add_row(
             f"{name}\n[dim]{metric}[/]",
             value,
             reference.replace(" ", "\n"),
-            f"{measured}\n[dim]{interval}[/]",
+            f"{measured}\n[dim]{between}[/]",
             f"[{colour}]{words(rule['decision'])}[/]\n[dim]{bound}[/]",
         )
     console.print(table)
@@ -45,16 +45,19 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
 def row(rule: Record) -> list[str]:
     """Name, metric, value, reference, effect, interval and bound of a rule, as text."""
     reference = f"{number(rule['reference_value'])} {rule['reference']}" if rule["reference"] else ""
-    interval = "–" if rule["interval"] is None else " … ".join(effect(rule, bound) for bound in rule["interval"])
     return [
         rule["name"],
         bounded(rule),
         number(rule["value"]),
         reference,
         effect(rule, rule["effect"]),
-        interval,
+        interval(rule),
         required(rule),
     ]
+
+
+def interval(rule: Record) -> str:
+    return "–" if rule["interval"] is None else " … ".join(effect(rule, bound) for bound in rule["interval"])
 
 
 def bounded(rule: Record) -> str:

@@ -6,19 +6,12 @@ A rejected candidate is a result, not an error: the stage succeeds whatever the 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from models import policy
-from models.evaluation import Evaluation
-from models.metrics import Lists
 from models.rules import Rule
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _model, _report, _report_page, _tables
+from pipelines import _digests, _model, _per_user, _report, _report_page, _tables
 from pipelines._params import Gate, load
 from pipelines._stage import run, say
 
@@ -35,9 +28,9 @@ def main() -> None:
         _, provenance = _model.read(stage.input("train", "model.safetensors"))
         check_lineage(metrics, holdout, provenance, champion)
         is_tail = _tables.read(stage.input("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
-        evaluations = read_evaluations(stage.input("evaluate", "per_user.parquet"))
+        evaluations, slices = _per_user.read(stage.input("evaluate", "per_user.parquet"))
         rules, how = policy_of(params)
-        verdict = policy.judge(rules, evaluations, is_tail, how)
+        verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices)
         record = asdict(verdict) | asdict(how)
         record |= {"champion": champion, "n_users": metrics["n_users"], "digests": _digests.digests()}
         artifacts.write_json(stage.output("verdict.json"), record)
@@ -78,29 +71,6 @@ def check_lineage(
             f"the champion is {champion['version']}, but the evaluated models are {', '.join(metrics['models'])}; "
             "run `dvc repro evaluate`"
         )
-
-
-def read_evaluations(path: Path) -> dict[str, Evaluation]:
-    """Evaluations by model; raises ValueError where the models were not judged on the same users."""
-    table = _tables.read(path)
-    models = [str(name) for name in table["model"].unique().to_pylist()]
-    parts = {name: table.filter(pc.equal(table["model"], pa.scalar(name))) for name in models}
-    users = [part["user_idx"] for part in parts.values()]
-    if any(not each.equals(users[0]) for each in users):
-        raise ValueError(f"{path} has other users for some models; run `dvc repro evaluate --force`")
-    names = [name for name in table.column_names if "@" in name]
-    return {
-        model: Evaluation({name: part[name].to_numpy() for name in names}, padded(part["items"]))
-        for model, part in parts.items()
-    }
-
-
-def padded(lists: pa.ChunkedArray[Any]) -> Lists:
-    """Lists of any length as one array (n_users, longest), -1 after their ends."""
-    lengths = pc.list_value_length(lists).to_numpy()
-    array = np.full((len(lengths), lengths.max(initial=0)), -1, np.int32)
-    array[np.arange(array.shape[1]) < lengths[:, None]] = pc.list_flatten(lists).to_numpy()
-    return array
 
 
 if __name__ == "__main__":

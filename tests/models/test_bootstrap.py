@@ -12,33 +12,52 @@ from models.metrics import Floats
 
 
 def test_every_resample_draws_as_many_users_as_there_are_and_all_of_them_equally_often() -> None:
-    weights = np.concatenate(list(bootstrap.draws(20, resamples=2000, rng=np.random.default_rng(0))))
+    weights = np.concatenate(list(bootstrap.draws(20, resamples=2000, rows=300, rng=np.random.default_rng(0))))
     assert weights.shape == (2000, 20)
     assert (weights.sum(axis=1) == 20).all()
     assert weights.mean(axis=0) == pytest.approx(1.0, abs=0.1)
     assert weights.var(axis=0) == pytest.approx(1 - 1 / 20, abs=0.15)  # of binomial(20, 1/20)
 
 
-def test_chunks_do_not_change_the_number_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "CELLS", 35)
-    parts = list(bootstrap.draws(10, resamples=10, rng=np.random.default_rng(0)))
-    assert [len(part) for part in parts] == [3, 3, 3, 1]
+@pytest.mark.parametrize("rows", [1, 3, 10, 99])
+def test_chunks_change_neither_number_nor_draws(rows: int) -> None:
+    def drawn(rows: int) -> list[Floats]:
+        return list(bootstrap.draws(10, resamples=10, rows=rows, rng=np.random.default_rng(0)))
+
+    assert max(map(len, drawn(rows))) <= rows
+    assert np.array_equal(np.concatenate(drawn(rows)), np.concatenate(drawn(4)))
+
+
+def values(statistic: bootstrap.Statistic, weights: Floats) -> Floats:
+    """Of one statistic beside another one of each kind, from which it has to be kept apart."""
+    shown = exposure.incidence(np.zeros((weights.shape[1], 1), np.int32), n_items=1)
+    mean, evenness = bootstrap.mean_of(np.ones(weights.shape[1])), bootstrap.OfExposure(shown, exposure.gini)
+    beside: dict[str, bootstrap.Statistic] = {"mean": mean, "evenness": evenness, "it": statistic, "again": mean}
+    return bootstrap.Weighing(beside).of(weights)["it"]
 
 
 def test_weighted_mean_counts_users_as_often_as_they_were_drawn_and_skips_the_undefined() -> None:
     mean = bootstrap.mean_of(np.array([1.0, 3.0, np.nan]))
-    assert mean.of(np.array([[1.0, 1, 1], [3, 1, 0], [0, 2, 1]])).tolist() == [2.0, 1.5, 3.0]
-    assert np.isnan(mean.of(np.array([[0.0, 0, 3]]))).all()
+    assert values(mean, np.array([[1.0, 1, 1], [3, 1, 0], [0, 2, 1]])).tolist() == [2.0, 1.5, 3.0]
+    assert np.isnan(values(mean, np.array([[0.0, 0, 3]]))).all()
 
 
-@pytest.mark.parametrize("cells", [1, 2**23])
-def test_exposure_is_weighted_by_users_whatever_the_chunk(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "CELLS", cells)
+def test_exposure_is_weighted_by_users() -> None:
     shown = exposure.incidence(np.array([[0, 1], [1, 2]], np.int32), n_items=4)
     weights = np.array([[1.0, 1], [2, 0], [0, 2]])
-    totals = bootstrap.of_exposure(shown, lambda counts: counts @ np.array([1.0, 10, 100, 1000]))
-    assert totals.of(weights).tolist() == [121, 22, 220]
-    assert bootstrap.of_exposure(shown, exposure.coverage).of(weights).tolist() == [0.75, 0.5, 0.5]
+    totals = bootstrap.OfExposure(shown, lambda counts: counts @ np.array([1.0, 10, 100, 1000]))
+    assert values(totals, weights).tolist() == [121, 22, 220]
+    assert values(bootstrap.OfExposure(shown, exposure.coverage), weights).tolist() == [0.75, 0.5, 0.5]
+
+
+def test_the_size_of_chunks_changes_no_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = np.random.default_rng(3).integers(0, 50, (30, 5)).astype(np.int32)
+    shown = bootstrap.OfExposure(exposure.incidence(lists, n_items=50), exposure.coverage)
+    statistics: dict[str, bootstrap.Statistic] = {"c": shown, "m": bootstrap.mean_of(lists[:, 0].astype(np.float64))}
+    whole = bootstrap.distributions(statistics, n_users=30, resamples=40, seed=1)
+    monkeypatch.setattr(bootstrap, "CELLS", 120)
+    parts = bootstrap.distributions(statistics, n_users=30, resamples=40, seed=1)
+    assert all(parts[name] == pytest.approx(whole[name], abs=1e-12) for name in statistics)
 
 
 def test_spread_of_a_mean_is_its_standard_error() -> None:
@@ -100,9 +119,10 @@ def test_one_sided_bounds_hold_at_about_their_nominal_level(name: str) -> None:
 def test_interval_of_coverage_surrounds_the_coverage_of_the_users_themselves() -> None:
     """Resamples repeat users and show fewer items; uncentred, all of them would lie below the value they are about."""
     lists = np.random.default_rng(3).integers(0, 500, (100, 5)).astype(np.int32)
-    statistic = bootstrap.of_exposure(exposure.incidence(lists, n_items=500), exposure.coverage)
+    statistic = bootstrap.OfExposure(exposure.incidence(lists, n_items=500), exposure.coverage)
     level = bootstrap.estimates({"c": statistic}, n_users=100)["c"]
-    raw = np.concatenate([statistic.of(w) for w in bootstrap.draws(100, resamples=200, rng=np.random.default_rng(0))])
+    weights = np.concatenate(list(bootstrap.draws(100, resamples=200, rows=50, rng=np.random.default_rng(0))))
+    raw = values(statistic, weights)
     centred = bootstrap.distributions({"c": statistic}, n_users=100, resamples=200, seed=0)["c"]
     assert raw.max() < level
     assert np.quantile(centred, 0.05) < level < np.quantile(centred, 0.95)

@@ -1,0 +1,93 @@
+"""How long the gate's paired bootstrap takes at many users, beside SciPy's for a single mean.
+
+`python -m benchmarks.gate [--users N] [--resamples N]`. Lists of 20 from 30,000 items, of four models; the policy of
+`params.yaml` judges the candidate and both controls. Everything in one process, on as many threads as BLAS takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from models import policy
+from models.evaluation import Evaluation
+from models.metrics import Floats
+from models.policy import Procedure
+from models.rules import Rule
+from pipelines._params import Gate, load
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("what", "rules", "users", "resamples", "seconds")
+MODELS = ("candidate", "champion", "popularity", "random")
+N_ITEMS, K, SEED = 30_000, 20, 42
+IS_TAIL = np.arange(N_ITEMS) >= N_ITEMS // 5
+ACCURACY = Rule("accuracy held", "ndcg@10", reference="champion", max_loss=0.05, relative=True)
+COVERAGE = Rule("tail still shown", "tail_coverage@10", reference="champion", max_loss=0.1, relative=True)
+GINI = Rule("evenly shown", "gini@10", reference="champion", max_loss=0.05)
+
+
+def rows(n_users: int = 100_000, resamples: int = 1000) -> Iterator[dict[str, Any]]:
+    """A row per policy, then one for the peer."""
+    models = evaluations(n_users)
+    default = [Rule(**rule.model_dump()) for rule in load(Gate, ROOT / "params.yaml").rules]
+    policies = {
+        "one mean": [ACCURACY],
+        "one coverage": [COVERAGE],
+        "policy of params.yaml": default,
+        "the same and Gini": [*default, GINI],
+    }
+    how = Procedure(confidence=0.95, resamples=resamples, seed=SEED)
+    size = {"users": n_users, "resamples": resamples}
+    for what, rules in policies.items():
+        start = time.perf_counter()
+        policy.judge(rules, models, IS_TAIL, how)
+        yield {"what": what, "rules": len(rules)} | size | {"seconds": round(time.perf_counter() - start, 2)}
+    ours, theirs = (models[name].per_user["ndcg@10"] for name in ("candidate", "champion"))
+    seconds = peer(ours, theirs, resamples)
+    yield {"what": "scipy.stats.bootstrap, one paired mean", "rules": 1} | size | {"seconds": round(seconds, 2)}
+
+
+def evaluations(n_users: int) -> dict[str, Evaluation]:
+    """Models whose lists prefer items of small index, the more the worse they are."""
+    rng = np.random.default_rng(SEED)
+    made = {}
+    for steepness, name in zip((2.0, 2.2, 8.0, 1.0), MODELS, strict=True):
+        start = (rng.random((n_users, 1)) ** steepness * (N_ITEMS - 7 * K)).astype(np.int32)
+        lists = (start + np.arange(0, 7 * K, 7)).astype(np.int32)
+        values = {metric: rng.beta(1, 4 + steepness, n_users) for metric in ("ndcg@10", "tail_recall@20", "recall@20")}
+        made[name] = Evaluation(values, lists)
+    return made
+
+
+def peer(ours: Floats, theirs: Floats, resamples: int) -> float:
+    """Seconds of SciPy for the percentile interval of one relative loss."""
+
+    def loss(a: Floats, b: Floats, axis: int = -1) -> Floats:
+        return np.asarray(a.mean(axis=axis) / b.mean(axis=axis) - 1)
+
+    start = time.perf_counter()
+    stats.bootstrap(
+        (ours, theirs), loss, paired=True, n_resamples=resamples, batch=50, method="percentile", rng=SEED, axis=-1
+    )
+    return time.perf_counter() - start
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Seconds of the gate's bootstrap.")
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--resamples", type=int, default=1000)
+    arguments = parser.parse_args(words)
+    print("|", " | ".join(COLUMNS), "|")
+    print("|---" * len(COLUMNS) + "|")
+    for row in rows(arguments.users, arguments.resamples):
+        print("|", " | ".join(str(row[column]) for column in COLUMNS), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

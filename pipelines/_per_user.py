@@ -1,0 +1,75 @@
+"""per_user.parquet: what every model does for every user, from which a policy can decide again and again.
+
+One row per model and user, users in the same order for all models: metrics (null where undefined), the list, and the
+slices that the user belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.evaluation import Evaluation
+from models.metrics import Bools, Lists
+from pipelines import _tables
+
+SLICING = "slice:"  # columns of a slicing begin with it
+
+
+def table(results: Mapping[str, Evaluation], user_idx: npt.NDArray[np.int32]) -> pa.Table:
+    """The table of evaluations by model."""
+    parts = []
+    for name, result in results.items():
+        columns = {key: pa.array(values, pa.float64(), from_pandas=True) for key, values in result.per_user.items()}
+        listed = result.lists >= 0
+        ends = pa.array(np.concatenate([[0], listed.sum(axis=1).cumsum()]), pa.int32())
+        items = pa.ListArray.from_arrays(ends, pa.array(result.lists[listed], pa.int32()))
+        model = pa.array([name] * len(user_idx), pa.string())
+        parts.append(pa.table({"model": model, "user_idx": pa.array(user_idx, pa.int32()), **columns, "items": items}))
+    return pa.concat_tables(parts)
+
+
+def read(path: Path) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
+    """Evaluations by model, and who belongs to which slice (n_users,), by `<slicing>=<value>`.
+
+    Raises ValueError where the models were not judged on the same users.
+    """
+    everything = _tables.read(path)
+    models = [str(name) for name in everything["model"].unique().to_pylist()]
+    parts = {name: everything.filter(pc.equal(everything["model"], pa.scalar(name))) for name in models}
+    users = [part["user_idx"] for part in parts.values()]
+    if any(not each.equals(users[0]) for each in users):
+        raise ValueError(f"{path} has other users for some models; run `dvc repro evaluate --force`")
+    names = [name for name in everything.column_names if "@" in name]
+    evaluations = {
+        model: Evaluation({name: part[name].to_numpy() for name in names}, padded(part["items"]))
+        for model, part in parts.items()
+    }
+    return evaluations, slices(next(iter(parts.values()))) if parts else {}
+
+
+def slices(users: pa.Table) -> dict[str, Bools]:
+    """Members (n_users,) of every slice that the table names."""
+    found: dict[str, Bools] = {}
+    for column in users.column_names:
+        if column.startswith(SLICING):
+            values = np.array(users[column].to_pylist(), object)
+            names = sorted({value for value in values if value is not None})
+            found |= {
+                f"{column.removeprefix(SLICING)}={name}": np.equal(values, name).astype(np.bool_) for name in names
+            }
+    return found
+
+
+def padded(lists: pa.ChunkedArray[Any]) -> Lists:
+    """Lists of any length as one array (n_users, longest), -1 after their ends."""
+    lengths = pc.list_value_length(lists).to_numpy()
+    array = np.full((len(lengths), lengths.max(initial=0)), -1, np.int32)
+    array[np.arange(array.shape[1]) < lengths[:, None]] = pc.list_flatten(lists).to_numpy()
+    return array

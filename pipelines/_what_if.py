@@ -1,0 +1,100 @@
+"""What another policy would say of the candidate that was judged: from the saved values, writing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from models import policy
+from pipelines import _artifacts as artifacts
+from pipelines import _params, _per_user, _report, _tables
+from pipelines._artifacts import DATA
+from pipelines._params import SECTIONS, Gate
+from pipelines.gate import policy_of
+
+VERDICT = DATA / "gate" / "verdict.json"
+JUDGED = (DATA / "evaluate" / "per_user.parquet", DATA / "split" / "items.parquet")  # what the verdict was read from
+Record = Mapping[str, Any]
+
+
+def decide(path: Path) -> tuple[Record, Record]:
+    """The verdict as it was given, and as the policy of a file gives it on the same values.
+
+    Raises ValueError where the saved values are not those that were judged, or the policy is none.
+    """
+    artifacts.verify(VERDICT)
+    given: Record = artifacts.read_json(VERDICT)
+    inputs = artifacts.read_manifest(VERDICT.parent)["inputs"]
+    if stale := [p.as_posix() for p in JUDGED if artifacts.verify(p) != inputs.get(p.as_posix())]:
+        raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
+    evaluations, slices = _per_user.read(JUDGED[0])
+    is_tail = _tables.read(JUDGED[1], ["is_tail"])["is_tail"].to_numpy()
+    rules, how = policy_of(read(path))
+    try:
+        verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return given, asdict(verdict) | asdict(how)
+
+
+def read(path: Path) -> Gate:
+    """The policy of a file: a `gate` section, alone or in a whole params.yaml, or keys of one without the heading.
+
+    What it does not say is taken from params.yaml.
+    """
+    document = _params.document(path)
+    known = [section.section for section in SECTIONS]
+    if "gate" in document:
+        for name in document.keys() - set(known):
+            raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
+        document = document["gate"]
+    if not isinstance(document, dict) or not document:
+        raise ValueError(f"{path} holds no policy; expected some of {', '.join(Gate.model_fields)}")
+    try:
+        return Gate.model_validate(_params.read()["gate"] | document)
+    except ValidationError as error:
+        raise ValueError(_params.explain(error, "gate", path)) from None
+
+
+def print_both(given: Record, other: Record, console: Console | None = None) -> None:
+    """Print both decisions of every rule side by side, and both verdicts with their reasons."""
+    console = console or Console()
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("rule")
+    for name in ("effect, interval", "as judged", "what if"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rules = [{key(rule): rule for rule in verdict["rules"]} for verdict in (given, other)]
+    for each in {**rules[0], **rules[1]}:
+        before, after = (some.get(each) for some in rules)
+        known = after or before or {}
+        table.add_row(
+            f"{escape(known['name'])}\n[dim]{escape(_report.bounded(known))}[/]",
+            f"{_report.effect(known, known['effect'])}\n[dim]{_report.interval(known)}[/]",
+            cell(before),
+            cell(after),
+        )
+    console.print(table)
+    for name, verdict in (("as judged", given), ("what if", other)):
+        colour = _report.COLOURS[verdict["verdict"]]
+        console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {escape(verdict['reason'])}")
+
+
+def key(rule: Record) -> tuple[Any, ...]:
+    """What makes rules of two policies one row; their bounds may differ."""
+    return tuple(rule[name] for name in ("name", "metric", "slice", "reference"))
+
+
+def cell(rule: Record | None) -> str:
+    """Decision and bound; a dash where the policy has no such rule."""
+    if rule is None:
+        return "–"
+    colour, decision = _report.DECISION_COLOURS[rule["decision"]], _report.words(rule["decision"])
+    return f"[{colour}]{decision}[/]\n[dim]{_report.required(rule)}[/]"
