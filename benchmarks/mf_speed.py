@@ -1,0 +1,273 @@
+"""How fast the solver is: an epoch, the way to a validation NDCG@10, memory and scale, against `implicit`.
+
+`python -m benchmarks.mf_speed [--full]`. Both solvers run in one process by turns, an epoch each, on two threads and on
+the same pairs, `implicit` with its defaults. Memory is measured in a process per solver. `--full` adds 100 M pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit, prange
+from scipy.sparse import csr_array, csr_matrix
+
+from benchmarks._power_law import sample
+from models.als import Als, Settings
+from models.interactions import Grouped, Interactions
+from models.prefetch import prefetch
+from models.row_kernel import boundaries
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = 2
+SIZES = {"1 M": (10_000, 9_500, 1_000_000), "10 M": (100_000, 30_000, 10_000_000), "100 M": (1_000_000, 95_000, 10**8)}
+DIMS = (64, 128)
+EPOCHS = 15  # what implicit does by default
+VALID_USERS = 3000
+SETTINGS = Settings(
+    embedding_dim=64, epochs=EPOCHS, unobserved_weight=0.1, regularization=3.0, frequency_exponent=1.0, cg_steps=2,
+    seed=0,
+)  # fmt: skip
+
+
+def rows(*, full: bool = False) -> Iterator[dict[str, Any]]:
+    """The tables' rows: `table` says which one, the other keys are its columns; seconds, GB (10⁹ bytes)."""
+    with TemporaryDirectory() as folder:
+        for size in ("1 M", "10 M", "100 M") if full else ("1 M", "10 M"):
+            subprocess.run(command("write", size, folder), cwd=ROOT, check=True)
+            if size == "10 M":
+                for d in DIMS:
+                    yield from measured("epochs", size, folder, str(d))
+                    yield from (
+                        row for who in ("ours", "implicit") for row in measured("memory", size, folder, who, str(d))
+                    )
+            yield from measured("scale", size, folder)
+            Path(folder, f"{size}.npz").unlink()
+
+
+def measured(*arguments: str) -> list[dict[str, Any]]:
+    """The rows that this script prints in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": "1"}  # as implicit advises
+    done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "ignore", "-m", "benchmarks.mf_speed", *arguments]
+
+
+def write(size: str, folder: str) -> None:
+    drawn = sample(*SIZES[size], seed=0)
+    np.savez(
+        Path(folder, f"{size}.npz"), users=drawn.train.user_idx, items=drawn.train.item_idx,
+        valid_users=drawn.valid_user_idx, valid_items=drawn.valid_item_idx,
+    )  # fmt: skip
+
+
+def read(size: str, folder: str) -> tuple[Interactions, csr_array[Any]]:
+    """Training pairs, and the pairs held out as a matrix."""
+    n_users, n_items, _ = SIZES[size]
+    with np.load(Path(folder, f"{size}.npz")) as file:
+        users, items = file["users"], file["items"]
+        held_out = (np.ones(len(file["valid_users"]), np.float32), (file["valid_users"], file["valid_items"]))
+    train = Interactions(users, items, np.broadcast_to(np.float32(1), len(users)), n_users, n_items)
+    return train, csr_array(held_out, shape=(n_users, n_items))
+
+
+def matrix(train: Interactions) -> csr_matrix[Any]:
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(train.user_idx, minlength=train.n_users))]).astype(np.int32)
+    return csr_matrix(
+        (np.ones(len(train.item_idx), np.float32), train.item_idx, indptr), (train.n_users, train.n_items)
+    )
+
+
+def implicit_als(d: int, epochs: int) -> Any:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    return AlternatingLeastSquares(factors=d, iterations=epochs, num_threads=THREADS, random_state=0)
+
+
+def epochs(size: str, folder: str, dim: str) -> Iterator[dict[str, Any]]:
+    """Both solvers by turns: seconds an epoch, and NDCG@10 on valid over seconds spent in epochs."""
+    train, valid = read(size, folder)
+    history, d = matrix(train), int(dim)
+    ndcg = judge(history, valid)
+    warm_up()
+    ours = Als(train, None, replace(SETTINGS, embedding_dim=d), device=torch.device("cpu"))
+    running, peer = ours.epochs(), implicit_als(d, EPOCHS)
+    seconds: dict[str, list[float]] = {"ours": [], "implicit": []}
+    quality: dict[str, list[float]] = {"ours": [], "implicit": []}
+
+    def turn(_: int, elapsed: float, *__: Any) -> None:
+        seconds["implicit"].append(elapsed)
+        quality["implicit"].append(ndcg(peer.user_factors, peer.item_factors))
+        start = time.perf_counter()
+        epoch = next(running)
+        seconds["ours"].append(time.perf_counter() - start)
+        quality["ours"].append(ndcg(epoch.user_factors.numpy(), epoch.item_factors.numpy()))
+
+    peer.fit(history, show_progress=False, callback=turn)
+    target = max(quality["implicit"])
+    for who in ("implicit", "ours"):
+        first = next((k for k, value in enumerate(quality[who]) if value >= target), None)
+        yield {
+            "table": "epoch", "pairs": len(train.item_idx), "d": d, "solver": who,
+            "seconds_per_epoch": median(seconds[who]),
+            "times_as_fast": median(seconds["implicit"]) / median(seconds[who]),
+            "best_valid_ndcg@10": max(quality[who]),
+            "target": target,
+            "epochs_to_target": None if first is None else first + 1,
+            "seconds_to_target": None if first is None else sum(seconds[who][: first + 1]),
+        }  # fmt: skip
+    limit = gather_seconds(ours.users, ours.item_factors) + gather_seconds(ours.items, ours.user_factors)
+    yield {
+        "table": "limit", "pairs": len(train.item_idx), "d": d, "seconds_to_read_each_factor_once": limit,
+        "gigabytes_per_second": 2 * len(train.item_idx) * d * 4 / limit / 1e9,
+        "share_of_limit": limit / median(seconds["ours"]),
+    }  # fmt: skip
+
+
+def judge(history: csr_matrix[Any], valid: csr_array[Any]) -> Callable[..., float]:
+    """NDCG@10 of factors on a sample of users, items of their history excluded."""
+    chosen = np.random.default_rng(0).choice(np.flatnonzero(np.diff(valid.indptr)), VALID_USERS, replace=False)
+    seen, relevant = history[chosen].tocoo(), valid[chosen].toarray() > 0
+    discount = 1 / np.log2(np.arange(10) + 2)
+    ideal = np.cumsum(discount)[np.minimum(relevant.sum(1), 10) - 1]
+
+    def ndcg(user_factors: npt.NDArray[np.float32], item_factors: npt.NDArray[np.float32]) -> float:
+        scores = torch.from_numpy(user_factors[chosen]) @ torch.from_numpy(item_factors).T
+        scores[torch.from_numpy(seen.row).long(), torch.from_numpy(seen.col).long()] = -torch.inf
+        hits = np.take_along_axis(relevant, scores.topk(10).indices.numpy(), axis=1)
+        return float((hits @ discount / ideal).mean())
+
+    return ndcg
+
+
+def memory(size: str, folder: str, who: str, dim: str) -> Iterator[dict[str, Any]]:
+    """Peak memory of a process that loads the pairs and runs two epochs, and how far above the loaded pairs."""
+    train, _ = read(size, folder)
+    if who == "ours":
+        warm_up()
+        before = resident()
+        run_ours(train, int(dim), epochs=2)
+    else:
+        history = matrix(train)
+        del train
+        peer = implicit_als(int(dim), 2)
+        before = resident()
+        peer.fit(history, show_progress=False)
+    yield {
+        "table": "memory", "pairs": SIZES[size][2], "d": int(dim), "solver": who,
+        "peak_gigabytes": peak(), "added_to_the_loaded_pairs": peak() - before,
+    }  # fmt: skip
+
+
+def scale(size: str, folder: str) -> Iterator[dict[str, Any]]:
+    train, _ = read(size, folder)
+    warm_up()
+    start = time.perf_counter()
+    seconds = run_ours(train, 64, epochs=3)
+    yield {
+        "table": "scale", "pairs": len(train.item_idx), "users": train.n_users, "items": train.n_items, "d": 64,
+        "set_up_seconds": time.perf_counter() - start - sum(seconds),
+        "seconds_per_epoch": median(seconds),
+        "nanoseconds_per_pair": median(seconds) / len(train.item_idx) * 1e9,
+        "peak_gigabytes": peak(),
+    }  # fmt: skip
+
+
+def run_ours(train: Interactions, d: int, *, epochs: int) -> list[float]:
+    """Seconds of each epoch."""
+    settings = replace(SETTINGS, embedding_dim=d, epochs=epochs)
+    marks = [time.perf_counter()]
+    als = Als(train, None, settings, device=torch.device("cpu"))
+    marks = [time.perf_counter()]
+    for _ in als.epochs():
+        marks.append(time.perf_counter())
+    return list(np.diff(marks))
+
+
+def warm_up() -> None:
+    """Compile, or load what was compiled."""
+    idx = np.arange(3, dtype=np.int32)
+    run_ours(Interactions(idx, idx, np.ones(3, np.float32), 3, 3), 2, epochs=1)
+    run_ours(Interactions(idx, idx, np.broadcast_to(np.float32(1), 3), 3, 3), 2, epochs=1)
+
+
+def resident() -> float:
+    """Gigabytes of memory that the process holds now."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize() / 1e9
+
+
+def peak() -> float:
+    """Gigabytes that the process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def gather_seconds(pairs: Grouped, fixed: torch.Tensor) -> float:
+    """Seconds to do no more than read the factor of every pair once, in the solver's order; the best of three."""
+    indptr, columns, table = pairs.indptr.numpy(), pairs.columns.numpy(), fixed.numpy()
+    numba.set_num_threads(THREADS)
+    _gather(indptr[:2], columns, table, boundaries(indptr[:2]))
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        _gather(indptr, columns, table, boundaries(indptr))
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+@njit(parallel=True, fastmath=True)
+def _gather(indptr: Any, columns: Any, table: Any, cuts: Any) -> Any:
+    total = np.zeros(len(cuts) - 1)
+    for chunk in prange(len(cuts) - 1):
+        sums = np.zeros(table.shape[1], np.float32)
+        for i in range(indptr[cuts[chunk]], indptr[cuts[chunk + 1]]):
+            if i + 12 < len(columns):
+                for k in range(0, len(sums), 16):
+                    prefetch(table, np.uint32(columns[i + 12]), k)
+            for k in range(len(sums)):
+                sums[k] += table[np.uint32(columns[i]), k]
+        total[chunk] = sums.sum()
+    return total
+
+
+PARTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"epochs": epochs, "memory": memory, "scale": scale}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="100 M pairs too; takes 10 GB of memory")
+    parser.add_argument("part", nargs="*", help="one measurement, in this process: how the script calls itself")
+    arguments = parser.parse_args()
+    if arguments.part and arguments.part[0] == "write":
+        write(*arguments.part[1:])
+        return
+    found = PARTS[arguments.part[0]](*arguments.part[1:]) if arguments.part else rows(full=arguments.full)
+    for row in found:
+        print(json.dumps(row) if arguments.part else table_line(row), flush=True)
+
+
+def table_line(row: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+    )
+
+
+if __name__ == "__main__":
+    main()
