@@ -21,7 +21,7 @@ from torch import Tensor
 from models.factors import Factors
 from models.user_side import Doubles, Floats, ItemSide, LeastSquares, Pooling
 
-CELLS = 2**22  # float64 numbers in the largest array of a batch: 32 MiB
+CELLS = 2**20  # float64 numbers in the largest array of a batch: 8 MiB
 
 
 def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) -> Floats:
@@ -57,11 +57,10 @@ def least_squares(
 ) -> npt.NDArray[np.float64]:
     """Users (n_users, d) as solutions of their normal equations."""
     rotated = torch.from_numpy(items.turned(items.factors)).to(device)  # (n_items, d), float64
-    rotated = torch.cat([rotated, rotated.new_zeros(1, side.dim)])  # the last row pads short histories
     lengths = np.diff(histories.indptr)
     users = np.zeros((len(lengths), side.dim), np.float64)
     for rows, longest in batches(lengths, side.dim):
-        history, weights = padded(histories, rows, longest, filler=len(rotated) - 1)
+        history, weights = padded(histories, rows, longest)
         diagonal = side.unobserved_weight * items.eigenvalues + side.ridge(lengths[rows], items.n_warm)[:, None]
         roots = torch.from_numpy(np.sqrt(weights)).to(device)  # (b, h), 0 where padded
         y = rotated[torch.from_numpy(history).to(device)] * roots[:, :, None]  # (b, h, d)
@@ -90,17 +89,17 @@ def batches(lengths: npt.NDArray[np.integer[Any]], d: int) -> Iterator[tuple[npt
     ascending = lengths[order]
     stop = len(order)
     while stop and (longest := int(ascending[stop - 1])):  # longest first; the empty ones remain
-        start = max(0, stop - max(1, CELLS // (max(longest, d) * d)))
-        start = max(start, int(np.searchsorted(ascending, longest // 2, side="right")))  # pads to at most twice
+        similar = int(np.searchsorted(ascending, longest * 3 // 4, side="right"))  # a third is padding at most
+        start = max(similar, stop - max(1, CELLS // (max(longest, d) * d)))
         yield order[start:stop], longest
         stop = start
 
 
 def padded(
-    histories: csr_array[Any], rows: npt.NDArray[np.int64], longest: int, *, filler: int
+    histories: csr_array[Any], rows: npt.NDArray[np.int64], longest: int
 ) -> tuple[npt.NDArray[np.int64], Doubles]:
-    """Items and weights (len(rows), longest) of the rows' histories, `filler` and 0 after their ends."""
-    items, weights = np.full((len(rows), longest), filler, np.int64), np.zeros((len(rows), longest))
+    """Items and weights (len(rows), longest) of the rows' histories; after their ends any item, of weight 0."""
+    items, weights = np.zeros((len(rows), longest), np.int64), np.zeros((len(rows), longest))
     chosen = histories[rows]
     present = np.arange(longest) < np.diff(chosen.indptr)[:, None]
     items[present], weights[present] = chosen.indices, chosen.data
