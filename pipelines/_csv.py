@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from typing import Literal
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines._records import Dialect, Lines, Repair, as_text, count_lines, lines_before, nth_line, records, repair
 
@@ -42,22 +43,55 @@ MARKS = {  # the first bytes of text that is not UTF-8; longest first, since one
 
 
 @dataclass(frozen=True)
-class Read:
-    """A file that was read: its column names, SQL of its whole records as (line, c0, c1, …), and what was left out."""
+class Text:
+    """A plain text file whose columns are known."""
 
-    header: list[str]
-    relation: str
+    path: Path
+    dialect: Dialect
+    columns: list[str]
+    has_header: bool
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where the records of a file go."""
+
+    fill: Callable[[str], str]  # SQL that keeps the rows of a scan (c0, c1, …), in their order; all columns are used
+    kept: str  # SQL of what it kept, `seq` being the record's number from 1
+
+
+@dataclass(frozen=True)
+class Read:
+    """What became of a file: how many records were kept, on which lines they are, and what was left out."""
+
     n_rows: int
+    shifts: pa.Table  # before, shift: records with seq > before are on line seq + shift
     rejected: pa.Table  # line, reason, detail, raw
     blank_lines: int
     is_unfinished: bool  # no line end behind the last row, which may be cut short
+
+
+NO_SHIFTS = pa.table({"before": pa.array([], pa.int64()), "shift": pa.array([], pa.int64())})
+
+
+def into_table(name: str) -> Keep:
+    """Keep the fields as they are in a table."""
+    return Keep(
+        lambda scan: f"create or replace table {name} as select row_number() over () as seq, * from {scan}", name
+    )
+
+
+def open_text(path: Path, dialect: Dialect, *, names: Sequence[str] | None, scratch: Path) -> Text:
+    """The text of a file; `names` are given where it has no header."""
+    copy = plain(path, scratch)
+    return Text(copy, dialect, list(names) if names else header(copy, dialect, named=path), names is None)
 
 
 def plain(path: Path, scratch: Path) -> Path:
     """The path of a text file, or of its decompressed copy in `scratch`; refuses what is no readable text."""
     source = path
     if path.suffix in PACKED:
-        copy = scratch / f"{path.stem}.plain"
+        copy = scratch / f"{len(list(scratch.iterdir()))}-{path.stem}"
         try:
             with (
                 pa.input_stream(path, compression=PACKED[path.suffix]) as packed,
@@ -65,6 +99,8 @@ def plain(path: Path, scratch: Path) -> Path:
             ):
                 shutil.copyfileobj(packed, target, 1 << 24)
         except OSError as error:
+            if error.errno is not None:  # of the disk, not of the file
+                raise
             raise ValueError(
                 f"{path} cannot be decompressed ({error}); it is damaged or cut short: fetch it again"
             ) from error
@@ -88,15 +124,17 @@ def encoding_of(start: bytes) -> str | None:
     return None
 
 
-def header(path: Path, dialect: Dialect) -> list[str]:
+def header(path: Path, dialect: Dialect, *, named: Path) -> list[str]:
     """The column names on the first line; raises ValueError where it cannot be one."""
     with path.open(encoding="latin-1", newline=None) as file:
         _, lines, whole = next(records(file, dialect, n_fields=None), (1, [""], True))
     first = "\n".join(lines).encode("latin-1").decode("utf-8-sig", "replace")
     names = dialect.split(first) if whole else None
     if not names or not first.strip():
-        raise ValueError(f"{path}: line 1 is {first[:80]!r}, expected the header with the names of the columns; add it")
-    return check_names([name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)], path)
+        raise ValueError(
+            f"{named}: line 1 is {first[:80]!r}, expected the header with the names of the columns; add it"
+        )
+    return check_names([name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)], named)
 
 
 def check_names(names: list[str], path: Path) -> list[str]:
@@ -107,30 +145,21 @@ def check_names(names: list[str], path: Path) -> list[str]:
     return names
 
 
-def load(
-    con: duckdb.DuckDBPyConnection,
-    path: Path,
-    table: str,
-    *,
-    dialect: Dialect,
-    names: Sequence[str] | None,
-    scratch: Path,
-) -> Read:
-    """Read a plain text file into `table`; `names` are given where the file has no header."""
-    columns = list(names) if names else header(path, dialect)
-    head = 0 if names else 1
-    n_lines = count_lines(path)
+def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) -> Read:
+    """Keep the whole records of a text file and say what became of the others."""
+    head = int(text.has_header)
+    n_lines = count_lines(text.path)
     found = Repair()
-    broken = _scan(con, path, table, dialect, len(columns), head=head) if n_lines else None
-    if broken is None or _rows(con, table) + broken.num_rows + head != n_lines:
+    broken = _scan(con, text, text.path, keep) if n_lines else None
+    if broken is None or (n_rows := _rows(con, keep.kept)) + broken.num_rows + head != n_lines:
         # a record is not a line here: line ends are mixed, lines are blank, or quotes hold line ends or never close
-        copy = scratch / f"{table}.repaired"
-        found = repair(path, copy, dialect, n_fields=len(columns))
-        broken = _scan(con, copy, table, dialect, len(columns), head=head)
+        copy = scratch / "repaired"
+        found = repair(text.path, copy, text.dialect, n_fields=len(text.columns))
+        broken = _scan(con, text, copy, keep)
         copy.unlink()
+        n_rows = _rows(con, keep.kept)
     absent = np.array(found.absent, np.int64)
     lines = nth_line(np.concatenate([np.arange(1, 1 + head), broken["line"].to_numpy()]), absent)
-    relation = _numbered(con, table, np.sort(np.concatenate([absent, lines])))
     rejected = pa.concat_tables(
         [
             broken.set_column(0, "line", pa.array(lines[head:], pa.int64())),
@@ -139,23 +168,24 @@ def load(
             ),
         ]
     )
-    return Read(columns, relation, _rows(con, table), rejected, found.blank, not ends_with_line(path))
+    shifts = _shifts(np.sort(np.concatenate([absent, lines])))
+    return Read(n_rows, shifts, rejected, found.blank, not ends_with_line(text.path))
 
 
-def _scan(
-    con: duckdb.DuckDBPyConnection, path: Path, table: str, dialect: Dialect, n_columns: int, *, head: int
-) -> pa.Table:
-    """Fill `table` (seq, c0, …) with the whole records; returns the broken ones, `line` being the record's number."""
+def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) -> pa.Table:
+    """Keep the whole records of `path`, the text or its copy; the broken ones, `line` being the record's number."""
+    n_columns, dialect = len(text.columns), text.dialect
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(n_columns))
     quote = literal(dialect.quote or "")
     try:
-        # every column is materialized: one that nobody asks for is not read, and its errors would stay hidden
         con.execute(
-            f"""create or replace table {table} as select row_number() over () as seq, * from read_csv(
-                  {literal(str(path))}, auto_detect = false, header = {bool(head)}, columns = {{{columns}}},
+            keep.fill(
+                f"""read_csv(
+                  {literal(str(path))}, auto_detect = false, header = {text.has_header}, columns = {{{columns}}},
                   delim = {literal(dialect.delimiter)}, quote = {quote}, escape = {quote}, compression = 'none',
                   strict_mode = true, store_rejects = true, rejects_limit = 0, nullstr = '\x01',
                   max_line_size = 16777216)"""
+            )
         )
     except duckdb.OperationalError:  # memory or disk, not the text
         raise
@@ -207,21 +237,29 @@ def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: lis
     )
 
 
-def _rows(con: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(con.execute(f"select count(*) from {table}").fetchall()[0][0])
+def _rows(con: duckdb.DuckDBPyConnection, relation: str) -> int:
+    return int(con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
 
-def _numbered(con: duckdb.DuckDBPyConnection, table: str, absent: Lines) -> str:
-    """SQL of the table with `line` instead of `seq`: the n-th row is on the n-th line that is not absent."""
+def _shifts(absent: Lines) -> pa.Table:
+    """How far from their number records are when the sorted lines `absent` hold none."""
     before, last = np.unique(lines_before(absent)[::-1], return_index=True)
-    shift = len(absent) - last  # how many absent lines come before the line of a row with seq > before
-    if before.tolist() in ([], [0]):  # at most a header
-        return f"(select seq + {shift.sum()} as line, * exclude (seq) from {table})"
-    con.register("shifts", pa.table({"before": before, "shift": shift}))
-    con.execute(f"create table {table}_shifts as from shifts")
+    return pa.table({"before": pa.array(before, pa.int64()), "shift": pa.array(len(absent) - last, pa.int64())})
+
+
+def numbered(con: duckdb.DuckDBPyConnection, relation: str, shifts: pa.Table, name: str) -> str:
+    """SQL of a relation with `line` instead of `seq`; `name` is that of a table to make where one is needed."""
+    if shifts["before"].to_pylist() in ([], [0]):  # at most a header
+        shift = pc.sum(shifts["shift"]).as_py() or 0
+        return f"(select seq + {shift} as line, * exclude (seq) from {relation})"
+    con.register("shifts", shifts)
+    con.execute(f"create or replace table {name} as from shifts")
     con.unregister("shifts")
     return f"""(select seq + coalesce(shift, 0) as line, t.* exclude (seq)
-                from {table} t asof left join {table}_shifts on seq > before)"""
+                from {relation} t asof left join {name} on seq > before)"""
+
+
+NOTHING_REJECTED = _rejected([], [], [])
 
 
 def literal(text: str) -> str:

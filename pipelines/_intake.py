@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _csv, _engine
-from pipelines._artifacts import StageRun
+from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
 from pipelines._records import Dialect
 from pipelines._stage import say
-from pipelines._tables import REJECTED
+from pipelines._tables import REJECTED, ROWS
 
 NOT_MALFORMED = (
     "below_min_value",
     "unknown_item",
     "after_until",
 )  # sound rows that the settings or the catalogue leave out
-BATCH = 122_880  # rows of a parquet row group, DuckDB's own
+Check = tuple[str, str, str]  # reason, condition and detail in SQL
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to read, as it is called in reports, and how its text separates fields; names: where it has no header."""
+
+    path: Path
+    name: str
+    dialect: Dialect
+    names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,11 @@ class Rows:
 
     file: str
     number: int  # files are read in this order
-    relation: str
+    relation: str  # line, c0, c1, …; empty before it was read
     columns: dict[str, str]
     types: dict[str, str]  # SQL types by name; a text file holds nothing but VARCHAR
     raw: str
+    source: _csv.Text | Path  # of text, or of parquet
 
     def id(self, column: str, key: str) -> str:
         """SQL of a column of ids; a number with a fraction is none, since 7 and 7.0 would be two."""
@@ -82,51 +93,71 @@ class Intake:
                (kind varchar, file varchar, line bigint, reason varchar, detail varchar, raw varchar)"""
         )
 
-    def read(self, kind: str, path: Path, name: str, dialect: Dialect, *, names: Sequence[str] | None = None) -> Rows:
-        """Read a text or parquet file; `names` are the columns of a text file that has no header."""
-        if not path.is_relative_to(self.scratch):
-            self.record(path, name)
-        say("ingest", f"reading {name} ({path.stat().st_size / 1e6:,.1f} MB)")
+    def read(self, kind: str, file: File) -> Rows:
+        """Read a file into a table, every column as it is."""
+        self.record(file)
+        rows = self.open(file)
+        if isinstance(rows.source, Path):
+            self.account_file(kind, file.name, self.count(f"select count(*) from {rows.relation}"), 0, False)
+            return rows
+        table = f"file_{rows.number}"
+        read = self.fill(rows, _csv.into_table(table))
+        self.reject(kind, file.name, read.rejected)
+        n_rows = read.n_rows + read.rejected.num_rows
+        self.account_file(kind, file.name, n_rows, read.blank_lines, read.is_unfinished)
+        return replace(rows, relation=_csv.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
+
+    def open(self, file: File) -> Rows:
+        """What a file holds, before its rows are read."""
+        say("ingest", f"reading {file.name} ({file.path.stat().st_size / 1e6:,.1f} MB)")
         number, self.n_files = self.n_files, self.n_files + 1
-        if path.suffix == ".parquet":
-            rows = self._parquet(path, name, number)
-            read, blank, unfinished = self.count(f"select count(*) from {rows.relation}"), 0, False
-        else:
-            rows, text = self._text(path, name, number, dialect, names)
-            self._reject(kind, name, text.rejected)
-            read, blank = text.n_rows + text.rejected.num_rows, text.blank_lines
-            unfinished = text.is_unfinished
+        if file.path.suffix == ".parquet":
+            return self._parquet(file, number)
+        text = _csv.open_text(file.path, file.dialect, names=file.names, scratch=self.scratch)
+        columns = {column: f"c{i}" for i, column in enumerate(text.columns)}
+        types = dict.fromkeys(columns, "VARCHAR")
+        return Rows(file.name, number, "", columns, types, joined(len(columns), file.dialect), text)
+
+    def fill(self, rows: Rows, keep: _csv.Keep) -> _csv.Read:
+        """Read the rows of a file to where `keep` says."""
+        if isinstance(rows.source, Path):
+            self.con.execute(keep.fill(f"(select * exclude (line) from {rows.relation})"))
+            n_rows = self.count(f"select count(*) from {keep.kept}")
+            return _csv.Read(n_rows, _csv.NO_SHIFTS, _csv.NOTHING_REJECTED, 0, is_unfinished=False)
+        read = _csv.load(self.con, rows.source, keep, self.scratch)
+        if rows.source.path.is_relative_to(self.scratch):
+            rows.source.path.unlink()
+        return read
+
+    def account_file(self, kind: str, name: str, read: int, blank_lines: int, is_unfinished: bool) -> None:
         if read == 0 and kind != "tags":
             raise ValueError(f"{name} has a header and no rows; check what wrote it")
-        self.con.execute("insert into files values (?, ?, ?, ?, ?)", [kind, name, read, blank, unfinished])
-        return rows
+        self.con.execute("insert into files values (?, ?, ?, ?, ?)", [kind, name, read, blank_lines, is_unfinished])
 
-    def record(self, path: Path, name: str) -> str:
-        """sha256 of a file of the user, taken before anything reads it; a second file of the same bytes is named."""
-        digest = self.stage.inputs[self.stage.raw_input(path).as_posix()]
-        twins = [other for other, known in self.stage.inputs.items() if known == digest and other != path.as_posix()]
+    def record(self, file: File) -> str:
+        """sha256 of a file, taken before anything reads it; a second file of the same bytes is named."""
+        if file.path.is_relative_to(self.scratch):
+            return sha256(file.path)
+        inputs = self.stage.inputs
+        digest = inputs[self.stage.raw_input(file.path).as_posix()]
+        twins = [other for other, known in inputs.items() if known == digest and other != file.path.as_posix()]
         if twins:
-            say("ingest", f"{name} holds the same bytes as {twins[0]}: its rows count twice")
+            say("ingest", f"{file.name} holds the same bytes as {twins[0]}: its rows count twice")
         return digest
 
-    def forget(self, rows: Rows) -> None:
-        """Free the memory of rows that have been judged."""
-        self.con.execute(f"drop table if exists judged; drop table if exists file_{rows.number}")
-
-    def judge(self, kind: str, query: str, checks: Sequence[tuple[str, str, str]]) -> None:
+    def judge(self, kind: str, query: str, checks: Sequence[Check]) -> None:
         """Fill the table `judged` with the rows of a query (file, line, raw, …) and the `reason` against each, or null.
 
         checks: (reason, condition, detail) in SQL; the first condition that holds counts. `rejected` gets the bad rows.
         """
-        reason = " ".join(f"when {condition} then {literal(code)}" for code, condition, _ in checks)
-        detail = " ".join(f"when {literal(code)} then {text}" for code, _, text in checks)
+        reason, detail = verdict(checks)
         self.con.execute(
             f"""create or replace table judged as
                 select * exclude (raw), case when reason is not null then raw end as raw
-                from (select *, case {reason} end as reason from ({query}))"""
+                from (select *, {reason} as reason from ({query}))"""
         )
         self.con.execute(
-            f"""insert into rejected select {literal(kind)}, file, line, reason, case reason {detail} end, raw
+            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, raw
                 from judged where reason is not null"""
         )
 
@@ -135,7 +166,7 @@ class Intake:
 
     def stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
         """The rows of a query as batches of this schema, in bounded memory."""
-        batches = self.con.sql(query).to_arrow_reader(BATCH)
+        batches = self.con.sql(query).to_arrow_reader(ROWS)
         cast = (
             pa.RecordBatch.from_arrays(
                 [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
@@ -175,25 +206,16 @@ class Intake:
             }
         return counts
 
-    def _text(
-        self, path: Path, name: str, number: int, dialect: Dialect, names: Sequence[str] | None
-    ) -> tuple[Rows, _csv.Read]:
-        file = _csv.plain(path, self.scratch)
-        read = _csv.load(self.con, file, f"file_{number}", dialect=dialect, names=names, scratch=self.scratch)
-        if file != path:
-            file.unlink()
-        columns = {column: f"c{i}" for i, column in enumerate(read.header)}
-        types = dict.fromkeys(columns, "VARCHAR")
-        return Rows(name, number, read.relation, columns, types, joined(len(columns), dialect)), read
-
-    def _reject(self, kind: str, name: str, rejected: pa.Table) -> None:
+    def reject(self, kind: str, name: str, rejected: pa.Table) -> None:
+        """Add rejected records (line, reason, detail, raw)."""
         self.con.register("broken", rejected)
         self.con.execute(
             f"insert into rejected select {literal(kind)}, {literal(name)}, line, reason, detail, raw from broken"
         )
         self.con.unregister("broken")
 
-    def _parquet(self, path: Path, name: str, number: int) -> Rows:
+    def _parquet(self, file: File, number: int) -> Rows:
+        path = file.path
         try:
             names = _csv.check_names(pq.read_schema(path).names, path)
             verify_pages(path)
@@ -205,7 +227,14 @@ class Intake:
         relation = f"(select file_row_number + 1 as line, {fields} from {scan})"
         described = self.con.execute(f"describe from {relation}").fetchall()[1:]
         types = {column: str(row[1]) for column, row in zip(columns, described, strict=True)}
-        return Rows(name, number, relation, columns, types, joined(len(columns), Dialect(",", '"')))
+        return Rows(file.name, number, relation, columns, types, joined(len(columns), Dialect(",", '"')), path)
+
+
+def verdict(checks: Sequence[Check]) -> tuple[str, str]:
+    """SQL of the reason against a row, or null, and of what a column `reason` means in detail."""
+    reason = " ".join(f"when {condition} then {literal(code)}" for code, condition, _ in checks)
+    detail = " ".join(f"when {literal(code)} then {text}" for code, _, text in checks)
+    return f"case {reason} end", f"case reason {detail} end"
 
 
 @contextmanager
@@ -225,7 +254,7 @@ def intake(stage: StageRun, memory_limit: str) -> Iterator[Intake]:
 def verify_pages(path: Path) -> None:
     """Read a parquet file once; OSError where a page does not match the checksum its writer gave it, if any."""
     file = pq.ParquetFile(path, page_checksum_verification=True)
-    for _ in file.iter_batches(BATCH):
+    for _ in file.iter_batches(ROWS):
         pass
 
 

@@ -2,87 +2,212 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipelines import _artifacts as artifacts
+from pipelines import _csv, _partitions
+from pipelines import _tables as tables
 from pipelines._csv import literal
-from pipelines._intake import Intake, Rows
+from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
 from pipelines._params import TableColumns
-from pipelines._tables import INTERACTIONS
+from pipelines._partitions import Partition
 
 YEARS = (1990, 2100)  # fixed, so that a later run accepts the same rows; a time in a wrong unit lies outside
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
+PLAIN_ID = "[!-~]{1,256}"  # what most ids are
+WHOLE = r"-?[0-9]{1,18}"
 EPOCH = r"-?[0-9]{1,18}(\.[0-9]+)?"
 ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?"
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-VALUE = {  # of a pair; ordered, so that threads cannot change the result
-    "last": "arg_max(value, row(coalesce(instant, 0), file, line))",
-    "max": "max(value)",
-    "sum": "least(sum(value::double order by file, line), 3.4e38)",
-}
+LARGEST = 3.4e38  # of a value; a sum beyond it is as large
+NO_EVENTS = """select null::varchar as user_id, null::varchar as item_id, null::float as value, null::bigint as instant,
+                      0 as file, 0::bigint as seq where false"""
 
 
-def collect(
-    intake: Intake,
-    files: Iterable[Rows],
-    columns: TableColumns,
-    *,
-    unit: str,
-    min_value: float | None,
-    until: str | None,
-    catalogue: bool,
-) -> None:
-    """Judge the events of all files: good ones go to the table `events`, the others to `rejected`.
+@dataclass(frozen=True)
+class Rules:
+    """How the events of a source are read and judged."""
 
-    until: the first day, as ISO text, whose events are left out.
-    catalogue: whether the table `items` holds every item there is.
-    """
-    intake.con.execute(
-        "create table events (user_id varchar, item_id varchar, value float, instant bigint, file integer, line bigint)"
+    columns: TableColumns
+    named_by: str  # where the columns' names come from, {} standing for the column
+    unit: str
+    min_value: float | None
+    until: str | None  # the first day, as ISO text, whose events are left out
+    catalogue: bool  # whether the table `items` holds every item there is
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self) | {"columns": self.columns.model_dump()}
+
+
+def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
+    """Judge the events of all files: the view `events` holds the good ones, the table `rejected` the others."""
+    partitions = []
+    for file in files:
+        partition = judged(intake, file, rules)
+        account = partition.account
+        intake.account_file("interactions", file.name, account["read"], account["blank_lines"], account["unfinished"])
+        intake.reject("interactions", file.name, partition.broken())
+        if account["n_rejected"]:
+            intake.con.execute(
+                f"""insert into rejected select 'interactions', {literal(file.name)}, line, reason, detail, raw
+                    from {partition.numbered(intake.con)} where reason is not null"""
+            )
+        partitions.append(partition)
+    events = [
+        f"""select user_id, item_id, value, instant, {number} as file, seq
+            from {partition.relation} where reason is null"""
+        for number, partition in enumerate(partitions)
+    ]
+    intake.con.execute(f"create view events as {' union all '.join(events) or NO_EVENTS}")
+    _partitions.prune(partitions)
+
+
+def judged(intake: Intake, file: File, rules: Rules) -> Partition:
+    """The partition of a file: the one of an earlier run where it still holds, else a new one."""
+    digest = intake.record(file)
+    dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
+    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain()])
+    partition = _partitions.find(name)
+    if partition is not None and (not rules.catalogue or knows_the_same(intake, partition)):
+        return partition
+    return judge(intake, file, rules, name, digest)
+
+
+def knows_the_same(intake: Intake, partition: Partition) -> bool:
+    """Whether the catalogue of now knows the items that were known, and none of those that were not."""
+    return not intake.count(
+        f"""select count(*) from (select distinct item_id, reason from {partition.relation}
+              where reason is null or reason = 'unknown_item') p
+            left join items i on i.item_id = p.item_id where (i.item_id is null) = (reason is null)"""
     )
-    checks = _checks(unit, min_value, until, timestamps=columns.timestamp is not None)
-    if catalogue:
+
+
+def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> Partition:
+    """Read a file and keep what became of its rows."""
+    rows = intake.open(file)
+    partial = intake.scratch / name
+    partial.mkdir()
+    target = literal(str(partial / "rows.parquet"))
+    read = intake.fill(rows, _csv.Keep(lambda scan: _fill(rows, rules, scan, target), f"read_parquet({target})"))
+    n_rejected = intake.count(f"select count(reason) from read_parquet({target})")
+    tables.write(read.rejected, partial / "broken.parquet")
+    tables.write(read.shifts, partial / "lines.parquet")
+    account = {
+        "read": read.n_rows + read.rejected.num_rows,
+        "n_rejected": n_rejected,
+        "blank_lines": read.blank_lines,
+        "unfinished": read.is_unfinished,
+    }
+    artifacts.write_json(partial / "account.json", account)
+    return _partitions.publish(partial, name, {"sha256": digest})
+
+
+def _fill(rows: Rows, rules: Rules, scan: str, target: str) -> str:
+    """SQL that writes what becomes of the rows of a scan to a parquet file."""
+    if not rules.catalogue:
+        return f"copy ({_judgement(rows, rules, scan)}) to {target} (format parquet, compression snappy)"
+    # the join with the catalogue does not keep the order of rows, hence their numbers before it
+    judgement = _judgement(rows, rules, "numbered", seq="rowid + 1 as seq, ")
+    return f"""create or replace table numbered as select * from {scan};
+               copy ({judgement}) to {target} (format parquet, compression snappy);
+               drop table numbered"""
+
+
+def _judgement(rows: Rows, rules: Rules, source: str, *, seq: str = "") -> str:
+    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text."""
+    checks = _checks(rules)
+    known = "true"
+    if rules.catalogue:
+        known = "item_id in (select item_id from items)"
         checks.append(("unknown_item", "not is_known", "concat('item_id ', item_id, ' is in none of the item files')"))
-    known = "item_id in (select item_id from items)" if catalogue else "true"
-    for rows in files:
-        intake.judge(
-            "interactions",
-            f"""select *, {known} as is_known,
-                  case when regexp_full_match(trim(value), '{NUMBER}')
-                    then try_cast(trim(value) as double) end as number
-                from ({_fields(rows, columns, unit)})""",
-            checks,
-        )
-        intake.con.execute(
-            f"""insert into events select user_id, item_id, cast(number as float), instant, {rows.number}, line
-                from judged where reason is null"""
-        )
-        intake.forget(rows)
+    reason, detail = verdict(checks)
+    reason = f"case when {_sound(rules)} then null else {reason} end"
+    return f"""
+        select {"seq, " if seq else ""}case when reason is null then user_id end as user_id,
+          case when reason is null or reason = 'unknown_item' then item_id end as item_id,
+          try_cast(number as float) as value, instant, reason, {detail} as detail,
+          case when reason is not null then {rows.raw} end as raw
+        from (select *, {reason} as reason
+              from (select *, {known} as is_known, {_number("value")} as number
+                    from (select *, {seq}{_fields(rows, rules)} from {source})))"""
 
 
 def merged(intake: Intake, duplicates: str) -> pa.RecordBatchReader:
     """One row per user and item, in their order: value by the rule, the last timestamp, how many events."""
-    return intake.stream(
-        f"""select user_id, item_id, cast({VALUE[duplicates]} as float), max(instant), cast(count(*) as integer)
-            from events group by user_id, item_id order by user_id, item_id""",
-        INTERACTIONS,
-    )
+    events = intake.con.sql(
+        """select user_id, item_id, value::double as value, instant, 1::bigint as n from events
+           order by user_id, item_id, instant nulls first, file, seq"""
+    ).to_arrow_reader(tables.ROWS)
+    return tables.even(_finished(collapsed(events, duplicates)), tables.INTERACTIONS)
 
 
-def _fields(rows: Rows, columns: TableColumns, unit: str) -> str:
-    """SELECT of the fields that count: ids, value and time as text, the instant in microseconds since 1970."""
-    key = "ingest.table.columns"
-    value = "'1'" if columns.value is None else rows.text(columns.value, f"{key}.value")
-    time = "''" if columns.timestamp is None else rows.text(columns.timestamp, f"{key}.timestamp")
+def collapsed(events: pa.RecordBatchReader, duplicates: str) -> Iterator[pa.Table]:
+    """Sorted events (user_id, item_id, value, instant, n) with one row per pair, which is the last of its events."""
+    rest = events.schema.empty_table()
+    for batch in events:
+        whole = _collapse(pa.concat_tables([rest, pa.Table.from_batches([batch])]).combine_chunks(), duplicates)
+        rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may go on with it
+        yield whole.slice(0, max(whole.num_rows - 1, 0))
+    yield rest
+
+
+def _collapse(events: pa.Table, duplicates: str) -> pa.Table:
+    if events.num_rows < 2:
+        return events
+    same = [pc.equal(events[key].slice(1), events[key].slice(0, events.num_rows - 1)) for key in ("user_id", "item_id")]
+    new = ~pc.and_(*same).to_numpy()  # whether an event is not of the pair before it
+    if new.all():
+        return events
+    first = np.concatenate([[0], 1 + np.flatnonzero(new)])
+    last = np.append(first[1:], events.num_rows) - 1
+    value, n = events["value"].to_numpy(), events["n"].to_numpy()
+    if duplicates == "last":
+        of_pair = value[last]
+    else:
+        of_pair = (np.maximum if duplicates == "max" else np.add).reduceat(value, first)
+    pairs = events.take(pa.array(last))
+    pairs = pairs.set_column(2, "value", pa.array(of_pair))
+    return pairs.set_column(4, "n", pa.array(np.add.reduceat(n, first)))
+
+
+def _finished(pairs: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """Pairs as the canonical table has them."""
+    for table in pairs:
+        value = np.minimum(table["value"].to_numpy(), LARGEST).astype(np.float32)
+        time = table["instant"].cast(tables.INTERACTIONS.field("timestamp").type)
+        n = table["n"].cast(pa.int32())
+        columns = [table["user_id"], table["item_id"], pa.chunked_array([value]), time, n]
+        yield from pa.table(columns, schema=tables.INTERACTIONS).to_batches()
+
+
+def _fields(rows: Rows, rules: Rules) -> str:
+    """SQL of the fields that count: ids, value and time as text, the instant in microseconds since 1970."""
+    columns, unit = rules.columns, rules.unit
+
+    def text(field: str, column: str) -> str:
+        return rows.text(column, rules.named_by.format(field))
+
+    value = "'1'" if columns.value is None else text("value", columns.value)
+    time = "''" if columns.timestamp is None else text("timestamp", columns.timestamp)
     if columns.timestamp is not None and rows.types[columns.timestamp].startswith(("TIMESTAMP", "DATE")):
         unit = "iso"  # a parquet file that says so itself
-    return f"""select {literal(rows.file)} as file, line, {rows.id(columns.user_id, f"{key}.user_id")} as user_id,
-                 {rows.id(columns.item_id, f"{key}.item_id")} as item_id, coalesce({value}, '') as value,
-                 coalesce({time}, '') as time, {_instant(time, unit)} as instant,
-                 {rows.raw} as raw
-               from {rows.relation}"""
+    user_id = rows.id(columns.user_id, rules.named_by.format("user_id"))
+    item_id = rows.id(columns.item_id, rules.named_by.format("item_id"))
+    return f"""{user_id} as user_id, {item_id} as item_id, coalesce({value}, '') as value,
+               coalesce({time}, '') as time, {_instant(time, unit)} as instant"""
+
+
+def _number(value: str) -> str:
+    """SQL of a number; null for a text that is none."""
+    return f"""case when regexp_full_match({value}, '{NUMBER}') then try_cast({value} as double)
+                    when regexp_full_match(trim({value}), '{NUMBER}') then try_cast(trim({value}) as double) end"""
 
 
 def _instant(time: str, unit: str) -> str:
@@ -92,14 +217,36 @@ def _instant(time: str, unit: str) -> str:
                    then epoch_us(try_cast(trim({time}) as timestamptz)) end"""
     limit = 2**62 // MICROSECONDS[unit]  # beyond it, any number is as much out of range as another
     # decimal, since a double would round the last digits of microseconds, and a bigint «1600000000.5» to a whole second
-    return f"""case when regexp_full_match(trim({time}), '{EPOCH}')
-               then cast(greatest(least(cast(trim({time}) as decimal(30, 6)), {limit}), -{limit}) * {MICROSECONDS[unit]}
-                         as bigint) end"""
+    bounded = f"greatest(least(cast({{}} as {{}}), {limit}), -{limit}) * {MICROSECONDS[unit]}"
+    return f"""case when regexp_full_match({time}, '{WHOLE}') then {bounded.format(time, "bigint")}
+                    when regexp_full_match(trim({time}), '{EPOCH}')
+                    then cast({bounded.format(f"trim({time})", "decimal(30, 6)")} as bigint) end"""
 
 
-def _checks(unit: str, min_value: float | None, until: str | None, *, timestamps: bool) -> list[tuple[str, str, str]]:
-    """(reason, condition, detail) in SQL; the first that holds is the reason of a row."""
-    lowest = "-infinity" if min_value is None else repr(min_value)
+def _sound(rules: Rules) -> str:
+    """SQL of a condition that spares nearly all good rows the checks below: it holds for none that they refuse."""
+    first, last = _years(rules.until)
+    conditions = [
+        f"regexp_full_match(user_id, '{PLAIN_ID}') and regexp_full_match(item_id, '{PLAIN_ID}') and is_known",
+        f"number > 1e-30 and number < {LARGEST}",
+    ]
+    if rules.min_value is not None:
+        conditions.append(f"number >= {rules.min_value!r}::double")
+    if rules.columns.timestamp is not None:
+        conditions.append(f"instant >= {first} and instant < {last}")
+    return " and ".join(conditions)
+
+
+def _years(until: str | None) -> tuple[str, str]:
+    """SQL of the first instant that an event may have, and of the first that is too late."""
+    first, last = (f"epoch_us(timestamptz '{year}-01-01 00:00:00+00')" for year in YEARS)
+    return first, last if until is None else f"least({last}, epoch_us(timestamptz '{until} 00:00:00+00'))"
+
+
+def _checks(rules: Rules) -> list[Check]:
+    """What a row may not be; the first check that holds is the reason against it."""
+    unit, until = rules.unit, rules.until
+    lowest = "-infinity" if rules.min_value is None else repr(rules.min_value)
     checks = [
         *id_checks("user_id"),
         *id_checks("item_id"),
@@ -110,8 +257,8 @@ def _checks(unit: str, min_value: float | None, until: str | None, *, timestamps
         ),
         ("value_not_a_number", "number is null", f"concat('value is ''', {_start('value')}, ''', expected a number')"),
     ]
-    if timestamps:
-        first, last = (f"epoch_us(timestamptz '{year}-01-01 00:00:00+00')" for year in YEARS)
+    if rules.columns.timestamp is not None:
+        first, last = _years(None)
         expected = (
             "a date and time such as 2024-05-31T12:00:00Z" if unit == "iso" else f"a number, the {unit} since 1970"
         )
@@ -128,8 +275,10 @@ def _checks(unit: str, min_value: float | None, until: str | None, *, timestamps
             ),
         ]
         if until is not None:
-            late = f"instant >= epoch_us(timestamptz '{until} 00:00:00+00')"
-            checks.append(("after_until", late, f"concat('timestamp ', time, ' is not before {until}')"))
+            late = _years(until)[1]
+            checks.append(
+                ("after_until", f"instant >= {late}", f"concat('timestamp ', time, ' is not before {until}')")
+            )
     return [
         *checks,
         ("below_min_value", f"number < '{lowest}'::double", f"concat('value ', value, ' is below {lowest}')"),

@@ -8,13 +8,12 @@ from string import Formatter
 import pyarrow as pa
 
 from pipelines._csv import literal
-from pipelines._intake import Intake, Rows, identifier
+from pipelines._intake import Check, Intake, Rows, identifier
 from pipelines._params import ItemColumns
 from pipelines._tables import ITEMS
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split
 CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
-Check = tuple[str, str, str]
 
 
 def id_checks(column: str) -> list[Check]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import _interactions, _items
-from pipelines._intake import Intake, Rows
+from pipelines._intake import File, Intake, Rows
 from pipelines._params import ItemColumns, MovieLens, TableColumns
 from pipelines._records import Dialect
 
@@ -30,14 +30,18 @@ class Release:
     def path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.suffix}"
 
-    def read(self, intake: Intake, kind: str, table: str) -> Rows:
-        """Rows of one of the three files, which must hold the columns GroupLens documents."""
+    def file(self, intake: Intake, kind: str) -> File:
+        """One of the three files."""
         path, names = self.path(kind), None
         dialect = Dialect(",", '"')
         if self.suffix == ".dat":
             dialect, names = Dialect("::", None), COLUMNS[kind]
             path = as_utf8(intake.stage.raw_input(path), intake.scratch) if kind == "movies" else path
-        rows = intake.read(table, path, self.path(kind).name, dialect, names=names)
+        return File(path, self.path(kind).name, dialect, names)
+
+    def read(self, intake: Intake, kind: str, table: str) -> Rows:
+        """Rows of one of the files, which must hold the columns GroupLens documents."""
+        rows = intake.read(table, self.file(intake, kind))
         for column in COLUMNS[kind]:
             rows.text(column, FORMAT)
         return rows
@@ -60,12 +64,15 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None)
     _items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
     _interactions.collect(
         intake,
-        [release.read(intake, "ratings", "interactions")],
-        TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
-        unit="s",
-        min_value=params.min_rating,
-        until=until,
-        catalogue=True,
+        [release.file(intake, "ratings")],
+        _interactions.Rules(
+            columns=TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
+            named_by=FORMAT,
+            unit="s",
+            min_value=params.min_rating,
+            until=until,
+            catalogue=True,
+        ),
     )
 
 

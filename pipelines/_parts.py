@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from models import holdout
 from pipelines import _engine
+from pipelines import _tables as tables
 from pipelines._artifacts import StageRun
 from pipelines._params import Split
 from pipelines._stage import say
 
 PARTS = ("train", "valid", "test")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchanged
 # A cutoff at midnight can be read and stays where it is when a few events are added; the first unit whose cutoffs hold
 # the shares to within a tenth is taken.
 UNITS = ("day", "hour", "minute", "second", "microsecond")
@@ -171,7 +171,7 @@ def test_pairs(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
         select u.user_id, c.item_id from indexed i
         join users u on i.user_idx = u.user_idx join catalogue c on i.item_idx = c.item_idx
         where i.part = 'test' order by i.user_idx, i.item_idx""")
-    for batch in pairs.to_arrow_reader(ROWS):
+    for batch in pairs.to_arrow_reader(tables.ROWS):
         yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
 

@@ -6,7 +6,7 @@ from glob import escape
 from pathlib import Path
 
 from pipelines import _interactions, _items
-from pipelines._intake import Intake
+from pipelines._intake import File, Intake
 from pipelines._params import Table
 from pipelines._records import Dialect
 
@@ -21,16 +21,19 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None) -> 
     interactions = find(root, patterns, "ingest.table.interactions")
     items = find(root, params.items, "ingest.table.items")
     if items:
-        rows = [intake.read("items", file, name(file, root), dialect) for file in items]
+        rows = [intake.read("items", File(file, name(file, root), dialect)) for file in items]
         _items.collect(intake, rows, params.item_columns, params.text)
     _interactions.collect(
         intake,
-        (intake.read("interactions", file, name(file, root), dialect) for file in interactions),
-        params.columns,
-        unit=params.timestamp_unit,
-        min_value=params.min_value,
-        until=until,
-        catalogue=bool(items),
+        [File(file, name(file, root), dialect) for file in interactions],
+        _interactions.Rules(
+            columns=params.columns,
+            named_by="ingest.table.columns.{}",
+            unit=params.timestamp_unit,
+            min_value=params.min_value,
+            until=until,
+            catalogue=bool(items),
+        ),
     )
     if not items:
         _items.collect_from_events(intake)

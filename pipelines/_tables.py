@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ _rejected: list[pa.Field[Any]] = [
     pa.field("detail", pa.string(), nullable=False),  # what was found and what was expected
     pa.field("raw", pa.string()),
 ]
+ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchanged
 INTERACTIONS, ITEMS, REJECTED = pa.schema(_interactions), pa.schema(_items), pa.schema(_rejected)
 
 
@@ -41,6 +42,21 @@ def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
             writer.write_batch(batch)
             rows += batch.num_rows
     return rows
+
+
+def even(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:
+    """The same rows in batches of ROWS: how an engine cut them must not show in a file."""
+
+    def cut() -> Iterator[pa.RecordBatch]:
+        rest = schema.empty_table()
+        for batch in batches:
+            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(schema)])
+            while rest.num_rows >= ROWS:
+                yield from rest.slice(0, ROWS).combine_chunks().to_batches()
+                rest = rest.slice(ROWS)
+        yield from rest.combine_chunks().to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, cut())
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -125,7 +125,7 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
 
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
-        for batch in file.iter_batches(parts.ROWS):
+        for batch in file.iter_batches(tables.ROWS):
             own = counted.slice(start, batch.num_rows).combine_chunks()
             if not own["item_id"].combine_chunks().equals(batch["item_id"]):
                 raise ValueError(f"{path} is not sorted by item_id; run `dvc repro ingest --force`")
@@ -138,18 +138,8 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
 
 
 def query(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
-    """Rows of a query in batches of parts.ROWS: how the engine cut them must not show in the file."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        rest = schema.empty_table()
-        for batch in con.sql(sql).to_arrow_reader(parts.ROWS):
-            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(schema)])
-            while rest.num_rows >= parts.ROWS:
-                yield from rest.slice(0, parts.ROWS).combine_chunks().to_batches()
-                rest = rest.slice(parts.ROWS)
-        yield from rest.combine_chunks().to_batches()
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
+    """Rows of a query in batches of one size."""
+    return tables.even(con.sql(sql).to_arrow_reader(tables.ROWS), schema)
 
 
 def total(column: pa.ChunkedArray[Any]) -> int:

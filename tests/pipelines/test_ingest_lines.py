@@ -18,10 +18,10 @@ CSV = Dialect(",", '"')
 def read(path: Path, dialect: Dialect = CSV) -> tuple[dict[int, list[str]], dict[int, str], int]:
     """Fields of the accepted rows by line, reasons of the rejected ones by line, number of blank lines."""
     with duckdb.connect() as con:
-        result = _csv.load(con, path, "rows", dialect=dialect, names=None, scratch=path.parent)
-        accepted = {
-            line: list(fields) for line, *fields in con.execute(f"from {result.relation} order by line").fetchall()
-        }
+        text = _csv.open_text(path, dialect, names=None, scratch=path.parent)
+        result = _csv.load(con, text, _csv.into_table("kept"), path.parent)
+        relation = _csv.numbered(con, "kept", result.shifts, "shifts_of_kept")
+        accepted = {line: list(fields) for line, *fields in con.execute(f"from {relation} order by line").fetchall()}
     rejected = result.rejected.to_pylist()
     assert len({row["line"] for row in rejected}) == len(rejected)
     return accepted, {row["line"]: row["reason"] for row in rejected}, result.blank_lines
@@ -112,11 +112,12 @@ def test_a_delimiter_may_have_two_characters(tmp_path: Path) -> None:
 )
 def test_a_file_without_a_usable_header_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        _csv.header(_csv.plain(written(tmp_path, data), tmp_path), CSV)
+        _csv.open_text(written(tmp_path, data), CSV, names=None, scratch=tmp_path)
 
 
 def test_the_header_may_be_quoted_behind_a_byte_order_mark(tmp_path: Path) -> None:
-    assert _csv.header(written(tmp_path, b'\xef\xbb\xbf"a","b ""c""",\n'), CSV) == ["a", 'b "c"', "column_3"]
+    text = _csv.open_text(written(tmp_path, b'\xef\xbb\xbf"a","b ""c""",\n'), CSV, names=None, scratch=tmp_path)
+    assert text.columns == ["a", 'b "c"', "column_3"]
 
 
 # lines of a piece of the file -> what becomes of the record that starts at the first of them (None: not a row)

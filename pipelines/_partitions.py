@@ -1,0 +1,105 @@
+"""`.longtail/partitions/<key>/`: what became of every row of a file of events, so that no file is read twice.
+
+A partition is found by the bytes of its file, by the settings that its rows were judged by, and by the code that judged
+them; with it, ingest gives what it would give without. One whose files are damaged is removed and its file read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import _artifacts as artifacts
+from pipelines import _csv, _git
+from pipelines import _tables as tables
+
+FOLDER = Path(".longtail") / "partitions"
+CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions")
+KEPT_FOR = 7 * 86400.0  # seconds after its last use
+
+
+class Partition:
+    """The judged rows of one file: rows.parquet in the file's order, broken.parquet, lines.parquet and account.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.account: dict[str, Any] = artifacts.read_json(folder / "account.json")
+
+    @property
+    def rows(self) -> Path:
+        return self.folder / "rows.parquet"
+
+    def broken(self) -> pa.Table:
+        """What was no record: line, reason, detail, raw."""
+        return tables.read(self.folder / "broken.parquet")
+
+    @property
+    def relation(self) -> str:
+        """SQL of the rows, `seq` being their number from 1; where no column says it, they lie in their order."""
+        path = _csv.literal(str(self.rows))
+        if "seq" in pq.read_schema(self.rows).names:
+            return f"read_parquet({path})"
+        scan = f"read_parquet({path}, file_row_number = true)"
+        return f"(select file_row_number + 1 as seq, * exclude (file_row_number) from {scan})"
+
+    def numbered(self, con: duckdb.DuckDBPyConnection) -> str:
+        """SQL of the rows with `line` instead of `seq`."""
+        return _csv.numbered(con, self.relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
+
+
+def root() -> Path:
+    """Beside the Git folder that all worktrees share, else in the current folder."""
+    try:
+        common = _git.common_dir()
+    except (_git.GitError, FileNotFoundError):  # no checkout, or no Git
+        return FOLDER
+    return (common.parent if common.name == ".git" else common) / FOLDER
+
+
+def key(digest: str, settings: Any) -> str:
+    """Name of the partition of a file with this sha256, judged by these settings."""
+    code = [artifacts.sha256(Path(__file__).with_name(f"{name}.py")) for name in CODE]
+    text = json.dumps([digest, settings, code, duckdb.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(name: str) -> Partition | None:
+    """The partition of this name, whole and undamaged, or None."""
+    folder = root() / name
+    try:
+        for file in artifacts.read_manifest(folder)["files"]:
+            artifacts.verify(folder / file)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    os.utime(folder)
+    return Partition(folder)
+
+
+def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
+    """Move a folder with a partition's files to its place."""
+    artifacts.write_manifest(partial, stage="ingest", inputs=inputs)
+    folder = root() / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.replace_folder(partial, folder)
+    return Partition(folder)
+
+
+def prune(used: Iterable[Partition]) -> None:
+    """Remove partitions that no run has used for a week."""
+    names = {partition.folder.name for partition in used}
+    for folder in root().glob("*"):
+        if folder.name not in names and time.time() - folder.stat().st_mtime > KEPT_FOR:
+            shutil.rmtree(folder, ignore_errors=True)
