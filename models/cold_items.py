@@ -134,10 +134,11 @@ def predicted(model: Factors, embeddings: Floats) -> Factors:
 
 def ridge(centred: Floats, targets: Floats) -> Floats:
     """Weights (t + 1, d), last row the intercept, from texts (m, t) whose mean is zero to factors (m, d)."""
-    x, mean = centred.astype(np.float64), targets.mean(axis=0, dtype=np.float64)
-    gram = x.T @ x
+    mean = targets.mean(axis=0, dtype=np.float64)
+    gram = (centred.T @ centred).astype(np.float64)
     gram.flat[:: len(gram) + 1] += RIDGE * max(np.trace(gram), np.finfo(np.float64).tiny)
-    return np.vstack([np.linalg.solve(gram, x.T @ (targets - mean)), mean]).astype(np.float32)
+    products = (centred.T @ (targets - mean.astype(np.float32))).astype(np.float64)
+    return np.vstack([np.linalg.solve(gram, products), mean]).astype(np.float32)
 
 
 @dataclass(frozen=True)
