@@ -1,0 +1,104 @@
+"""A BERT-like encoder for one text at a time in plain numpy: what serving needs of it, without torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.bert_weights import Bert, Linear, Norm
+
+Floats = npt.NDArray[np.float32]
+# erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: wrong by at most 1.5e-7
+SLOPE, ERF = 0.3275911, (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+
+
+class NumpyLayer(NamedTuple):
+    attention_in: Linear  # queries, keys and values: h to 3 h
+    attention_out: Linear
+    attention_norm: Norm
+    hidden: Linear
+    output: Linear
+    output_norm: Norm
+
+
+class NumpyEncoder:
+    """Token states of one text; bert: numpy arrays in float32."""
+
+    def __init__(self, bert: Bert) -> None:
+        self.words, self.positions, self.norm = bert.words, bert.positions, bert.norm
+        self.heads, self.epsilon = bert.heads, np.float32(bert.epsilon)
+        scale = np.float32((bert.words.shape[1] / bert.heads) ** -0.5)
+        self.layers = []
+        for layer in bert.layers:
+            parts = (Linear(layer.query.weight * scale, layer.query.bias * scale), layer.key, layer.value)
+            side_by_side = Linear(*(np.concatenate([part[n] for part in parts]) for n in range(2)))
+            self.layers.append(
+                NumpyLayer(
+                    transposed(side_by_side),
+                    transposed(layer.attention_out),
+                    layer.attention_norm,
+                    transposed(layer.hidden),
+                    transposed(layer.output),
+                    layer.output_norm,
+                )
+            )
+
+    def __call__(self, ids: npt.ArrayLike) -> Floats:
+        """States (n, h) of a text's tokens, int (n,)."""
+        tokens = np.asarray(ids, np.intp)
+        x = self.normalize(self.words[tokens] + self.positions[: len(tokens)], self.norm)
+        for layer in self.layers:
+            x = self.normalize(
+                x + dense(self.attend(dense(x, layer.attention_in)), layer.attention_out), layer.attention_norm
+            )
+            x = self.normalize(x + dense(gelu(dense(x, layer.hidden)), layer.output), layer.output_norm)
+        return x
+
+    def attend(self, projected: Floats) -> Floats:
+        """softmax(Q Kᵀ) V; projected: Q, K and V side by side, (n, 3 h)."""
+        n, width = projected.shape
+        q, k, v = projected.reshape(n, 3, self.heads, -1).transpose(1, 2, 0, 3)  # (heads, n, h / heads)
+        scores = q @ k.transpose(0, 2, 1)  # (heads, n, n)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        mixed: Floats = (weights @ v).transpose(1, 0, 2).reshape(n, width // 3)
+        return mixed
+
+    def normalize(self, x: Floats, norm: Norm) -> Floats:
+        """Layer norm: mean 0 and variance 1 of each row, then scaled and shifted."""
+        centred = x - x.mean(1, keepdims=True)
+        variance = np.einsum("nh,nh->n", centred, centred)[:, None] / x.shape[1]
+        scaled: Floats = centred / np.sqrt(variance + self.epsilon) * norm.weight + norm.bias
+        return scaled
+
+
+def unit_vector(states: Floats, *, pooling: str, dim: int) -> Floats:
+    """A text's vector (dim,) of length one from its token states (n, h); pooling: mean, cls or last."""
+    pooled = {"mean": lambda: states.mean(0), "cls": lambda: states[0], "last": lambda: states[-1]}[pooling]()[:dim]
+    vector: Floats = pooled / np.linalg.norm(pooled)
+    return vector
+
+
+def transposed(linear: Linear) -> Linear:
+    """With weights (in, out), which products of few rows read in order."""
+    return Linear(np.ascontiguousarray(linear.weight.T, np.float32), np.asarray(linear.bias, np.float32))
+
+
+def dense(x: Floats, linear: Linear) -> Floats:
+    y: Floats = x @ linear.weight
+    y += linear.bias
+    return y
+
+
+def gelu(x: Floats) -> Floats:
+    """x Φ(x), Φ the distribution function of the normal distribution."""
+    z = np.abs(x) * np.float32(0.5**0.5)
+    t = 1 / (1 + np.float32(SLOPE) * z)
+    series = np.zeros_like(t)
+    for coefficient in ERF:
+        series = (series + np.float32(coefficient)) * t
+    tail = np.float32(0.5) * series * np.exp(-z * z)  # Φ(-|x|)
+    y: Floats = x * np.where(x > 0, 1 - tail, tail)
+    return y
