@@ -79,7 +79,7 @@ def read(
         replace(model, rerank=None),
         stage.to_catalogue(items, n_users=interactions.n_users),
         histories,
-        stage.to_holdout(histories, valid, seed=seed),
+        stage.to_holdout(histories, valid, users=stage.VALID_USERS, seed=seed),
         (judged, csr_array(histories + more)[users]),
     )
 

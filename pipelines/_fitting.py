@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import als, bpr, light_gcn, matrix_factorization, two_tower
+from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.anchor import TextAnchor
 from models.distributed import Ranks, Traffic
+from models.evaluation import Catalogue
 from models.factors import Factors
 from models.fold_in import fold_in
-from models.tail_setting import lists, mean_ndcg
+from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import Settings, Trainer, trainer
 from pipelines import _search
 from pipelines._params import Train
@@ -33,6 +34,18 @@ KINDS: Mapping[str, type[Any]] = {
     "two_tower": two_tower.Settings,
     "light_gcn": light_gcn.Settings,
 }
+
+
+def resolved(params: Train, data: TrainingData) -> Train:
+    """`params` with the dimension that suits the data where none is set."""
+    if params.als.embedding_dim is not None:
+        return params
+    users, items = (len(np.unique(idx)) for idx in (data.interactions.user_idx, data.interactions.item_idx))
+    d = dimension.suited(len(data.interactions.user_idx), users, items)
+    low, high = params.search.space.get("embedding_dim", (d, d)) if params.search.trials else (d, d)
+    return params.model_copy(
+        update={"als": params.als.model_copy(update={"embedding_dim": int(np.clip(d, low, high))})}
+    )
 
 
 def settings(params: Train) -> Settings:
@@ -55,7 +68,7 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
         seconds = time.perf_counter() - started  # of training alone, without the figures below
-        ndcg, _ = figures(model.factors(tail_strength=0.0), data, device=model.device)
+        ndcg, _ = figures(model.factors(tail_strength=0.0), data.watched, data.catalogue, device=model.device)
         yield {
             "epoch": epoch.number,
             "loss": round(epoch.loss, 6),
@@ -71,13 +84,13 @@ def exchanged(traffic: Traffic) -> dict[str, float]:
     return {"received_bytes": traffic.received_bytes, "exchange_seconds": round(traffic.seconds, 3)}
 
 
-def figures(model: Factors, data: TrainingData, *, device: torch.device) -> tuple[float, float]:
-    """NDCG@10 on valid, of all items and of the tail's alone; the latter 0 where nobody wants any."""
-    users = fold_in(model, data.holdout.histories, device=device)
-    shown = lists(model, users, data.holdout, batch=BATCH_USERS, device=device)
-    n_items, tail = len(model.item_factors), data.holdout.relevant.among(data.catalogue.is_tail)
+def figures(model: Factors, holdout: Holdout, catalogue: Catalogue, *, device: torch.device) -> tuple[float, float]:
+    """NDCG@10 on a holdout, of all items and of the tail's alone; the latter 0 where nobody wants any."""
+    users = fold_in(model, holdout.histories, device=device)
+    shown = lists(model, users, holdout, batch=BATCH_USERS, device=device)
+    n_items, tail = len(model.item_factors), holdout.relevant.among(catalogue.is_tail)
     return (
-        mean_ndcg(shown, data.holdout.relevant, n_items=n_items),
+        mean_ndcg(shown, holdout.relevant, n_items=n_items),
         mean_ndcg(shown, tail, n_items=n_items) if len(tail.rows) else 0.0,
     )
 
@@ -91,7 +104,8 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
     def scores(tried: _search.Settings) -> Iterator[Score]:
         model = start(params.with_settings(tried), data, device=device)
         for _ in model.epochs():
-            yield score(params, *figures(model.factors(tail_strength=0.0), data, device=device))
+            factors = model.factors(tail_strength=0.0)
+            yield score(params, *figures(factors, data.holdout, data.catalogue, device=device))
 
     running = _search.search(
         space(params),

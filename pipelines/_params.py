@@ -129,7 +129,7 @@ class Rerank(Strict):
 
 
 class Als(Strict):
-    embedding_dim: Dim
+    embedding_dim: Dim | None
     epochs: Epochs
     unobserved_weight: Annotated[float, Field(gt=0, le=10)]
     regularization: Annotated[float, Field(gt=0, le=1000)]
@@ -198,6 +198,7 @@ class Train(Section):
     light_gcn: LightGcn
     anchor: Share
     anchor_ridge: Positive
+    cold_max_ndcg_loss: Share
     rerank: Rerank
     search: Search
     world_size: Annotated[int, Field(ge=1, le=1024)]
@@ -247,10 +248,11 @@ class Train(Section):
                 f"{', '.join(sorted(known))}"
             )
         for name, (low, high) in self.search.space.items():
-            if not low <= self.settings()[name] <= high:
+            start = self.settings()[name]
+            if start is not None and not low <= start <= high:
                 raise ValueError(
                     f"search.space.{name} is [{low}, {high}], expected a range that holds the value to start from, "
-                    f"{self.settings()[name]}"
+                    f"{start}"
                 )
         return self
 

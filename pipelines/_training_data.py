@@ -17,7 +17,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _embeddings
 from pipelines import _tables as tables
 
-VALID_USERS = 5000  # at most so many of them are ranked for an epoch's figure and for choosing how to re-rank
+VALID_USERS = 5000  # at most so many of them are ranked to choose settings ...
+WATCHED_USERS = 1000  # ... and so many for the figure after an epoch
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class TrainingData:
     interactions: Interactions
     histories: csr_array[Any]  # the same pairs, (n_users, n_items)
     holdout: Holdout
+    watched: Holdout  # fewer users of it
     catalogue: Catalogue
     embeddings: npt.NDArray[np.float32]  # (n_items, t)
     encoder: str  # digest of the encoder that made them
@@ -44,7 +46,8 @@ def read(stage: artifacts.StageRun, *, seed: int) -> TrainingData:
     return TrainingData(
         interactions,
         histories,
-        to_holdout(histories, valid, seed=seed),
+        to_holdout(histories, valid, users=VALID_USERS, seed=seed),
+        to_holdout(histories, valid, users=WATCHED_USERS, seed=seed),
         to_catalogue(items, n_users=interactions.n_users),
         embeddings,
         encoder,
@@ -60,16 +63,16 @@ def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr
     return Interactions(users, items, ones, n_users, n_items), csr_array((ones, (users, items)), (n_users, n_items))
 
 
-def to_holdout(histories: csr_array[Any], valid: pa.Table, *, seed: int) -> Holdout:
-    """The valid pairs of at most VALID_USERS users, drawn under the seed. Raises ValueError where there is none."""
-    users, items = valid["user_idx"].to_numpy(), valid["item_idx"].to_numpy()
-    present = np.unique(users)
+def to_holdout(histories: csr_array[Any], valid: pa.Table, *, users: int, seed: int) -> Holdout:
+    """The valid pairs of at most so many users, drawn under the seed. Raises ValueError where there is none."""
+    user_idx, items = valid["user_idx"].to_numpy(), valid["item_idx"].to_numpy()
+    present = np.unique(user_idx)
     if len(present) == 0:
         raise ValueError("valid.parquet has 0 rows of users that train knows, expected some; raise split.valid")
-    if len(present) > VALID_USERS:
-        present = np.sort(np.random.default_rng(seed).choice(present, VALID_USERS, replace=False))
-    keep = np.isin(users, present)
-    return Holdout(histories[present], Relevant(np.searchsorted(present, users[keep]), items[keep]))
+    if len(present) > users:
+        present = np.sort(np.random.default_rng(seed).choice(present, users, replace=False))
+    keep = np.isin(user_idx, present)
+    return Holdout(histories[present], Relevant(np.searchsorted(present, user_idx[keep]), items[keep]))
 
 
 def to_catalogue(items: pa.Table, *, n_users: int) -> Catalogue:

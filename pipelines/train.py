@@ -1,18 +1,21 @@
 """data/train: model.safetensors, training.csv (a row per epoch) and pareto.csv (a row per way of re-ranking).
 
-Where `train.search` asks for trials also search.csv (a row per trial).
+Where items have text also cold_items.csv (a row per height that items without interactions may stand at), and where
+`train.search` asks for trials search.csv (a row per trial).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
+from models.cold_items import correct
 from models.device import choose
 from models.distributed import Ranks
+from models.factors import Factors
 from models.tail_setting import Outcome, front, sweep
 from models.tail_setting import choose as choose_reranking
 from pipelines import _artifacts as artifacts
@@ -23,6 +26,7 @@ from pipelines import _tables as tables
 from pipelines import _training_data as training_data
 from pipelines._params import Train, load
 from pipelines._stage import run, say
+from pipelines._training_data import TrainingData
 
 CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown
 
@@ -39,7 +43,7 @@ def main() -> None:
 def follow(params: Train, group: Ranks, device: torch.device) -> None:
     """What every rank but the first does: its share of the training, and nothing else."""
     data = training_data.read(artifacts.StageRun("train", artifacts.DATA), seed=params.seed)
-    for _ in fitting.start(params, data, device=device, group=group).epochs():
+    for _ in fitting.start(fitting.resolved(params, data), data, device=device, group=group).epochs():
         pass
 
 
@@ -47,6 +51,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
     """What the first rank does, or the only process: it also chooses on valid and writes."""
     with artifacts.stage("train") as stage:
         data = training_data.read(stage, seed=params.seed)
+        params = fitting.resolved(params, data)
         if params.search.trials:
             trials = fitting.searched(params, data, stage.inputs, device=device)
             tables.write_csv(stage.output("search.csv"), fitting.rows(trials))
@@ -54,7 +59,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
         trainer = fitting.start(params, data, device=device, group=group)
         tables.write_csv(stage.output("training.csv"), fitting.fit(trainer, data, epochs=params.chosen().epochs))
 
-        model = trainer.factors(tail_strength=0.0)
+        model = raised(trainer.factors(tail_strength=0.0), data, params, stage, device)
         crowd = training_data.sample(data.histories, CROWD_USERS, seed=params.seed)
         strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
         outcomes = list(
@@ -70,6 +75,26 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
             stage.output("model.safetensors"),
             provenance={"encoder": data.encoder, "tail_sha256": data.tail_sha256, "params": params.model_dump()},
         )
+
+
+def raised(
+    model: Factors, data: TrainingData, params: Train, stage: artifacts.StageRun, device: torch.device
+) -> Factors:
+    """The model whose items without interactions stand as high as valid allows; writes cold_items.csv."""
+    if not params.anchor:  # text is not to play any part
+        return model
+    holdout = data.holdout
+    model, heights = correct(
+        model, data.embeddings, holdout.histories, holdout.relevant,
+        max_ndcg_loss=params.cold_max_ndcg_loss, seed=params.seed, device=device,
+    )  # fmt: skip
+    if heights:
+        height = model.cold.height if model.cold else None
+        tables.write_csv(
+            stage.output("cold_items.csv"),
+            (asdict(outcome) | {"chosen": int(outcome.height == height)} for outcome in heights),
+        )
+    return model
 
 
 def pareto(outcomes: Sequence[Outcome], chosen: Outcome) -> Iterator[dict[str, Any]]:

@@ -134,7 +134,7 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     checkout.candidate(1)
     run("promote")
     settings = Path("params.yaml")
-    settings.write_text(settings.read_text().replace("embedding_dim: 128", "embedding_dim: 64"))
+    settings.write_text(settings.read_text().replace("cg_steps: 3 ", "cg_steps: 4 "))
     Path("notes.txt").write_text("edited, not committed\n")
     model = checkout.candidate(2)
     run("promote")
@@ -144,7 +144,7 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     head = git(checkout.root, "rev-parse", "HEAD")
     assert f"code       commit {head}: start" in lines
     assert any(line.startswith("with edits in notes.txt, params.yaml: `git diff") for line in lines)
-    assert {"params     as of v1.0.0, but", "train.als.embedding_dim: 128 -> 64", f"model      sha256 {model}"} < lines
+    assert {"params     as of v1.0.0, but", "train.als.cg_steps: 3 -> 4", f"model      sha256 {model}"} < lines
     assert {
         "verdict    PROMOTE: the hand-made verdict is PROMOTE",
         "pass            beats popularity: 0.2 against 0.1",

@@ -10,6 +10,8 @@ import pytest
 from pipelines._params import SECTIONS, Evaluate, Gate, Ingest, Release, Split, Train, load
 from tests.conftest import REPO, Workspace
 
+CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"
+
 
 def test_the_files_own_settings_are_valid() -> None:
     for section in SECTIONS:
@@ -51,8 +53,8 @@ def test_a_wrong_setting_is_one_line_that_names_the_key(
 
 
 def test_a_missing_key_is_named(workspace: Workspace) -> None:
-    edit(workspace, "    epochs: 12\n", "")
-    with pytest.raises(ValueError, match=r"key train\.als\.epochs is missing"):
+    edit(workspace, CG_STEPS, "")
+    with pytest.raises(ValueError, match=r"key train\.als\.cg_steps is missing"):
         load(Train)
 
 
@@ -63,7 +65,7 @@ def test_an_unknown_section_is_named_by_whichever_stage_reads_first(workspace: W
 
 
 def test_a_key_written_twice_is_refused(workspace: Workspace) -> None:
-    edit(workspace, "    epochs: 12\n", "    epochs: 12\n    epochs: 3\n")
+    edit(workspace, CG_STEPS, CG_STEPS * 2)
     with pytest.raises(ValueError, match="not valid YAML"):
         load(Train)
 

@@ -89,6 +89,22 @@ def test_the_model_serves_with_the_re_ranking_that_was_chosen(prepared: Workspac
     assert provenance["tail_sha256"] == json.loads(Path("data/split/holdout.json").read_text())["tail_sha256"]
 
 
+def test_without_a_dimension_the_data_decide(prepared: Workspace) -> None:
+    prepared.params("train", {"als.embedding_dim": None, "als.epochs": 1})
+    train.main()
+    factors, provenance = _model.read(MODEL)
+    assert provenance["params"]["als"]["embedding_dim"] == factors.item_factors.shape[1] == 64
+
+
+def test_the_heights_tried_for_cold_items_are_written_with_the_chosen_one(workspace: Workspace) -> None:
+    prepare(workspace, canonical.rows(60, N_ITEMS - 8))
+    workspace.params("train", {"cold_max_ndcg_loss": 1.0})
+    train.main()
+    factors, _ = _model.read(MODEL)
+    assert factors.cold is not None
+    assert [float(row["height"]) for row in table("cold_items.csv") if row["chosen"] == "1"] == [factors.cold.height]
+
+
 def test_without_an_anchor_text_plays_no_part(prepared: Workspace) -> None:
     prepared.params("train", {"anchor": 0.0})
     train.main()
