@@ -1,7 +1,8 @@
 """What a stage reads and writes: verified inputs, an output folder that appears whole or not at all.
 
 A stage writes below `data/.<stage>.partial`; leaving the context writes `manifest.json` last, syncs and renames the
-folder to `data/<stage>`. A reader verifies the sha256 that the manifest names before it opens a file.
+folder to `data/<stage>`. A reader verifies the sha256 that the manifest names before it opens a file, and the one that
+the manifest bears of itself.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class StageRun:
 def stage(name: str) -> Iterator[StageRun]:
     """Run a stage: yields its files, publishes `data/<name>` when the block ends without an error."""
     partial = DATA / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    for leftover in leftovers(name):
+        shutil.rmtree(leftover)
     partial.mkdir(parents=True)
     run = StageRun(name, partial)
     try:
@@ -60,10 +62,16 @@ def stage(name: str) -> Iterator[StageRun]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def leftovers(name: str) -> list[Path]:
+    """What a killed run of a stage left: its unfinished output, or the former one that was being replaced."""
+    return [path for path in (DATA / f".{name}.partial", DATA / f".{name}.old") if path.exists()]
+
+
 def write_manifest(folder: Path, *, stage: str, inputs: dict[str, str]) -> None:
     """Describe every file of a folder (sha256, bytes, rows or shapes) in its `manifest.json`, then sync all of it."""
     files = {p.relative_to(folder).as_posix(): describe(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    write_json(folder / MANIFEST, {"stage": stage, "inputs": inputs, "files": files})
+    manifest = {"stage": stage, "inputs": inputs, "files": files}
+    write_json(folder / MANIFEST, manifest | {"sha256": of_manifest(manifest)})
     for path in [*folder.rglob("*"), folder]:
         sync(path)
 
@@ -104,7 +112,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = read_json(path)
     if not isinstance(manifest, dict) or not {"stage", "inputs", "files"} <= manifest.keys():
         raise ValueError(f"{path} is corrupted: it does not name stage, inputs and files; {anew(folder)}")
+    if manifest.pop("sha256", None) != of_manifest(manifest):
+        raise ValueError(f"{path} is corrupted: it does not match the sha256 in it; {anew(folder)}")
     return manifest
+
+
+def of_manifest(manifest: dict[str, Any]) -> str:
+    """sha256 of a manifest's content."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def anew(folder: Path) -> str:

@@ -16,7 +16,7 @@ import psutil
 
 from models import metrics, rules
 from pipelines import _artifacts as artifacts
-from pipelines import _cache_commands, _git, _lineage, _registry, _release, _version_files
+from pipelines import _cache_commands, _doctor, _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, load
 from pipelines._stage import run as guarded
@@ -74,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     lineage.add_argument(
         "version", nargs="?", help="such as v1.0.0, or the `model` of a served answer; default: the one that serves"
     )
+    doctor = command("doctor", run_doctor, "check the checkout, mend what a killed run left, name the remedy of the rest")
+    doctor.add_argument("--remote", action="store_true", help="also read and rehash everything in the DVC remote")
     serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
     serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -208,6 +210,15 @@ def run_status(arguments: argparse.Namespace) -> None:
 def run_lineage(arguments: argparse.Namespace) -> None:
     for line in _lineage.lineage(arguments.version):
         print(line)
+
+
+def run_doctor(arguments: argparse.Namespace) -> None:
+    findings = []
+    for finding in _doctor.examine(remote=arguments.remote):
+        findings.append(finding)
+        print(finding.text + (f"\n  remedy: {finding.remedy}" if finding.remedy else ""), flush=True)
+    if open_ones := [finding for finding in findings if finding.remedy]:
+        raise ValueError(f"{len(open_ones)} of the lines above name a remedy; apply it, then look again")
 
 
 def run_serve(arguments: argparse.Namespace) -> None:

@@ -69,7 +69,7 @@ def test_a_file_whose_digest_the_manifest_has_lost_is_refused(workspace: Workspa
     write_stage()
     manifest = Path("data/split/manifest.json")
     manifest.write_text(manifest.read_text().replace("sha256", "sha257"))
-    with pytest.raises(ValueError, match=r"a\.txt is corrupted"):
+    with pytest.raises(ValueError, match=r"manifest\.json is corrupted"):
         artifacts.verify(Path("data/split/a.txt"))
 
 
@@ -98,6 +98,33 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data
     (folder / "a.bin").write_bytes(damaged)
     with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro --force --single-item split"):
         artifacts.verify(folder / "a.bin")
+
+
+KINDS = ("table.parquet", "model.safetensors", "metrics.json", "plot.csv", "longtail.bento", artifacts.MANIFEST)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fifty_of_fifty_flipped_bits_are_refused_whatever_the_file(workspace: Workspace, kind: str) -> None:
+    with artifacts.stage("split") as stage:
+        stage.raw_input(Path("params.yaml"))
+        tables.write(pa.table({"x": np.arange(500)}), stage.output("table.parquet"))
+        save_file({"w": np.arange(500, dtype=np.float32)}, stage.output("model.safetensors"))
+        artifacts.write_json(stage.output("metrics.json"), {"ndcg@10": 0.25, "users": 500})
+        tables.write_csv(stage.output("plot.csv"), [{"x": x, "y": x / 2} for x in range(50)])
+        stage.output("longtail.bento").write_bytes(bytes(range(256)) * 4)
+    path = Path("data/split", kind)
+    whole = path.read_bytes()
+    read = path if kind != artifacts.MANIFEST else path.with_name("table.parquet")
+    refused = 0
+    for place in np.random.default_rng(0).choice(8 * len(whole), 50, replace=False):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        try:
+            artifacts.verify(read)
+        except (ValueError, FileNotFoundError):
+            refused += 1
+    assert refused == 50
 
 
 def test_equal_content_gives_equal_manifests(workspace: Workspace) -> None:

@@ -1,0 +1,236 @@
+"""`longtail doctor`: what is wrong with a checkout, what it mended, and what is left for a person to do.
+
+It mends what nobody can want: an emptied dvc.lock or rwlock, what killed stages left, damaged copies in caches, which
+would be handed out as good ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git, _partitions, _registry
+from pipelines._params import SECTIONS, Champion, load
+
+LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+ROOM = 2 << 30  # bytes that a run should find free
+NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; remedy: what a person has to do, None where nothing is left to do."""
+
+    text: str
+    remedy: str | None = None
+
+
+def examine(*, remote: bool = False) -> Iterator[Finding]:
+    """Every check in turn. remote: also rehash every object of the DVC remote, which reads all of it."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...]
+    checks = (environment, settings, locks, unfinished, outputs, cache, partitions, disk, store, registry)
+    for check in (*checks, partial(remotes, rehash=remote)):
+        try:
+            yield from check()
+        except (ValueError, OSError) as error:
+            yield Finding(" ".join(str(error).split()), "see the line itself")
+
+
+def environment() -> Iterator[Finding]:
+    """Whether the tools are there, in the versions that the project was tested with."""
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", Path("constraints.txt").read_text("utf-8"), re.MULTILINE))
+    wrong = []
+    for name in NEEDED:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "absent"
+        if name in pinned and found.split("+")[0] != pinned[name].split("+")[0]:
+            wrong.append(f"{name} is {found}, not {pinned[name]}")
+    if wrong:
+        yield Finding(f"environment: {', '.join(wrong)}", "run `make setup`")
+    else:
+        yield Finding(f"environment: Python {platform.python_version()}, {len(NEEDED)} packages as pinned")
+
+
+def settings() -> Iterator[Finding]:
+    for section in SECTIONS:
+        load(section)
+    yield Finding(f"params.yaml: {len(SECTIONS)} sections read")
+
+
+def locks() -> Iterator[Finding]:
+    """Mend the two files that a killed DVC can leave empty and that it then cannot read."""
+    if holders := running():
+        yield Finding(f"locks: DVC is at work ({holders})", "wait for it, or end it")
+        return
+    if LOCK.exists() and not is_lock(LOCK.read_text("utf-8", "replace")):
+        committed = committed_lock()
+        if committed is None:
+            LOCK.unlink()
+        else:
+            LOCK.write_bytes(committed)
+        how = "removed; the next run writes it" if committed is None else "restored from the last commit"
+        yield Finding(f"locks: dvc.lock was unreadable and is {how}")
+    if RWLOCK.exists() and not is_json(RWLOCK):
+        RWLOCK.unlink()
+        yield Finding(f"locks: {RWLOCK} was unreadable and is removed")
+    yield Finding("locks: free")
+
+
+def running() -> str:
+    """The live processes that hold DVC's locks, in words."""
+    try:
+        held = json.loads(RWLOCK.read_text("utf-8"))
+        infos = [*held["write"].values(), *(info for infos in held["read"].values() for info in infos)]
+        alive = {info["pid"]: info["cmd"] for info in infos if psutil.pid_exists(info["pid"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return ", ".join(f"{command}, process {pid}" for pid, command in sorted(alive.items()))
+
+
+def is_lock(text: str) -> bool:
+    try:
+        document = YAML(typ="safe").load(text)
+    except YAMLError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("stages"), dict)
+
+
+def is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text("utf-8")), dict)
+    except ValueError:
+        return False
+
+
+def committed_lock() -> bytes | None:
+    try:
+        content = _git.read_file("HEAD", LOCK.name)
+    except _git.GitError:
+        return None
+    return content if is_lock(content.decode("utf-8", "replace")) else None
+
+
+def unfinished() -> Iterator[Finding]:
+    """Remove what killed stages left, unless one is at work."""
+    found = [path for path in artifacts.DATA.glob(".*") if path.suffix in (".partial", ".old")]
+    if found and running():
+        yield Finding(f"unfinished: {', '.join(map(str, found))}, of a stage at work")
+        return
+    for path in found:
+        shutil.rmtree(path)
+        yield Finding(f"unfinished: {path}, which a killed stage left, is removed")
+
+
+def outputs() -> Iterator[Finding]:
+    """Rehash every file that a stage has written."""
+    n = 0
+    for folder in sorted(path.parent for path in artifacts.DATA.glob("*/" + artifacts.MANIFEST)):
+        try:
+            for name in artifacts.read_manifest(folder)["files"]:
+                artifacts.verify(folder / name)
+                n += 1
+        except (ValueError, FileNotFoundError) as error:
+            yield Finding(f"outputs: {error}", artifacts.anew(folder))
+    yield Finding(f"outputs: {n:,} files rehashed")
+
+
+def cache() -> Iterator[Finding]:
+    """Rehash DVC's cache and remove what is damaged, which DVC would hand out."""
+    folder = Path(dvc("cache", "dir")) / "files" / "md5"
+    n = 0
+    for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
+        n += 1
+        if md5(path) != path.parent.name + path.stem:
+            path.unlink()
+            yield Finding(
+                f"cache: {path} was damaged and is removed", "run `dvc pull`, or `dvc repro`, to have it again"
+            )
+    yield Finding(f"cache: {n:,} objects of {folder} rehashed")
+
+
+def partitions() -> Iterator[Finding]:
+    """Drop damaged partitions: their files are read again."""
+    folders = sorted(path for path in _partitions.root().glob("*") if path.is_dir())
+    damaged = [folder.name for folder in folders if _partitions.find(folder.name) is None]
+    text = f"partitions: {len(folders):,} rehashed"
+    yield Finding(text + (f", {len(damaged)} damaged ones removed" if damaged else ""))
+
+
+def disk() -> Iterator[Finding]:
+    for name, path in {"data": artifacts.DATA, "cache": Path(dvc("cache", "dir"))}.items():
+        there = next(folder for folder in [path.absolute(), *path.absolute().parents] if folder.exists())
+        free = shutil.disk_usage(there).free
+        remedy = "make room, or move it: `dvc cache dir`" if free < ROOM else None
+        yield Finding(f"disk: {free / 1e9:,.1f} GB free for {name}", remedy)
+
+
+def store() -> Iterator[Finding]:
+    """Whether BentoML's store can be written, from which versions are served."""
+    folder = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
+    there = next(path for path in [folder, *folder.parents] if path.exists())
+    writable = os.access(there, os.W_OK)
+    yield Finding(f"store: {folder}", None if writable else "make it writable, or set BENTOML_HOME")
+
+
+def registry() -> Iterator[Finding]:
+    serving = _registry.read(load(Champion)).serving
+    yield Finding(f"registry: {serving.name if serving else 'nothing'} serves")
+
+
+def remotes(*, rehash: bool) -> Iterator[Finding]:
+    """Whether the default DVC remote can be reached, is verified when pulled from, and holds what it says."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        if name is None:
+            yield Finding("remote: none; `dvc remote add -d NAME URL` shares data between machines")
+            return
+        try:
+            odb = repo.cloud.get_remote_odb(name)
+            reachable = odb.fs.exists(odb.path)
+        except (DvcException, OSError) as error:
+            yield Finding(f"remote: {name} cannot be reached ({error})", "correct it in .dvc/config")
+            return
+        yield Finding(f"remote: {name} is {'reached' if reachable else 'empty'}")
+        if not repo.config["remote"][name].get("verify"):
+            remedy = f"run `dvc remote modify {name} verify true`"
+            yield Finding(f"remote: {name} is not verified when pulled from", remedy)
+        for oid in odb.all() if rehash and reachable else []:
+            with odb.fs.open(odb.oid_to_path(oid), "rb") as file:
+                actual = hashlib.file_digest(file, "md5").hexdigest()
+            if actual != oid.removesuffix(".dir"):
+                odb.delete(oid)
+                yield Finding(f"remote: {oid} was damaged and is removed", "run `dvc push` where it is whole")
+
+
+def dvc(*arguments: str) -> str:
+    """Standard output of a DVC command."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"dvc {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

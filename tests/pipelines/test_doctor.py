@@ -1,0 +1,156 @@
+"""What the doctor finds, what it mends by itself, and what it leaves to a person."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import _artifacts as artifacts
+from pipelines import _cli, _doctor
+from tests.pipelines.releases import Checkout, commit, git
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run_once(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout after a run that was committed."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    Path("constraints.txt").write_text("# nothing pinned\n")
+    checkout.candidate(1)
+    git(checkout.root, "add", ".")
+    commit(checkout.root, "a run")
+    return checkout
+
+
+def texts(remedies: bool = False) -> str:
+    found = list(_doctor.examine())
+    return "\n".join(f"{finding.text} -> {finding.remedy}" for finding in found if finding.remedy or not remedies)
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(0o444)
+
+
+def objects() -> list[Path]:
+    return sorted(path for path in Path(".dvc/cache/files/md5").glob("*/*"))
+
+
+def test_a_healthy_checkout_needs_nothing(run_once: Checkout) -> None:
+    assert texts(remedies=True) == ""
+    assert "outputs: 10 files rehashed" in texts()
+    assert f"cache: {len(objects())} objects" in texts()
+
+
+def test_an_emptied_dvc_lock_comes_back_from_the_last_commit(run_once: Checkout) -> None:
+    before = Path("dvc.lock").read_bytes()
+    Path("dvc.lock").write_text("")
+    assert "dvc.lock was unreadable and is restored from the last commit" in texts()
+    assert Path("dvc.lock").read_bytes() == before
+
+
+def test_an_emptied_dvc_lock_that_was_never_committed_is_removed(run_once: Checkout) -> None:
+    git(run_once.root, "rm", "-q", "--cached", "dvc.lock")
+    commit(run_once.root, "without lock")
+    Path("dvc.lock").write_text("")
+    assert "dvc.lock was unreadable and is removed" in texts()
+    assert not Path("dvc.lock").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"write": '])
+def test_a_broken_rwlock_blocks_dvc_until_the_doctor_came(run_once: Checkout, content: str) -> None:
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    Path(".dvc/tmp/rwlock").write_text(content)
+    blocked = subprocess.run(["dvc", "repro", "champion"], capture_output=True, text=True, check=False)
+    assert "rwlock" in blocked.stderr
+    assert "rwlock was unreadable and is removed" in texts()
+    assert "rwlock" not in subprocess.run(["dvc", "status"], capture_output=True, text=True, check=True).stderr
+
+
+def test_a_running_dvc_keeps_its_locks_and_is_named(run_once: Checkout) -> None:
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    held = f'{{"write": {{"data/x": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}, "read": {{}}}}'
+    Path(".dvc/tmp/rwlock").write_text(held)
+    Path("data/.train.partial").mkdir()
+    Path("dvc.lock").write_text("")
+    assert f"DVC is at work (dvc repro, process {os.getpid()}) -> wait for it" in texts()
+    assert Path("data/.train.partial").exists()
+    assert Path("dvc.lock").read_text() == ""
+
+
+def test_what_killed_stages_left_is_removed(run_once: Checkout) -> None:
+    for name in ("data/.train.partial", "data/.split.old"):
+        Path(name).mkdir()
+    assert "data/.train.partial, which a killed stage left, is removed" in texts()
+    assert not list(Path("data").glob(".*.partial")) + list(Path("data").glob(".*.old"))
+
+
+def test_a_damaged_output_is_named_with_its_remedy(run_once: Checkout) -> None:
+    damage(Path("data/train/model.safetensors"))
+    found = texts(remedies=True)
+    assert "data/train/model.safetensors is corrupted" in found
+    assert "-> remove data/train and run `dvc repro --force --single-item train`" in found
+
+
+def test_every_damaged_object_of_the_cache_is_found_and_removed(run_once: Checkout) -> None:
+    damaged = objects()
+    for path in damaged:
+        damage(path)
+    found = texts(remedies=True)
+    assert all(f"{path.absolute()} was damaged and is removed" in found for path in damaged)
+    assert objects() == []
+
+
+def remote(folder: Path) -> None:
+    subprocess.run(["dvc", "remote", "add", "-d", "here", str(folder)], check=True, capture_output=True)
+    subprocess.run(["dvc", "push"], check=True, capture_output=True)
+
+
+def test_damaged_objects_of_the_remote_are_never_pulled(run_once: Checkout, tmp_path: Path) -> None:
+    remote(tmp_path / "remote")
+    assert "-> run `dvc remote modify here verify true`" in texts(remedies=True)
+    subprocess.run(["dvc", "remote", "modify", "here", "verify", "true"], check=True, capture_output=True)
+    assert texts(remedies=True) == ""
+    for path in (tmp_path / "remote").glob("files/md5/*/*"):
+        damage(path)
+    for path in objects():
+        path.unlink()
+    subprocess.run(["rm", "-rf", "data/train", "data/split"], check=True)
+    pulled = subprocess.run(["dvc", "pull"], capture_output=True, text=True, check=False)
+    assert pulled.returncode != 0
+    assert not Path("data/train/model.safetensors").exists()
+    n = len(list((tmp_path / "remote").glob("files/md5/*/*")))
+    found = [finding.text for finding in _doctor.examine(remote=True)]
+    assert sum(text.startswith("remote: ") and text.endswith("was damaged and is removed") for text in found) == n > 0
+    assert not list((tmp_path / "remote").glob("files/md5/*/*"))
+
+
+def test_what_dvc_checks_out_of_a_damaged_cache_is_refused_by_its_reader(run_once: Checkout) -> None:
+    for path in objects():
+        if not path.name.endswith(".dir"):
+            damage(path)
+    shutil.rmtree("data/split")
+    subprocess.run(["dvc", "checkout", "--force", "data/split"], capture_output=True, check=False)
+    for path in Path("data/split").glob("*"):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            artifacts.verify(path)
+
+
+def test_the_command_fails_while_a_remedy_is_open(run_once: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    _cli.main(["doctor"])
+    assert "remedy" not in capsys.readouterr().out
+    damage(Path("data/split/items.parquet"))
+    with pytest.raises(SystemExit) as ended:
+        _cli.main(["doctor"])
+    assert ended.value.code == 1
+    out, err = capsys.readouterr()
+    assert "  remedy: remove data/split" in out
+    assert "1 of the lines above name a remedy" in err
