@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
-from models.anchor import TextAnchor
 from models.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
 from models.factors import Factors
 from models.fold_in import fold_in
+from models.neighbour_anchor import NeighbourAnchor
 from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import Settings, Trainer, trainer
 from pipelines import _search
@@ -56,9 +56,13 @@ def settings(params: Train) -> Settings:
 
 def start(params: Train, data: TrainingData, *, device: torch.device, group: Ranks | None = None) -> Trainer:
     """The model, ready to be trained by this process, or by all of a group of which it is one."""
-    embeddings = torch.from_numpy(data.embeddings).to(device)
-    anchor = TextAnchor(embeddings, strength=params.anchor, ridge=params.anchor_ridge) if params.anchor else None
-    return trainer(settings(params), data.interactions, anchor, device=device, ranks=group)
+    anchor = NeighbourAnchor(
+        torch.from_numpy(data.embeddings).to(device),
+        strength=params.anchor,
+        ridge=params.anchor_ridge,
+        share=params.anchor_neighbours,
+    )
+    return trainer(settings(params), data.interactions, anchor if params.anchor else None, device=device, ranks=group)
 
 
 def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str, Any]]:

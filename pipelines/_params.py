@@ -188,6 +188,9 @@ class Search(Strict):
         return self
 
 
+ANCHOR = ("anchor", "anchor_ridge", "anchor_neighbours")
+
+
 class Train(Section):
     section = "train"
     model: Literal["als", "mf", "bpr", "two_tower", "light_gcn"]
@@ -198,6 +201,7 @@ class Train(Section):
     light_gcn: LightGcn
     anchor: Share
     anchor_ridge: Positive
+    anchor_neighbours: Share
     cold_max_ndcg_loss: Share
     rerank: Rerank
     search: Search
@@ -212,7 +216,7 @@ class Train(Section):
 
     def settings(self) -> dict[str, Any]:
         """What a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
-        return {**self.chosen().model_dump(), "anchor": self.anchor, "anchor_ridge": self.anchor_ridge}
+        return {**self.chosen().model_dump(), **{name: getattr(self, name) for name in ANCHOR}}
 
     def integers(self) -> set[str]:
         """Names of `settings` that are whole numbers."""
