@@ -22,7 +22,7 @@ from models.text_neighbours import Floats, Neighbours
 
 Indices = npt.NDArray[np.int64]
 SUPPORT = 50_000  # at most so many items, those of the largest weights, speak for others ...
-DISTANCES = 4 * 10**9  # ... and so many distances between texts are computed: a minute or so on two cores, once a training
+DISTANCES = 4 * 10**9  # ... and so many distances between texts are computed: about a minute, once a training
 
 
 class NeighbourAnchor(TextAnchor):
