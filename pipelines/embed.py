@@ -69,8 +69,10 @@ def fill(vectors: Vectors, texts: Texts, encoder: encoders.Encoder, params: Embe
     cache.touch()
     if len(new):
         compute(vectors, keys, texts, new, encoder, params)
-    for start in range(0, len(first), CHUNK):
-        vectors[start : start + CHUNK] = vectors[first[start : start + CHUNK]]
+    repeated = np.flatnonzero((first != np.arange(len(first))) & ~blank)
+    for start in range(0, len(repeated), CHUNK):
+        rows = repeated[start : start + CHUNK]
+        vectors[rows] = vectors[first[rows]]
 
 
 def characters(texts: Texts) -> npt.NDArray[np.int64]:

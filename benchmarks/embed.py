@@ -1,0 +1,223 @@
+"""Texts a second of the text encoder, and what its cache and its slim form for serving take.
+
+`python -m benchmarks.embed [--part speed cache query] [--texts N]`. Texts are words drawn with a seed, their number
+log-normal around three means.
+
+speed: texts a second of processor time on one thread, the whole way from texts to vectors, the best of three rounds in
+which all take turns: what else the machine does hardly shows in processor time. Peers are
+`SentenceTransformer.encode` as it comes (fp32, sorted by length, batches of 32 padded texts), and the same model of the
+transformers library in bf16. `of_peak` is the share of the rate at which this machine multiplies large bf16 or fp32
+matrices in oneDNN's layout, counting dense layers alone (21 MFLOP a token for the packaged model).
+cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from models import bert_weights, demo_words
+from models.numpy_encoder import NumpyEncoder, unit_vector
+from models.precision import layer
+from models.text_encoder import encode
+from models.tokens import tokenize
+from pipelines import _embedding_cache as caches
+from pipelines import _encoder as encoders
+from pipelines._artifacts import read_json
+from pipelines._params import Embed, load
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
+PARTS = ("speed", "cache", "query")
+MEANS = {"short": 9, "medium": 14, "long": 95}  # words; about 14, 20 and 130 tokens
+ROUNDS, SEED = 3, 42
+Floats = npt.NDArray[np.float32]
+Encode = Callable[[Sequence[str]], Floats]
+
+
+def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
+    """A row per length of texts and encoder; `cosine`: the smallest with ours in fp32."""
+    torch.set_num_threads(1)
+    params = load(Embed, ROOT / "params.yaml")
+    encoder = encoders.find(params)
+    tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
+    config = read_json(encoder.folder / "config.json")
+    flops = config["num_hidden_layers"] * 2 * (4 * config["hidden_size"] + 2 * config["intermediate_size"])
+    flops *= config["hidden_size"]  # a token
+    ours = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    peaks = {name: peak(dtype) for name, dtype in ours.items()}
+    yield {"what": "dense layer, GFLOP/s"} | {name: round(value / 1e9) for name, value in peaks.items()}
+    made: dict[str, Encode] = {"sentence-transformers": peer(encoder), "transformers bf16": peer(encoder, bf16=True)}
+    made |= {name: packed(encoder, params, dtype) for name, dtype in ours.items()}
+    for length, words in MEANS.items():
+        texts = sentences(n_words // words, words)
+        tokens = sum(map(len, tokenize(tokenizer, texts, max_length=encoder.max_length)))
+        seconds, vectors = race(made, texts)
+        for name, taken in seconds.items():
+            precision = "bf16" if "bf16" in name else "fp32"
+            yield {
+                "what": name,
+                "texts": f"{length}, {tokens / len(texts):.0f} tokens",
+                "texts_s": round(len(texts) / taken),
+                "gain": round(seconds["sentence-transformers"] / taken, 2),
+                "of_peak": round(tokens * flops / taken / peaks[precision], 2),
+                "cosine": round(float((vectors[name] * vectors["fp32"]).sum(1).min()), 6),
+            }
+
+
+def sentences(n: int, words: int) -> list[str]:
+    """Texts of random words, the number of which is log-normal around `words`."""
+    rng = np.random.default_rng(SEED)
+    known = sorted({word for phrase in phrases(vars(demo_words)) for word in phrase.split()})
+    lengths = np.maximum(1, rng.lognormal(np.log(words), 0.3, n)).astype(int)
+    return [" ".join(rng.choice(known, length)) for length in lengths]
+
+
+def phrases(value: object) -> Iterator[str]:
+    """Every text within a module's tables."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            if not str(name).startswith("__"):
+                yield from phrases(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from phrases(part)
+
+
+def race(made: dict[str, Encode], texts: Sequence[str]) -> tuple[dict[str, float], dict[str, Floats]]:
+    """The shortest processor time of each, taking turns; and the vectors."""
+    seconds, vectors = dict.fromkeys(made, float("inf")), {}
+    for _ in range(ROUNDS):
+        for name, run in made.items():
+            start = time.process_time()
+            vectors[name] = run(texts)
+            seconds[name] = min(seconds[name], time.process_time() - start)
+    return seconds, vectors
+
+
+def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(encoder.folder), device="cpu")
+    model.max_seq_length = encoder.max_length
+    if bf16:
+        model = model.bfloat16()
+
+    def run(texts: Sequence[str]) -> Floats:
+        tensor = model.encode(list(texts), convert_to_tensor=True, normalize_embeddings=True)
+        return np.asarray(tensor.float().numpy())
+
+    return run
+
+
+def packed(encoder: encoders.Encoder, params: Embed, dtype: torch.dtype) -> Encode:
+    states, tokenizer = encoders.load(encoder, device=CPU, dtype=dtype)
+
+    def run(texts: Sequence[str]) -> Floats:
+        vectors = np.empty((len(texts), encoder.dim), np.float32)
+        tokens = tokenize(tokenizer, texts, max_length=encoder.max_length)
+        for rows, values in encode(
+            states, tokens, pooling=encoder.pooling, batch_tokens=params.batch_tokens, dim=encoder.dim
+        ):
+            vectors[rows] = values
+        return vectors
+
+    return run
+
+
+def peak(dtype: torch.dtype) -> float:
+    """FLOP/s of a dense layer from 384 to 1536, the best of many."""
+    dense, x = layer(dtype)
+    x = x.repeat(16, 1)  # 1024 rows
+
+    def timed() -> float:
+        start = time.perf_counter()
+        dense(x)
+        return time.perf_counter() - start
+
+    return float(2 * x.shape[0] * dense.weight.numel() / min(timed() for _ in range(200)))
+
+
+def cache(n_texts: int = 1_000_000) -> Iterator[dict[str, Any]]:
+    """Seconds for each step of looking up texts that are all known, vectors of length 384."""
+    texts = [f"number {n} of a catalogue, in about as many words" for n in range(n_texts)]
+    with tempfile.TemporaryDirectory(dir=ROOT) as name:
+        folder, noise = Path(name), np.random.default_rng(SEED).standard_normal((caches.FULL, 384)).astype(np.float16)
+        keys, hashed = clocked(lambda: caches.keys_of(texts))
+        for start in range(0, n_texts, caches.FULL):
+            part = keys[start : start + caches.FULL]
+            caches.add(folder, part, noise[: len(part)])
+        opened, opening = clocked(lambda: caches.EmbeddingCache([folder], 384))
+        rows, finding = clocked(lambda: opened.find(keys))
+        read, reading = clocked(
+            lambda: sum(opened.read(rows[n : n + caches.FULL])[1].sum() for n in range(0, n_texts, caches.FULL))
+        )
+        if read != n_texts:
+            raise ValueError(f"{read} of {n_texts} vectors were found undamaged")
+    steps = {"keys of texts": hashed, "open": opening, "find": finding, "read and check vectors": reading}
+    for step, seconds in (steps | {"look-ups, open and find": opening + finding}).items():
+        yield {"what": f"cache, {n_texts:,}: {step}", "seconds": round(seconds, 2)}
+
+
+def clocked(act: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    done = act()
+    return done, time.perf_counter() - start
+
+
+def query(n_queries: int = 200) -> Iterator[dict[str, Any]]:
+    """One text at a time in numpy: median milliseconds, and the smallest cosine with the vectors of the pipeline."""
+    params = load(Embed, ROOT / "params.yaml")
+    encoder = encoders.find(params)
+
+    def ready() -> tuple[NumpyEncoder, Any]:
+        weights = load_file(encoder.folder / "model.safetensors")
+        bert = bert_weights.arrange(weights, read_json(encoder.folder / "config.json"))
+        return NumpyEncoder(bert), Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
+
+    (slim, tokenizer), cold = clocked(ready)
+    for words in (2, *MEANS.values()):
+        texts, times, vectors = sentences(n_queries, words), [], []
+        for text in texts:
+            start = time.perf_counter()
+            (ids,) = tokenize(tokenizer, [text], max_length=encoder.max_length)
+            vectors.append(unit_vector(slim(ids), pooling=encoder.pooling, dim=encoder.dim))
+            times.append(time.perf_counter() - start)
+        yield {"what": f"numpy, one text of {words} words", "p50_ms": round(1e3 * float(np.median(times)), 2)} | {
+            f"cosine with {name}": round(float((packed(encoder, params, dtype)(texts) * vectors).sum(1).min()), 6)
+            for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+        }
+    yield {"what": "numpy, weights read and ready", "seconds": round(cold, 2)}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--texts", type=int, default=1_000_000, help="look-ups of the cache")
+    arguments = parser.parse_args(words)
+    made: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "speed": speed,
+        "cache": lambda: cache(arguments.texts),
+        "query": query,
+    }
+    for part in arguments.part:
+        for row in made[part]():
+            print(
+                "; ".join(f"{key} {value}" if key != "what" else str(value) for key, value in row.items()), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
