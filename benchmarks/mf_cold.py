@@ -5,9 +5,9 @@ items is withheld from training entirely; their pairs in valid and test remain. 
 alone, figures are of test: histories are of train, ranks over the whole catalogue (`cold_recall_among_cold`: over its
 cold items), what a user has seen excluded. `loss` is the share of NDCG@10 lost against the model as it was trained.
 
-`content` ranks by cosine with the mean text of the history. `as trained` is ALS, a cold item having the factor that
-its ridge regression predicts; `neighbours` predicts it from similar items too; `raised` adds the bonus that the
-pipeline would.
+`content` ranks by cosine with the mean text of the history. `as trained` is ALS with the settings of `params.yaml`, a
+cold item having the factor that its ridge regression predicts; `neighbours` predicts it from similar items too;
+`raised` adds the bonus that the pipeline would.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings,
 from models import cold_items, references
 from models import evaluation as ev
 from models.als import Als, Interactions, Settings
-from models.anchor import TextAnchor
 from models.factors import Factors
 from models.fold_in import fold_in
 from models.holdout import head_items
+from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Rows, Scorer, recommend
 from pipelines._params import Train, load
 
@@ -36,7 +36,6 @@ CPU = torch.device("cpu")
 COLUMNS = ("ndcg@10", "recall@20", "tail_recall@20", "cold_recall@20", "cold_recall_among_cold@20")
 DIMS = (128, 512)
 WITHHELD = 0.1
-MAX_NDCG_LOSS = 0.005
 SEED = 42
 BATCH = 1024
 
@@ -79,7 +78,9 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     users, items = (side[order].astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, np.ones(len(users), np.float32), *data.train.shape)
     settings = Settings(**params.als.model_dump() | {"embedding_dim": d, "seed": SEED})
-    anchor = TextAnchor(torch.from_numpy(texts), strength=params.anchor, ridge=params.anchor_ridge)
+    anchor = NeighbourAnchor(
+        torch.from_numpy(texts), strength=params.anchor, ridge=params.anchor_ridge, share=params.anchor_neighbours
+    )
     als = Als(interactions, anchor if params.anchor else None, settings, device=CPU)
     for _ in als.epochs():
         pass
@@ -88,7 +89,7 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     yield "neighbours", replace(cold_items.predicted(trained, texts), cold=None)
     present, relevant = relevant_in(data, "valid")
     raised, _ = cold_items.correct(
-        trained, texts, data.train[present], relevant, max_ndcg_loss=MAX_NDCG_LOSS, seed=SEED, device=CPU
+        trained, texts, data.train[present], relevant, max_ndcg_loss=params.cold_max_ndcg_loss, seed=SEED, device=CPU
     )
     yield f"raised to {raised.cold.height}" if raised.cold else "not raised", raised
 

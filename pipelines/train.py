@@ -59,7 +59,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
         trainer = fitting.start(params, data, device=device, group=group)
         tables.write_csv(stage.output("training.csv"), fitting.fit(trainer, data, epochs=params.chosen().epochs))
 
-        model = raised(trainer.factors(tail_strength=0.0), data, params, stage, device)
+        model = raised(trainer.factors(tail_strength=0.0).in_eigenbasis(), data, params, stage, device)
         crowd = training_data.sample(data.histories, CROWD_USERS, seed=params.seed)
         strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
         outcomes = list(
