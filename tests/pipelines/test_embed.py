@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -290,6 +291,24 @@ def test_an_encoder_of_another_architecture_is_run_by_the_transformers_library(w
         ids = torch.tensor([[101, 1037, 10171, 10684, 4858, 1037, 3661, 102]])
         expected = torch.nn.functional.normalize(model(input_ids=ids).last_hidden_state.mean(1), dim=1)[0]
     np.testing.assert_allclose(embeddings()[0], expected.numpy(), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_the_result_is_that_of_one(workspace: Workspace) -> None:
+    write_items([f"{'word ' * (n % 9)}number {n % 90}" for n in range(100)])
+    embed.main()
+    alone = embeddings()
+    shutil.rmtree(".longtail")
+    shutil.rmtree("data/embed")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(workspace.root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "-m", "pipelines.embed"], env=environment, capture_output=True, text=True, check=True
+    )
+    np.testing.assert_allclose(embeddings(), alone, atol=1e-3)
+    assert "90 distinct, 0 to compute" in done.stdout  # by the one that writes
+    assert done.stdout.count("texts/s) in") == 2
+    assert artifacts.verify(Path("data/embed/embeddings.safetensors"))
 
 
 WRITER = """
