@@ -27,6 +27,8 @@ from models.interactions import Interactions, by_item, by_user, counts
 from models.row_solver import improve
 from models.user_side import LeastSquares
 
+ROWS_AT_A_TIME = 1 << 14  # turned in place: bounds the memory beside the factors
+
 __all__ = ["Als", "Epoch", "Interactions", "Settings"]
 
 
@@ -143,7 +145,9 @@ class Als:
             return torch.full_like(gram[0], torch.nan)  # passed on to the objective
         eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
         basis = self.ranks.first(vectors.float())
-        self.user_factors, self.item_factors = self.user_factors @ basis, self.item_factors @ basis
+        for table in (self.user_factors, self.item_factors):
+            for block in torch.split(table, ROWS_AT_A_TIME):
+                block.copy_(block @ basis)
         if self.anchor is not None:
             self.anchor.turn(basis)
         return self.ranks.first(eigenvalues.clamp(min=0).float())

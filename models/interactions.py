@@ -79,36 +79,54 @@ class Grouped:
 
 def counts(interactions: Interactions) -> tuple[Tensor, Tensor]:
     """Pairs per user (n_users,) and per item (n_items,), int64."""
-    users = np.bincount(interactions.user_idx, minlength=interactions.n_users)
-    items = np.bincount(interactions.item_idx, minlength=interactions.n_items)
-    return torch.from_numpy(users), torch.from_numpy(items)
+    users = _occurrences(interactions.user_idx, interactions.n_users)
+    return torch.from_numpy(users), torch.from_numpy(_occurrences(interactions.item_idx, interactions.n_items))
+
+
+def _occurrences(idx: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
+    """How often each of 0 .. n - 1 occurs."""
+    total = np.zeros(n, np.int64)
+    for span in spans(len(idx)):
+        total += np.bincount(idx[span], minlength=n)
+    return total
 
 
 def by_user(interactions: Interactions, users: slice) -> Grouped:
     """The pairs of consecutive users, on the CPU."""
-    begin, end = np.searchsorted(interactions.user_idx, [users.start, users.stop])
-    lengths = np.bincount(interactions.user_idx[begin:end] - users.start, minlength=users.stop - users.start)
+    begin, end = np.searchsorted(interactions.user_idx, np.array([users.start, users.stop], np.int32))
+    lengths = _occurrences(interactions.user_idx[begin:end], interactions.n_users)[users]
     weights = None if interactions.unweighted() else interactions.weights[begin:end]
     return _grouped(np.concatenate([[0], np.cumsum(lengths)]), interactions.item_idx[begin:end], weights)
 
 
 def by_item(interactions: Interactions, items: slice) -> Grouped:
     """The pairs of consecutive items, on the CPU. Time and memory are linear in the pairs."""
-    plain, n_items = interactions.unweighted(), items.stop - items.start
-    columns, values, lengths = [], [], np.zeros(interactions.n_users, np.int64)
+    lengths, columns, weights = _of_items(interactions, items)
+    # scipy wants values to carry along; the smallest there are where all weights are 1
+    values: npt.NDArray[Any] = np.ones(len(columns), np.int8) if weights is None else weights
+    # of the columns' type wherever it fits, or scipy copies the columns
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32 if len(columns) < 2**31 else np.int64)
+    table = csr_array((values, columns, indptr), shape=(interactions.n_users, items.stop - items.start))
+    del values, columns
+    turned = table.tocsc()
+    return _grouped(turned.indptr, turned.indices, None if weights is None else turned.data)
+
+
+def _of_items(
+    interactions: Interactions, items: slice
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
+    """Pairs of these items per user, their items counted from `items.start`, their weights, None where all are 1."""
+    n_users, plain = interactions.n_users, interactions.unweighted()
+    if items == slice(0, interactions.n_items):  # no copies
+        weights = None if plain else interactions.weights
+        return _occurrences(interactions.user_idx, n_users), interactions.item_idx, weights
+    columns, chosen, lengths = [], [], np.zeros(n_users, np.int64)
     for span in spans(len(interactions.item_idx)):
         own = (interactions.item_idx[span] >= items.start) & (interactions.item_idx[span] < items.stop)
+        lengths += np.bincount(interactions.user_idx[span][own], minlength=n_users)
         columns.append(interactions.item_idx[span][own] - np.int32(items.start))
-        # scipy wants values to carry along; the smallest there are where all are 1
-        values.append(np.ones(len(columns[-1]), np.int8) if plain else interactions.weights[span][own])
-        users = interactions.user_idx[span][own]
-        first = int(users[0]) if len(users) else 0
-        found = np.bincount(users - first)
-        lengths[first : first + len(found)] += found
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    table = (np.concatenate(values), np.concatenate(columns), indptr)
-    turned = csr_array(table, shape=(interactions.n_users, n_items)).tocsc()
-    return _grouped(turned.indptr, turned.indices, None if plain else turned.data)
+        chosen.append(interactions.weights[:0] if plain else interactions.weights[span][own])
+    return lengths, np.concatenate(columns), None if plain else np.concatenate(chosen)
 
 
 def _grouped(indptr: npt.NDArray[Any], columns: npt.NDArray[Any], weights: npt.NDArray[Any] | None) -> Grouped:
