@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test lint unit clean
+.PHONY: help setup run test lint unit clean bench-mf
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -41,6 +41,9 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+bench-mf: $(STAMP)  ## Solver and quality of the factorization beside implicit, EASE and item-kNN
+	@python -m benchmarks.mf
 
 clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
 	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""Tables of a benchmark: printed as they come, and kept in `benchmarks/results/NAME.json` with where they come from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("torch", "numpy", "numba", "scipy", "implicit")
+
+Row = Mapping[str, Any]
+
+
+def printed(title: str, rows: Iterable[Row]) -> list[Row]:
+    """All rows of a table, after each was printed; a new head wherever the columns change."""
+    print(f"\n## {title}", flush=True)
+    found: list[Row] = []
+    for row in rows:
+        if not found or list(row) != list(found[-1]):
+            print(f"\n{line(row)}\n{'|---' * len(row)}|")
+        print(line([cell(value) for value in row.values()]), flush=True)
+        found.append(row)
+    return found
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def save(name: str, tables: Mapping[str, Sequence[Row]]) -> Path:
+    """Write the tables, the machine, the versions and the commit."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    about = {"commit": commit(), "machine": machine(), "versions": {name: version(name) for name in PACKAGES}}
+    path.write_text(json.dumps(about | {"tables": tables}, indent=1, default=number) + "\n", "utf-8")
+    return path
+
+
+def number(value: object) -> object:
+    """What JSON lacks: the scalars of numpy."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is no figure")
+
+
+def commit() -> str:
+    """The commit that was measured, with a + where files differ from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=True
+    )
+    return described.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    names = [row.split(":")[1].strip() for row in cpuinfo() if row.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(names) or None,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text("utf-8").splitlines() if path.is_file() else []

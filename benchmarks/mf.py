@@ -1,0 +1,52 @@
+"""All tables of the matrix factorization, beside its peers: `make bench-mf`, saved as `benchmarks/results/mf.json`.
+
+`python -m benchmarks.mf [--data NAME or folder ...] [--only TABLE ...] [--full]`. Every table is also a script of its
+own, `benchmarks/mf_TABLE.py`, whose docstring says what is measured and how. With --only the other tables of the saved
+file stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks import _results as results
+from benchmarks import mf_cold, mf_models, mf_quality, mf_rerank, mf_speed
+from benchmarks._datasets import NAMES
+
+Table = Callable[[], Iterator[dict[str, Any]]]
+
+
+def tables(names: list[str], *, full: bool) -> dict[str, tuple[str, Table]]:
+    return {
+        "speed": ("Seconds and memory of the solver", lambda: mf_speed.rows(full=full)),
+        "quality": ("Accuracy and tail against equally tuned peers, on test", lambda: mf_quality.rows(names)),
+        "cold": ("Items that nobody has touched", lambda: mf_cold.rows(names)),
+        "rerank": ("Re-ranking towards the tail, on test", lambda: mf_rerank.rows(names)),
+        "models": ("The models that train.model picks, on test", lambda: mf_models.rows(names)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=list(NAMES), help="names in the folder of data sets, or folders")
+    parser.add_argument("--only", nargs="+", choices=list(tables([], full=False)), help="tables (default: all)")
+    parser.add_argument("--full", action="store_true", help="the solver on 100 M pairs too; takes 10 GB of memory")
+    arguments = parser.parse_args()
+    path = results.RESULTS / "mf.json"
+    saved: dict[str, Any] = json.loads(path.read_text("utf-8"))["tables"] if path.is_file() and arguments.only else {}
+    for name, (title, rows) in tables(arguments.data, full=arguments.full).items():
+        if arguments.only and name not in arguments.only:
+            continue
+        started = time.perf_counter()
+        saved[name] = results.printed(title, rows())
+        results.save("mf", saved)  # after every table: an interrupted run keeps what it has
+        print(f"\n{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"\nsaved in {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The models that `train.model` picks, at the settings of params.yaml: accuracy and tail on test, seconds of training.
+
+`python -m benchmarks.mf_models [--data NAME or folder ...] [--part valid]`. Users are folded in from their train
+history, ranks are over the whole catalogue without re-ranking, what a user has seen excluded; all models have the
+texts. The settings of those that descend a gradient suit 40,000 pairs: with more, their minibatches grow in
+proportion, so that an epoch has about as many steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
+from models import evaluation as ev
+from models import references
+from models.fold_in import fold_in
+from models.interactions import Interactions
+from models.ranking import Scorer, recommend
+from models.tail_setting import Holdout
+from pipelines import _fitting as fitting
+from pipelines._params import Als, Train, load
+from pipelines._training_data import TrainingData
+
+CPU = torch.device("cpu")
+KS = (10, 20)
+COLUMNS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10")
+PAIRS = 40_000  # of training, which the batches in params.yaml suit
+
+
+def rows(
+    names: Sequence[str] = NAMES, *, models: Sequence[str] = tuple(fitting.KINDS), part: str = "test"
+) -> Iterator[dict[str, Any]]:
+    """A row per data set and model, popularity first."""
+    params = load(Train, ROOT / "params.yaml")
+    for name in names:
+        data = read(name)
+        given = to_training_data(data, embeddings(data.texts))
+        popular = references.popularity(data.catalogue.users_of_item)
+        yield {"data": data.name, "model": "popularity", **figures(popular, data, part)}
+        for model in models:
+            started = time.perf_counter()
+            chosen = fitting.resolved(suited(params, model, n_pairs=data.train.nnz), given)
+            trainer = fitting.start(chosen, given, device=CPU)
+            for _ in trainer.epochs():
+                pass
+            factors = trainer.factors(tail_strength=0.0)
+            seconds = round(time.perf_counter() - started, 1)
+            scorer = references.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
+            found = {"data": data.name, "model": model, "d": factors.item_factors.shape[1]}
+            yield found | figures(scorer, data, part) | {"seconds": seconds}
+
+
+def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
+    """A data set as the train stage has it."""
+    pairs = data.train.tocoo()
+    users, items = (side.astype(np.int32) for side in (pairs.row, pairs.col))
+    interactions = Interactions(users, items, data.train.data, *data.train.shape)
+    valid = data.valid.tocoo()
+    holdout = Holdout(data.train, ev.Relevant(valid.row, valid.col))
+    return TrainingData(interactions, data.train, holdout, holdout, data.catalogue, texts, "", "")
+
+
+def suited(params: Train, model: str, *, n_pairs: int) -> Train:
+    """The params that pick a model, with minibatches for so many pairs."""
+    picked = params.model_copy(update={"model": model})
+    given = picked.chosen()
+    if isinstance(given, Als):
+        return picked
+    batch = given.batch_pairs * max(1, round(n_pairs / PAIRS))
+    return picked.model_copy(update={model: given.model_copy(update={"batch_pairs": batch})})
+
+
+def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
+    """Metrics over the users who have something in a part, valid or test. The scorer's rows are all users."""
+    judged = (data.valid if part == "valid" else data.test).tocoo()
+    users, row_of = np.unique(judged.row.astype(np.int64), return_inverse=True)
+    every = np.ones(data.train.shape[1], np.bool_)
+    lists = np.concatenate(list(recommend(scorer, data.seen(part), rows=users, allowed=every, k=max(KS), batch=1024)))
+    result = ev.evaluate(lists, np.full_like(lists, -1), ev.Relevant(row_of, judged.col), data.catalogue, ks=KS)
+    summary = ev.summary(result, data.catalogue, ks=KS)
+    return {column: round(summary[column], 4) for column in COLUMNS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=list(NAMES), help="names in the folder of data sets, or folders")
+    parser.add_argument(
+        "--models", nargs="+", choices=list(fitting.KINDS), default=list(fitting.KINDS), help="(default: all)"
+    )
+    parser.add_argument("--part", choices=["valid", "test"], default="test", help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    columns = ("data", "model", "d", *COLUMNS, "seconds")
+    print("|", " | ".join(columns), "|")
+    print("|---" * len(columns) + "|")
+    for found in rows(arguments.data, models=arguments.models, part=arguments.part):
+        print("|", " | ".join(str(found.get(column, "")) for column in columns), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
