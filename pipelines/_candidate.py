@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _version_files
+from pipelines import _git, _verdict, _version_files
 from pipelines._artifacts import DATA
 from pipelines._digests import differing, digests
+from pipelines._params import Gate, load
 from pipelines._registry import Registry
 from pipelines._stage import say
+from pipelines._verdict import PATH as VERDICT
 
-VERDICT = DATA / "gate" / "verdict.json"
 BENTO = DATA / "package" / "bento.json"
 DESCRIPTION = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", ".dvcignore")  # what DVC reads at the commit
 CODE = ("bento", "models", "pipelines")
@@ -37,6 +38,8 @@ def judged() -> dict[str, Any]:
         )
     if changed := differing(verdict["digests"], digests()):
         raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
+    _verdict.check_inputs()
+    _verdict.check(verdict, load(Gate))
     return verdict
 
 

@@ -185,11 +185,11 @@ def following() -> list[str]:
 
 
 def run_gate(arguments: argparse.Namespace) -> None:
-    from pipelines import _report, _what_if
+    from pipelines import _report, _verdict, _what_if
 
     if arguments.what_if is None:
-        artifacts.verify(_what_if.VERDICT)
-        _report.print_verdict(artifacts.read_json(_what_if.VERDICT))
+        artifacts.verify(_verdict.PATH)
+        _report.print_verdict(artifacts.read_json(_verdict.PATH))
     else:
         _what_if.print_both(*_what_if.decide(arguments.what_if))
 

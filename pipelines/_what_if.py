@@ -18,9 +18,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _params, _per_user, _report, _tables
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
-from pipelines.gate import policy_of
+from pipelines._verdict import PATH, policy_of
 
-VERDICT = DATA / "gate" / "verdict.json"
 JUDGED = (DATA / "evaluate" / "per_user.parquet", DATA / "split" / "items.parquet")  # what the verdict was read from
 Record = Mapping[str, Any]
 
@@ -30,9 +29,9 @@ def decide(path: Path) -> tuple[Record, Record]:
 
     Raises ValueError where the saved values are not those that were judged, or the policy is none.
     """
-    artifacts.verify(VERDICT)
-    given: Record = artifacts.read_json(VERDICT)
-    inputs = artifacts.read_manifest(VERDICT.parent)["inputs"]
+    artifacts.verify(PATH)
+    given: Record = artifacts.read_json(PATH)
+    inputs = artifacts.read_manifest(PATH.parent)["inputs"]
     if stale := [p.as_posix() for p in JUDGED if artifacts.verify(p) != inputs.get(p.as_posix())]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
     evaluations, slices = _per_user.read(JUDGED[0])

@@ -9,9 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from models import policy
-from models.rules import Rule
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _model, _per_user, _report, _report_page, _tables
+from pipelines import _digests, _model, _per_user, _report, _report_page, _tables, _verdict
 from pipelines._params import Gate, load
 from pipelines._stage import run, say
 
@@ -29,9 +28,9 @@ def main() -> None:
         check_lineage(metrics, holdout, provenance, champion)
         is_tail = _tables.read(stage.input("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
         evaluations, slices = _per_user.read(stage.input("evaluate", "per_user.parquet"))
-        rules, how = policy_of(params)
+        rules, how = _verdict.policy_of(params)
         verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices)
-        record = asdict(verdict) | asdict(how)
+        record = {"schema_version": _verdict.SCHEMA_VERSION} | asdict(verdict) | asdict(how)
         record |= {"champion": champion, "n_users": metrics["n_users"], "digests": _digests.digests()}
         artifacts.write_json(stage.output("verdict.json"), record)
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
@@ -39,13 +38,6 @@ def main() -> None:
         _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
         stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
-
-
-def policy_of(params: Gate) -> tuple[list[Rule], policy.Procedure]:
-    """The section of params.yaml as what decides."""
-    settings = params.model_dump()
-    rules = [Rule(**rule) for rule in settings.pop("rules")]
-    return rules, policy.Procedure(**settings)
 
 
 def check_lineage(

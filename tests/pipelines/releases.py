@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,29 @@ import pyarrow as pa
 from dvc.repo import Repo
 from safetensors.numpy import save_file
 
+from models.rules import outcome
 from pipelines import _artifacts as artifacts
 from pipelines import _registry, _tables
 from pipelines._digests import digests
-from pipelines._params import Champion, load
+from pipelines._params import Champion, Gate, load
+from pipelines._verdict import SCHEMA_VERSION, policy_of
 from pipelines.champion import champion_of
 from tests.conftest import REPO, Workspace
 
-STAGES = ("ingest", "split", "train", "champion", "gate", "package")
+STAGES = ("ingest", "split", "train", "champion", "evaluate", "gate", "package")
 DVC_YAML = "stages:\n" + "".join(
     f"  {name}:\n    cmd: {'python -m pipelines.champion' if name == 'champion' else 'exit 1'}\n"
     f"    outs: [data/{name}]\n    params: [{name}]\n" + ("    always_changed: true\n" if name == "champion" else "")
     for name in STAGES
 )
-RULE = {
-    "name": "beats popularity", "metric": "ndcg@10", "kind": "accuracy", "better": "higher", "slice": None,
-    "bound": {"min_gain": 0.0, "relative": False}, "reference": "popularity", "n_users": 3,
-    "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15], "p_violated": 1.0,
-    "threshold": 0.0, "decision": "pass", "reason": "0.2 against 0.1",
+MEASURED = {
+    "n_users": 3, "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15], "p_violated": 1.0,
+    "decision": "pass", "reason": "0.2 against 0.1",
 }  # fmt: skip
+CONTROLS = [
+    {"model": name, "rejected_by": [rule], "discriminates": True, "undecided": False}
+    for name, rule in (("random", "beats popularity"), ("popularity", "tail is found"))
+]
 
 
 class Checkout:
@@ -88,12 +93,18 @@ def write_ingest_and_split() -> None:
 
 
 def judge(verdict: str, champion: dict[str, Any]) -> None:
+    """A verdict on every rule of params.yaml, all with the same numbers, as from data/evaluate/metrics.json."""
+    rules, how = policy_of(load(Gate))
+    outcomes = [asdict(outcome(rule, "pass", "", n_users=3, value=0.2)) | MEASURED for rule in rules]
     record = {
-        "verdict": verdict, "reason": f"the hand-made verdict is {verdict}", "rules": [RULE], "controls": [],
-        "champion": champion, "confidence": 0.95, "resamples": 100, "seed": 1, "min_users": 1, "correction": "none",
-        "n_users": 3, "digests": digests(),
+        "schema_version": SCHEMA_VERSION, "verdict": verdict, "reason": f"the hand-made verdict is {verdict}",
+        "rules": outcomes, "controls": CONTROLS, "champion": champion, "n_users": 3, "digests": digests(),
+        **asdict(how),
     }  # fmt: skip
+    with artifacts.stage("evaluate") as stage:
+        artifacts.write_json(stage.output("metrics.json"), {"ndcg@10": 0.2})
     with artifacts.stage("gate") as stage:
+        stage.input("evaluate", "metrics.json")
         artifacts.write_json(stage.output("verdict.json"), record)
 
 

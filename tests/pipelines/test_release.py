@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -160,6 +161,64 @@ def test_another_holdout_or_tail_is_refused_by_name(checkout: Checkout, key: str
     rewrite(Path("data/split/holdout.json"), {key: "0" * 64})
     with pytest.raises(ValueError, match=f"^{name} changed after the verdict"):
         _release.promote()
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_metrics_edited_after_the_verdict_are_refused(checkout: Checkout, remember: bool) -> None:
+    """Also where the file's manifest was made to match, and DVC told that all is well."""
+    checkout.candidate(1)
+    rewrite(Path("data/evaluate/metrics.json"), {"ndcg@10": 0.9})
+    if remember:
+        record()
+    with pytest.raises(ValueError, match=r"^data/evaluate/metrics\.json changed after the verdict was given; run"):
+        _release.promote()
+    assert serving() is None
+
+
+def test_a_model_swapped_under_the_same_tag_is_refused(checkout: Checkout) -> None:
+    """The archive of another model in place of the built one, its manifest made to match."""
+    checkout.candidate(1)
+    _version_files.ARCHIVE.write_bytes(b"bento of 2")
+    rewrite(Path("data/package/bento.json"), {})
+    with pytest.raises(ValueError, match=r"dvc\.lock does not describe data/package/longtail\.bento as it is"):
+        _release.promote()
+    assert serving() is None
+
+
+def test_a_replayed_verdict_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    """All of data/gate as it was for an earlier candidate, whole and unedited."""
+    checkout.candidate(1)
+    shutil.copytree("data/gate", tmp_path / "gate")
+    checkout.candidate(2, verdict="REJECT", built=False)
+    shutil.rmtree("data/gate")
+    shutil.copytree(tmp_path / "gate", "data/gate")
+    package(2, built=True)
+    record()
+    with pytest.raises(ValueError, match=r"^model changed after the verdict was given"):
+        _release.promote()
+    assert serving() is None
+
+
+@pytest.mark.parametrize("change", ["missing rule", "NaN", "REJECT that says PROMOTE"])
+def test_a_verdict_rewritten_with_its_manifest_is_refused(checkout: Checkout, change: str) -> None:
+    checkout.candidate(1)
+    path = Path("data/gate/verdict.json")
+    verdict = artifacts.read_json(path)
+    if change == "missing rule":
+        del verdict["rules"][-1]
+    elif change == "NaN":
+        verdict["rules"][0]["value"] = float("nan")
+    else:
+        verdict["rules"][0]["decision"] = "fail"
+    inputs = artifacts.read_manifest(path.parent)["inputs"]
+    (path.parent / artifacts.MANIFEST).unlink()
+    path.write_text(json.dumps(verdict))
+    artifacts.write_manifest(path.parent, stage="gate", inputs=inputs)
+    package(1, built=True)
+    record()
+    with pytest.raises(ValueError, match=r"verdict\.json says PROMOTE, but "):
+        _release.promote()
+    assert serving() is None
 
 
 def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:

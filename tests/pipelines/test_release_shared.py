@@ -151,13 +151,28 @@ def test_worktrees_share_registry_and_lock(checkout: Checkout, tmp_path: Path) -
     assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
-def test_of_five_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout) -> None:
+def test_of_twenty_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout) -> None:
     checkout.candidate(1)
-    processes = [start(checkout.root, "promote") for _ in range(5)]
-    texts = [process.communicate(timeout=120)[0] for process in processes]
-    assert sorted("serves now" in text for text in texts) == [False] * 4 + [True]
-    assert sum("already serves" in text for text in texts) == 4
+    processes = [start(checkout.root, "promote") for _ in range(20)]
+    texts = [process.communicate(timeout=240)[0] for process in processes]
+    assert sorted("serves now" in text for text in texts) == [False] * 19 + [True]
+    assert sum("already serves" in text for text in texts) == 19
     assert tags(checkout.root) == ["longtail#prod#1", "longtail@v1.0.0"]
+
+
+def test_history_is_linear_whatever_races(checkout: Checkout) -> None:
+    """Three candidates, each promoted by several at once: every version replaced the one before, one after another."""
+    for seed in (1, 2, 3):
+        checkout.candidate(seed)
+        processes = [start(checkout.root, "promote") for _ in range(4)]
+        assert sum("serves now" in process.communicate(timeout=120)[0] for process in processes) == 1
+    registry = _registry.read(load(Champion))
+    replaced = [_version_files.document(version.commit)["replaced"] for version in registry.versions.values()]
+    assert list(registry.versions) == ["v1.0.0", "v2.0.0", "v3.0.0"]
+    assert replaced == [None, "v1.0.0", "v2.0.0"]
+    assert [event.number for event in registry.assignments] == [1, 2, 3]
+    created = [event.created for event in registry.assignments]
+    assert created == sorted(set(created))
 
 
 def test_of_five_clones_that_promote_at_once_one_wins(shared: Checkout, tmp_path: Path) -> None:
