@@ -66,10 +66,14 @@ class Source:
     def view(self, name: str, query: str) -> None:
         self.connection.exec_driver_sql(f"create view {name} as {query}")
 
+    def row(self, query: str) -> dict[str, Any]:
+        """The one row of a query by column."""
+        return dict(self.connection.exec_driver_sql(query).mappings().one())
+
     def check(self, view: str, suite: Suite) -> ExpectationSuiteValidationResult:
         """Results of a suite on a view, in the suite's order; examples of unexpected values where it failed."""
         batch = self.datasource.add_table_asset(view, table_name=view).add_batch_definition_whole_table("all")
-        numbered = [e.copy(update={"meta": {"number": number}}) for number, e in enumerate(suite)]
+        numbered = [e.copy(update={"meta": {**(e.meta or {}), "number": number}}) for number, e in enumerate(suite)]
         results = ask(batch, numbered, COUNTS)
         failed = [e for e, result in zip(numbered, results, strict=True) if not result.success]
         for result in ask(batch, failed, EXAMPLES) if failed else []:
@@ -128,7 +132,9 @@ def describe(table: str, result: ExpectationValidationResult) -> dict[str, Any]:
     config = config_of(result)
     return {
         "table": table,
+        "code": (config.meta or {}).get("code", config.type),
         "name": config.description,
+        "remedy": (config.meta or {}).get("remedy", "look at the data"),
         "expectation": config.type,
         "kwargs": {k: str(v) if isinstance(v, date) else v for k, v in config.kwargs.items() if k != "batch_id"},
         "success": bool(result.success),
@@ -155,10 +161,12 @@ def raised(result: ExpectationValidationResult) -> str | None:
     return " ".join(messages[0].split()) if messages else None
 
 
-def page(results: Results, verdict: str) -> str:
+def page(results: Results, verdict: str, failures: list[str]) -> str:
     """The sections of GX's validation page, of every table, in one HTML file that links to nothing outside itself."""
     view, renderer = DefaultJinjaSectionView(), ValidationResultsPageRenderer()
     parts = [f"<h1>Data validation</h1><p>{html.escape(verdict)}</p>"]
+    if failures:
+        parts.append(f"<h2>What to do</h2><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in failures)}</ul>")
     for table, result in results.items():
         passed = sum(bool(r.success) for r in result.results)
         parts.append(f"<h2>{html.escape(table)}: {passed} of {len(result.results)} expectations hold</h2>")

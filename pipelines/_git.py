@@ -65,6 +65,15 @@ def common_dir() -> Path:
     return Path(git("rev-parse", "--path-format=absolute", "--git-common-dir"))
 
 
+def state_folder() -> Path:
+    """`.longtail` beside the Git folder that all worktrees share; in the current folder where there is no checkout."""
+    try:
+        common = common_dir()
+    except (GitError, FileNotFoundError):  # no checkout, or no Git
+        return Path(".longtail")
+    return (common.parent if common.name == ".git" else common) / ".longtail"
+
+
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold a lock between the processes of all worktrees; waits for it, and ends with the process."""

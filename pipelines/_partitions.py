@@ -23,7 +23,6 @@ from pipelines import _artifacts as artifacts
 from pipelines import _csv, _git
 from pipelines import _tables as tables
 
-FOLDER = Path(".longtail") / "partitions"
 CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions")
 KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
@@ -58,12 +57,7 @@ class Partition:
 
 
 def root() -> Path:
-    """Beside the Git folder that all worktrees share, else in the current folder."""
-    try:
-        common = _git.common_dir()
-    except (_git.GitError, FileNotFoundError):  # no checkout, or no Git
-        return FOLDER
-    return (common.parent if common.name == ".git" else common) / FOLDER
+    return _git.state_folder() / "partitions"
 
 
 def key(digest: str, settings: Any) -> str:
