@@ -11,11 +11,11 @@ WORK = 2 * 10**9  # pairs times d of an epoch: seconds on a few cores
 
 
 def suited(n_pairs: int, n_users: int, n_items: int) -> int:
-    """A power of two between 64 and 1024: not more than WORK allows, nor than twice the rank that the data can have.
+    """A power of two between 64 and 1024: not more than WORK allows, nor than half the rank that the data can have.
 
     n_users, n_items: those that have interactions.
     """
     d = LARGEST
-    while d > SMALLEST and (d * n_pairs > WORK or d >= 2 * min(n_users, n_items)):
+    while d > SMALLEST and (d * n_pairs > WORK or 2 * d > min(n_users, n_items)):
         d //= 2
     return d

@@ -74,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     lineage.add_argument(
         "version", nargs="?", help="such as v1.0.0, or the `model` of a served answer; default: the one that serves"
     )
-    doctor = command("doctor", run_doctor, "check the checkout, mend what a killed run left, name the remedy of the rest")
+    doctor = command(
+        "doctor", run_doctor, "check the checkout, mend what a killed run left, name the remedy of the rest"
+    )
     doctor.add_argument("--remote", action="store_true", help="also read and rehash everything in the DVC remote")
     serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
     serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")

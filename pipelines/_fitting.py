@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +65,38 @@ def start(params: Train, data: TrainingData, *, device: torch.device, group: Ran
     return trainer(settings(params), data.interactions, anchor if params.anchor else None, device=device, ranks=group)
 
 
-def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[dict[str, Any]]:
-    """Train; yields a row of training.csv per epoch."""
+def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[dict[str, Any], Factors]]:
+    """Train; yields a row of training.csv and the model after every epoch."""
     group = getattr(model, "ranks", None)
     traffic: Traffic | None = group.traffic if group is not None and group.size > 1 else None
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
         seconds = time.perf_counter() - started  # of training alone, without the figures below
-        ndcg, _ = figures(model.factors(tail_strength=0.0), data.watched, data.catalogue, device=model.device)
-        yield {
+        factors = model.factors(tail_strength=0.0)
+        ndcg, _ = figures(factors, data.watched, data.catalogue, device=model.device)
+        row = {
             "epoch": epoch.number,
             "loss": round(epoch.loss, 6),
             "valid_ndcg": round(ndcg, 6),
             "seconds": round(seconds, 3),
             **({} if traffic is None else exchanged(traffic)),
         }
+        yield row, factors
         started = time.perf_counter() - seconds
+
+
+def best_epoch(fitted: Iterable[tuple[dict[str, Any], Factors]]) -> tuple[list[dict[str, Any]], Factors]:
+    """Rows of training.csv, and the model of the epoch that ranked best on valid; ties go to the earlier one."""
+    rows: list[dict[str, Any]] = []
+    best: Factors | None = None
+    for row, factors in fitted:
+        if best is None or row["valid_ndcg"] > max(known["valid_ndcg"] for known in rows):
+            best = factors
+        rows.append(row)
+    if best is None:
+        raise ValueError("training ended before its first epoch; raise the model's epochs")
+    chosen = max(rows, key=lambda row: row["valid_ndcg"])
+    return [row | {"chosen": int(row is chosen)} for row in rows], best
 
 
 def exchanged(traffic: Traffic) -> dict[str, float]:

@@ -57,9 +57,10 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
             tables.write_csv(stage.output("search.csv"), fitting.rows(trials))
             params = fitting.chosen(params, trials)
         trainer = fitting.start(params, data, device=device, group=group)
-        tables.write_csv(stage.output("training.csv"), fitting.fit(trainer, data, epochs=params.chosen().epochs))
+        rows, model = fitting.best_epoch(fitting.fit(trainer, data, epochs=params.chosen().epochs))
+        tables.write_csv(stage.output("training.csv"), rows)
 
-        model = raised(trainer.factors(tail_strength=0.0).in_eigenbasis(), data, params, stage, device)
+        model = raised(model.in_eigenbasis(), data, params, stage, device)
         crowd = training_data.sample(data.histories, CROWD_USERS, seed=params.seed)
         strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
         outcomes = list(

@@ -11,8 +11,8 @@ from models.dimension import LARGEST, SMALLEST, WORK, suited
 
 def test_small_data_gets_all_dimensions_that_its_rank_can_use() -> None:
     assert suited(400_000, 5_000, 7_000) == LARGEST
-    assert suited(40_000, 600, 6_000) == 1024
-    assert suited(40_000, 300, 6_000) == 512
+    assert suited(40_000, 600, 6_000) == 256
+    assert suited(40_000, 6_000, 300) == 128
 
 
 def test_large_data_gets_what_an_epoch_can_afford() -> None:
@@ -26,7 +26,7 @@ def test_hardly_any_data_gets_the_fewest_dimensions() -> None:
 
 @given(st.integers(1, 10**9), st.integers(1, 10**7), st.integers(1, 10**7))
 def test_it_is_the_largest_power_of_two_within_all_bounds(pairs: int, users: int, items: int) -> None:
-    bounds = [LARGEST, WORK / pairs, 2 * min(users, items) - 1]
+    bounds = [LARGEST, WORK / pairs, min(users, items) / 2]
     fitting = [d for d in (2**e for e in range(20)) if d <= min(bounds)]
     assert suited(pairs, users, items) == max(max(fitting, default=1), SMALLEST)
 

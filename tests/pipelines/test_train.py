@@ -89,6 +89,18 @@ def test_the_model_serves_with_the_re_ranking_that_was_chosen(prepared: Workspac
     assert provenance["tail_sha256"] == json.loads(Path("data/split/holdout.json").read_text())["tail_sha256"]
 
 
+def test_the_epoch_that_ranks_best_on_valid_is_kept_and_marked(prepared: Workspace) -> None:
+    prepared.params("train", {"als.epochs": 5, "als.regularization": 0.01, "als.embedding_dim": 16})
+    train.main()
+    rows = table("training.csv")
+    best = max(rows, key=lambda row: float(row["valid_ndcg"]))
+    assert [row["chosen"] for row in rows] == [str(int(row is best)) for row in rows]
+    kept, _ = _model.read(MODEL)
+    prepared.params("train", {"als.epochs": int(best["epoch"])})
+    train.main()
+    assert np.array_equal(_model.read(MODEL)[0].item_factors, kept.item_factors)
+
+
 def test_without_a_dimension_the_data_decide(prepared: Workspace) -> None:
     prepared.params("train", {"als.embedding_dim": None, "als.epochs": 1})
     train.main()
