@@ -17,18 +17,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _engine
+from pipelines import _csv, _engine, _pseudonyms
 from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
 from pipelines._records import Dialect
 from pipelines._stage import say
 from pipelines._tables import REJECTED, ROWS
 
-NOT_MALFORMED = (
-    "below_min_value",
-    "unknown_item",
-    "after_until",
-)  # sound rows that the settings or the catalogue leave out
+NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
+    *("below_min_value", "unknown_item", "after_until"),
+    *("bot_rate", "bot_entropy", "over_daily_cap"),
+)
 Check = tuple[str, str, str]  # reason, condition and detail in SQL
 
 
@@ -80,8 +79,12 @@ class Rows:
 class Intake:
     """Reads files of a kind (interactions, items, tags) and keeps account of their rows."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, scratch: Path, stage: StageRun) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, scratch: Path, stage: StageRun, *, key: bytes | None = None
+    ) -> None:
+        """key: that of pseudonyms, where users get one."""
         self.con = con
+        self.key = key
         self.scratch = scratch
         self.stage = stage
         self.n_files = 0
@@ -157,7 +160,7 @@ class Intake:
                 from (select *, {reason} as reason from ({query}))"""
         )
         self.con.execute(
-            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, raw
+            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, {"raw" if self.key is None else "null"}
                 from judged where reason is not null"""
         )
 
@@ -208,11 +211,18 @@ class Intake:
 
     def reject(self, kind: str, name: str, rejected: pa.Table) -> None:
         """Add rejected records (line, reason, detail, raw)."""
-        self.con.register("broken", rejected)
+        self.con.register("broken", self.shown(rejected))
         self.con.execute(
             f"insert into rejected select {literal(kind)}, {literal(name)}, line, reason, detail, raw from broken"
         )
         self.con.unregister("broken")
+
+    def shown(self, rejected: pa.Table) -> pa.Table:
+        """Rejected records without the text that names users, where these have pseudonyms."""
+        if self.key is None:
+            return rejected
+        place = rejected.schema.get_field_index("raw")
+        return rejected.set_column(place, "raw", pa.nulls(rejected.num_rows, pa.string()))
 
     def _parquet(self, file: File, number: int) -> Rows:
         path = file.path
@@ -238,13 +248,19 @@ def verdict(checks: Sequence[Check]) -> tuple[str, str]:
 
 
 @contextmanager
-def intake(stage: StageRun, memory_limit: str) -> Iterator[Intake]:
-    """An intake whose scratch files are gone when the block ends."""
+def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None) -> Iterator[Intake]:
+    """An intake whose scratch files are gone when the block ends.
+
+    pseudonyms: the environment variable with the key, where users get one.
+    """
+    key = None if pseudonyms is None else _pseudonyms.key_in(pseudonyms)
     scratch = stage.output(".scratch")
     scratch.mkdir()
     try:
         with _engine.connect(stage, memory_limit) as con:
-            yield Intake(con, scratch, stage)
+            if key is not None:
+                _pseudonyms.use(con, key)
+            yield Intake(con, scratch, stage, key=key)
     except duckdb.Error as error:
         raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error
     finally:

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import _abuse, _csv, _partitions, _pseudonyms
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _partitions
 from pipelines import _tables as tables
 from pipelines._csv import literal
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
-from pipelines._params import TableColumns
+from pipelines._params import Abuse, TableColumns
 from pipelines._partitions import Partition
 
 YEARS = (1990, 2100)  # fixed, so that a later run accepts the same rows; a time in a wrong unit lies outside
@@ -41,9 +41,13 @@ class Rules:
     min_value: float | None
     until: str | None  # the first day, as ISO text, whose events are left out
     catalogue: bool  # whether the table `items` holds every item there is
+    abuse: Abuse
 
     def plain(self) -> dict[str, Any]:
-        return asdict(self) | {"columns": self.columns.model_dump()}
+        """What the judgement of a file depends on, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key not in ("columns", "abuse")} | {
+            "columns": self.columns.model_dump()
+        }
 
 
 def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
@@ -65,15 +69,30 @@ def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
             from {partition.relation} where reason is null"""
         for number, partition in enumerate(partitions)
     ]
-    intake.con.execute(f"create view events as {' union all '.join(events) or NO_EVENTS}")
+    intake.con.execute(f"create view judged_events as {' union all '.join(events) or NO_EVENTS}")
     _partitions.prune(partitions)
+    if not _abuse.leave_out(intake, rules.abuse):
+        intake.con.execute("create view events as from judged_events")
+        return
+    intake.con.execute(
+        """create view events as select e.* from judged_events e
+           anti join left_out l on e.file = l.file and e.seq = l.seq"""
+    )
+    for number, (file, partition) in enumerate(zip(files, partitions, strict=True)):
+        rows = partition.with_lines(intake.con, f"(select * exclude (file) from left_out where file = {number})")
+        intake.con.execute(
+            f"""insert into rejected select 'interactions', {literal(file.name)}, line, reason, detail,
+                  concat_ws(',', user_id, item_id, value, make_timestamp(instant))
+                from {rows}"""
+        )
 
 
 def judged(intake: Intake, file: File, rules: Rules) -> Partition:
     """The partition of a file: the one of an earlier run where it still holds, else a new one."""
     digest = intake.record(file)
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
-    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain()])
+    key_check = intake.key and _pseudonyms.pseudonym("longtail", intake.key)  # another key, another partition
+    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), key_check])
     partition = _partitions.find(name)
     if partition is not None and (not rules.catalogue or knows_the_same(intake, partition)):
         return partition
@@ -95,9 +114,11 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     partial = intake.scratch / name
     partial.mkdir()
     target = literal(str(partial / "rows.parquet"))
-    read = intake.fill(rows, _csv.Keep(lambda scan: _fill(rows, rules, scan, target), f"read_parquet({target})"))
+    read = intake.fill(
+        rows, _csv.Keep(lambda scan: _fill(intake, rows, rules, scan, target), f"read_parquet({target})")
+    )
     n_rejected = intake.count(f"select count(reason) from read_parquet({target})")
-    tables.write(read.rejected, partial / "broken.parquet")
+    tables.write(intake.shown(read.rejected), partial / "broken.parquet")
     tables.write(read.shifts, partial / "lines.parquet")
     account = {
         "read": read.n_rows + read.rejected.num_rows,
@@ -109,19 +130,23 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     return _partitions.publish(partial, name, {"sha256": digest})
 
 
-def _fill(rows: Rows, rules: Rules, scan: str, target: str) -> str:
+def _fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> str:
     """SQL that writes what becomes of the rows of a scan to a parquet file."""
+    hidden = intake.key is not None
     if not rules.catalogue:
-        return f"copy ({_judgement(rows, rules, scan)}) to {target} (format parquet, compression snappy)"
+        return f"copy ({_judgement(rows, rules, scan, hidden)}) to {target} (format parquet, compression snappy)"
     # the join with the catalogue does not keep the order of rows, hence their numbers before it
-    judgement = _judgement(rows, rules, "numbered", seq="rowid + 1 as seq, ")
+    judgement = _judgement(rows, rules, "numbered", hidden, seq="rowid + 1 as seq, ")
     return f"""create or replace table numbered as select * from {scan};
                copy ({judgement}) to {target} (format parquet, compression snappy);
                drop table numbered"""
 
 
-def _judgement(rows: Rows, rules: Rules, source: str, *, seq: str = "") -> str:
-    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text."""
+def _judgement(rows: Rows, rules: Rules, source: str, hidden: bool, *, seq: str = "") -> str:
+    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text.
+
+    hidden: users become pseudonyms, and no text is kept, since it names them.
+    """
     checks = _checks(rules)
     known = "true"
     if rules.catalogue:
@@ -129,11 +154,12 @@ def _judgement(rows: Rows, rules: Rules, source: str, *, seq: str = "") -> str:
         checks.append(("unknown_item", "not is_known", "concat('item_id ', item_id, ' is in none of the item files')"))
     reason, detail = verdict(checks)
     reason = f"case when {_sound(rules)} then null else {reason} end"
+    user_id = _pseudonyms.sql("user_id") if hidden else "user_id"
     return f"""
-        select {"seq, " if seq else ""}case when reason is null then user_id end as user_id,
+        select {"seq, " if seq else ""}case when reason is null then {user_id} end as user_id,
           case when reason is null or reason = 'unknown_item' then item_id end as item_id,
           try_cast(number as float) as value, instant, reason, {detail} as detail,
-          case when reason is not null then {rows.raw} end as raw
+          {"null::varchar" if hidden else f"case when reason is not null then {rows.raw} end"} as raw
         from (select *, {reason} as reason
               from (select *, {known} as is_known, {_number("value")} as number
                     from (select *, {seq}{_fields(rows, rules)} from {source})))"""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines import _interactions, _items
 from pipelines._intake import File, Intake, Rows
-from pipelines._params import ItemColumns, MovieLens, TableColumns
+from pipelines._params import Abuse, ItemColumns, MovieLens, TableColumns
 from pipelines._records import Dialect
 
 COLUMNS = {
@@ -47,7 +47,7 @@ class Release:
         return rows
 
 
-def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None) -> None:
+def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None, abuse: Abuse) -> None:
     """Read a release into `events` and `items`; the text of a movie is its title, genres and most frequent tags."""
     release = find(path)
     movies = release.read(intake, "movies", "items")
@@ -72,6 +72,7 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None)
             min_value=params.min_rating,
             until=until,
             catalogue=True,
+            abuse=abuse,
         ),
     )
 

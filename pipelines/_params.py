@@ -70,6 +70,13 @@ class Table(Strict):
     text: Text
 
 
+class Abuse(Strict):
+    max_per_day: Count | None
+    max_per_minute: Count | None
+    min_entropy: Annotated[float, Field(gt=0)] | None
+    entropy_from: Annotated[int, Field(ge=2)]
+
+
 class Ingest(Section):
     section = "ingest"
     source: Literal["demo", "movielens", "table"]
@@ -81,6 +88,8 @@ class Ingest(Section):
     expected_rows: Count | None
     until: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")] | None
     memory_limit: Memory
+    pseudonyms: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None
+    abuse: Abuse
     demo: Demo
     movielens: MovieLens
     table: Table

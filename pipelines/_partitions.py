@@ -23,7 +23,7 @@ from pipelines import _artifacts as artifacts
 from pipelines import _csv, _git
 from pipelines import _tables as tables
 
-CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions")
+CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms")
 KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
 
@@ -53,7 +53,11 @@ class Partition:
 
     def numbered(self, con: duckdb.DuckDBPyConnection) -> str:
         """SQL of the rows with `line` instead of `seq`."""
-        return _csv.numbered(con, self.relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
+        return self.with_lines(con, self.relation)
+
+    def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
+        """SQL of a relation of some of its rows with `line` instead of `seq`."""
+        return _csv.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
 
 
 def root() -> Path:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pipelines import _interactions, _items
 from pipelines._intake import File, Intake
-from pipelines._params import Table
+from pipelines._params import Abuse, Table
 from pipelines._records import Dialect
 
 TEXT = (".csv", ".tsv", ".dat", ".txt")
 SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz", "zst")), ".parquet")
 
 
-def collect(intake: Intake, path: Path, params: Table, *, until: str | None) -> None:
+def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abuse: Abuse) -> None:
     """Read the files below `path`, or `path` itself as the only file of interactions, into `events` and `items`."""
     root, patterns = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
     dialect = Dialect(params.delimiter, params.quote)
@@ -33,6 +33,7 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None) -> 
             min_value=params.min_value,
             until=until,
             catalogue=bool(items),
+            abuse=abuse,
         ),
     )
     if not items:

@@ -21,7 +21,7 @@ def main() -> None:
     params = load(Ingest)
     started = time.monotonic()
     REJECTED_FILE.unlink(missing_ok=True)
-    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit) as desk:
+    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit, params.pseudonyms) as desk:
         collect(desk, params)
         n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
         counts = desk.account()
@@ -43,13 +43,13 @@ def main() -> None:
 def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items` and `rejected`."""
     if params.source == "demo":
-        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE, until=params.until)
+        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE, until=params.until, abuse=params.abuse)
         return
     path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
     if params.source == "movielens":
-        _movielens_source.collect(desk, path, params.movielens, until=params.until)
+        _movielens_source.collect(desk, path, params.movielens, until=params.until, abuse=params.abuse)
     else:
-        _table_source.collect(desk, path, params.table, until=params.until)
+        _table_source.collect(desk, path, params.table, until=params.until, abuse=params.abuse)
 
 
 DEMO_TABLE = Table(
