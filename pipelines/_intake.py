@@ -154,13 +154,14 @@ class Intake:
         checks: (reason, condition, detail) in SQL; the first condition that holds counts. `rejected` gets the bad rows.
         """
         reason, detail = verdict(checks)
+        raw = "raw" if self.key is None else "null"
         self.con.execute(
             f"""create or replace table judged as
                 select * exclude (raw), case when reason is not null then raw end as raw
                 from (select *, {reason} as reason from ({query}))"""
         )
         self.con.execute(
-            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, {"raw" if self.key is None else "null"}
+            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, {raw}
                 from judged where reason is not null"""
         )
 

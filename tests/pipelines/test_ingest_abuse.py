@@ -67,9 +67,8 @@ def test_events_beyond_the_first_of_a_day_are_left_out_and_kept(source: Workspac
 
 def test_who_is_too_fast_is_left_out_as_a_whole(source: Workspace) -> None:
     source.params("ingest", {"abuse.max_per_minute": 3})
-    write(
-        [("fast", f"i{n}", n) for n in range(4)] + [("fast", "x", 9000)] + [("slow", f"i{n}", n * 30) for n in range(9)]
-    )
+    fast = [*(("fast", f"i{n}", n) for n in range(4)), ("fast", "x", 9000)]
+    write([*fast, *(("slow", f"i{n}", n * 30) for n in range(9))])
     ingest.main()
     assert users() == {"slow": 9}
     assert left_out() == [(line, "bot_rate") for line in range(2, 7)]
@@ -101,7 +100,7 @@ def test_lines_are_those_of_each_file_behind_blank_and_broken_ones(source: Works
 
 def popularity() -> dict[str, int]:
     items = tables.read(Path("data/split/items.parquet"))
-    return dict(zip(items["item_id"].to_pylist(), items["popularity"].to_pylist(), strict=True))
+    return {row["item_id"]: row["popularity"] for row in items.to_pylist()}
 
 
 def test_a_flood_of_one_account_makes_an_item_one_user_more_popular_and_no_more(source: Workspace) -> None:
@@ -138,18 +137,19 @@ def test_users_become_keyed_hashes_and_nothing_names_them(source: Workspace, mon
     assert [row["reason"] for row in rows("rejected")] == [
         "timestamp_not_readable", "wrong_field_count", "empty_user_id",
     ]  # fmt: skip
-    with duckdb.connect() as con:
-        for path in [*Path("data").rglob("*.*"), *Path(".longtail").rglob("*.*")]:
-            assert b"alice" not in path.read_bytes()
-            assert KEY.encode() not in path.read_bytes()
-            if path.suffix == ".parquet":
-                assert "alice" not in str(con.execute(f"from '{path}'").fetchall())
+    written = [path for folder in ("data", ".longtail") for path in Path(folder).rglob("*") if path.is_file()]
+    assert len(written) >= 8
+    for path in written:
+        assert b"alice" not in path.read_bytes()
+        assert KEY.encode() not in path.read_bytes()
+        if path.suffix == ".parquet":
+            assert "alice" not in str(tables.read(path).to_pylist())
 
 
 def test_another_key_gives_others(source: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     source.params("ingest", {"pseudonyms": "LONGTAIL_KEY"})
     write([("u", "a", 0)])
-    found = set()
+    found: set[str] = set()
     for key in (KEY, KEY + "!"):
         monkeypatch.setenv("LONGTAIL_KEY", key)
         ingest.main()
