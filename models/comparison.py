@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import bootstrap, exposure, metrics
+from models import bootstrap, exposure, metrics, parity
 from models.bootstrap import Statistic
 from models.evaluation import Evaluation
 from models.metrics import Bools, Floats
@@ -71,7 +71,10 @@ def users_of(figure: Figure, evaluations: Mapping[str, Evaluation], slices: Slic
     """Who counts (n_users,): users of the slice for whom the model has something, and its partner too."""
     evaluation = evaluations[figure.model]
     users = np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
-    if not metrics.look_up(figure.metric)[1].per_user:
+    base, metric, _ = metrics.look_up(figure.metric)
+    if base in parity.RATIOS:  # who is shown nothing has unseen items all the same
+        return users
+    if not metric.per_user:
         return users & (evaluation.lists >= 0).any(axis=1)
     for name in (figure.model, figure.partner):
         if name is not None and name in evaluations:
@@ -85,5 +88,8 @@ def statistic(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bo
     evaluation = evaluations[figure.model]
     if metric.per_user:
         return bootstrap.mean_of(np.where(users, evaluation.per_user[figure.metric], np.nan))
+    if base in parity.RATIOS:
+        columns = parity.columns(evaluation.counts, base, k) * users[:, None]
+        return bootstrap.OfSums(columns, parity.figure, centred=True)
     shown = exposure.incidence(np.where(users[:, None], evaluation.lists[:, :k], -1), n_items=len(is_tail))
     return bootstrap.OfExposure(shown, lambda counts: exposure.OF_EXPOSURE[base](counts, is_tail))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
-from models import exposure, metrics
+from models import exposure, metrics, parity
 from models.metrics import Bools, Floats, Lists
 
+Sparse = csr_array[Any]
 Indices = npt.NDArray[np.integer[Any]]
 N_DECILES = 10
 
@@ -45,12 +47,32 @@ class Evaluation:
 
     per_user: dict[str, Floats]  # metric@k -> (n_users,), NaN where undefined
     lists: Lists  # (n_users, largest k)
+    counts: dict[str, Floats] = field(default_factory=dict)  # (n_users,), whose sums metrics are ratios of
+
+
+@dataclass(frozen=True)
+class Users:
+    """What some metrics have to know of the evaluated users, both sparse (n_users, n_items)."""
+
+    histories: Sparse  # what the models know of them
+    seen: Sparse  # what is not recommended to them
 
 
 def evaluate(
-    lists: Lists, cold_lists: Lists, relevant: Relevant, catalogue: Catalogue, *, ks: Sequence[int]
+    lists: Lists,
+    cold_lists: Lists,
+    relevant: Relevant,
+    catalogue: Catalogue,
+    *,
+    ks: Sequence[int],
+    users: Users | None = None,
+    embeddings: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Evaluation:
-    """Every per-user metric at every k. `cold_lists` (n_users, K) rank cold items only, -1 elsewhere."""
+    """Every per-user metric at every k. `cold_lists` (n_users, K) rank cold items only, -1 elsewhere.
+
+    Popularity lift, PopRSP and PopREO need `users`, diversity needs text `embeddings` (n_items, t), unit vectors; they
+    are left out without.
+    """
     n_items = len(catalogue.is_tail)
     tail, cold = relevant.among(catalogue.is_tail), relevant.among(catalogue.is_cold)
     hits, total = metrics.hits(lists, relevant.rows, relevant.items, n_items=n_items)
@@ -71,7 +93,20 @@ def evaluate(
             f"arp@{k}": exposure.arp(top, catalogue.users_of_item),
             f"novelty@{k}": exposure.novelty(top, catalogue.users_of_item, n_users=catalogue.n_users),
         }
-    return Evaluation(per_user, lists)
+        if users is not None:
+            per_user[f"popularity_lift@{k}"] = exposure.popularity_lift(top, catalogue.users_of_item, users.histories)
+        if embeddings is not None:
+            per_user[f"diversity@{k}"] = in_batches(top, embeddings)
+    if users is None:
+        return Evaluation(per_user, lists)
+    of_groups = np.stack([total - tail_total, tail_total], axis=1)
+    return Evaluation(per_user, lists, parity.counts(lists, hits, of_groups, users.seen, catalogue.is_tail, ks=ks))
+
+
+def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]], *, batch: int = 1024) -> Floats:
+    """Diversity of each list; the vectors of all lists at once would be larger than everything else."""
+    parts = [lists[start : start + batch] for start in range(0, len(lists), batch)]
+    return np.concatenate([np.empty(0), *(exposure.diversity(part, embeddings) for part in parts)])
 
 
 def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) -> dict[str, float]:
@@ -80,6 +115,9 @@ def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) 
     for k in ks:
         shown = exposure_of(evaluation.lists[:, :k], catalogue)
         values |= {f"{name}@{k}": float(f(shown, catalogue.is_tail)) for name, f in exposure.OF_EXPOSURE.items()}
+        if evaluation.counts:
+            sums = {name: parity.columns(evaluation.counts, name, k).sum(axis=0) for name in parity.RATIOS}
+            values |= {f"{name}@{k}": float(parity.figure(each)) for name, each in sums.items()}
     return {name: value for name, value in values.items() if not np.isnan(value)}
 
 

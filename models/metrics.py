@@ -118,10 +118,14 @@ REGISTRY: dict[str, Metric] = {
     "aclt": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
     "arp": Metric("tail", higher_is_better=False, per_user=True, highest=math.inf),
     "novelty": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
+    "popularity_lift": Metric("tail", higher_is_better=False, per_user=True, lowest=-1.0, highest=math.inf),
+    "diversity": Metric("tail", higher_is_better=True, per_user=True, highest=2.0),
     "item_coverage": Metric("tail", higher_is_better=True, per_user=False),
     "tail_coverage": Metric("tail", higher_is_better=True, per_user=False),
     "gini": Metric("tail", higher_is_better=False, per_user=False),
     "entropy": Metric("tail", higher_is_better=True, per_user=False, highest=math.inf),
+    "poprsp": Metric("tail", higher_is_better=False, per_user=False),
+    "popreo": Metric("tail", higher_is_better=False, per_user=False),
 }
 
 

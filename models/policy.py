@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from models import metrics
+from models import metrics, parity
 from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.evaluation import Evaluation
 from models.metrics import Bools
@@ -85,11 +85,13 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
         )
     check_consistent(rules)
     for rule in rules:
-        _, metric, k = metrics.look_up(rule.metric)
+        base, metric, k = metrics.look_up(rule.metric)
         available = evaluations[CANDIDATE].per_user
         ks = sorted({int(name.partition("@")[2]) for name in available})
         if k not in ks or (metric.per_user and rule.metric not in available):
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated, k is {ks}; add k to evaluate.k")
+        if base in parity.RATIOS and not evaluations[CANDIDATE].counts:
+            raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated; run `dvc repro evaluate`")
         if metric.per_user:
             check_defined(rule, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate

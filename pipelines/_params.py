@@ -297,10 +297,17 @@ class Champion(Section):
     environment: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 
 
+class Slices(Strict):
+    users: list[Text]
+    items: list[Text]
+    small: Count
+
+
 class Evaluate(Section):
     section = "evaluate"
     k: Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=1)]
     references: list[Literal["popularity", "random"]]
+    slices: Slices
     batch_users: Count
     seed: Seed
     device: Device

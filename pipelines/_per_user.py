@@ -17,21 +17,27 @@ import pyarrow.compute as pc
 
 from models.evaluation import Evaluation
 from models.metrics import Bools, Lists
+from models.slices import Names, members
 from pipelines import _tables
 
-SLICING = "slice:"  # columns of a slicing begin with it
+SLICING, COUNT = "slice:", "count:"  # how columns of slicings, and of what ratios are made of, begin
 
 
-def table(results: Mapping[str, Evaluation], user_idx: npt.NDArray[np.int32]) -> pa.Table:
-    """The table of evaluations by model."""
+def table(
+    results: Mapping[str, Evaluation], user_idx: npt.NDArray[np.int32], slicings: Mapping[str, Names]
+) -> pa.Table:
+    """The table of evaluations by model, the users sliced as they are."""
     parts = []
+    sliced = {f"{SLICING}{name}": pa.array(values.tolist()).dictionary_encode() for name, values in slicings.items()}
     for name, result in results.items():
         columns = {key: pa.array(values, pa.float64(), from_pandas=True) for key, values in result.per_user.items()}
+        columns |= {f"{COUNT}{key}": pa.array(values, pa.float64()) for key, values in result.counts.items()}
         listed = result.lists >= 0
         ends = pa.array(np.concatenate([[0], listed.sum(axis=1).cumsum()]), pa.int32())
         items = pa.ListArray.from_arrays(ends, pa.array(result.lists[listed], pa.int32()))
         model = pa.array([name] * len(user_idx), pa.string())
-        parts.append(pa.table({"model": model, "user_idx": pa.array(user_idx, pa.int32()), **columns, "items": items}))
+        rows = {"model": model, "user_idx": pa.array(user_idx, pa.int32()), **sliced, **columns, "items": items}
+        parts.append(pa.table(rows))
     return pa.concat_tables(parts)
 
 
@@ -46,12 +52,18 @@ def read(path: Path) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
     users = [part["user_idx"] for part in parts.values()]
     if any(not each.equals(users[0]) for each in users):
         raise ValueError(f"{path} has other users for some models; run `dvc repro evaluate --force`")
-    names = [name for name in everything.column_names if "@" in name]
-    evaluations = {
-        model: Evaluation({name: part[name].to_numpy() for name in names}, padded(part["items"]))
-        for model, part in parts.items()
-    }
-    return evaluations, slices(next(iter(parts.values()))) if parts else {}
+    return {model: evaluation(part) for model, part in parts.items()}, slices(next(iter(parts.values())))
+
+
+def evaluation(part: pa.Table) -> Evaluation:
+    """The evaluation of one model."""
+    counts = [name for name in part.column_names if name.startswith(COUNT)]
+    metrics = [name for name in part.column_names if "@" in name and name not in counts]
+    return Evaluation(
+        {name: part[name].to_numpy() for name in metrics},
+        padded(part["items"]),
+        {name.removeprefix(COUNT): part[name].to_numpy() for name in counts},
+    )
 
 
 def slices(users: pa.Table) -> dict[str, Bools]:
@@ -59,11 +71,8 @@ def slices(users: pa.Table) -> dict[str, Bools]:
     found: dict[str, Bools] = {}
     for column in users.column_names:
         if column.startswith(SLICING):
-            values = np.array(users[column].to_pylist(), object)
-            names = sorted({value for value in values if value is not None})
-            found |= {
-                f"{column.removeprefix(SLICING)}={name}": np.equal(values, name).astype(np.bool_) for name in names
-            }
+            values = np.array(users[column].to_pylist(), np.str_)
+            found |= {f"{column.removeprefix(SLICING)}={name}": chosen for name, chosen in members(values).items()}
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -89,7 +89,9 @@ def words(decision: str) -> str:
     return decision.replace("_", " ")
 
 
-def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record) -> str:
+def markdown(
+    verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]]
+) -> str:
     """The report for terminals and pull requests."""
     champion = verdict["champion"]["version"] or "none yet"
     lines = [
@@ -121,6 +123,9 @@ def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout
         f"|---|{'--:|' * len(models)}",
         *(f"| {name} | {' | '.join(number(m.get(name)) for m in models.values())} |" for name in metric_names(models)),
         "",
+        "## Slices",
+        "",
+        *markdown_slices(slices),
         "## What it speaks of",
         "",
         f"- tail: {tail_words(holdout)}",
@@ -132,6 +137,45 @@ def markdown(verdict: Record, models: Mapping[str, Mapping[str, float]], holdout
 
 def corrected(verdict: Record) -> str:
     return " per rule, Holm's correction for rejections" if verdict["correction"] == "holm" else ""
+
+
+def markdown_slices(table: Mapping[str, Sequence[str]]) -> list[str]:
+    """A table of users' slices and one of items', the models side by side."""
+    lines = []
+    for of, metric, found in slice_tables(table):
+        models = list(found[0]["values"]) if found else []
+        lines += [
+            f"{metric} for slices of {of}; * marks a small one, whose figures are mostly chance:",
+            "",
+            f"| slice | {of} | test events | {' | '.join(models)} |",
+            f"|---|--:|--:|{'--:|' * len(models)}",
+            *(
+                f"| {cell(each['name'])}{' *' if each['small'] else ''} | {each['n']:,} | {each['n_events']:,} | "
+                f"{' | '.join(number(value) for value in each['values'].values())} |"
+                for each in found
+            ),
+            "",
+        ]
+    return lines
+
+
+def slice_tables(table: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """("users" or "items", what is shown of them, the slices with their values by model) from slices.csv."""
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    for of, base in (("users", "ndcg"), ("items", "recall")):
+        (metric,) = (name for name in table if name.partition("@")[0] == base)
+        found: dict[str, dict[str, Any]] = {}
+        for row in (row for row in rows if row["of"] == of):
+            name = f"{row['slicing']} {row['slice'].removeprefix('0') or '0'}"
+            entry = {
+                "name": name,
+                "n": int(row["n"]),
+                "n_events": int(row["n_events"]),
+                "small": row["small"] == "True",
+            }
+            values = found.setdefault(name, entry | {"values": {}})["values"]
+            values[row["model"]] = float(row[metric]) if row[metric] else None
+        yield of, metric, list(found.values())
 
 
 def cell(text: str) -> str:

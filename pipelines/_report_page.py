@@ -10,7 +10,7 @@ from typing import Any
 from models.metrics import REGISTRY
 from models.rules import percent
 from pipelines import _charts
-from pipelines._report import bounded, effect, metric_names, number, required, tail_words, words
+from pipelines._report import bounded, effect, metric_names, number, required, slice_tables, tail_words, words
 
 Record = Mapping[str, Any]
 Models = Mapping[str, Mapping[str, float]]
@@ -41,6 +41,7 @@ tr.group th { padding-top: 1.1rem; color: var(--ink); }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td small { display: block; color: var(--soft); }
 .dense td { padding-block: .2rem; } .dense small { display: inline; margin-left: .6rem; }
+tr.small td { color: var(--soft); opacity: .75; }
 .badge { display: inline-block; padding: .08rem .6rem; border-radius: 99px; color: #fff; background: var(--tone);
   font-size: .8rem; font-weight: 600; white-space: nowrap; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.6rem 2.2rem; }
@@ -64,6 +65,7 @@ def write(
         rules(verdict),
         controls(verdict),
         charts(curves),
+        slices(curves["slices.csv"]),
         metrics(models),
         lineage(verdict, holdout),
     ]
@@ -167,6 +169,30 @@ def charts(curves: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     ]
     figures = "".join(f"<figure><figcaption>{a}<small>{b}</small></figcaption>{c}</figure>" for a, b, c in drawn)
     return f'<h2>Where the models differ</h2><div class="charts">{figures}</div>'
+
+
+def slices(table: Mapping[str, Sequence[str]]) -> str:
+    """A table for slices of users and one for those of items; small ones are pale and say so."""
+    blocks = ""
+    for of, metric, found in slice_tables(table):
+        models = list(found[0]["values"]) if found else []
+        head = f'<tr><th>{metric}<th class="n">{of}<th class="n">test events' + "".join(
+            f'<th class="n">{escape(name)}' for name in models
+        )
+        rows = "".join(
+            f"<tr{' class=small' if each['small'] else ''}><td>{escape(each['name'])}"
+            f"{'<small>small</small>' if each['small'] else ''}</td>"
+            f'<td class="n">{each["n"]:,}</td><td class="n">{each["n_events"]:,}</td>'
+            + "".join(f'<td class="n">{number(value)}</td>' for value in each["values"].values())
+            + "</tr>"
+            for each in found
+        )
+        blocks += f'<div class="wide"><table class="dense">{head}</tr>{rows}</table></div>'
+    return (
+        f'<h2>Slices</h2>{blocks}<p class="note">Of users: what the lists of these users achieve. Of items: the share '
+        "of test events on these items that lists hold. A small slice rests on so few users or events that its figures "
+        "are mostly chance.</p>"
+    )
 
 
 def metrics(models: Models) -> str:

@@ -1,7 +1,8 @@
 """data/evaluate: candidate, champion and references on the same holdout, per user and in sum.
 
-metrics.json (all models), summary.json (the candidate in a line), per_user.parquet, and for plots deciles.csv (recall
-per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy and tail coverage).
+metrics.json (all models), summary.json (the candidate in a line), per_user.parquet, slices.csv (groups of users and
+items), and for plots deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv
+(accuracy and tail coverage).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from models.metrics import Lists
 from models.ranking import Scorer, recommend, reranked
 from models.reranking import Rerank
 from pipelines import _artifacts as artifacts
-from pipelines import _embeddings, _model, _tables
+from pipelines import _embeddings, _model, _per_user, _slices, _tables
 from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
 
@@ -54,11 +55,13 @@ class Holdout:
     """The split as arrays; a row is a user with test interactions."""
 
     user_idx: npt.NDArray[np.int32]  # (n_rows,)
-    item_ids: pa.ChunkedArray[Any]
+    items: pa.Table
     catalogue: ev.Catalogue
     histories: Sparse  # train pairs (n_rows, n_items)
     seen: Sparse  # train and valid pairs
     relevant: ev.Relevant
+    embeddings: npt.NDArray[np.floating[Any]]  # of the items' texts (n_items, t)
+    encoder: str
 
 
 def main() -> None:
@@ -81,7 +84,7 @@ def main() -> None:
             },
         )
         artifacts.write_json(stage.output("summary.json"), headline(summaries["candidate"], k=params.k[0]))
-        _tables.write(per_user_table(results, holdout.user_idx), stage.output("per_user.parquet"))
+        write_slices(stage, results, holdout, params)
         write_plots(stage, results, summaries, holdout, params)
     k = params.k[0]
     for name, values in summaries.items():
@@ -108,7 +111,9 @@ def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
     )
     seen = (histories + pairs(valid, user_idx, shape)).tocsr()
-    return Holdout(user_idx, items["item_id"], catalogue, histories, seen, ev.Relevant(relevant.row, relevant.col))
+    embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
+    pairs_of_test = ev.Relevant(relevant.row, relevant.col)
+    return Holdout(user_idx, items, catalogue, histories, seen, pairs_of_test, embeddings, encoder)
 
 
 def pairs(table: pa.Table, user_idx: npt.NDArray[np.int32], shape: tuple[int, int]) -> Sparse:
@@ -121,7 +126,7 @@ def pairs(table: pa.Table, user_idx: npt.NDArray[np.int32], shape: tuple[int, in
 
 def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> Contender:
     model, _ = _model.read(stage.input("train", "model.safetensors"))
-    everything = np.ones(len(holdout.item_ids), np.bool_)
+    everything = np.ones(len(holdout.items["item_id"]), np.bool_)
     if len(model.item_factors) != len(everything):
         raise ValueError(
             f"data/train/model.safetensors has {len(model.item_factors)} items, data/split/items.parquet has "
@@ -136,9 +141,9 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
         return {}
     model, provenance = _model.read(stage.input("champion", "model.safetensors"))
     own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
-    source = pc.index_in(holdout.item_ids, value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
-    embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=len(holdout.item_ids))
-    aligned, recommendable = carry_over(model, source, embeddings if provenance.get("encoder") == encoder else None)
+    source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
+    same_encoder = provenance.get("encoder") == holdout.encoder
+    aligned, recommendable = carry_over(model, source, holdout.embeddings if same_encoder else None)
     # of a history the champion can use what it was trained on, not the anchors it has been given just now
     known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
     known.eliminate_zeros()
@@ -151,7 +156,7 @@ def contender(model: Factors, histories: Sparse, recommendable: Bools, device: t
 
 
 def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
-    n_items = len(holdout.item_ids)
+    n_items = len(holdout.items["item_id"])
     scorers = {
         "popularity": references.popularity(holdout.catalogue.users_of_item),
         "random": references.random(n_items, seed=params.seed),
@@ -167,7 +172,15 @@ def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -
     if len(rows := np.unique(holdout.relevant.among(cold).rows).astype(np.int64)):
         of_cold = Contender(contender.scorer, contender.recommendable & cold)
         among_cold[rows] = ranked(f"{name}, cold items", of_cold, holdout, params, rows=rows)
-    return ev.evaluate(lists, among_cold, holdout.relevant, holdout.catalogue, ks=params.k)
+    return ev.evaluate(
+        lists,
+        among_cold,
+        holdout.relevant,
+        holdout.catalogue,
+        ks=params.k,
+        users=ev.Users(holdout.histories, holdout.seen),
+        embeddings=holdout.embeddings,
+    )
 
 
 def ranked(
@@ -190,17 +203,19 @@ def headline(values: Mapping[str, float], *, k: int) -> dict[str, float]:
     return {name: round(values[name], 4) for name in names if name in values}
 
 
-def per_user_table(results: Mapping[str, ev.Evaluation], user_idx: npt.NDArray[np.int32]) -> pa.Table:
-    """One row per model and user: the metrics, null where undefined, and the list."""
-    parts = []
-    for name, result in results.items():
-        columns = {key: pa.array(values, pa.float64(), from_pandas=True) for key, values in result.per_user.items()}
-        listed = result.lists >= 0
-        ends = pa.array(np.concatenate([[0], listed.sum(axis=1).cumsum()]), pa.int32())
-        items = pa.ListArray.from_arrays(ends, pa.array(result.lists[listed], pa.int32()))
-        model = pa.array([name] * len(user_idx), pa.string())
-        parts.append(pa.table({"model": model, "user_idx": pa.array(user_idx, pa.int32()), **columns, "items": items}))
-    return pa.concat_tables(parts)
+def write_slices(
+    stage: artifacts.StageRun, results: Mapping[str, ev.Evaluation], holdout: Holdout, params: Evaluate
+) -> None:
+    """slices.csv, and per_user.parquet, which says what slices a user belongs to."""
+    everybody = _tables.read(stage.input("split", "users.parquet"))
+    users = everybody.take(holdout.user_idx)  # a user's row is the user's index
+    by_user = _slices.of_users(holdout.histories, holdout.catalogue, users, params.slices.users)
+    by_item = _slices.of_items(holdout.catalogue, holdout.items, params.slices.items)
+    _tables.write(_per_user.table(results, holdout.user_idx, by_user), stage.output("per_user.parquet"))
+    rows = _slices.rows(
+        results, holdout.relevant, holdout.catalogue, by_user, by_item, k=params.k[0], params=params.slices
+    )
+    _tables.write_csv(stage.output("slices.csv"), rows)
 
 
 def write_plots(

@@ -15,7 +15,7 @@ from pipelines._params import Gate, load
 from pipelines._stage import run, say
 
 STAGE = "gate"
-CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv")
+CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv", "slices.csv")
 
 
 def main() -> None:
@@ -36,7 +36,8 @@ def main() -> None:
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
         curves["pareto.csv"] = _tables.read_csv(stage.input("train", "pareto.csv"))
         _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
-        stage.output("report.md").write_text(_report.markdown(record, metrics["models"], holdout), "utf-8")
+        text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"])
+        stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 
 from models import evaluation as ev
 
@@ -42,6 +43,33 @@ def test_summary_averages_users_counts_lists_together_and_leaves_the_undefined_o
     assert values["tail_coverage@2"] == pytest.approx(2 / 3)
     warm = ev.Relevant(np.array([0]), np.array([0]))
     assert "cold_recall@2" not in ev.summary(ev.evaluate(LISTS, AMONG_COLD, warm, CATALOGUE, ks=[2]), CATALOGUE, ks=[2])
+
+
+def test_what_needs_users_or_texts_is_left_out_without_them() -> None:
+    result = ev.evaluate(LISTS, AMONG_COLD, RELEVANT, CATALOGUE, ks=[2])
+    assert result.counts == {}
+    assert {"popularity_lift@2", "diversity@2", "poprsp@2", "popreo@2"}.isdisjoint(
+        {*result.per_user, *ev.summary(result, CATALOGUE, ks=[2])}
+    )
+
+
+def test_popularity_lift_and_diversity_are_those_of_the_first_k() -> None:
+    histories = csr_array(np.array([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]))
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0]])
+    users = ev.Users(histories, histories)
+    result = ev.evaluate(LISTS, AMONG_COLD, RELEVANT, CATALOGUE, ks=[1, 2], users=users, embeddings=embeddings)
+    np.testing.assert_allclose(result.per_user["popularity_lift@1"], [0, -0.5, np.nan])
+    np.testing.assert_allclose(result.per_user["popularity_lift@2"], [-4 / 9, 0, np.nan])
+    np.testing.assert_allclose(result.per_user["diversity@2"], [0.4, 0.2, 0.2])
+    assert np.isnan(result.per_user["diversity@1"]).all()
+
+
+def test_batches_do_not_change_diversity() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(9, 3))
+    lists = rng.integers(-1, 9, (7, 4)).astype(np.int32)
+    assert ev.in_batches(lists, vectors, batch=2) == pytest.approx(ev.in_batches(lists, vectors), nan_ok=True)
+    assert len(ev.in_batches(lists[:0], vectors)) == 0
 
 
 def recall_twin(shown: list[int], wanted: Set[int]) -> float:

@@ -110,5 +110,6 @@ def test_an_unknown_metric_is_an_error_that_lists_what_exists(name: str) -> None
 
 def test_registry_knows_kind_and_direction() -> None:
     assert look_up("gini@20") == ("gini", REGISTRY["gini"], 20)
-    assert [name for name, metric in REGISTRY.items() if not metric.higher_is_better] == ["arp", "gini"]
+    lower_is_better = {name for name, metric in REGISTRY.items() if not metric.higher_is_better}
+    assert lower_is_better == {"arp", "popularity_lift", "gini", "poprsp", "popreo"}
     assert {name for name, metric in REGISTRY.items() if metric.kind == "accuracy"} == set(BY_RELEVANCE)

@@ -199,6 +199,23 @@ def test_coverage_is_judged_from_the_lists() -> None:
     assert only(rule, model(0.3, 0.2)).decision == "fail"
 
 
+def test_a_rule_may_bound_a_ratio_of_sums_and_needs_its_counts() -> None:
+    """Of two unseen items of each group the candidate lists both of both, the champion none of the tail."""
+
+    def counted(shown_tail: float) -> Evaluation:
+        columns = {"shown_head@5": 2.0, "shown_tail@5": shown_tail, "unseen_head": 2.0, "unseen_tail": 2.0}
+        return replace(model(0.3, 0.2), counts={name: np.full(N_USERS, value) for name, value in columns.items()})
+
+    models = {"champion": counted(0.0), "random": counted(2.0), "popularity": counted(0.0)}
+    rule = Rule("fair", "poprsp@5", reference="champion", min_gain=0.9)
+    outcome = only(rule, counted(2.0), **models)
+    assert (outcome.decision, outcome.value, outcome.reference_value) == ("pass", 0.0, 1.0)
+    assert (outcome.better, outcome.n_users) == ("lower", N_USERS)
+    assert only(replace(rule, min_gain=0.6), counted(1.0), **models).effect == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="rule 'fair': poprsp@5 was not evaluated"):
+        judge([rule], model(0.3, 0.2))
+
+
 def test_the_cut_of_a_list_metric_is_its_own_k() -> None:
     late = np.tile(np.array([0, 1, 2, 3, 9], np.int32), (N_USERS, 1))  # the only tail item stands at rank 5
     candidate = model(0.3, 0.2, lists=late)

@@ -89,12 +89,20 @@ def write_split(parts: Pairs, **changes: Any) -> None:
         for name in ("interactions.parquet", "items.parquet"):
             _tables.write(items, stage.output(name))
     with artifacts.stage("split") as stage:
-        _tables.write(items, stage.output("items.parquet"))
+        _tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))
+        _tables.write(users_table(), stage.output("users.parquet"))
         for part in ("train", "valid", "test"):
             table = np.array(getattr(parts, part), np.int32).reshape(-1, 2)
             columns = {"user_idx": pa.array(table[:, 0]), "item_idx": pa.array(table[:, 1])}
             _tables.write(pa.table(columns), stage.output(f"{part}.parquet"))
         artifacts.write_json(stage.output("holdout.json"), description | HASHES | counts | of_items | changes)
+
+
+def users_table() -> pa.Table:
+    """One user in five does not say a country; the others take turns between two."""
+    countries = [None if u % 5 == 0 else ("DE", "FR")[u % 2] for u in range(N_USERS)]
+    idx = pa.array(range(N_USERS), pa.int32())
+    return pa.table({"user_idx": idx, "user_id": [f"u{u:03}" for u in range(N_USERS)], "country": countries})
 
 
 def write_embeddings(encoder: str = ENCODER) -> None:

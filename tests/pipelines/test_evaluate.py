@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from models import evaluation as ev
 from models.candidates import of_scores
 from models.reranking import Rerank, rerank
 from pipelines import _artifacts as artifacts
-from pipelines import _tables, evaluate
+from pipelines import _per_user, _slices, _tables, evaluate
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import COLD, GENRE, HEAD, N_ITEMS, N_USERS, model
@@ -144,6 +145,77 @@ def test_plots_have_a_column_for_every_model_even_without_a_champion(workspace: 
     assert set(deciles["champion"]) == {""}
     assert (float(exposure["candidate"][0]), float(exposure["candidate"][-1])) == (0.0, 1.0)
     assert tradeoff["model"] == ["candidate", "popularity", "random"]
+
+
+def test_metrics_that_need_histories_or_texts_are_there(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    values = run()["models"]
+    assert values["popularity"]["popularity_lift@10"] > values["candidate"]["popularity_lift@10"]
+    # texts are genres, which the candidate knows
+    assert values["candidate"]["diversity@10"] < values["random"]["diversity@10"]
+    for name in ("poprsp@10", "popreo@10"):
+        assert values["random"][name] < 0.2 < values["popularity"][name] <= 1
+
+
+def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    values = run()["models"]
+    evaluations, slices = _per_user.read(OUT / "per_user.parquet")
+    assert list(evaluations) == list(values)
+    items = _tables.read(Path("data/split/items.parquet"))
+    catalogue = ev.Catalogue(
+        items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
+    )
+    for name, evaluation in evaluations.items():
+        assert ev.summary(evaluation, catalogue, ks=[10, 20]) == pytest.approx(values[name])
+    groups = [chosen for name, chosen in slices.items() if name.startswith("group=")]
+    assert sum(chosen.sum() for chosen in groups) == N_USERS
+    assert list(slices) == ["group=diverse", "history=10-19"]  # everybody has touched 5 head and 6 tail items
+
+
+def test_slices_of_users_and_items_are_told_with_what_they_rest_on(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("evaluate", {"slices": {"users": ["country"], "items": ["genre"], "small": 30}})
+    metrics = run()["models"]
+    table = columns("slices.csv")
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    mine = {(row["slicing"], row["slice"]): row for row in rows if row["model"] == "candidate"}
+    assert [key for key in mine if key[0] == "country"] == [("country", "DE"), ("country", "FR")]
+    assert mine["country", "DE"]["n"] == mine["country", "FR"]["n"] == "24"  # twelve do not say
+    assert mine["country", "DE"]["small"] == "True"
+    assert mine["group", "diverse"]["small"] == "False"
+    assert float(mine["group", "diverse"]["ndcg@10"]) == pytest.approx(metrics["candidate"]["ndcg@10"])
+    assert mine["part", "cold"]["n"] == "4"
+    assert mine["part", "cold"]["n_events"] == str(N_USERS)
+    assert float(mine["part", "head"]["exposure@10"]) + float(mine["part", "tail"]["exposure@10"]) <= 1
+    assert {key[1] for key in mine if key[0] == "genre"} == {"0", "1"}
+    assert len([key for key in mine if key[0] == "decile"]) == 10
+    deciles = [float(mine["decile", f"{n:02}"]["recall@10"] or "nan") for n in range(1, 11)]
+    of_all_k = [float(cell or "nan") for cell in columns("deciles.csv")["candidate"]]
+    assert [np.isnan(value) for value in deciles] == [np.isnan(value) for value in of_all_k]
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ({"users": ["contry"]}, r"evaluate.slices.users: there is no column 'contry'; .*users.parquet has .*country"),
+        ({"items": ["genres"]}, r"evaluate.slices.items: there is no column 'genres'; .* genre"),
+        ({"small": 0}, "evaluate.slices.small is 0"),
+    ],
+)
+def test_a_slice_that_cannot_be_is_an_error(workspace: Workspace, slices: dict[str, Any], message: str) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("evaluate", {f"slices.{name}": value for name, value in slices.items()})
+    with pytest.raises(ValueError, match=message):
+        evaluate.main()
+
+
+def test_a_column_of_very_many_values_is_no_category(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_slices, "MAX_VALUES", 2)
+    table = pa.table({"many": ["a", "b", "c"], "few": ["a", None, "a"]})
+    assert _slices.categories(table, "few", "items").tolist() == ["a", "", "a"]
+    with pytest.raises(ValueError, match="'many' has 3 values, a category at most 2; name another"):
+        _slices.categories(table, "many", "items")
 
 
 def test_the_summary_is_the_candidate_in_a_line(workspace: Workspace) -> None:

@@ -214,6 +214,35 @@ def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> N
         assert expected in texts
 
 
+def test_both_reports_show_slices_and_mark_the_small_ones(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    workspace.params("evaluate", {"slices.users": ["country"]})
+    judge()
+    page = Page((OUT / "report.html").read_text("utf-8"))
+    markdown = (OUT / "report.md").read_text("utf-8")
+    for name in ("group diverse", "history 10-19", "country DE", "part cold", "decile 1", "decile 10"):
+        assert name in page.texts
+        assert f"| {name} " in markdown
+    (line,) = [line for line in markdown.splitlines() if line.startswith("| country DE")]
+    assert line.startswith("| country DE * | 24 | ")
+    assert len(line.split("|")) == 9  # four models
+    assert page.texts.count("small") == markdown.count(" * | ") > 0
+
+
+def test_a_rule_on_a_slice_is_judged_on_its_users(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    workspace.params("evaluate", {"slices.users": ["country"]})
+    rules = [rule(), rule(name="tail", metric="tail_recall@20", min_gain=0.1), rule(name="in DE", slice="country=DE")]
+    workspace.params("gate", {"rules": rules, "min_users": 20})
+    verdict = judge()
+    assert verdict["verdict"] == "PROMOTE"
+    assert [outcome["n_users"] for outcome in verdict["rules"]] == [60, 60, 24]
+    assert "ndcg@10 of country=DE" in (OUT / "report.md").read_text("utf-8")
+    workspace.params("gate", {"rules": [rule(slice="country=IT")]})
+    with pytest.raises(ValueError, match="unknown slice 'country=IT'; expected one of country=DE, country=FR, group"):
+        gate.main()
+
+
 def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     workspace.params("gate", {"rules": [rule(name=HTML_TAG + "|[red]")]})

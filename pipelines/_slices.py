@@ -1,0 +1,78 @@
+"""slices.csv: every model's metrics for groups of users and of items, and how much they rest on.
+
+A row per slice and model. `of` says whether the slice is of users or of items, `n` how many of them it has, `n_events`
+how many test events it is judged on; a slice is `small` where these are fewer than the settings ask, users or events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_array
+
+from models import slices
+from models.evaluation import Catalogue, Evaluation, Relevant
+from models.slices import Names
+from pipelines._params import Slices
+
+MAX_VALUES = 100  # a column with more is no category
+Slicings = dict[str, Names]
+
+
+def of_users(histories: csr_array[Any], catalogue: Catalogue, users: pa.Table, names: Sequence[str]) -> Slicings:
+    """How the users of the rows are sliced: by group, by length of history, by the named columns of `users`."""
+    found = {
+        "group": slices.user_groups(histories, catalogue.is_tail),
+        "history": slices.history_lengths(histories),
+    }
+    return found | {name: categories(users, name, "users") for name in names}
+
+
+def of_items(catalogue: Catalogue, items: pa.Table, names: Sequence[str]) -> Slicings:
+    """How the items are sliced: by popularity decile, by part, by the named columns of `items`."""
+    return slices.item_slicings(catalogue) | {name: categories(items, name, "items") for name in names}
+
+
+def categories(table: pa.Table, name: str, what: str) -> Names:
+    """A column as text, "" where it is null; raises ValueError where it is missing or has very many values."""
+    if name not in table.column_names:
+        raise ValueError(
+            f"evaluate.slices.{what}: there is no column {name!r}; data/split/{what}.parquet has "
+            f"{', '.join(table.column_names)}"
+        )
+    values = np.array(["" if v is None else str(v) for v in table[name].to_pylist()], dtype=np.str_)
+    if (n := len(np.unique(values))) > MAX_VALUES:
+        raise ValueError(
+            f"evaluate.slices.{what}: {name!r} has {n:,} values, a category at most {MAX_VALUES}; name another"
+        )
+    return values
+
+
+def rows(
+    results: Mapping[str, Evaluation],
+    relevant: Relevant,
+    catalogue: Catalogue,
+    users: Slicings,
+    items: Slicings,
+    *,
+    k: int,
+    params: Slices,
+) -> Iterator[dict[str, Any]]:
+    """Rows of slices.csv, of users first."""
+    columns = [f"{name}@{k}" for name in (*slices.USER_METRICS, "exposure", "item_coverage")]
+    for of, slicings in (("users", users), ("items", items)):
+        of_event = relevant.rows if of == "users" else relevant.items
+        for slicing, values in slicings.items():
+            for name, chosen in slices.members(values).items():
+                n, n_events = int(chosen.sum()), int(chosen[of_event].sum())
+                small = (n if of == "users" else n_events) < params.small
+                head = {"of": of, "slicing": slicing, "slice": name, "n": n, "n_events": n_events, "small": small}
+                for model, result in results.items():
+                    if of == "users":
+                        found = slices.of_users(result, chosen, n_items=len(catalogue.is_tail), k=k)
+                    else:
+                        found = slices.of_items(result.lists, relevant, chosen, catalogue, k=k)
+                    yield head | {"model": model} | dict.fromkeys(columns, np.nan) | found
