@@ -16,7 +16,7 @@ import psutil
 
 from models import metrics, rules
 from pipelines import _artifacts as artifacts
-from pipelines import _cache_commands, _doctor, _git, _lineage, _registry, _release, _version_files
+from pipelines import _cache_commands, _doctor, _forget, _git, _lineage, _registry, _release, _version_files
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, load
 from pipelines._stage import run as guarded
@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
         "doctor", run_doctor, "check the checkout, mend what a killed run left, name the remedy of the rest"
     )
     doctor.add_argument("--remote", action="store_true", help="also read and rehash everything in the DVC remote")
+    forget = command("forget", run_forget, "take a user out of the source, outputs, cache and remote")
+    forget.add_argument("user", help="the id, as it is in the source")
+    forget.add_argument("--yes", action="store_true", help="do it; without, only show what names the user")
     serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
     serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -221,6 +224,20 @@ def run_doctor(arguments: argparse.Namespace) -> None:
         print(finding.text + (f"\n  remedy: {finding.remedy}" if finding.remedy else ""), flush=True)
     if open_ones := [finding for finding in findings if finding.remedy]:
         raise ValueError(f"{len(open_ones)} of the lines above name a remedy; apply it, then look again")
+
+
+def run_forget(arguments: argparse.Namespace) -> None:
+    found = _forget.search(arguments.user)
+    lines = list(found.lines())
+    for line in [*lines, _forget.git_history(arguments.user)]:
+        print(line)
+    if len(lines) == len(found.beyond):
+        say(NAME, "nothing else names this user")
+    elif arguments.yes:
+        _forget.remove(arguments.user, found)
+        say(NAME, "removed; `longtail run` makes what is missing, without the user")
+    else:
+        say(NAME, "nothing is removed yet; the same with --yes removes it")
 
 
 def run_serve(arguments: argparse.Namespace) -> None:
