@@ -119,6 +119,7 @@ def test_status_says_that_a_verdict_is_damaged(checkout: Checkout, run: Run) -> 
         ("ingest", {"path": "data/elsewhere"}, "ingest.path is data/elsewhere, which does not exist"),
         ("gate", {"rules": [{"name": "r", "metric": "ndgc@10", "min": 0.1}]}, "unknown metric 'ndgc@10'"),
         ("gate", {"rules": [{"name": "r", "metric": "ndcg@50", "min": 0.1}]}, "but evaluate.k is [10, 20]"),
+        ("gate", {"rules": [{"name": "r", "metric": "ndcg@10", "min": 1.1}]}, "rule 'r' can never hold"),
     ],
 )
 def test_a_run_reads_all_settings_before_its_first_stage(
