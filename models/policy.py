@@ -126,10 +126,8 @@ def judged(rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Meas
 
 def apply(rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure) -> Outcome:
     """Decide one rule for one contender, by itself."""
-    ours, *theirs = (measured.get(figure) for figure in figures(rule, contender))
-    if ours is None:
-        raise ValueError(f"{contender} was not measured; expected one of {sorted({f.model for f in measured})}")
-    reference = theirs[0] if theirs else None
+    mine, *others = figures(rule, contender)
+    ours, reference = measured[mine], next((measured[other] for other in others if other in measured), None)
     if rule.reference is not None and reference is None:
         return outcome(rule, "not_applicable", "there is no champion yet", n_users=ours.n_users, value=ours.value)
     nothing = np.full_like(ours.samples, np.nan)
