@@ -22,6 +22,7 @@ from torch import Tensor
 
 from models.anchor import TextAnchor
 from models.distributed import Ranks
+from models.export import export
 from models.factors import Factors
 from models.interactions import Interactions, by_item, by_user, counts
 from models.row_solver import improve
@@ -166,25 +167,11 @@ class Als:
 
     def factors(self, *, tail_strength: float) -> Factors:
         """The model as it is served, on the CPU."""
-        y = self.item_factors
-        warm = y[self.warm].double()
-        mean, weights = (
-            self.anchor.affine() if self.anchor is not None else (torch.zeros(0), torch.zeros(1, y.shape[1]))
-        )
-        popularity = torch.log1p(self.item_counts.double())
         users = LeastSquares(
-            dim=y.shape[1],
+            dim=self.item_factors.shape[1],
             unobserved_weight=self.settings.unobserved_weight,
             regularization=self.user_scale,
             frequency_exponent=self.settings.frequency_exponent,
         )
-        return Factors(
-            item_factors=y.cpu().numpy(),
-            gram=(warm.T @ warm).float().cpu().numpy(),
-            n_warm_items=self.n_warm,
-            users=(users,),
-            popularity_bias=(popularity / popularity.max()).float().cpu().numpy(),
-            tail_strength=tail_strength,
-            text_mean=mean.cpu().numpy(),
-            text_weights=weights.cpu().numpy(),
-        )
+        item_factors = self.item_factors.clone()  # the next epoch works in place
+        return export(item_factors, self.item_counts, users, self.anchor, tail_strength=tail_strength)

@@ -43,7 +43,8 @@ def main() -> None:
 def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items` and `rejected`."""
     if params.source == "demo":
-        _table_source.collect(desk, write_demo(params.demo, desk.scratch), DEMO_TABLE, until=params.until, abuse=params.abuse)
+        demo = write_demo(params.demo, desk.scratch)
+        _table_source.collect(desk, demo, DEMO_TABLE, until=params.until, abuse=params.abuse)
         return
     path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
     if params.source == "movielens":
