@@ -78,11 +78,11 @@ def contenders(data: Dataset, texts: Floats) -> Iterator[Contender]:
     """All models, for one data set; those of large dimension share ours."""
     params = load(Train, ROOT / "params.yaml")
     d = dimension.suited(data.train.nnz, *(len(np.unique(side)) for side in data.train.nonzero()))
-    of_implicit = {
-        "alpha": Range((2.0, 60.0)), "regularization": Range((0.1, 100.0)), "iterations": Range(among=(4, 8, 15)),
+    of_implicit = {  # what corresponds to the ranges of ours
+        "alpha": Range((4.0, 35.0)), "regularization": Range((3.0, 200.0)), "iterations": Range(among=(4, 8, 15)),
     }  # fmt: skip
     theirs = partial(peers.implicit_als, data.train, seed=SEED)
-    yield Contender("ease", {"regularization": 200.0}, {"regularization": Range((20.0, 2000.0))},
+    yield Contender("ease", {"regularization": 200.0}, {"regularization": Range((50.0, 800.0))},
                     partial(peers.ease, data.train))  # fmt: skip
     yield Contender(
         "item-kNN", {"weighting": "cosine", "neighbours": 20},
