@@ -67,7 +67,7 @@ def as_factors(items: Floats, *, alpha: float, regularization: float) -> Factors
     zeros = np.zeros(n, np.float32)
     return Factors(
         items, items.T @ items, n, (side,), zeros,
-        tail_strength=0.0, text_mean=zeros[:0], text_weights=np.zeros((1, d), np.float32),
+        text_mean=zeros[:0], text_weights=np.zeros((1, d), np.float32),
     )  # fmt: skip
 
 

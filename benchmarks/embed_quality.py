@@ -74,7 +74,7 @@ def trained(data: Dataset, texts: Floats | None, d: int) -> Factors:
     als = Als(interactions, anchor, settings, device=CPU)
     for _ in als.epochs():
         pass
-    return als.factors(tail_strength=0.0)
+    return als.factors()
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     als = Als(interactions, anchor if params.anchor else None, settings, device=CPU)
     for _ in als.epochs():
         pass
-    trained = als.factors(tail_strength=0.0)
+    trained = als.factors()
     yield "as trained", trained
     yield "neighbours", replace(cold_items.predicted(trained, texts), cold=None)
     present, relevant = relevant_in(data, "valid")

@@ -49,7 +49,7 @@ def rows(
             trainer = fitting.start(chosen, given, device=CPU)
             for _ in trainer.epochs():
                 pass
-            factors = trainer.factors(tail_strength=0.0)
+            factors = trainer.factors()
             seconds = round(time.perf_counter() - started, 1)
             scorer = references.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
             found = {"data": data.name, "model": model, "d": factors.item_factors.shape[1]}

@@ -113,7 +113,7 @@ def als(train: Matrix, texts: Floats, **settings: Any) -> Factors:
     model = Als(interactions, anchor if params.anchor else None, Settings(**settings), device=CPU)
     for _ in model.epochs():
         pass
-    return model.factors(tail_strength=0.0)
+    return model.factors()
 
 
 def rows(names: Sequence[str] = NAMES, *, trials: int = TRIALS) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,7 @@ def trained(data: Dataset, params: Train) -> Factors:
     trainer = fitting.start(fitting.resolved(params, given), given, device=CPU)
     for _ in trainer.epochs():
         pass
-    return trainer.factors(tail_strength=0.0)
+    return trainer.factors()
 
 
 def judged(data: Dataset, part: str) -> tuple[Holdout, csr_array[Any]]:

@@ -38,7 +38,7 @@ class Longtail:
         self.factors = packed.read_factors()
         self.items = packed.Items.read()
         self.histories = packed.Histories.read()
-        self.vectors = self.factors.item_vectors()  # (n_items, d + 2)
+        self.vectors = self.factors.item_vectors()  # (n_items, d + 1)
         self.how = self.factors.rerank or none(np.zeros(len(self.vectors), np.bool_))
         self.index = Index(self.vectors, self.how.is_tail)
         lengths = np.linalg.norm(self.factors.item_factors, axis=1, keepdims=True)

@@ -79,9 +79,10 @@ class Als:
         self.item_regularization = self._regularization(items, interactions.n_users)[1].to(device)  # (n_items,)
         generator = torch.Generator().manual_seed(settings.seed)
         d = settings.embedding_dim
-        self.item_factors = (torch.randn(interactions.n_items, d, generator=generator) * (0.1 / d**0.5)).to(device)
+        self.item_factors = table(interactions.n_items, d, device)
+        self.item_factors.copy_(torch.randn(interactions.n_items, d, generator=generator) * (0.1 / d**0.5))
         self.item_factors[~self.warm] = 0
-        self.user_factors = torch.zeros(len(self.user_regularization), d, device=device)
+        self.user_factors = table(len(self.user_regularization), d, device)
         if anchor is not None:
             anchor.prepare(self.item_regularization * self.warm)
             anchor.fit(self.item_factors)
@@ -165,7 +166,7 @@ class Als:
         self.anchor.fit(self.item_factors)
         self.item_factors[~self.warm] = self.anchor.predict()[~self.warm]
 
-    def factors(self, *, tail_strength: float) -> Factors:
+    def factors(self) -> Factors:
         """The model as it is served, on the CPU."""
         users = LeastSquares(
             dim=self.item_factors.shape[1],
@@ -174,4 +175,9 @@ class Als:
             frequency_exponent=self.settings.frequency_exponent,
         )
         item_factors = self.item_factors.clone()  # the next epoch works in place
-        return export(item_factors, self.item_counts, users, self.anchor, tail_strength=tail_strength)
+        return export(item_factors, self.item_counts, users, self.anchor)
+
+
+def table(n: int, d: int, device: torch.device) -> Tensor:
+    """Zeros (n, d), float32; on the CPU in huge pages, which numpy asks for and torch does not: gathers need them."""
+    return torch.from_numpy(np.zeros((n, d), np.float32)).to(device)

@@ -81,7 +81,7 @@ class Bpr:
         y, other = self.item_factors[self.pairs.items[batch]], self.item_factors[negatives]
         return bpr_loss(x, y, other, self.pairs.weights[batch]) + self.settings.regularization * squares(x, y, other)
 
-    def factors(self, *, tail_strength: float) -> Factors:
+    def factors(self) -> Factors:
         """The model as it is served: a user is the mean of its history's item factors.
 
         BPR has no closed form for a new user. The mean ranks better than a least-squares fit to the item factors, and
@@ -89,4 +89,4 @@ class Bpr:
         """
         y = with_cold(self.item_factors, self.pairs.warm, self.anchor)
         users = Pooling(y.cpu().numpy(), exponent=1.0)
-        return export(y, self.pairs.counts, users, self.anchor, tail_strength=tail_strength)
+        return export(y, self.pairs.counts, users, self.anchor)

@@ -21,12 +21,11 @@ from models.user_side import Doubles, Floats, Indices, LeastSquares, Pooling
 
 @dataclass(frozen=True)
 class Explanation:
-    """Parts of a score: `history` + `baseline` + `popularity` + `cold` add up to it."""
+    """Parts of a score: `history` + `baseline` + `cold` add up to it."""
 
     score: float
     history: Doubles  # (h,): what each past item contributes, in the order given
     baseline: float  # of a perceptron, whatever the history's items; else 0
-    popularity: float  # ≤ 0: the penalty on popular items
     cold: float  # the bonus of an item that nobody has touched yet; may be negative
     text: float | None  # how much of history + baseline the item's text alone accounts for; None where it is unknown
 
@@ -62,14 +61,11 @@ def explain(
             else:
                 of_items, rest = pooled(side, history, w, toward)
                 contributions, baseline = contributions + of_items, baseline + rest
-    *_, penalty, bonus = model.queries(users)[0].astype(float)
-    popular, anchored = model.biases(np.array([item]))[0].astype(float)
-    popularity, cold = penalty * popular, bonus * anchored
+    cold = float(model.cold_bonus(users)[0] * model.anchored[item])
     return Explanation(
-        score=float(contributions.sum()) + baseline + popularity + cold,
+        score=float(contributions.sum()) + baseline + cold,
         history=contributions,
         baseline=baseline,
-        popularity=popularity,
         cold=cold,
         text=text_part(model, users[0], item, embedding),
     )

@@ -10,9 +10,7 @@ from models.factors import Factors
 from models.user_side import UserSide
 
 
-def export(
-    item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAnchor | None, *, tail_strength: float
-) -> Factors:
+def export(item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAnchor | None) -> Factors:
     """The model as it is served, on the CPU.
 
     item_factors: (n, d), those of cold items included; counts: (n,) train interactions; anchor: as last fitted.
@@ -26,7 +24,6 @@ def export(
         n_warm_items=len(warm),
         users=(users,),
         popularity_bias=popularity_bias(counts).cpu().numpy(),
-        tail_strength=tail_strength,
         text_mean=mean.cpu().numpy(),
         text_weights=weights.cpu().numpy(),
     )

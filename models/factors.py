@@ -34,7 +34,6 @@ class Factors:
     n_warm_items: int
     users: tuple[UserSide, ...]
     popularity_bias: Floats  # (n,): log(1 + train users) / log(1 + largest), in [0, 1]
-    tail_strength: float  # how much popularity_bias counts against an item
     text_mean: Floats  # (t,)
     text_weights: Floats  # (t + 1, d), last row the intercept; t = 0 where training used no text
     neighbours: Neighbours | None = None  # what text predicts beyond the linear map; None: nothing
@@ -94,13 +93,8 @@ class Factors:
         return users
 
     def queries(self, users: Floats) -> Floats:
-        """User vectors (b, d + 2) whose inner product with `item_vectors` is the score.
-
-        The penalty is counted in the root mean square of the user's own scores, so that one strength suits all users
-        and does not depend on how a factorization divides scale between users and items.
-        """
-        penalty = -self.tail_strength * self.spread(users) if self.tail_strength else np.zeros(len(users))
-        return np.hstack([users, penalty[:, None], self.cold_bonus(users)[:, None]]).astype(np.float32)
+        """User vectors (b, d + 1) whose inner product with `item_vectors` is the score."""
+        return np.hstack([users, self.cold_bonus(users)[:, None]]).astype(np.float32)
 
     def cold_bonus(self, users: Floats) -> npt.NDArray[np.float64]:
         """What the items of `cold` gain with users (b, d), (b,)."""
@@ -112,20 +106,15 @@ class Factors:
         order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items)]
         return self.item_factors[order]
 
-    def spread(self, users: Floats) -> npt.NDArray[np.float64]:
-        """Root mean square of each user's scores over items with interactions, (b,)."""
-        mean_squares = np.einsum("bd,de,be->b", users, self.gram, users, optimize=True) / max(self.n_warm_items, 1)
-        return np.asarray(np.sqrt(np.maximum(mean_squares, 0)), np.float64)
-
     def item_vectors(self) -> Floats:
-        """Item vectors (n, d + 2): factor, popularity bias, and whether the item gets the bonus of cold ones."""
-        return np.hstack([self.item_factors, self.biases(slice(None))]).astype(np.float32)
+        """Item vectors (n, d + 1): factor, and whether the item gets the bonus of cold ones."""
+        return np.hstack([self.item_factors, self.anchored[:, None]])
 
-    def biases(self, items: Indices | slice) -> Floats:
-        """What stands beside the factors of items (m,) in their vectors, (m, 2)."""
-        popularity = self.popularity_bias[items]
-        anchored = np.zeros_like(popularity) if self.cold is None else self.cold.anchored[items]
-        return np.stack([popularity, anchored], axis=1).astype(np.float32)
+    @property
+    def anchored(self) -> Floats:
+        """1 for items that get the bonus of cold ones, else 0, (n,)."""
+        none = np.zeros(len(self.item_factors), np.float32)
+        return none if self.cold is None else self.cold.anchored.astype(np.float32)
 
     def anchors(self, embeddings: Floats, *, apart_from: Indices | None = None) -> Floats:
         """Factors (m, d) that text alone predicts for embeddings (m, t); a zero row (no text) gets the average one.

@@ -83,7 +83,7 @@ class LightGcn:
         """E (n_users + m, d)."""
         return mean_of_layers(self.adjacency, self.embeddings.detach(), self.settings.layers)
 
-    def factors(self, *, tail_strength: float) -> Factors:
+    def factors(self) -> Factors:
         """The model as it is served: a user is the sum over its history that propagation gives it.
 
         e_u = (Σ w)^-1/2 Σ_i w_ui s_i + e_u⁰ / (K + 1),  s_i = (e_i⁰ + … + e_i^(K-1)) / ((K + 1) √deg_i)
@@ -96,7 +96,7 @@ class LightGcn:
         every_source = with_cold(sources, self.pairs.warm, self.anchor)
         y = with_cold(self.propagate()[n_users:], self.pairs.warm, self.anchor)
         users = Pooling(every_source.cpu().numpy(), exponent=0.5)
-        return export(y, self.pairs.counts, users, self.anchor, tail_strength=tail_strength)
+        return export(y, self.pairs.counts, users, self.anchor)
 
 
 def normalized_adjacency(pairs: Pairs) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ class MatrixFactorization:
         penalty = (x_pairs**2).sum() + (y_pairs**2).sum() + alpha * (len(y) * (x**2).sum() + len(x) * (y**2).sum())
         return observed + alpha * everything + self.settings.regularization * penalty
 
-    def factors(self, *, tail_strength: float) -> Factors:
+    def factors(self) -> Factors:
         """The model as it is served: users solve the same objective for their history."""
         users = LeastSquares(
             dim=self.settings.embedding_dim,
@@ -86,4 +86,4 @@ class MatrixFactorization:
             frequency_exponent=1.0,  # λ (n_u + α m): a share per pair
         )
         y = with_cold(self.item_factors, self.pairs.warm, self.anchor)
-        return export(y, self.pairs.counts, users, self.anchor, tail_strength=tail_strength)
+        return export(y, self.pairs.counts, users, self.anchor)

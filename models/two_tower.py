@@ -149,7 +149,7 @@ class TwoTower:
         return tower.perceptron(tower.features(ids, self.warm_idx[items]))
 
     @torch.no_grad()
-    def factors(self, *, tail_strength: float) -> Factors:
+    def factors(self) -> Factors:
         """The model as it is served; cold items go through the towers with their text alone, zero without text."""
         every = torch.arange(len(self.pairs.warm), device=self.device)
         sources, item_factors = (torch.zeros(len(every), self.settings.embedding_dim, device=self.device) for _ in "ab")
@@ -161,4 +161,4 @@ class TwoTower:
         sources[self.warm_idx] += self.user_tower.ids
         item_factors[self.warm_idx] = self.items(torch.arange(self.pairs.n_warm, device=self.device))
         users = Pooling(sources.cpu().numpy(), 1.0, self.user_tower.layers())
-        return export(item_factors, self.pairs.counts, users, self.anchor, tail_strength=tail_strength)
+        return export(item_factors, self.pairs.counts, users, self.anchor)

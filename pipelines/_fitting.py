@@ -72,7 +72,7 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[di
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
         seconds = time.perf_counter() - started  # of training alone, without the figures below
-        factors = model.factors(tail_strength=0.0)
+        factors = model.factors()
         ndcg, _ = figures(factors, data.watched, data.catalogue, device=model.device)
         row = {
             "epoch": epoch.number,
@@ -124,7 +124,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
     def scores(tried: _search.Settings) -> Iterator[Score]:
         model = start(params.with_settings(tried), data, device=device)
         for _ in model.epochs():
-            factors = model.factors(tail_strength=0.0)
+            factors = model.factors()
             yield score(params, *figures(factors, data.holdout, data.catalogue, device=device))
 
     running = _search.search(

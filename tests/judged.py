@@ -32,7 +32,6 @@ def factors(seed: int = 0) -> Factors:
         text_weights=np.zeros((1, 8), np.float32),
         users=(LeastSquares(8, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=N_ITEMS - 4,
-        tail_strength=0.2,
         rerank=Rerank("slots", 0.5, np.arange(N_ITEMS) >= len(HEAD), rng.random(N_ITEMS, np.float32)),
     )
 

@@ -10,7 +10,7 @@ from models.factors import Factors
 from models.user_side import Floats, Layer, LeastSquares, Pooling
 
 
-def small_factors(*, n_items: int, d: int, t: int = 2, tail_strength: float = 0.0, seed: int = 0) -> Factors:
+def small_factors(*, n_items: int, d: int, t: int = 2, seed: int = 0) -> Factors:
     """Random factors of a catalogue without cold items."""
     rng = np.random.default_rng(seed)
     item_factors = rng.normal(size=(n_items, d)).astype(np.float32)
@@ -22,7 +22,6 @@ def small_factors(*, n_items: int, d: int, t: int = 2, tail_strength: float = 0.
         text_weights=rng.normal(size=(t + 1, d)).astype(np.float32),
         users=(LeastSquares(d, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=n_items,
-        tail_strength=tail_strength,
     )
 
 

@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 
 from models.als import Als, Interactions, Settings
 from models.anchor import TextAnchor
-from models.factors import Factors
 from models.fold_in import fold_in
 
 CPU = torch.device("cpu")
@@ -149,7 +148,7 @@ def test_the_exported_anchor_predicts_the_cold_factors() -> None:
     text = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
     text[19] = 0  # no text
     als, _ = trained(data, anchor=TextAnchor(torch.from_numpy(text), strength=0.9, ridge=0.5))
-    model = als.factors(tail_strength=0.0)
+    model = als.factors()
     np.testing.assert_allclose(model.anchors(text)[16:], model.item_factors[16:], atol=1e-5)
 
 
@@ -166,7 +165,7 @@ def test_folding_in_a_training_history_gives_the_users_own_factor() -> None:
     next(als.epochs())  # its users were solved against y0
     users = als.user_factors.numpy()
     als.item_factors = y0
-    model = als.factors(tail_strength=0.0)
+    model = als.factors()
     histories = csr_array((data.weights, (data.user_idx, data.item_idx)), shape=(30, 20))
     loop = model.fold_in([histories[[u]].indices for u in range(30)])
     for folded in (loop, fold_in(model, histories, device=CPU)):  # equal up to the turns of training
@@ -204,30 +203,3 @@ def test_a_setting_that_overflows_is_refused_and_yields_no_factors(change: dict[
 def test_embeddings_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         TextAnchor(torch.tensor([[float("nan")]]), strength=1.0, ridge=1.0)
-
-
-def test_a_stronger_tail_setting_never_helps_the_most_popular_item() -> None:
-    als, _ = trained(interactions())
-    model = als.factors(tail_strength=0.0)
-    users = als.user_factors.numpy()
-    popular = int(model.popularity_bias.argmax())
-    ranks = [rank_of(replace(model, tail_strength=s), users, popular) for s in (0.0, 1.0, 5.0)]
-    assert (ranks[0] <= ranks[1]).all()
-    assert (ranks[1] <= ranks[2]).all()
-    assert (ranks[0] < ranks[2]).any()
-
-
-def test_the_tail_penalty_does_not_depend_on_how_scale_is_divided() -> None:
-    als, _ = trained(interactions())
-    model = replace(als.factors(tail_strength=2.0))
-    users = als.user_factors.numpy()
-    quarter = np.float32(0.25)
-    scaled = replace(model, item_factors=model.item_factors * quarter, gram=model.gram * quarter**2)
-    a, b = model.queries(users) @ model.item_vectors().T, scaled.queries(users * 4) @ scaled.item_vectors().T
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
-def rank_of(model: Factors, users: npt.NDArray[np.float32], item: int) -> npt.NDArray[np.int64]:
-    scores = model.queries(users) @ model.item_vectors().T
-    ranks: npt.NDArray[np.int64] = (scores > scores[:, [item]]).sum(axis=1)
-    return ranks

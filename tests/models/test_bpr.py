@@ -53,6 +53,6 @@ def test_a_pair_of_twice_the_weight_counts_as_two() -> None:
 
 def test_a_user_is_the_mean_of_its_items() -> None:
     weights = random_weights(cold=2)
-    model = Bpr(from_matrix(weights), None, SETTINGS, device=CPU).factors(tail_strength=0.0)
+    model = Bpr(from_matrix(weights), None, SETTINGS, device=CPU).factors()
     users = fold_in(model, histories(weights), device=CPU)
     np.testing.assert_allclose(users, weights @ model.item_factors / weights.sum(axis=1, keepdims=True), rtol=1e-5)

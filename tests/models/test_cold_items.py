@@ -44,7 +44,6 @@ def catalogue() -> tuple[Factors, np.ndarray, csr_array, Relevant]:
         n_warm_items=int((~cold).sum()),
         users=(LeastSquares(GROUPS, unobserved_weight=0.05, regularization=0.2, frequency_exponent=0.0),),
         popularity_bias=np.where(cold, 0, 1 - np.arange(N_ITEMS) / 100).astype(np.float32),
-        tail_strength=0.0,
         text_mean=np.zeros(0, np.float32),
         text_weights=np.zeros((1, GROUPS), np.float32),
     )

@@ -19,12 +19,12 @@ N = 30
 
 
 def with_all_parts(model: Factors) -> Factors:
-    """The model with a penalty on popular items and a bonus for cold ones, of which item 3 is one."""
+    """The model with a bonus for cold ones, of which item 3 is one."""
     d = model.item_factors.shape[1]
     cold = ColdLevel(np.arange(N) == 3, np.zeros(d, np.float32), np.eye(d, dtype=np.float32), 0.7)
     bias = model.popularity_bias.copy()
     bias[3] = 0
-    return replace(model, tail_strength=0.4, popularity_bias=bias, cold=cold)
+    return replace(model, popularity_bias=bias, cold=cold)
 
 
 MODELS = [with_all_parts(small_factors(n_items=N, d=6)), with_all_parts(pooled_factors(n_items=N, d=6))]
@@ -41,7 +41,7 @@ def test_the_parts_add_up_to_the_score(model: Factors, pairs: list[tuple[int, fl
     parts = explain(model, history, item, weights=weights)
     score = (model.queries(model.fold_in([history], [weights])) @ model.item_vectors()[item])[0]
     assert parts.score == pytest.approx(score, rel=1e-5, abs=1e-5)
-    assert parts.history.sum() + parts.baseline + parts.popularity + parts.cold == pytest.approx(parts.score)
+    assert parts.history.sum() + parts.baseline + parts.cold == pytest.approx(parts.score)
 
 
 def test_contributions_are_those_of_the_papers_formula() -> None:
@@ -93,14 +93,12 @@ def test_a_past_item_just_like_the_recommended_one_speaks_for_it_most() -> None:
 
 def test_an_empty_history_explains_nothing() -> None:
     parts = explain(MODELS[1], np.array([], np.int64), 3)
-    assert (parts.score, parts.history.tolist(), parts.baseline, parts.popularity, parts.cold) == (0, [], 0, 0, 0)
+    assert (parts.score, parts.history.tolist(), parts.baseline, parts.cold) == (0, [], 0, 0)
 
 
-def test_popularity_only_takes_away_and_the_bonus_is_for_cold_items() -> None:
+def test_the_bonus_is_for_cold_items() -> None:
     warm, cold = (explain(MODELS[0], np.array([4, 9]), item) for item in (8, 3))
-    assert warm.popularity < 0
     assert warm.cold == 0
-    assert cold.popularity == 0
     assert cold.cold != 0
 
 

@@ -65,7 +65,7 @@ def test_a_folded_in_user_is_the_trained_one_without_its_own_embedding(layers: i
     settings = Settings(**{**vars(SETTINGS), "layers": layers})
     gcn = LightGcn(from_matrix(weights), None, settings, device=CPU)
     list(gcn.epochs())
-    model = gcn.factors(tail_strength=0.0)
+    model = gcn.factors()
     users = gcn.propagate()[:12] - gcn.embeddings.detach()[:12] / (layers + 1)
     assert float(users.norm(dim=1).min()) > 0.01
     folded = fold_in(model, histories(weights), device=CPU)

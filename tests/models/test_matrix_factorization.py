@@ -34,7 +34,7 @@ def test_a_folded_in_user_is_where_the_training_loss_is_smallest() -> None:
     weights = random_weights(cold=2)
     mf = MatrixFactorization(from_matrix(weights), None, SETTINGS, device=CPU)
     list(mf.epochs())
-    folded = fold_in(mf.factors(tail_strength=0.0), histories(weights), device=CPU)
+    folded = fold_in(mf.factors(), histories(weights), device=CPU)
     with torch.no_grad():
         mf.user_factors.copy_(torch.from_numpy(folded))
     everyone, rows = next(mf.pairs.user_batches(1000))

@@ -27,7 +27,7 @@ def test_a_model_comes_back_as_it_was_through_json(model: Factors) -> None:
     history = [np.array([0, 3])]
     assert np.array_equal(again.fold_in(history), model.fold_in(history))
     assert [type(side) for side in again.users] == [type(side) for side in model.users]
-    assert again.tail_strength == model.tail_strength
+    assert again.n_warm_items == model.n_warm_items
 
 
 def test_arrays_are_named_by_where_they_stand() -> None:
@@ -49,8 +49,8 @@ def test_what_is_missing_or_unknown_is_named() -> None:
     arrays, tree = small_factors(n_items=5, d=3).to_tensors()
     with pytest.raises(ValueError, match=r"array gram is missing.*dvc repro train"):
         Factors.from_tensors({name: array for name, array in arrays.items() if name != "gram"}, tree)
-    with pytest.raises(ValueError, match=r"expected .*tail_strength"):
-        Factors.from_tensors(arrays, {name: part for name, part in tree.items() if name != "tail_strength"})
+    with pytest.raises(ValueError, match=r"expected .*n_warm_items"):
+        Factors.from_tensors(arrays, {name: part for name, part in tree.items() if name != "n_warm_items"})
     with pytest.raises(ValueError, match="'Forest' is none of"):
         Factors.from_tensors(arrays, tree | {"kind": "Forest"})
     with pytest.raises(ValueError, match="no factors"):

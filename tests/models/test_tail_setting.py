@@ -56,7 +56,7 @@ def swept(strengths: dict[str, list[float]]) -> list[Outcome]:
     users = (LeastSquares(6, unobserved_weight=0.1, regularization=0.1, frequency_exponent=1.0),)
     bias, text_mean = np.zeros(N_ITEMS, np.float32), np.zeros(0, np.float32)
     text_weights = np.zeros((1, 6), np.float32)
-    model = Factors(factors, factors.T @ factors, N_ITEMS, users, bias, 0.0, text_mean, text_weights)
+    model = Factors(factors, factors.T @ factors, N_ITEMS, users, bias, text_mean, text_weights)
     touched = np.stack([rng.choice(N_ITEMS, 6, replace=False) for _ in range(N_USERS)])
     rows = np.repeat(np.arange(N_USERS), 6)
     histories = csr_array((np.ones(len(rows)), (rows, touched.ravel())), shape=(N_USERS, N_ITEMS))

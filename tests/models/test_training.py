@@ -36,7 +36,7 @@ def trained(settings: Settings, matrix: Matrix, anchor: TextAnchor | None = None
     model = trainer(settings, from_matrix(matrix), anchor, device=CPU)
     for _ in model.epochs():
         pass
-    return model.factors(tail_strength=0.0)
+    return model.factors()
 
 
 def scores(model: Factors, matrix: Matrix) -> npt.NDArray[np.float32]:
@@ -138,11 +138,11 @@ def test_a_model_taken_after_an_epoch_stays_as_it_was(settings: Settings) -> Non
     run = trainer(settings, from_matrix(matrix), group_texts_of(9), device=CPU)
     epochs = run.epochs()
     next(epochs)
-    early = run.factors(tail_strength=0.0)
+    early = run.factors()
     before = scores(early, matrix).copy()
     assert sum(1 for _ in epochs) == 2
     np.testing.assert_array_equal(scores(early, matrix), before)
-    assert not np.allclose(scores(run.factors(tail_strength=0.0), matrix), before)
+    assert not np.allclose(scores(run.factors(), matrix), before)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "als"])

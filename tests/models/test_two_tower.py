@@ -72,7 +72,7 @@ def test_the_exported_scores_are_those_of_the_towers() -> None:
     weights = random_weights(cold=2)
     model = TwoTower(from_matrix(weights), text(), SETTINGS, device=CPU)
     list(model.epochs())
-    exported = model.factors(tail_strength=0.0)
+    exported = model.factors()
     scores = fold_in(exported, histories(weights), device=CPU) @ exported.item_factors.T
 
     centred = text().embeddings - text().embeddings.mean(0)

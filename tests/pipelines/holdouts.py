@@ -50,7 +50,7 @@ def pairs() -> Pairs:
     return parts
 
 
-def model(*, knowledge: float, seed: int = 1, tail_strength: float = 0.5) -> Factors:
+def model(*, knowledge: float, seed: int = 1) -> Factors:
     """Factors that know the genre of items (knowledge 1), not at all (0), or the wrong one (-1)."""
     rng = np.random.default_rng(seed)
     item_factors = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32) * knowledge
@@ -64,7 +64,6 @@ def model(*, knowledge: float, seed: int = 1, tail_strength: float = 0.5) -> Fac
         text_weights=np.array([[1, 0], [0, 1], [0, 0]], np.float32),
         users=(LeastSquares(2, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0),),
         n_warm_items=int(warm.sum()),
-        tail_strength=tail_strength,
     )
 
 
