@@ -11,18 +11,24 @@ import numpy.typing as npt
 from bentoml.exceptions import NotFound
 
 from bento import packed
-from bento.index import Index
+from bento.front import Server
 from bento.limits import BodyLimit
+from bento.recommender import Recommender
 from bento.schemas import Answer, Fallback, ForItems, ForUser, Item, ModelInfo, SimilarTo
-from models.candidates import Floats
-from models.reranking import none, rerank
 
 # One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
 
 
-@bentoml.service(name="longtail", envs=THREADS, traffic={"timeout": 30})
-class Longtail:
+@bentoml.service(
+    name="longtail",
+    envs=THREADS,
+    traffic={"timeout": 30},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},  # `bento.watching` does both
+    service_class=Server,
+)
+class Longtail(Recommender):
     @bentoml.on_deployment
     @staticmethod
     def refuse_changed_files() -> None:
@@ -33,33 +39,25 @@ class Longtail:
             raise SystemExit(f"longtail: error: {error}") from None
 
     def __init__(self) -> None:
-        self.release = packed.verify()
-        self.tag: str = self.release["tag"]
-        self.factors = packed.read_factors()
-        self.items = packed.Items.read()
-        self.histories = packed.Histories.read()
-        self.vectors = self.factors.item_vectors()  # (n_items, d + 1)
-        self.how = self.factors.rerank or none(np.zeros(len(self.vectors), np.bool_))
-        self.index = Index(self.vectors, self.how.is_tail)
+        super().__init__()
         lengths = np.linalg.norm(self.factors.item_factors, axis=1, keepdims=True)
         self.directions = self.factors.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
-        self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
 
     @bentoml.api
     def recommend(self, query: ForUser, /) -> Answer:
         """Items for a user of the training data; an unknown user gets the most popular ones, marked as a fallback."""
-        history = self.histories.get(query.user_id)
+        history = self.history(query.user_id)
         if history is None:
             top = self.popular[: query.k]
             return self.answer(top, self.items.popularity[top], fallback="unknown_user")
-        return self.answer(*self.search(history, None, history if query.exclude_seen else history[:0], query.k))
+        return self.answer(*self.recommend_list(history, None, history if query.exclude_seen else history[:0], query.k))
 
     @bentoml.api
     def recommend_for_items(self, query: ForItems, /) -> Answer:
         """Items for somebody with this history, optionally weighted: a new user, or a basket."""
         history = self.find(query.item_ids)
         weights = None if query.weights is None else np.asarray(query.weights, np.float32)
-        return self.answer(*self.search(history, weights, history, query.k))
+        return self.answer(*self.recommend_list(history, weights, history, query.k))
 
     @bentoml.api
     def similar_items(self, query: SimilarTo, /) -> Answer:
@@ -77,17 +75,6 @@ class Longtail:
         n_tail = sum(segment != "head" for segment in self.items.segment)
         n_items, n_users = len(self.items.item_id), len(self.histories.row)
         return ModelInfo(model=self.tag, n_items=n_items, n_tail=n_tail, n_users=n_users, **about)
-
-    def search(
-        self, history: packed.Indices, weights: Floats | None, seen: packed.Indices, k: int
-    ) -> tuple[npt.NDArray[np.int32], Floats]:
-        """List of at most k items without `seen`, re-ranked as in evaluation, and their scores."""
-        user = self.factors.fold_in([history], None if weights is None else [weights])
-        query = self.factors.queries(user)[0]
-        found = self.index.candidates(query, seen, k=k)
-        items = rerank(self.how, found, self.how.tail_share(history, weights), k=k)[0]
-        items = items[items >= 0]
-        return items, self.vectors[items] @ query
 
     def find(self, item_ids: list[str]) -> packed.Indices:
         """Item indices of ids; raises NotFound (404) naming those that the catalogue lacks."""

@@ -22,7 +22,7 @@ from pipelines._stage import run, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CODE = (
-    *("bento/*.py", "bento/requirements.txt", "bento/bentofile.yaml"),
+    "bento/**/*",
     *("models/__init__.py", "models/candidates.py", "models/cold_level.py", "models/factors.py", "models/packing.py"),
     *("models/reranking.py", "models/text_neighbours.py", "models/user_side.py"),
 )
@@ -87,7 +87,8 @@ def refuse_other_model(actual: str, verdict: dict[str, Any]) -> None:
 
 def copy_code(context: Path) -> None:
     """The serving code, at its paths in the checkout, and `bentofile.yaml` at the root, where BentoML looks for it."""
-    for path in sorted(path for pattern in CODE for path in CHECKOUT.glob(pattern)):
+    found = {path for pattern in CODE for path in CHECKOUT.glob(pattern) if path.is_file()}
+    for path in sorted(path for path in found if "__pycache__" not in path.parts):
         target = context / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

@@ -180,3 +180,8 @@ def test_model_info_leads_back_to_what_was_judged(url: str, tag: str, packaged: 
 
 def test_liveness_and_readiness_answer(url: str) -> None:
     assert [requests.get(f"{url}/{path}", timeout=10).status_code for path in ("livez", "readyz")] == [200, 200]
+
+
+@pytest.mark.parametrize("path", ["docs", "docs.json", "schema.json", "livez", "readyz", "healthz"])
+def test_what_bentoml_answers_stays_beside_our_own_routes(url: str, path: str) -> None:
+    assert requests.get(f"{url}/{path}", timeout=10).status_code == 200

@@ -1,0 +1,16 @@
+"""The page for people at `/`, and what it asks for: search among items, a user's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import BaseRoute
+
+if TYPE_CHECKING:
+    from bento.recommender import Recommender
+
+PATHS: dict[str, Any] = {}  # of the OpenAPI document
+
+
+def routes(service: Recommender) -> list[BaseRoute]:
+    return []

@@ -1,0 +1,16 @@
+"""Recommendations at the price of the search: what clients ask most, without what BentoML does around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import BaseRoute
+
+if TYPE_CHECKING:
+    from bento.recommender import Recommender
+
+PATHS: dict[str, Any] = {}  # of the OpenAPI document
+
+
+def routes(service: Recommender) -> list[BaseRoute]:
+    return []
