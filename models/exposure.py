@@ -27,14 +27,19 @@ def aclt(lists: Lists, is_tail: Bools) -> Floats:
 
 
 def arp(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]]) -> Floats:
-    """Mean number of train users of the items in a list, per user (ARP; Yin et al. 2012, PVLDB 5(9))."""
+    """Mean number of train users of the items in a list, per user (ARP; Yin et al. 2012, PVLDB 5(9)).
+
+    RecTools' AvgRecPopularity where each pair is stored once: it counts rows, not users. LensKit's MeanPopRank is
+    another figure, of the quantiles of popularity.
+    """
     return mean_over_list(lists, users_of_item.astype(np.float64))
 
 
 def novelty(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], *, n_users: int) -> Floats:
     """Mean -log2(users(i) / users) over a list, in bits, per user (Zhou et al. 2010, PNAS 107(10)).
 
-    An item that nobody has touched counts as if one user had.
+    An item that nobody has touched counts as if one user had: RecTools' MeanInvUserFreq, whose users are those with an
+    interaction in train, as ours are.
     """
     return mean_over_list(lists, -np.log2(np.maximum(users_of_item, 1) / n_users))
 
@@ -53,8 +58,8 @@ def popularity_lift(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], h
 def diversity(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
     """Intra-list diversity: 1 - mean cosine over the pairs of a list, per user (Ziegler et al. 2005, WWW).
 
-    embeddings: unit vectors (n_items, t). Items without text (zero rows) are left out; NaN below two with text. From
-    |Σ v|² = n + Σ_(a≠b) v_a·v_b, so no pair is formed.
+    embeddings: unit vectors (n_items, t). Items without text (zero rows) are left out; NaN below two with text,
+    for which RecTools' IntraListDiversity has 0. From |Σ v|² = n + Σ_(a≠b) v_a·v_b, so no pair is formed.
     """
     vectors = embeddings[lists] * (lists >= 0)[:, :, None]  # (n_users, k, t)
     n = vectors.any(axis=2).sum(axis=1).astype(np.float64)
@@ -89,7 +94,7 @@ def gini(exposure: Floats) -> Floats:
     """Gini index of exposure over the whole catalogue: 0 all items equally often, (n - 1)/n one item only.
 
     Σ_j (2j - n - 1) e_(j) / (n Σ e) with e sorted ascending (Fleder and Hosanagar 2009, Management Science 55(5));
-    NaN where nothing is shown.
+    NaN where nothing is shown. LensKit's ListGini over all items of the catalogue.
     """
     n = exposure.shape[-1]
     weighted = np.sort(exposure, axis=-1) @ (2 * np.arange(1, n + 1) - n - 1)

@@ -2,6 +2,10 @@
 
 Relevance is binary: `hits` (n_users, K) says which ranks hold a relevant item, `n_relevant` (n_users,) how many there
 are in all. Where a user has none the metric is undefined and NaN; means are taken over the others.
+
+Beside public toolkits: ranx has the same numbers but for MAP; its means count users without relevant items as 0.
+RecTools (0.x) and LensKit (2025) differ where a docstring says so, and LensKit divides precision by the length of a
+list that is shorter than k.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ def precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
 
 
 def recall(hits: Bools, n_relevant: Counts, k: int) -> Floats:
-    """|L ∩ R| / |R| (Manning et al. 2008, 8.3); below 1 for every list where |R| > k."""
+    """|L ∩ R| / |R| (Manning et al. 2008, 8.3); below 1 for every list where |R| > k, LensKit has min(k, |R|)."""
     return ratio(hits[:, :k].sum(axis=1), n_relevant)
 
 
@@ -50,7 +54,8 @@ def mrr(hits: Bools, n_relevant: Counts, k: int) -> Floats:
 def average_precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """Σ precision@r over the ranks r of relevant items / min(k, |R|) , 0 without any.
 
-    The MAP of Manning et al. 2008, 8.4, cut at k, so that a list of relevant items only has 1.
+    The MAP of Manning et al. 2008, 8.4, cut at k, so that a list of relevant items only has 1. LensKit has the same for
+    lists of k; ranx and RecTools divide by |R|, so that theirs is smaller by min(k, |R|) / |R|.
     """
     at = hits[:, :k]
     precisions = at.cumsum(axis=1) / np.arange(1, at.shape[1] + 1)
@@ -60,7 +65,8 @@ def average_precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
 def ndcg(hits: Bools, n_relevant: Counts, k: int) -> Floats:
     """Σ 1/log2(rank + 1) over relevant ranks, divided by that of the best list (Järvelin and Kekäläinen 2002).
 
-    The best list has min(k, |R|) relevant items on top.
+    The best list has min(k, |R|) relevant items on top, as in ranx and LensKit; in RecTools it has k, however few items
+    are relevant, which makes NDCG smaller for users with fewer than k.
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = discounts.cumsum()[np.clip(n_relevant, 1, k) - 1]
