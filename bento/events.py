@@ -1,0 +1,213 @@
+"""The store of feedback events: each is kept once, and is acknowledged only when a crash can no longer lose it.
+
+SQLite (write-ahead log, synchronous=FULL) unless LONGTAIL_FEEDBACK_DB names another database by its SQLAlchemy URL,
+such as postgresql+psycopg://user@host/name. Any number of processes share a store.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+Kind = Literal["impression", "click", "like", "purchase"]
+POSITIVE = ("click", "like", "purchase")  # an impression says what was shown, not what was wanted
+NEWEST = 1000  # distinct items of a user that count for the next list
+BUSY_SECONDS = 10  # for which a SQLite writer waits for the others
+
+METADATA = sa.MetaData()
+STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
+EVENTS = sa.Table(
+    "longtail_events",
+    METADATA,
+    # SQLite gives no rowid twice only where it is called AUTOINCREMENT; exports rely on growing numbers
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.String(256), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("item_id", sa.String(256), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("timestamp", sa.Double),  # seconds since 1970, where the client says when it happened ...
+    sa.Column("received", sa.Double, nullable=False),  # ... and when it came in
+    sa.Index("longtail_events_of_user", "user_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a client reports; `event_id` is the client's own, the same for each retry."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: Kind
+    value: float | None = None
+    timestamp: float | None = None  # seconds since 1970
+
+
+Outcome = Literal["stored", "duplicate", "conflict"]
+
+
+def default_url() -> str:
+    """The configured store, else a file beside the BentoML store."""
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
+    return os.environ.get("LONGTAIL_FEEDBACK_DB") or f"sqlite:///{home}/longtail-feedback.sqlite"
+
+
+class Events:
+    """A store by its URL; opened, and created where it is missing, at the first event or question."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = sa.make_url(url or default_url())
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
+
+    def exists(self) -> bool:
+        """False where nobody can have reported anything: reading shall not create a file."""
+        return not self.is_sqlite or self._engine is not None or Path(self.url.database or "").is_file()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Raises SQLAlchemyError or OSError where the store cannot be opened."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _open(self) -> sa.Engine:
+        if not self.is_sqlite:
+            engine = sa.create_engine(self.url, pool_pre_ping=True)
+            with engine.begin() as con:
+                con.execute(sa.text("select pg_advisory_xact_lock(7305)"))  # workers start at once; one creates
+                create(con)
+            return engine
+        path = Path(self.url.database or "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        sa.event.listen(engine, "connect", durable)
+        sa.event.listen(engine, "begin", immediate)
+        with engine.begin() as con:
+            create(con)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # SQLite syncs the file, the name of a new one is the folder's
+        finally:
+            os.close(folder)
+        return engine
+
+    def add(self, events: Sequence[Event]) -> list[Outcome]:
+        """Store events in one transaction; they are durable when this returns.
+
+        The same id with the same content is a duplicate, which changes nothing, with other content a conflict.
+        """
+        first = {event.event_id: event for event in reversed(events)}  # of one id, the first in the batch counts
+        rows = [{**asdict(event), "received": time.time()} for event in reversed(first.values())]
+        with self.engine.begin() as con:
+            stored = self._insert(con, rows)
+            known = {event_id: event for event_id, event in first.items() if event_id not in stored}
+            known_rows = read(con, EVENTS.c.event_id.in_(known)) if known else []
+        kept = {event.event_id: event for _, _, event in known_rows}
+        outcomes: list[Outcome] = []
+        for event in events:
+            same = event == (first[event.event_id] if event.event_id in stored else kept[event.event_id])
+            is_new = event.event_id in stored
+            stored.discard(event.event_id)
+            kept.setdefault(event.event_id, first[event.event_id])
+            outcomes.append("stored" if is_new and same else "duplicate" if same else "conflict")
+        return outcomes
+
+    def _insert(self, con: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
+        """Ids of the rows that were new. Sorted, since two writers that wait for each other's ids would deadlock."""
+        insert: Any = sqlite.insert(EVENTS) if self.is_sqlite else postgresql.insert(EVENTS)
+        new: set[str] = set()
+        ordered = rows if self.is_sqlite else sorted(rows, key=lambda row: row["event_id"])
+        for start in range(0, len(ordered), 100):  # SQLite takes so many parameters at a time
+            statement = insert.values(ordered[start : start + 100]).on_conflict_do_nothing()
+            new.update(con.execute(statement.returning(EVENTS.c.event_id)).scalars())
+        return new
+
+    def items_of(self, user_id: str) -> list[str]:
+        """Distinct items that a user was positive about, the newest first."""
+        if not self.exists():
+            return []
+        newest = sa.func.max(EVENTS.c.seq)
+        query = (
+            sa.select(EVENTS.c.item_id)
+            .where(EVENTS.c.user_id == user_id, EVENTS.c.kind.in_(POSITIVE))
+            .group_by(EVENTS.c.item_id)
+            .order_by(newest.desc())
+            .limit(NEWEST)
+        )
+        with self.reading() as con:
+            return list(con.execute(query).scalars())
+
+    def store_id(self) -> str:
+        """What tells this store from another one."""
+        with self.reading() as con:
+            return str(con.execute(sa.select(STORE.c.store_id)).scalar_one())
+
+    def after(self, seq: int) -> tuple[int, list[tuple[int, float, Event]]]:
+        """The highest number so far, and (number, received, event) of all after `seq`; none is added in between."""
+        with self.engine.begin() as con:
+            if not self.is_sqlite:  # waits for inserts under way, whose numbers are lower than those of later ones
+                con.execute(sa.text("lock table longtail_events in share mode"))
+            last = con.execute(sa.select(sa.func.max(EVENTS.c.seq))).scalar() or 0
+            return int(last), read(con, EVENTS.c.seq > seq)
+
+    def remove(self, user_id: str) -> int:
+        """Forget a user; how many events that were."""
+        with self.engine.begin() as con:
+            return con.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == user_id)).rowcount
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A connection that asks for no write lock, so that readers never wait for a writer."""
+        return self.engine.connect().execution_options(longtail_reads=True)
+
+    def change_counter(self) -> Callable[[], int] | None:
+        """A function whose value changes when any process adds events; None where asking costs as much as a query."""
+        if not self.is_sqlite:
+            return None
+        con = self.engine.raw_connection().driver_connection
+        lock = threading.Lock()
+
+        def value() -> int:
+            with lock:
+                return int(con.execute("pragma data_version").fetchone()[0])  # type: ignore[union-attr]
+
+        return value
+
+
+def create(con: sa.Connection) -> None:
+    METADATA.create_all(con)
+    if con.execute(sa.select(STORE.c.store_id)).first() is None:
+        con.execute(sa.insert(STORE).values(store_id=uuid.uuid4().hex[:8]))
+
+
+def read(con: sa.Connection, condition: sa.ColumnElement[bool]) -> list[tuple[int, float, Event]]:
+    columns = (EVENTS.c.seq, EVENTS.c.received, *(EVENTS.c[name] for name in Event.__dataclass_fields__))
+    rows = con.execute(sa.select(*columns).where(condition).order_by(EVENTS.c.seq))
+    return [(seq, received, Event(*values)) for seq, received, *values in rows]
+
+
+def durable(connection: Any, record: object) -> None:
+    """A commit is on the disk when it returns; readers go on while somebody writes."""
+    connection.isolation_level = None  # else sqlite3 begins transactions by itself
+    for setting in ("journal_mode=wal", "synchronous=full"):
+        connection.execute(f"pragma {setting}")
+
+
+def immediate(con: sa.Connection) -> None:
+    """Take the write lock at the start: a reader that becomes a writer later would fail without waiting."""
+    if not con.get_execution_options().get("longtail_reads"):
+        con.exec_driver_sql("begin immediate")
