@@ -63,13 +63,18 @@ def write(verdict: str = "PROMOTE", *, model: Factors | None = None) -> dict[str
     return judged
 
 
+def title(i: int) -> str:
+    """A title that a page must not take for markup."""
+    return f"Title {i} «ü» <img src=x onerror=alert(1)> &amp;"
+
+
 def items_table() -> pa.Table:
     idx = np.arange(N_ITEMS, dtype=np.int32)
     return pa.table(
         {
             "item_idx": idx,
             "item_id": ITEM_IDS,
-            "title": [f"Title {i} «ü»" for i in idx],
+            "title": [title(i) for i in idx],
             "text": [f"text {i}" for i in idx],
             "popularity": np.maximum(N_ITEMS - 4 - idx, 0).astype(np.int32),
             "is_head": idx < len(HEAD),

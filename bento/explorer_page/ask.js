@@ -1,0 +1,30 @@
+// Questions to the service: JSON in, JSON out, and the key where the server asks for one.
+let key = ""; // kept while the page is open, and nowhere else
+
+export class AnswerError extends Error {}
+
+// GET without a body, POST with one; raises AnswerError with words that a person can use.
+export async function ask(path, body) {
+  const response = await fetch(path, options(body)).catch(() => null);
+  if (!response) throw new AnswerError("The server does not answer. Is it running?");
+  if (response.status === 401) {
+    key = window.prompt("This server asks for its API key:", "") ?? "";
+    if (!key) throw new AnswerError("The server asks for its API key; load the page again to give it.");
+    return ask(path, body);
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new AnswerError(`The server answers ${response.status}: ${words(answer)}`);
+  return answer;
+}
+
+function options(body) {
+  // lists of this page are looked at by people who try things out: they are no exposure of the catalogue
+  const headers = { "X-Longtail-Purpose": "explore", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  if (body === undefined) return { headers };
+  return { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
+}
+
+function words(answer) {
+  const said = answer.error ?? answer.detail ?? answer.message ?? "no reason given";
+  return typeof said === "string" ? said : JSON.stringify(said);
+}

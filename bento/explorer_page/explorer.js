@@ -1,0 +1,206 @@
+// What the explorer page does: asks the service, and shows what it answers. Text only ever becomes text, never markup.
+import { ask, AnswerError } from "./ask.js";
+import { badge, element, itemRow, fill } from "./items.js";
+import { plot } from "./plot.js";
+
+const $ = (id) => document.getElementById(id);
+const favourites = new Map(); // item_id -> title
+let places = new Map(); // item_id -> place in the list before
+let shownFor = ""; // the question that `places` answers
+let newest = 0; // number of the newest question; slower answers to older ones are dropped
+
+const who = () => document.querySelector("input[name=who]:checked").value;
+const tail = () => ($("own").checked ? Number($("tail").value) : null);
+const k = () => Number($("k").value);
+
+function later(action, ms) {
+  let timer;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...values), ms);
+  };
+}
+
+function say(text, isProblem = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("problem", isProblem);
+}
+
+// The endpoint and body of what the form asks; null where it asks nothing yet.
+function question() {
+  const common = { k: k(), ...(tail() === null ? {} : { tail: tail() }) };
+  if (who() === "user" && $("user").value) return ["recommend", { user_id: $("user").value, ...common }];
+  if (who() === "items" && favourites.size) return ["recommend_for_items", { item_ids: [...favourites.keys()], ...common }];
+  if (who() === "text" && $("text").value.trim()) return ["recommend_for_text", { text: $("text").value.trim(), ...common }];
+  return null;
+}
+
+async function history() {
+  if (who() === "user") return ask(`history?user_id=${encodeURIComponent($("user").value)}`);
+  if (who() === "items") return ask("lookup", { item_ids: [...favourites.keys()] });
+  return { items: [], n_items: 0 };
+}
+
+async function recommend() {
+  const asked = question();
+  if (!asked) return say("Choose a user, some items, or write a text.");
+  const mine = ++newest;
+  say("asking …");
+  try {
+    const compares = $("compare").checked && !$("compare-label").hidden;
+    const [past, answer, before] = await Promise.all([
+      history(), ask(...asked), compares ? ask(`previous/${asked[0]}`, asked[1]).catch((error) => ({ error })) : null,
+    ]);
+    if (mine === newest) show(asked, past, answer, before);
+  } catch (error) {
+    if (mine === newest) say(error instanceof AnswerError ? error.message : `The page failed: ${error.message}`, true);
+  }
+}
+
+function show(asked, past, answer, before) {
+  const { k: _, tail: __, ...same } = asked[1];
+  const key = JSON.stringify([asked[0], same]);
+  const moves = key === shownFor ? places : null;
+  showHistory(past);
+  const explained = explainer(asked);
+  fill($("list"), answer.items.map((item, place) => itemRow(item, { move: moved(item, place, moves), explained })));
+  $("list-section").hidden = false;
+  $("list-words").textContent = words(answer);
+  showPrevious(answer, before);
+  places = new Map(answer.items.map((item, place) => [item.item_id, place]));
+  shownFor = key;
+  const strips = [["History", past.items], ["Recommended", answer.items]];
+  if (before?.items) strips.push(["Previous", before.items]);
+  $("plot-section").hidden = false;
+  $("plot-words").textContent = plot($("plot"), strips.filter(([, items]) => items.length));
+  say(`${answer.items.length} items from ${answer.model}` + (moves ? "; marks say what moved since the list before." : "."));
+}
+
+function showHistory(past) {
+  $("history-section").hidden = who() === "text";
+  $("history-title").textContent = who() === "items" ? "Favourites" : "History";
+  fill($("history"), past.items.map((item) => itemRow(item, {})));
+  const more = past.n_items - past.items.length;
+  $("history-words").textContent = past.n_items
+    ? `${past.n_items} items` + (more > 0 ? `, ${past.items.length} of them shown` : "")
+    : "Nothing is known of this user.";
+}
+
+function words(answer) {
+  const rest = answer.items.filter((item) => item.segment !== "head").length;
+  const known = answer.fallback ? "Nobody knows this user: these are the most popular items. " : "";
+  return `${known}${rest} of ${answer.items.length} are of the tail.`;
+}
+
+function moved(item, place, moves) {
+  if (!moves) return "";
+  if (!moves.has(item.item_id)) return "new here";
+  const up = moves.get(item.item_id) - place;
+  return up === 0 ? "" : up > 0 ? `↑ up ${up}` : `↓ down ${-up}`;
+}
+
+function showPrevious(answer, before) {
+  $("previous-section").hidden = !before;
+  if (!before) return;
+  const now = new Set(answer.items.map((item) => item.item_id));
+  const items = before.items ?? [];
+  const both = items.filter((item) => now.has(item.item_id)).length;
+  $("previous-words").textContent = before.error
+    ? `No answer: ${before.error.message}`
+    : `${before.model}: ${both} of ${items.length} are in both lists. ${words(before)}`;
+  fill($("previous"), items.map((item) => itemRow(item, { move: now.has(item.item_id) ? "in both" : "only here" })));
+}
+
+// What an opened «Why?» asks, for the kinds of question that a score can be taken apart for.
+function explainer([endpoint, body]) {
+  if (endpoint === "recommend_for_text") return null;
+  const about = endpoint === "recommend" ? { user_id: body.user_id } : { item_ids: body.item_ids };
+  return (item) => ask("explain", { ...about, item_id: item.item_id });
+}
+
+function chips() {
+  fill($("favourites"), [...favourites].map(([id, title]) => {
+    const button = element("button", { type: "button", text: `${title} ✕`, label: `Remove ${title}` });
+    button.addEventListener("click", () => { favourites.delete(id); chips(); $("search").focus(); recommend(); });
+    return element("li", {}, button);
+  }));
+}
+
+function add(item) {
+  favourites.set(item.item_id, item.title);
+  $("search").value = "";
+  fill($("found"), []);
+  chips();
+  recommend();
+}
+
+async function find() {
+  const query = $("search").value.trim();
+  if (!query || query.includes(",")) return fill($("found"), []);
+  const { items } = await ask(`items?query=${encodeURIComponent(query)}`).catch(() => ({ items: [] }));
+  if ($("search").value.trim() !== query) return;
+  fill($("found"), items.slice(0, 8).map((item) => {
+    const button = element("button", { type: "button" }, badge(item.segment), ` ${item.title} `);
+    button.append(element("span", { className: "hint", text: item.item_id }));
+    button.addEventListener("click", () => { add(item); $("search").focus(); });
+    return element("li", {}, button);
+  }));
+}
+
+async function paste() {
+  const ids = $("search").value.split(/[\s,;]+/).filter(Boolean);
+  try {
+    (await ask("lookup", { item_ids: ids })).items.forEach((item) => favourites.set(item.item_id, item.title));
+    $("search").value = "";
+    chips();
+    recommend();
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+async function suggestUsers() {
+  const { users } = await ask(`users?query=${encodeURIComponent($("user").value)}`).catch(() => ({ users: [] }));
+  fill($("users"), users.map((user) => element("option", { value: user })));
+  return users;
+}
+
+function choose() {
+  document.querySelectorAll(".panel").forEach((panel) => { panel.hidden = panel.dataset.who !== who(); });
+  if (question()) recommend();
+}
+
+const soon = later(recommend, 150);
+$("question").addEventListener("submit", (event) => { event.preventDefault(); recommend(); });
+document.querySelectorAll("input[name=who]").forEach((radio) => radio.addEventListener("change", choose));
+$("user").addEventListener("input", later(suggestUsers, 150));
+$("user").addEventListener("change", recommend);
+$("text").addEventListener("input", later(recommend, 500));
+$("search").addEventListener("input", later(find, 150));
+$("search").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  const first = $("found").querySelector("button");
+  if (first) first.click();
+  else if ($("search").value.trim()) paste();
+});
+["k", "compare"].forEach((id) => $(id).addEventListener("change", recommend));
+$("own").addEventListener("change", () => { $("tail").disabled = !$("own").checked; tailWords(); recommend(); });
+$("tail").addEventListener("input", () => { tailWords(); soon(); });
+
+function tailWords() {
+  $("tail-value").textContent = tail() === null ? "as the model was judged" : `${Math.round(tail() * 100)} % towards the tail`;
+}
+
+async function start() {
+  try {
+    const [info, previous, users] = await Promise.all([ask("model_info", {}), ask("previous"), suggestUsers()]);
+    $("model").textContent = `${info.model} · ${info.verdict}: ${info.reason}`;
+    $("compare-label").hidden = !previous.available;
+    if (users.length && !$("user").value) $("user").value = users[0];
+    recommend();
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+start();

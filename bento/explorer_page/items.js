@@ -1,0 +1,64 @@
+// Items as rows of a list: title, a badge in words and shape, popularity, and why on demand.
+const SHAPES = { head: "■", tail: "◆", cold: "○" };
+
+export function element(name, { text, label, ...properties } = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  if (text !== undefined) made.textContent = text;
+  if (label !== undefined) made.setAttribute("aria-label", label);
+  made.append(...children);
+  return made;
+}
+
+export function fill(list, rows) {
+  list.replaceChildren(...rows);
+}
+
+export function badge(segment) {
+  return element("span", { className: `badge ${segment}`, text: `${SHAPES[segment] ?? ""} ${segment}` });
+}
+
+export function users(number) {
+  return number === 0 ? "touched by nobody yet" : `touched by ${number.toLocaleString("en")} ${number === 1 ? "user" : "users"}`;
+}
+
+// move: words about how it moved; explained: (item) -> what `explain` answers, where it can.
+export function itemRow(item, { move, explained }) {
+  const facts = element("div", { className: "facts" }, element("span", { text: item.item_id }));
+  if (item.popularity !== undefined) facts.append(element("span", { text: users(item.popularity) }));
+  if (item.score !== undefined) facts.append(element("span", { text: `score ${item.score.toFixed(3)}` }));
+  if (move) facts.append(element("span", { className: "move", text: move }));
+  const row = element("div", { className: "item" }, element("span", { className: "title", text: item.title || "(no title)" }));
+  row.append(badge(item.segment), facts);
+  if (explained) row.append(whyOf(item, explained));
+  return element("li", {}, row);
+}
+
+function whyOf(item, explained) {
+  const body = element("div", { text: "asking …" });
+  const summary = element("summary", { text: "Why?", label: `Why ${item.title}?` });
+  const details = element("details", {}, summary, body);
+  details.addEventListener("toggle", async () => {
+    if (!details.open || details.dataset.asked) return;
+    details.dataset.asked = "yes";
+    try {
+      body.replaceChildren(...reasons(await explained(item)));
+    } catch (error) {
+      body.textContent = error.message;
+      delete details.dataset.asked;
+    }
+  });
+  return details;
+}
+
+function reasons(why) {
+  const list = element("dl", { className: "why" });
+  const parts = [...why.parts].sort((a, b) => Math.abs(b.share) - Math.abs(a.share)).slice(0, 8);
+  const rows = parts.map((part) => [`«${part.title || part.item_id}»`, part.share]);
+  if (why.text_share) rows.push(["its text", why.text_share]);
+  for (const [name, share] of rows) {
+    const meter = element("meter", { min: 0, max: 1, value: Math.min(Math.abs(share), 1) });
+    meter.setAttribute("aria-hidden", "true");
+    list.append(element("dt", { text: name }), meter, element("dd", { text: `${(share * 100).toFixed(0)} %` }));
+  }
+  return [element("p", { className: "hint", text: "What speaks for it, as shares of the score:" }), list];
+}
