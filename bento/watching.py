@@ -1,17 +1,54 @@
-"""What is counted of answers, and the access log."""
+"""What is counted of answers, for Prometheus at /metrics and for `longtail monitor` at /exposure; the access log."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from starlette.routing import BaseRoute
+import numpy as np
+import prometheus_client
+from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
+from bento.exposure_window import K, Window
 from models.candidates import Indices
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender
 
-PATHS: dict[str, Any] = {}  # of the OpenAPI document
+ENDPOINTS = frozenset(
+    (
+        *("recommend", "recommend_for_items", "recommend_for_text", "similar_items", "explain", "model_info"),
+        *("recommend_batch", "feedback", "items", "users", "history", "lookup", "previous", "exposure", "metrics"),
+        *("livez", "readyz", "healthz", "docs", "docs.json", "explorer"),
+    )
+)
+METHODS = frozenset(("GET", "POST", "HEAD", "OPTIONS"))
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+SEGMENTS = ("head", "tail", "cold")
+EXPLORES: ContextVar[bool] = ContextVar("explores", default=False)
+PURPOSE = (b"x-longtail-purpose", b"explore")  # header of requests by people who try lists out
+
+
+def note(scope: Any) -> None:
+    """Remember whether the lists of this request are tried out; such lists are no exposure of the catalogue."""
+    EXPLORES.set(PURPOSE in scope["headers"])
+
+
+@lru_cache(1024)
+def endpoint(path: str) -> str:
+    """What is asked, in one of few words: a path can be any text that somebody typed."""
+    first = path.strip("/").split("/")[0]
+    return "explorer" if path == "/" else first if first in ENDPOINTS else "other"
 
 
 class Watch:
@@ -19,13 +56,132 @@ class Watch:
 
     def __init__(self, service: Recommender) -> None:
         self.service = service
+        self.gate = judged(service.release)
+        segment = np.array([SEGMENTS.index(name) for name in service.items.segment], np.int8)
+        self.segment = segment
+        self.window = Window(service.tag, segment > 0, int(self.gate.get("lists") or 0))
+        self.registry = CollectorRegistry()
+        labels = {"registry": self.registry}
+        self.requests = prometheus_client.Counter(
+            "longtail_requests", "Answers, by endpoint and HTTP status", ["endpoint", "status"], **labels
+        )
+        self.seconds = prometheus_client.Histogram(
+            "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, **labels
+        )
+        self.lists = prometheus_client.Counter(
+            "longtail_lists", "Lists served, by what stood in for a history", ["endpoint", "fallback"], **labels
+        )
+        items = prometheus_client.Counter(
+            "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], **labels
+        )
+        self.items = [items.labels(name) for name in SEGMENTS]
+        # finding the child of labels costs as much as counting does
+        self.request_of = lru_cache(4096)(lambda name, status: self.requests.labels(name, str(status)).inc)
+        self.seconds_of = lru_cache(256)(lambda name: self.seconds.labels(name).observe)
+        self.list_of = lru_cache(256)(lambda name, fallback: self.lists.labels(name, fallback).inc)
+        self.log = access_log(service.tag)
 
     def served(self, endpoint: str, items: Indices, fallback: str | None) -> None:
         """A list (k,) of item indices was answered; `fallback` names what stood in for a history, if anything."""
+        if EXPLORES.get():
+            return
+        self.list_of(endpoint, fallback or "none")()
+        for counter, n in zip(self.items, np.bincount(self.segment[items], minlength=3).tolist(), strict=True):
+            if n:
+                counter.inc(n)
+        self.window.add(items, fallback is not None)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """A request was answered; path: as asked, known or not."""
+        name = endpoint(path)
+        self.request_of(name, status)()
+        self.seconds_of(name)(seconds)
+        if self.log is not None:
+            self.log(method, name, status, seconds)
+
+    def metrics(self) -> bytes:
+        """All workers' counters, and the window, in Prometheus' text format."""
+        registry = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            registry.register(self.registry)  # type: ignore[arg-type]
+        registry.register(self)
+        return prometheus_client.generate_latest(registry)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The window's gauges, computed when somebody asks."""
+        window = self.window.exposure()
+        about = GaugeMetricFamily("longtail_model_info", "What serves", labels=["model", "verdict"])
+        about.add_metric([self.service.tag, self.service.release["verdict"]], 1)
+        yield about
+        for name, text, value in (
+            ("longtail_window_size", "Lists that the window holds when full, as many as the gate judged", window.size),
+            ("longtail_window_lists", "Lists in the window: those served last", window.lists),
+            ("longtail_fallback_share", "Share of these lists that no history stood behind", window.fallback_share),
+            ("longtail_tail_exposure_share", "Share of the items in these lists that are tail", window.tail_share),
+            ("longtail_tail_coverage", "Share of the tail that is in any of these lists", window.tail_coverage),
+            ("longtail_gate_lists", "Lists that the gate judged", self.gate.get("lists")),
+            ("longtail_gate_tail_exposure_share", "Tail exposure share at the gate", self.gate.get("tail_share")),
+            ("longtail_gate_tail_coverage", "Tail coverage at the gate", self.gate.get("tail_coverage")),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)
+
+
+def judged(release: dict[str, Any]) -> dict[str, Any]:
+    """What the gate found: how many lists of K items it judged, and what they show of the tail; None: not measured."""
+    figures = release.get("figures") or {}
+    shown = {"tail_share": figures.get(f"aplt@{K}"), "tail_coverage": figures.get(f"tail_coverage@{K}")}
+    return {"k": K, "lists": release.get("judged_users"), **shown}
+
+
+def access_log(model: str) -> Callable[[str, str, int, float], None] | None:
+    """Writes a line of JSON about a request, without anything that somebody typed; None where it is switched off."""
+    if os.environ.get("LONGTAIL_ACCESS_LOG") == "off":
+        return None
+    write, flush = sys.stdout.write, sys.stdout.flush
+
+    @lru_cache(2)
+    def stamp(second: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+    def log(method: str, name: str, status: int, seconds: float) -> None:
+        method = method if method in METHODS else "other"
+        write(
+            f'{{"time": "{stamp(int(time.time()))}", "method": "{method}", "endpoint": "{name}", "status": {status}, '
+            f'"ms": {seconds * 1000:.2f}, "model": "{model}"}}\n'
+        )
+        flush()
+
+    return log
 
 
 def routes(service: Recommender) -> list[BaseRoute]:
-    return []
+    watch = service.watch
+
+    async def metrics(request: Request) -> Response:
+        text = await run_in_threadpool(watch.metrics)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def exposure(request: Request) -> JSONResponse:
+        window = await run_in_threadpool(watch.window.exposure)
+        return JSONResponse({"model": service.tag, "window": window.plain(), "gate": watch.gate})
+
+    return [Route("/metrics", metrics, methods=["GET"]), Route("/exposure", exposure, methods=["GET"])]
+
+
+PATHS: dict[str, Any] = {  # of the OpenAPI document
+    "/metrics": {
+        "get": {
+            "summary": "Counters and the window of served lists, for Prometheus.",
+            "responses": {"200": {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+        }
+    },
+    "/exposure": {
+        "get": {
+            "summary": "What the lists served last show of the tail, beside what the gate found.",
+            "responses": {"200": {"description": "`window` and `gate`"}},
+        }
+    },
+}

@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const favourites = new Map(); // item_id -> title
 let places = new Map(); // item_id -> place in the list before
 let shownFor = ""; // the question that `places` answers
+let drawn = []; // what the plot shows, to be drawn again at another width
 let newest = 0; // number of the newest question; slower answers to older ones are dropped
 
 const who = () => document.querySelector("input[name=who]:checked").value;
@@ -38,7 +39,7 @@ function question() {
 async function history() {
   if (who() === "user") return ask(`history?user_id=${encodeURIComponent($("user").value)}`);
   if (who() === "items") return ask("lookup", { item_ids: [...favourites.keys()] });
-  return { items: [], n_items: 0 };
+  return null; // the answer to a text says which items are like it
 }
 
 async function recommend() {
@@ -61,6 +62,7 @@ function show(asked, past, answer, before) {
   const { k: _, tail: __, ...same } = asked[1];
   const key = JSON.stringify([asked[0], same]);
   const moves = key === shownFor ? places : null;
+  past ??= { items: answer.like ?? [], n_items: answer.like?.length ?? 0 };
   showHistory(past);
   const explained = explainer(asked);
   fill($("list"), answer.items.map((item, place) => itemRow(item, { move: moved(item, place, moves), explained })));
@@ -69,21 +71,26 @@ function show(asked, past, answer, before) {
   showPrevious(answer, before);
   places = new Map(answer.items.map((item, place) => [item.item_id, place]));
   shownFor = key;
-  const strips = [["History", past.items], ["Recommended", answer.items]];
+  const strips = [[who() === "user" ? "History" : "Starting from", past.items], ["Recommended", answer.items]];
   if (before?.items) strips.push(["Previous", before.items]);
-  $("plot-section").hidden = false;
-  $("plot-words").textContent = plot($("plot"), strips.filter(([, items]) => items.length));
+  draw(strips.filter(([, items]) => items.length));
   say(`${answer.items.length} items from ${answer.model}` + (moves ? "; marks say what moved since the list before." : "."));
 }
 
+function draw(strips) {
+  drawn = strips;
+  $("plot-section").hidden = false;
+  $("plot-words").textContent = plot($("plot"), strips);
+}
+
 function showHistory(past) {
-  $("history-section").hidden = who() === "text";
-  $("history-title").textContent = who() === "items" ? "Favourites" : "History";
+  $("history-section").hidden = false;
+  $("history-title").textContent = { user: "History", items: "Favourites", text: "Described like the text" }[who()];
   fill($("history"), past.items.map((item) => itemRow(item, {})));
   const more = past.n_items - past.items.length;
   $("history-words").textContent = past.n_items
     ? `${past.n_items} items` + (more > 0 ? `, ${past.items.length} of them shown` : "")
-    : "Nothing is known of this user.";
+    : { user: "Nothing is known of this user.", text: "No item is described like it." }[who()] ?? "";
 }
 
 function words(answer) {
@@ -171,6 +178,7 @@ function choose() {
 }
 
 const soon = later(recommend, 150);
+window.addEventListener("resize", later(() => drawn.length && draw(drawn), 150));
 $("question").addEventListener("submit", (event) => { event.preventDefault(); recommend(); });
 document.querySelectorAll("input[name=who]").forEach((radio) => radio.addEventListener("change", choose));
 $("user").addEventListener("input", later(suggestUsers, 150));

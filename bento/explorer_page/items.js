@@ -54,11 +54,19 @@ function reasons(why) {
   const list = element("dl", { className: "why" });
   const parts = [...why.parts].sort((a, b) => Math.abs(b.share) - Math.abs(a.share)).slice(0, 8);
   const rows = parts.map((part) => [`«${part.title || part.item_id}»`, part.share]);
-  if (why.text_share) rows.push(["its text", why.text_share]);
+  for (const [name, part] of [["whatever the history", why.baseline], ["lift of items nobody touched", why.cold]]) {
+    if (part?.share) rows.push([name, part.share]);
+  }
   for (const [name, share] of rows) {
     const meter = element("meter", { min: 0, max: 1, value: Math.min(Math.abs(share), 1) });
     meter.setAttribute("aria-hidden", "true");
     list.append(element("dt", { text: name }), meter, element("dd", { text: `${(share * 100).toFixed(0)} %` }));
   }
-  return [element("p", { className: "hint", text: "What speaks for it, as shares of the score:" }), list];
+  const found = [element("p", { className: "hint", text: "What the score is made of, as shares:" }), list];
+  if (why.text) found.push(element("p", { className: "hint", text: aboutText(why.text.share) }));
+  return found;
+}
+
+function aboutText(share) {
+  return `The text of this item alone accounts for ${(share * 100).toFixed(0)} % of what the history contributes.`;
 }

@@ -1,6 +1,6 @@
 // A strip per list: each item a mark at its popularity (logarithmic), its shape telling head, tail and cold.
 const SVG = "http://www.w3.org/2000/svg";
-const LEFT = 96, RIGHT = 20, WIDTH = 720, STRIP = 34, TOP = 8;
+const LEFT = 104, RIGHT = 20, STRIP = 34, TOP = 8;
 
 function make(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -11,16 +11,17 @@ function make(name, attributes, text) {
 
 // strips: [name, items][]; draws them and answers what they show, in words.
 export function plot(svg, strips) {
+  const width = Math.max(280, svg.parentElement.clientWidth - 32); // one unit is one pixel, so that text keeps its size
   const most = Math.max(1, ...strips.flatMap(([, items]) => items.map((item) => item.popularity ?? 0)));
-  const x = (popularity) => LEFT + (WIDTH - LEFT - RIGHT) * (Math.log1p(popularity) / Math.log1p(most));
+  const x = (popularity) => LEFT + (width - LEFT - RIGHT) * (Math.log1p(popularity) / Math.log1p(most));
   const bottom = TOP + STRIP * strips.length;
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${bottom + 34}`);
+  svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 34}`);
   svg.replaceChildren();
   for (const tick of ticks(most)) {
     svg.append(make("line", { x1: x(tick), x2: x(tick), y1: TOP, y2: bottom }));
     svg.append(make("text", { x: x(tick), y: bottom + 14, "text-anchor": "middle" }, tick.toLocaleString("en")));
   }
-  svg.append(make("text", { x: (LEFT + WIDTH) / 2, y: bottom + 30, "text-anchor": "middle" }, "users who touched an item"));
+  svg.append(make("text", { x: (LEFT + width) / 2, y: bottom + 30, "text-anchor": "middle" }, "users who touched an item"));
   strips.forEach(([name, items], row) => {
     const middle = TOP + STRIP * (row + 0.5);
     svg.append(make("text", { x: LEFT - 14, y: middle + 4, "text-anchor": "end" }, name));

@@ -1,0 +1,81 @@
+"""The lists served last, by all workers of a server, and what they show of the tail beside what the gate found.
+
+Each worker writes its lists into a ring in a file that all of them map, so that whichever is asked can tell of all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.candidates import Bools, Indices
+
+K = 10  # places of a list that count: the gate judges lists of 10
+SMALLEST, LARGEST = 100, 100_000  # lists of a window
+ROW = np.dtype([("time", np.float64), ("fallback", np.int32), ("items", np.int32, (K,))])  # items end with -1
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What some lists show. Shares are of lists (fallback) or of shown items (tail); None where there are no lists."""
+
+    lists: int
+    size: int  # how many lists there can be
+    fallback_share: float | None = None
+    tail_share: float | None = None  # mean over lists
+    tail_share_error: float | None = None  # its standard error
+    tail_coverage: float | None = None  # share of the tail that is in any of the lists
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Window:
+    """The rings of one server: its workers have the same parent process and serve the same model."""
+
+    def __init__(self, model: str, is_tail: Bools, size: int, folder: Path | None = None) -> None:
+        """is_tail: (n_items,); size: lists that the gate judged, since coverage grows with their number."""
+        self.is_tail = np.append(is_tail, False)  # of -1, the item that is none
+        self.size = int(np.clip(size, SMALLEST, LARGEST))
+        self.folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
+        self.name = f"window-{os.getppid()}-{model.replace(':', '-')}"
+        path = self.folder / f"{self.name}-{os.getpid()}.ring"
+        self.ring: npt.NDArray[Any] = np.memmap(path, ROW, "w+", shape=(self.size,))
+        self._times, self._fallbacks, self._items = (self.ring[name] for name in ("time", "fallback", "items"))
+        self._next = 0
+
+    def add(self, items: Indices, fallback: bool) -> None:
+        slot, self._next = self._next, (self._next + 1) % self.size
+        row = self._items[slot]
+        n = min(len(items), K)
+        row[:n] = items[:n]
+        row[n:] = -1
+        self._fallbacks[slot] = fallback
+        self._times[slot] = time.time()
+
+    def exposure(self) -> Exposure:
+        """Of the newest lists of all workers."""
+        paths = sorted(self.folder.glob(f"{self.name}-*.ring"))
+        rows = np.concatenate([np.fromfile(path, ROW) for path in paths])
+        rows = rows[rows["time"] > 0]
+        rows = rows[np.argsort(-rows["time"], kind="stable")[: self.size]]
+        if len(rows) == 0:
+            return Exposure(0, self.size)
+        items, n_tail = rows["items"], self.is_tail.sum()
+        share = self.is_tail[items].sum(axis=1) / np.maximum((items >= 0).sum(axis=1), 1)  # (lists,)
+        shown = np.unique(items[self.is_tail[items]])
+        return Exposure(
+            lists=len(rows),
+            size=self.size,
+            fallback_share=float(rows["fallback"].mean()),
+            tail_share=float(share.mean()),
+            tail_share_error=float(share.std() / np.sqrt(len(rows))),
+            tail_coverage=float(len(shown) / n_tail) if n_tail else None,
+        )
