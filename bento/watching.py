@@ -61,18 +61,18 @@ class Watch:
         self.segment = segment
         self.window = Window(service.tag, segment > 0, int(self.gate.get("lists") or 0))
         self.registry = CollectorRegistry()
-        labels = {"registry": self.registry}
+        r = self.registry
         self.requests = prometheus_client.Counter(
-            "longtail_requests", "Answers, by endpoint and HTTP status", ["endpoint", "status"], **labels
+            "longtail_requests", "Answers, by endpoint and HTTP status", ["endpoint", "status"], registry=r
         )
         self.seconds = prometheus_client.Histogram(
-            "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, **labels
+            "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, registry=r
         )
         self.lists = prometheus_client.Counter(
-            "longtail_lists", "Lists served, by what stood in for a history", ["endpoint", "fallback"], **labels
+            "longtail_lists", "Lists served, by what stood in for a history", ["endpoint", "fallback"], registry=r
         )
         items = prometheus_client.Counter(
-            "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], **labels
+            "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], registry=r
         )
         self.items = [items.labels(name) for name in SEGMENTS]
         # finding the child of labels costs as much as counting does
@@ -105,7 +105,7 @@ class Watch:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         else:
-            registry.register(self.registry)  # type: ignore[arg-type]
+            registry.register(self.registry)
         registry.register(self)
         return prometheus_client.generate_latest(registry)
 

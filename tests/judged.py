@@ -74,7 +74,7 @@ def items_table() -> pa.Table:
         {
             "item_idx": idx,
             "item_id": ITEM_IDS,
-            "title": [title(i) for i in idx],
+            "title": [title(i) for i in range(N_ITEMS)],
             "text": [f"text {i}" for i in idx],
             "popularity": np.maximum(N_ITEMS - 4 - idx, 0).astype(np.int32),
             "is_head": idx < len(HEAD),
