@@ -1,7 +1,8 @@
 """How fast the solver is: an epoch, the way to a validation NDCG@10, memory and scale, against `implicit`.
 
 `python -m benchmarks.mf_speed [--full]`. Both solvers run in one process by turns, an epoch each, on two threads and on
-the same pairs, `implicit` with its defaults. Memory is measured in a process per solver. `--full` adds 100 M pairs.
+the same pairs, `implicit` with its defaults. Memory is measured in a process per solver. `--full` adds 100 M pairs. The
+vectors of 1,000 users are solved for from their histories, all at once and one after another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks._power_law import sample
 from models.als import Als, Settings
+from models.fold_in import fold_in as solve_users
 from models.interactions import Grouped, Interactions
 from models.prefetch import prefetch
 from models.row_kernel import boundaries
@@ -38,6 +40,7 @@ SIZES = {"1 M": (10_000, 9_500, 1_000_000), "10 M": (100_000, 30_000, 10_000_000
 DIMS = (64, 128)
 EPOCHS = 15  # what implicit does by default
 VALID_USERS = 3000
+NEW_USERS = 1000
 STEPS = (1, 2, 3)  # of conjugate gradient; implicit takes 3
 PEER = "implicit"
 SETTINGS = Settings(
@@ -55,6 +58,7 @@ def rows(*, full: bool = False) -> Iterator[dict[str, Any]]:
                 for d in DIMS:
                     yield from measured("epochs", size, folder, str(d))
                     yield from (row for who in ("ours", PEER) for row in measured("memory", size, folder, who, str(d)))
+                yield from measured("fold_in", size, folder)
             yield from measured("scale", size, folder)
             Path(folder, f"{size}.npz").unlink()
 
@@ -210,6 +214,31 @@ def scale(size: str, folder: str) -> Iterator[dict[str, Any]]:
     }  # fmt: skip
 
 
+def fold_in(size: str, folder: str) -> Iterator[dict[str, Any]]:
+    train, _ = read(size, folder)
+    als = start(train, 128, SETTINGS.cg_steps, epochs=2)
+    for _ in als.epochs():
+        pass
+    model, everybody = als.factors().in_eigenbasis(), matrix(train)
+    rows = np.random.default_rng(0).choice(train.n_users, NEW_USERS, replace=False)
+    histories = csr_array(everybody[rows])
+    lists = np.split(histories.indices, histories.indptr[1:-1])
+    ways: dict[str, Callable[[], object]] = {
+        "all at once": lambda: solve_users(model, histories, device=torch.device("cpu")),
+        "one after another": lambda: model.fold_in(lists),
+    }
+    for way, solve in ways.items():
+        seconds = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            solve()
+            seconds.append(time.perf_counter() - begun)
+        yield {
+            "table": "fold_in", "users": NEW_USERS, "mean_history": histories.nnz / NEW_USERS, "d": 128, "way": way,
+            "seconds": median(seconds), "least_seconds": min(seconds),
+        }  # fmt: skip
+
+
 def run_ours(train: Interactions, d: int, *, epochs: int) -> list[float]:
     """Seconds of each epoch."""
     als = start(train, d, SETTINGS.cg_steps, epochs)
@@ -264,7 +293,12 @@ def _gather(indptr: Any, columns: Any, table: Any, cuts: Any) -> Any:
     return total
 
 
-PARTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"epochs": epochs, "memory": memory, "scale": scale}
+PARTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
+    "epochs": epochs,
+    "memory": memory,
+    "scale": scale,
+    "fold_in": fold_in,
+}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[di
     """Train; yields a row of training.csv and the model after every epoch."""
     group = getattr(model, "ranks", None)
     traffic: Traffic | None = group.traffic if group is not None and group.size > 1 else None
+    before = Traffic()
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
         seconds = time.perf_counter() - started  # of training alone, without the figures below
@@ -79,8 +81,9 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[di
             "loss": round(epoch.loss, 6),
             "valid_ndcg": round(ndcg, 6),
             "seconds": round(seconds, 3),
-            **({} if traffic is None else exchanged(traffic)),
+            **({} if traffic is None else exchanged(traffic, since=before)),
         }
+        before = before if traffic is None else replace(traffic)
         yield row, factors
         started = time.perf_counter() - seconds
 
@@ -99,9 +102,12 @@ def best_epoch(fitted: Iterable[tuple[dict[str, Any], Factors]]) -> tuple[list[d
     return [row | {"chosen": int(row is chosen)} for row in rows], best
 
 
-def exchanged(traffic: Traffic) -> dict[str, float]:
-    """What this rank has received from the others so far, and the seconds it spent exchanging and waiting."""
-    return {"received_bytes": traffic.received_bytes, "exchange_seconds": round(traffic.seconds, 3)}
+def exchanged(traffic: Traffic, *, since: Traffic) -> dict[str, float]:
+    """What this rank received from the others in an epoch, and the seconds it spent exchanging and waiting."""
+    return {
+        "received_bytes": traffic.received_bytes - since.received_bytes,
+        "exchange_seconds": round(traffic.seconds - since.seconds, 3),
+    }
 
 
 def figures(model: Factors, holdout: Holdout, catalogue: Catalogue, *, device: torch.device) -> tuple[float, float]:
