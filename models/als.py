@@ -79,10 +79,11 @@ class Als:
         self.item_regularization = self._regularization(items, interactions.n_users)[1].to(device)  # (n_items,)
         generator = torch.Generator().manual_seed(settings.seed)
         d = settings.embedding_dim
-        self.item_factors = table(interactions.n_items, d, device)
-        self.item_factors.copy_(torch.randn(interactions.n_items, d, generator=generator) * (0.1 / d**0.5))
+        self.item_factors = table(interactions.n_items, d)
+        self.item_factors.normal_(generator=generator).mul_(0.1 / d**0.5)
+        self.item_factors = self.item_factors.to(device)
         self.item_factors[~self.warm] = 0
-        self.user_factors = table(len(self.user_regularization), d, device)
+        self.user_factors = table(len(self.user_regularization), d).to(device)
         if anchor is not None:
             anchor.prepare(self.item_regularization * self.warm)
             anchor.fit(self.item_factors)
@@ -178,6 +179,6 @@ class Als:
         return export(item_factors, self.item_counts, users, self.anchor)
 
 
-def table(n: int, d: int, device: torch.device) -> Tensor:
-    """Zeros (n, d), float32; on the CPU in huge pages, which numpy asks for and torch does not: gathers need them."""
-    return torch.from_numpy(np.zeros((n, d), np.float32)).to(device)
+def table(n: int, d: int) -> Tensor:
+    """Zeros (n, d), float32, in huge pages, which numpy asks for and torch does not: random gathers are faster."""
+    return torch.from_numpy(np.zeros((n, d), np.float32))
