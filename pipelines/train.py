@@ -1,7 +1,7 @@
 """data/train: model.safetensors, training.csv (a row per epoch) and pareto.csv (a row per way of re-ranking).
 
-Where items have text also cold_items.csv (a row per height that items without interactions may stand at), and where
-`train.search` asks for trials search.csv (a row per trial).
+Where items have text also cold_items.csv (a row per height that items without interactions may stand at) and, with ALS,
+text_effect.csv (what the texts do on valid); where `train.search` asks for trials search.csv (a row per trial).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipelines import _fitting as fitting
 from pipelines import _model as model_file
 from pipelines import _ranks as ranks
 from pipelines import _tables as tables
+from pipelines import _text_effect as text_effect
 from pipelines import _training_data as training_data
 from pipelines._params import Train, load
 from pipelines._stage import run, say
@@ -60,6 +61,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
         rows, model = fitting.best_epoch(fitting.fit(trainer, data, epochs=params.chosen().epochs))
         tables.write_csv(stage.output("training.csv"), rows)
 
+        weigh_texts(data, params, stage, device)
         model = raised(model.in_eigenbasis(), data, params, stage, device)
         crowd = training_data.sample(data.histories, CROWD_USERS, seed=params.seed)
         strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
@@ -76,6 +78,14 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
             stage.output("model.safetensors"),
             provenance={"encoder": data.encoder, "tail_sha256": data.tail_sha256, "params": params.model_dump()},
         )
+
+
+def weigh_texts(data: TrainingData, params: Train, stage: artifacts.StageRun, device: torch.device) -> None:
+    """Say whether the texts help or hurt; writes text_effect.csv."""
+    if params.model == "als" and params.anchor and data.embeddings.any():
+        effects = list(text_effect.measure(params, data, device=device))
+        tables.write_csv(stage.output("text_effect.csv"), map(text_effect.row, effects))
+        say("train", text_effect.verdict(effects))
 
 
 def raised(
