@@ -16,9 +16,9 @@ import psutil
 
 from models import metrics, rules
 from pipelines import _artifacts as artifacts
-from pipelines import _cache_commands, _doctor, _forget, _git, _lineage, _registry, _release, _version_files
+from pipelines import _cache_commands, _doctor, _forget, _git, _lineage, _registry, _release, _serve_commands
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, load
+from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, load
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 
@@ -81,10 +81,12 @@ def parser() -> argparse.ArgumentParser:
     forget = command("forget", run_forget, "take a user out of the source, outputs, cache and remote")
     forget.add_argument("user", help="the id, as it is in the source")
     forget.add_argument("--yes", action="store_true", help="do it; without, only show what names the user")
-    serve = command("serve", run_serve, "serve a version's Bento over HTTP, fetching it where it is missing")
-    serve.add_argument("--version", help="such as v1.0.0; default: the one that serves")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
+    serve = command(
+        "serve",
+        _serve_commands.run_serve,
+        "serve what is promoted over HTTP; follow promotions without losing a request",
+    )
+    _serve_commands.add_arguments(serve)
     cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
     _cache_commands.add_arguments(cache)
     return top
@@ -238,25 +240,6 @@ def run_forget(arguments: argparse.Namespace) -> None:
         say(NAME, "removed; `longtail run` makes what is missing, without the user")
     else:
         say(NAME, "nothing is removed yet; the same with --yes removes it")
-
-
-def run_serve(arguments: argparse.Namespace) -> None:
-    from pipelines import _bento
-
-    champion, remote = load(Champion), load(Release).remote
-    if remote is not None:
-        _registry.fetch(champion, remote)
-    registry = _registry.read(champion)
-    version = registry.version(arguments.version) if arguments.version else registry.serving
-    if version is None:
-        raise ValueError(
-            "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
-        )
-    archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
-    tag = _bento.ensure_imported(archive, _version_files.document(version.commit, _version_files.BENTO))
-    _bento.listenable(arguments.host, arguments.port)  # nothing is announced that cannot be
-    say(NAME, f"serving {version.name} ({tag}) on http://{arguments.host}:{arguments.port}")
-    _bento.serve(tag, host=arguments.host, port=arguments.port)
 
 
 if __name__ == "__main__":

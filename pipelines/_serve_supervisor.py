@@ -1,0 +1,202 @@
+"""`longtail serve`: serves the version that the registry points to, and swaps versions without losing a request.
+
+The supervisor opens the public socket once and keeps it. When a promotion or rollback points to another version, that
+one is started beside the serving one, has to become ready and to answer as it did when it was packaged, then takes
+over; the old one answers what it has accepted and ends. A version that fails leaves the old one serving, and is not
+tried again until it is assigned again; a restart remembers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines import _bento, _serve_memory, _version_files
+from pipelines._registry import Registry, Version
+from pipelines._serve_generation import Generation
+from pipelines._serve_memory import Memory
+from pipelines._stage import say
+
+NAME = "longtail"
+LOOK_SECONDS = 2.0  # between two looks at the registry
+TICK_SECONDS = 0.2
+BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Target:
+    """What shall serve: a version, and the number of its assignment, which says whether it was assigned again."""
+
+    version: Version
+    assignment: int
+
+
+@dataclass
+class Supervisor:
+    """Serves on one address until it is told to stop."""
+
+    look: Callable[[], Registry]
+    host: str
+    port: int
+    n_workers: int = 1
+    compares: bool = False  # keep the version before at hand, to be compared with on the page
+    pinned: str | None = None  # a version to serve whatever the registry says
+    memory: Memory = field(default_factory=Memory)
+    current: Generation | None = None
+    previous: Generation | None = None
+    leaving: list[Generation] = field(default_factory=list)
+    preparing: Future[Generation] | None = None
+    wanted: Target | None = None  # what `preparing` prepares
+    stops: bool = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or Ctrl-C; raises ValueError where nothing can be served."""
+        address = _bento.listenable(self.host, self.port)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.memory = _serve_memory.read(self.port)
+        with socket.create_server((address, self.port), family=family, backlog=BACKLOG) as self.public:
+            handlers = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+            try:
+                with ThreadPoolExecutor(1, thread_name_prefix="prepare") as self.pool:
+                    self.first()
+                    self.loop()
+            finally:
+                for generation in filter(None, (self.current, self.previous, *self.leaving)):
+                    generation.end()
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+
+    def stop(self, number: int, frame: object) -> None:
+        self.stops = True
+
+    def target(self) -> Target | None:
+        """What the registry, or the command line, wants to be served."""
+        registry = self.look()
+        version = registry.version(self.pinned) if self.pinned else registry.serving
+        if version is None:
+            return None
+        numbers = [event.number for event in registry.assignments if event.version == version.name]
+        return Target(version, max(numbers, default=0))
+
+    def first(self) -> None:
+        """Start with what is wanted; where that failed before, or fails now, with what served last."""
+        wanted, last = self.target(), self.memory.version
+        if wanted is None:
+            raise ValueError(
+                "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
+            )
+        fallback = last if last not in (None, wanted.version.name) and not self.pinned else None
+        if fallback and self.memory.refused == wanted.assignment:
+            say(NAME, f"{wanted.version.name} failed before ({self.memory.reason}), so {fallback} serves on")
+            self.begin(self.look().version(fallback))
+            return
+        try:
+            self.begin(wanted.version)
+        except (ValueError, OSError) as error:
+            if fallback is None:
+                raise
+            self.refuse(wanted, error, f"{fallback} serves")
+            self.begin(self.look().version(fallback))
+
+    def begin(self, version: Version) -> None:
+        if self.compares and (before := self.before(version)):
+            try:
+                self.previous = self.prepare(before, {}, 1)
+            except (ValueError, OSError) as error:
+                say(NAME, f"nothing to compare with: {error}")
+        self.take_over(self.prepare(version, self.settings(self.previous), self.n_workers))
+
+    def before(self, version: Version) -> Version | None:
+        """The version that was assigned before this one."""
+        registry = self.look()
+        served = [e.version for e in registry.assignments if not e.taken_back and e.version in registry.versions]
+        others = [name for name in served if name != version.name]
+        return registry.versions[others[-1]] if others else None
+
+    def settings(self, previous: Generation | None) -> dict[str, str]:
+        """Environment of workers: where events are kept, and where the version before answers."""
+        found = {} if previous is None else {"LONGTAIL_PREVIOUS_URL": previous.url}
+        if "LONGTAIL_FEEDBACK_DB" not in os.environ:
+            found["LONGTAIL_FEEDBACK_DB"] = _serve_memory.feedback_url()
+        return found
+
+    def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:
+        """A version that is started and tested; raises ValueError or OSError where it cannot be."""
+        bento = _version_files.document(version.commit, _version_files.BENTO)
+        archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
+        _bento.ensure_imported(Path(archive), bento)
+        generation = Generation(version.name, bento, self.public, n_workers, environment)
+        generation.start()
+        return generation
+
+    def take_over(self, new: Generation) -> None:
+        """Let a generation serve in place of the current one; between the two, connections wait in the socket."""
+        old, self.current = self.current, new
+        new.listen()
+        if old is not None:
+            if self.compares:
+                old.retire()
+                old, self.previous = self.previous, old
+            if old is not None:
+                old.drain()
+                self.leaving.append(old)
+        self.memory = Memory(version=new.version, tag=new.tag)
+        _serve_memory.write(self.port, self.memory)
+        say(NAME, f"serving {new.version} ({new.tag}) on http://{self.host}:{self.public.getsockname()[1]}")
+
+    def refuse(self, target: Target, error: Exception, instead: str) -> None:
+        say(NAME, f"error: {error}; {instead}")
+        self.memory = Memory(self.memory.version, self.memory.tag, target.assignment, str(error))
+        _serve_memory.write(self.port, self.memory)
+
+    def loop(self) -> None:
+        looked, complaint = time.monotonic(), ""
+        while not self.stops:
+            time.sleep(TICK_SECONDS)
+            self.tend()
+            if self.preparing is not None:
+                self.finish()
+            elif self.pinned is None and time.monotonic() > looked + LOOK_SECONDS:
+                looked = time.monotonic()
+                try:
+                    self.follow(self.target())
+                    complaint = ""
+                except (ValueError, OSError) as error:  # the registry cannot be read; what serves does not need it
+                    if str(error) != complaint:
+                        complaint = str(error)
+                        say(NAME, f"error: {error}; {self.current and self.current.version} serves on")
+
+    def tend(self) -> None:
+        """Look after the workers of all generations."""
+        for generation in filter(None, (self.current, self.previous)):
+            for status in generation.tend():
+                say(NAME, f"a worker of {generation.version} ended with status {status}; another one starts")
+        self.leaving = [generation for generation in self.leaving if not generation.has_ended()]
+
+    def follow(self, target: Target | None) -> None:
+        """Begin to prepare another version where one is wanted."""
+        current = self.current
+        if current is None or target is None or target.version.name == current.version:
+            return
+        if target.assignment == self.memory.refused:
+            return
+        say(NAME, f"{target.version.name} is wanted; {current.version} serves until it is ready")
+        previous = current if self.compares else None
+        self.wanted = target
+        self.preparing = self.pool.submit(self.prepare, target.version, self.settings(previous), self.n_workers)
+
+    def finish(self) -> None:
+        """Swap to what was prepared, once it is."""
+        if self.preparing is None or self.wanted is None or not self.preparing.done():
+            return
+        prepared, self.preparing = self.preparing, None
+        try:
+            self.take_over(prepared.result())
+        except (ValueError, OSError) as error:
+            self.refuse(self.wanted, error, f"{self.current and self.current.version} serves on")

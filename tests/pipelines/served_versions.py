@@ -1,0 +1,149 @@
+"""A checkout with versions whose Bentos are real: what `longtail serve` needs, without a pipeline having run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from pipelines import _artifacts as artifacts
+from pipelines import _git, _registry, _version_files
+from pipelines._params import Champion, load
+from pipelines._smoke import free_port
+from tests.conftest import REPO
+from tests.judged import USER_IDS
+from tests.pipelines.releases import git
+
+
+def register(name: str, package: Path, changes: Mapping[str, Any] | None = None) -> str:
+    """Register a version of the checkout around; its bento.json with `changes`. Returns the tag of its Bento."""
+    bento = artifacts.read_json(package / "bento.json") | dict(changes or {})
+    archive = package / "longtail.bento"
+    record = {
+        "version": name,
+        "replaced": None,
+        "digests": bento["digests"],
+        "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
+    }
+    files = {_version_files.RECORD: json.dumps(record).encode(), _version_files.BENTO: json.dumps(bento).encode()}
+    commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
+    kept = _version_files.KEPT / name
+    kept.mkdir(parents=True)
+    shutil.copy(archive, kept)
+    tag = f"longtail@{name}"
+    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    return str(bento["tag"])
+
+
+def assign(name: str) -> None:
+    """Let a version serve, as a promotion or a rollback does."""
+    registry = _registry.read(load(Champion))
+    tag, commit = registry.assignment_tag(), registry.version(name).commit
+    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+
+
+class Serving:
+    """`longtail serve` in a checkout, on a port of its own."""
+
+    def __init__(self, root: Path, home: Path, *arguments: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = home / f"serve-{self.port}.log"
+        self.home, self.root, self.arguments = home, root, arguments
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "pipelines._cli", "serve", "--port", str(self.port), *self.arguments]
+        env = {**os.environ, "PYTHONPATH": str(REPO), "BENTOML_HOME": str(self.home), "LONGTAIL_DEBUG": "1"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.root, env=env, stdout=log, stderr=log)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def end(self) -> None:
+        """Whatever has happened, nothing is left."""
+        left = self.workers()
+        self.process.kill()
+        self.process.wait()
+        for worker in left:
+            if worker.is_running():
+                worker.kill()
+
+    def workers(self) -> list[psutil.Process]:
+        try:
+            return list(psutil.Process(self.process.pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            return []
+
+    def model(self) -> str | None:
+        """What answers; None where nothing does."""
+        try:
+            return str(requests.post(f"{self.url}/model_info", json={}, timeout=30).json()["model"])
+        except requests.RequestException:
+            return None
+
+    def wait_for(self, what: str, seconds: float = 90) -> None:
+        """Wait until a model answers, or the log says something."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.text()
+            if self.model() == what if what.startswith("longtail:") else what in self.text():
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{what} never came; the log is:\n{self.text()}")
+
+    def text(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+
+@dataclass
+class Load:
+    """Clients that ask without a break: some keep their connection, some open one for each request."""
+
+    url: str
+    models: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Load:
+        self._threads = [threading.Thread(target=self.ask, args=(n < 3,)) for n in range(5)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def ask(self, keeps: bool) -> None:
+        session = requests.Session()
+        while not self._stop.is_set():
+            post = session.post if keeps else requests.post
+            try:
+                answer = post(f"{self.url}/recommend", json={"user_id": USER_IDS[0], "k": 5}, timeout=30)
+                if answer.status_code != 200 or len(answer.json()["items"]) != 5:
+                    self.failures.append(f"{answer.status_code}: {answer.text[:200]}")
+                self.models[answer.json().get("model", "none")] += 1
+            except requests.RequestException as error:
+                self.failures.append(repr(error))
+            time.sleep(0.002)
+
+
+def head(root: Path) -> str:
+    return git(root, "rev-parse", "HEAD")
