@@ -1,52 +1,68 @@
-"""What a request meets first: pages and routes of ours, then BentoML's application behind them.
+"""What a request meets first: the guard, then the endpoints and pages of ours, then BentoML's application behind them.
 
 BentoML's own stack costs more than the search does, so what has to be fast is answered before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from time import perf_counter
 from typing import Any
 
 import bentoml
+from pydantic import ValidationError
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import explorer, feedback, hot, watching
+from bento import explorer, feedback, openapi, watching
+from bento.guard import MAX_BODY, Guard, header
+from bento.hot import ENDPOINTS, Endpoint
+from bento.recommender import Recommender, RefusedError, UnknownError
 
-MODULES = (hot, explorer, feedback, watching)
+MODULES = (explorer, feedback, watching)
+OPEN = ("/livez", "/readyz", "/healthz")  # to whoever asks, and however busy we are
+LONG = 0.002  # seconds; a search that takes longer is made beside the event loop
+LOGGER = logging.getLogger("longtail.serve")
+JSON = (b"content-type", b"application/json")
 
 
 class Server(bentoml.Service):  # type: ignore[misc]
     """A BentoML service with a front."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        return Front(super().to_asgi(is_main))
+        return Front(super().to_asgi(is_main), Guard.from_environment())
 
 
 class Front:
-    """Routes of MODULES before those of `app`; BentoML's page about the endpoints is at /docs."""
+    """Endpoints and routes of MODULES before those of `app`; BentoML's page about the endpoints is at /docs."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.routes: list[BaseRoute] = []
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self.app, self.guard = app, guard
+        self.endpoints: Mapping[str, Endpoint] = {f"/{name}": endpoint for name, endpoint in ENDPOINTS.items()}
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="search")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, self.following(send))
-        elif scope["type"] == "http":
-            await self.answer(scope, receive, send)
-        else:
+        elif scope["type"] != "http" or scope["path"] in OPEN:
             await self.app(scope, receive, send)
+        else:
+            await self.watched(scope, receive, send)
 
     def following(self, send: Send) -> Send:
         """`send` of the lifespan, that prepares once the service is there, and closes before it goes."""
 
         async def follow(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                self.service = bentoml.get_current_service()
-                self.routes = [route for module in MODULES for route in module.routes(self.service)]
+                self.prepare(bentoml.get_current_service())
+                self.orphaned = asyncio.create_task(end_with(os.getppid()))
             elif message["type"] == "lifespan.shutdown.complete":
                 for close in self.service.closing:
                     close()
@@ -54,8 +70,15 @@ class Front:
 
         return follow
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def prepare(self, service: Recommender) -> None:
+        self.service = service
+        self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
+        self.is_long = service.seconds_per_search() > LONG
+        self.document = openapi.document(service, [module.PATHS for module in MODULES])
+
+    async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 500
+        watching.note(scope)
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -64,18 +87,130 @@ class Front:
             await send(message)
 
         try:
-            await self.find(scope)(scope, receive, noting)
+            await self.guarded(scope, receive, noting)
         finally:
             self.service.watch.answered(scope["method"], scope["path"], status, perf_counter() - started)
 
-    def find(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """The application that answers a request: the first route of ours that matches, else BentoML."""
-        if scope["path"] == "/docs":
-            scope["path"] = "/"
-            return self.app
+    async def guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guard, headers = self.guard, scope["headers"]
+        if not guard.admits(headers):
+            key = (b"www-authenticate", b'Basic realm="longtail", charset="UTF-8"')
+            await refuse(send, 401, "this service asks for its API key, as a bearer token", key)
+            return
+        try:
+            body = await guard.body(headers, receive)
+        except OverflowError:
+            await refuse(send, 413, f"the body is longer than {MAX_BODY} bytes", CLOSE)
+            return
+        except TimeoutError:
+            await refuse(send, 408, f"the request took longer than {guard.patience:g} s to arrive", CLOSE)
+            return
+        except ConnectionError:
+            return  # nobody is there to be answered
+        guard.active += 1
+        try:
+            await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
+            if guard.active > guard.concurrency:
+                await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
+            else:
+                async with asyncio.timeout(guard.timeout):
+                    await self.answered(scope, body, receive, send)
+        except TimeoutError:
+            await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
+        finally:
+            guard.active -= 1
+
+    async def answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if (endpoint := self.endpoints.get(path)) is not None:
+            await self.endpoint(endpoint, scope, body, send)
+            return
+        replay = replaying(body, receive)
         for route in self.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child)
-                return route.handle
-        return self.app
+                await route.handle(scope, replay, send)
+                return
+        if path == "/docs.json":
+            await reply(send, 200, self.document)
+        else:
+            scope = {**scope, "path": "/"} if path == "/docs" else scope
+            await self.app(scope, replay, send)
+
+    async def endpoint(self, endpoint: Endpoint, scope: Scope, body: bytes, send: Send) -> None:
+        if scope["method"] != "POST":
+            await refuse(send, 405, f"{scope['path']} takes POST", (b"allow", b"POST"))
+        elif not is_json(header(scope["headers"], b"content-type")):
+            await refuse(send, 415, "the body has to be application/json")
+        else:
+            loop, long = asyncio.get_running_loop(), endpoint.long or self.is_long
+            if long:
+                run = copy_context().run
+                status, content = await loop.run_in_executor(self.threads, run, respond, endpoint, self.service, body)
+            else:
+                status, content = respond(endpoint, self.service, body)
+            await reply(send, status, content)
+
+
+CLOSE = (b"connection", b"close")
+RETRY = (b"retry-after", b"1")
+
+
+def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int, bytes]:
+    """Status and JSON of the answer to a body."""
+    try:
+        query = endpoint.takes and endpoint.takes.model_validate_json(body)
+        return 200, endpoint.answer(service, query)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_context=False, include_input=False)
+        return 400, failure(f"{error.error_count()} of what {error.title} takes is wrong", detail)
+    except UnknownError as error:
+        return 404, failure(str(error.args[0]))
+    except RefusedError as error:
+        return 400, failure(str(error))
+    except Exception:
+        LOGGER.exception("an answer failed")
+        return 500, failure("this answer failed; the server's log has the reason")
+
+
+def failure(text: str, detail: Any = None) -> bytes:
+    return json.dumps({"error": text} | ({} if detail is None else {"detail": detail})).encode()
+
+
+def is_json(content_type: bytes) -> bool:
+    """Whether a body may be read: anything else could be sent by a page of somebody else's without being asked."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind in (b"", b"application/json") or kind.endswith(b"+json")
+
+
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """`receive` for an application behind us: the body that was read, then whatever comes."""
+    first = True
+
+    async def replay() -> Message:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay
+
+
+async def reply(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [JSON, (b"content-length", b"%d" % len(content)), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes]) -> None:
+    await reply(send, status, failure(text), *more)
+
+
+async def end_with(parent: int) -> None:
+    """End this process in order once its parent is gone: a killed supervisor shall not leave a server behind."""
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
+    LOGGER.warning("the supervisor is gone; this server ends too")
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,35 +1,73 @@
-"""Exact search by faiss for what a list is made of: the best items of the catalogue, and the best ones of the tail."""
+"""Search for what a list is made of: the best items of the catalogue, and the best ones of the tail."""
 
-from typing import Any
+from __future__ import annotations
 
-import faiss
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from models import candidates
-from models.candidates import Bools, Candidates, Floats, Indices
+from models.candidates import Bools, Candidates, Floats, Indices, of_scores
+from models.cells import Cells
+from models.factors import Factors
 
-SWIG: Any = faiss  # its type stubs lack what its Python layer adds
+Doubles = npt.NDArray[np.float64]
+SUBSET = 0.25  # a smaller share of the catalogue is scored by itself
 
 
 class Index:
-    """Item vectors of which some are tail; scores are inner products."""
+    """All items, looked at one by one; or, where `cells` are given, those of the most promising cells."""
 
-    def __init__(self, vectors: Floats, is_tail: Bools) -> None:
-        """vectors: (n_items, d); is_tail: (n_items,)."""
-        self.flat = SWIG.IndexFlatIP(vectors.shape[1])
-        self.flat.add(np.ascontiguousarray(vectors, np.float32))
-        self.tail = SWIG.IDSelectorBitmap(np.packbits(is_tail, bitorder="little"))
+    def __init__(self, factors: Factors, is_tail: Bools, cells: Cells | None = None) -> None:
+        """is_tail: (n_items,)."""
+        self.factors, self.is_tail = factors.item_factors, is_tail
+        self.anchored = np.flatnonzero(factors.anchored)
+        self.is_anchored = factors.anchored
+        self.cells = cells
+        if cells is not None:
+            self.in_cells = self.factors[cells.items]  # in the order of cells, so that one is read in a piece
 
-    def candidates(self, query: Floats, seen: Indices, *, k: int) -> Candidates:
-        """What `candidates.of_scores` finds for a list of k: of equal scores at the last place any may stand."""
-        unseen = SWIG.IDSelectorNot(SWIG.IDSelectorBatch(seen.astype(np.int64)))
-        best = self.search(query, max(candidates.OVERALL, k), unseen)
-        return candidates.join(*best, *self.search(query, candidates.TAIL, SWIG.IDSelectorAnd(self.tail, unseen)))
+    def candidates(self, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
+        """What `candidates.of_scores` finds for a user (d,), whose cold items gain `bonus`, and a list of k."""
+        if self.cells is not None:
+            places = self.cells.places(user, wanted=k + len(seen))
+            items = self.cells.items[places]
+            return self.among(items, self.in_cells[places] @ user + bonus * self.is_anchored[items], seen, k=k)
+        scores = self.factors @ user
+        scores[self.anchored] += np.float32(bonus)
+        scores[seen] = -np.inf
+        return of_scores(scores, self.is_tail, k=k)
 
-    def search(self, query: Floats, k: int, allowed: Any) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Items and scores (1, k), best first, ties in order of the item; ended by -1 and -inf."""
-        scores, items = self.flat.search(query[None], k, params=SWIG.SearchParameters(sel=allowed))
-        scores[items < 0] = -np.inf
-        order = np.lexsort((items[0], -scores[0]))
-        return items[:, order], scores[:, order]
+    def candidates_of(self, rows: Indices, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
+        """The same of the items `rows` (m,) alone, whatever their cells."""
+        few = len(rows) < SUBSET * len(self.factors)
+        scores = self.factors[rows] @ user if few else (self.factors @ user)[rows]
+        return self.among(rows, scores + bonus * self.is_anchored[rows], seen, k=k)
+
+    def among(self, items: Indices, scores: Floats, seen: Indices, *, k: int) -> Candidates:
+        """Candidates among items (m,) with scores (m,)."""
+        scores = scores.astype(np.float32, copy=False)
+        scores[np.isin(items, seen)] = -np.inf
+        found = of_scores(scores, self.is_tail[items], k=k)
+        return Candidates(np.where(found.items >= 0, items[found.items], -1), found.relevance)
+
+    def scores(self, items: Indices, user: Floats, bonus: float) -> Floats:
+        """Scores (m,) of items (m,)."""
+        found: Floats = self.factors[items] @ user + np.float32(bonus) * self.is_anchored[items]
+        return found
+
+    def batch(
+        self, users: Floats, bonuses: Doubles, seen: Sequence[Indices], *, k: int, cells: int = 2**24
+    ) -> list[Candidates]:
+        """Candidates of many users (b, d); `cells` numbers at most are in memory at once."""
+        if self.cells is not None:
+            return [self.candidates(*each, k=k) for each in zip(users, bonuses, seen, strict=True)]
+        found, block = [], max(1, cells // len(self.factors))
+        for start in range(0, len(users), block):
+            part = slice(start, start + block)
+            scores = users[part] @ self.factors.T  # (block, n_items)
+            scores[:, self.anchored] += bonuses[part, None].astype(np.float32)
+            for row, hidden in zip(scores, seen[part], strict=True):
+                row[hidden] = -np.inf
+                found.append(of_scores(row, self.is_tail, k=k))
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,17 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from models.cells import Cells
 from models.factors import Factors
+from models.postings import Postings
+from models.strings import Positions, Strings
 
 Indices = npt.NDArray[np.int32]
 ROOT = Path(__file__).resolve().parents[1]  # of the Bento's sources
 FOLDER = "packed"
+SEGMENTS = ("head", "tail", "cold")  # by their code
+CARDS = 100_000  # items at most whose JSON is kept: about 20 MB
+DECILES = 10
 
 
 def verify(root: Path = ROOT) -> dict[str, Any]:
@@ -50,37 +57,75 @@ def read_factors(root: Path = ROOT) -> Factors:
         return Factors.from_tensors({key: file.get_tensor(key) for key in file.keys()}, header["model"])  # noqa: SIM118
 
 
+def read_cells(root: Path = ROOT) -> Cells | None:
+    """What makes search approximate, where the Bento was built with it."""
+    path = root / FOLDER / "cells.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in ("centres", "ends", "items")}
+        return Cells(**arrays, share=float(file.metadata()["share"]))
+
+
 @dataclass(frozen=True)
 class Items:
     """What people see of an item, by item_idx."""
 
-    item_id: list[str]
-    title: list[str]
+    item_id: Strings
+    title: Strings
     segment: list[str]  # head, tail or cold
     popularity: Indices  # distinct training users
-    index: dict[str, int]  # item_id -> item_idx
+    index: Positions  # item_id -> item_idx
+    columns: dict[str, Postings]  # what lists can be filtered by
 
     @classmethod
     def read(cls, root: Path = ROOT) -> Items:
-        columns = json.loads((root / FOLDER / "items.json").read_text("utf-8"))
-        index = {item_id: i for i, item_id in enumerate(columns["item_id"])}
-        popularity = np.asarray(columns.pop("popularity"), np.int32)
-        return cls(**columns, popularity=popularity, index=index)
+        with safe_open(root / FOLDER / "items.safetensors", framework="numpy") as file:
+            names = json.loads(file.metadata()["columns"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        item_id = Strings.of(arrays, "item_id")
+        return cls(
+            item_id,
+            Strings.of(arrays, "title"),
+            [SEGMENTS[code] for code in arrays["segment"].tolist()],
+            arrays["popularity"],
+            Positions(item_id, arrays["order"]),
+            {name: Postings.of(arrays, f"column.{number}") for number, name in enumerate(names)},
+        )
+
+    @cached_property
+    def decile(self) -> npt.NDArray[np.int64]:
+        """Popularity decile 1 (most popular) to 10 of every item (n,), ties by item_idx."""
+        n = len(self.popularity)
+        decile = np.empty(n, np.int64)
+        decile[np.argsort(-self.popularity, kind="stable")] = np.arange(n) * DECILES // n + 1
+        return decile
+
+    @cached_property
+    def card(self) -> Any:
+        """(item_idx) -> bytes: the JSON of an item as far as its score, which `%s}` completes."""
+        return lru_cache(CARDS)(self.render)
+
+    def render(self, i: int) -> bytes:
+        about = {"item_id": self.item_id[i], "title": self.title[i], "segment": self.segment[i]}
+        text = json.dumps(about | {"popularity": int(self.popularity[i])}, ensure_ascii=False)
+        return text[:-1].encode() + b', "score": '
 
 
 @dataclass(frozen=True)
 class Histories:
     """All that known users have touched: row r of the CSR matrix holds item_idx[offsets[r]:offsets[r + 1]]."""
 
-    row: dict[str, int]  # user_id -> r
+    user_id: Strings  # in order of their bytes
+    row: Positions  # user_id -> r
     offsets: npt.NDArray[np.int64]
     item_idx: Indices
 
     @classmethod
     def read(cls, root: Path = ROOT) -> Histories:
-        ids = json.loads((root / FOLDER / "users.json").read_text("utf-8"))
         arrays = load_file(root / FOLDER / "users.safetensors")
-        return cls({user_id: r for r, user_id in enumerate(ids)}, arrays["offsets"], arrays["item_idx"])
+        ids = Strings.of(arrays, "user_id")
+        return cls(ids, Positions(ids), arrays["offsets"], arrays["item_idx"])
 
     def get(self, user_id: str) -> Indices | None:
         """Item indices of a user's history, None for an unknown user."""

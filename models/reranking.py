@@ -26,6 +26,7 @@ import numpy.typing as npt
 from models.candidates import Bools, Candidates, Floats, Indices
 
 METHODS = ("none", "popularity", "xquad", "slots")
+STRONGEST = 4.0  # of a stated preference
 SLOT = 5  # every so many places the last one is a slot
 
 
@@ -56,6 +57,15 @@ class Rerank:
         return replace(self, is_tail=self.is_tail[source] | ~known, against=self.against[source] * known)
 
 
+def preferring(popularity: Floats, is_tail: Bools) -> Rerank:
+    """Lists for somebody who says how much of the tail is wanted, from 0 to 1, which is then `tail_share`.
+
+    popularity: (n,), p_i. What a list loses in mean p_i can only grow with the preference: at 0 it is in order of
+    relevance, at 1 popularity counts as much as at the largest strength that a model's lists are judged with.
+    """
+    return Rerank("popularity", STRONGEST, is_tail, popularity)
+
+
 def none(is_tail: Bools) -> Rerank:
     """Lists in order of the scores."""
     return Rerank("none", 0.0, is_tail, np.zeros(len(is_tail), np.float32))
@@ -69,7 +79,7 @@ def rerank(how: Rerank, candidates: Candidates, tail_share: Floats, *, k: int) -
 def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: range) -> npt.NDArray[np.int32]:
     """What stands at consecutive places (b, len(places)) of lists; earlier ones have taken none of the candidates."""
     items, left = candidates.items, candidates.relevance.copy()  # (b, c)
-    bonus = np.where(items >= 0, fixed_bonus(how)[items], 0)  # (b, c)
+    bonus = np.where(items >= 0, fixed_bonus(how, items), 0)  # (b, c)
     if how.method == "popularity":
         left += tail_share[:, None] * bonus
     is_tail, everybody = how.is_tail[items], np.arange(len(items))
@@ -89,13 +99,14 @@ def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: ran
     return lists
 
 
-def fixed_bonus(how: Rerank) -> Floats:
-    """The part (n,) of the bonus that depends on the item alone."""
+def fixed_bonus(how: Rerank, items: Indices) -> Floats:
+    """The part of the bonus of items (b, c) that depends on the item alone."""
+    against = how.against[items]
     if how.method == "popularity":
-        return -np.float32(how.strength) * how.against
+        return -np.float32(how.strength) * against
     if how.method == "slots":
-        return np.float32(how.strength) / (1 + how.against) * how.is_tail
-    return np.zeros_like(how.against)
+        return np.float32(how.strength) / (1 + against) * how.is_tail[items]
+    return np.zeros_like(against)
 
 
 def lacking(is_tail: Bools, shown: Floats, tail_share: Floats, place: int) -> Floats:

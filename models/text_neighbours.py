@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,27 @@ class Neighbours:
         unit = float(np.sqrt(squares(centred).mean())) or 1.0  # one text, or equal ones, are at the mean
         return cls(rows.astype(np.int32), (centred / unit).astype(np.float16), unit)
 
+    @cached_property
+    def support(self) -> Floats:
+        """`vectors` in single precision: what every search for neighbours reads."""
+        return self.vectors.astype(np.float32)
+
+    @cached_property
+    def squares(self) -> Floats:
+        """|v|² of every text, (s,)."""
+        return squares(self.support)
+
     def centred(self, positions: Indices) -> Floats:
         """Texts (m, t) at positions (m,), as they were given."""
         return self.vectors[positions].astype(np.float32) * np.float32(self.unit)
+
+    def like(self, centred: Floats, *, m: int) -> tuple[npt.NDArray[np.int32], Floats]:
+        """The m items whose texts are nearest to one (t,), best first, and k(e, e') of each over that of the first."""
+        text = centred / np.float32(self.unit)
+        distances = self.squares - 2 * (self.support @ text)  # (s,), short of |e|²
+        nearest = np.argpartition(distances, min(m, len(distances)) - 1)[:m]
+        nearest = nearest[np.argsort(distances[nearest], kind="stable")]
+        return self.rows[nearest], np.exp(-SHARPNESS * (distances[nearest] - distances[nearest[0]]))
 
     def near(
         self, centred: Floats, apart_from: Indices | None = None
@@ -52,30 +71,31 @@ class Neighbours:
 
         apart_from: (n,) an item that shall not speak for the text, such as the one whose text it is.
         """
-        support = self.vectors.astype(np.float32)
+        support = self.support
         batch = max(1, CELLS // max(len(support), NEAREST * support.shape[1]))
         for start in range(0, len(centred), batch):
             part = slice(start, start + batch)
             forbidden = None if apart_from is None else self.rows == apart_from[part, None]
-            yield part, *krige(centred[part] / np.float32(self.unit), support, forbidden)
+            yield part, *krige(centred[part] / np.float32(self.unit), support, forbidden, self.squares)
 
 
 def krige(
-    vectors: Floats, support: Floats, forbidden: npt.NDArray[np.bool_] | None
+    vectors: Floats, support: Floats, forbidden: npt.NDArray[np.bool_] | None, lengths: Floats | None = None
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Positions (b, m) of the points of the support (s, t) nearest to vectors (b, t), and their weights (b, m).
 
-    forbidden: (b, s), points that get no weight.
+    forbidden: (b, s), points that get no weight; lengths: (s,), |v|² of the support where it is known.
     """
-    distances = squares(vectors)[:, None] + squares(support) - 2 * (vectors @ support.T)  # (b, s)
+    lengths = squares(support) if lengths is None else lengths
+    distances = squares(vectors)[:, None] + lengths - 2 * (vectors @ support.T)  # (b, s)
     if forbidden is not None:
         distances[forbidden] = np.inf
     m = min(NEAREST, len(support))
     nearest = np.sort(np.argpartition(distances, m - 1, axis=1)[:, :m], axis=1)  # in one order for equal texts
     kernel = np.exp(-SHARPNESS * np.take_along_axis(distances, nearest, axis=1))
     found = support[nearest]  # (b, m, t)
-    lengths = squares(found)
-    between = lengths[:, :, None] + lengths[:, None, :] - 2 * (found @ found.transpose(0, 2, 1))
+    sizes = squares(found)
+    between = sizes[:, :, None] + sizes[:, None, :] - 2 * (found @ found.transpose(0, 2, 1))
     system = np.exp(-SHARPNESS * np.maximum(between, 0)) + NUGGET * np.eye(m, dtype=np.float32)
     present = kernel > 0  # what is forbidden, or too far to count, shall not change the others' weights
     system = np.where(present[:, :, None] & present[:, None, :] | np.eye(m, dtype=np.bool_), system, 0)

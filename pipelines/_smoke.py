@@ -24,6 +24,7 @@ from models.reranking import none, rerank
 from pipelines import _bento
 
 K = 10
+MISSED = 1  # of them may be others where search is approximate
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Probe:
     item_ids: Sequence[str]  # by item_idx
     user_id: str
     history: npt.NDArray[np.int32]  # item_idx of that user
+    exact: bool = True  # whether the full catalogue is searched, or cells of it
 
 
 def test(archive: Path, tag: str, probe: Probe, *, home: Path, timeout: float) -> dict[str, Any]:
@@ -78,7 +80,8 @@ def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32]
     size = np.abs(scores[np.isfinite(scores)]).max(initial=0)
     scores[served] += np.linspace(1e-4, 1e-5, len(served)) * size
     best = listed(factors, scores, history)
-    if served != best:
+    same = served == best if probe.exact else len(served) == len(best) and len({*served} - {*best}) <= MISSED
+    if not same:
         raise ValueError(f"the server recommends {served} with scores {scores[served]}, the model's best are {best}")
 
 

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from safetensors.numpy import save_file
 
+from models.factors import Factors
 from pipelines import _artifacts as artifacts
-from pipelines import _bento, _model, _smoke, _tables
-from pipelines._params import Champion, Package, load
+from pipelines import _bento, _cells, _embeddings, _model, _packed, _smoke, _tables
+from pipelines import _encoder as encoders
+from pipelines._embeddings import Vectors
+from pipelines._params import Champion, Embed, Package, load
 from pipelines._stage import run, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-CODE = (
-    "bento/**/*",
-    *("models/__init__.py", "models/candidates.py", "models/cold_level.py", "models/factors.py", "models/packing.py"),
-    *("models/reranking.py", "models/text_neighbours.py", "models/user_side.py"),
+MODELS = (  # what bento/ needs of them
+    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
+    *("packing", "postings", "reranking", "strings", "text_neighbours", "tokens", "user_side"),
 )
+CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 
 
@@ -44,24 +42,36 @@ def main() -> None:
         holdout = artifacts.read_json(stage.input("split", "holdout.json"))
         items = _tables.read(stage.input("split", "items.parquet"))
         interactions = _tables.read(stage.input("ingest", "interactions.parquet"), ["user_id", "item_id"])
-        users = histories(interactions, items)
+        users = _packed.histories(interactions, items)
+        factors, provenance = _model.read(model)
+        vectors, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=len(items))
+        refuse_other_encoder(encoder, provenance)
+        metrics = artifacts.read_json(stage.input("evaluate", "metrics.json"))
 
         archive = stage.output("longtail.bento")
         with TemporaryDirectory(prefix="longtail-package-") as temp:
             context = Path(temp) / "context"
             copy_code(context)
-            pack(context / PACKED, [model, judged], items, users)
+            packed = context / PACKED
+            pack(packed, [model, judged], items, users)
+            about = {
+                **release(verdict, holdout["head_share"]),
+                "figures": metrics["models"]["candidate"],
+                "judged_users": metrics["n_users"],
+                "search": _cells.write_cells(factors, users, packed / "cells.safetensors"),
+                "encoder": pack_encoder(factors, packed / "encoder", items, vectors, encoder),
+            }
             files = digests(context)
             tag = f"{name}:{version(files)}"
-            artifacts.write_json(context / PACKED / "release.json", release(tag, verdict, files, holdout["head_share"]))
+            artifacts.write_json(packed / "release.json", about | {"tag": tag, "files": files})
             files = digests(context)
             say("package", f"building {tag}")
             labels = {"verdict": verdict["verdict"], "model": verdict["digests"]["model"][:12]}
             _bento.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
             say("package", "asking the exported Bento over HTTP")
-            probe = _smoke.Probe(
-                _model.read(model)[0], list(map(str, items["item_id"].to_pylist())), users.user_id[0], users.history(0)
-            )
+            ids = list(map(str, items["item_id"].to_pylist()))
+            exact = not (packed / "cells.safetensors").exists()
+            probe = _smoke.Probe(factors, ids, users.user_id[0], users.history(0), exact)
             smoke = _smoke.test(archive, tag, probe, home=Path(temp) / "smoke", timeout=params.ready_timeout)
         report = {
             "built": True,
@@ -85,6 +95,14 @@ def refuse_other_model(actual: str, verdict: dict[str, Any]) -> None:
         )
 
 
+def refuse_other_encoder(actual: str, provenance: dict[str, Any]) -> None:
+    trained = provenance.get("encoder", actual)
+    if actual != trained:
+        raise ValueError(
+            f"data/embed is by the encoder {actual[:12]}, but the model was trained on {trained[:12]}; run `dvc repro`"
+        )
+
+
 def copy_code(context: Path) -> None:
     """The serving code, at its paths in the checkout, and `bentofile.yaml` at the root, where BentoML looks for it."""
     found = {path for pattern in CODE for path in CHECKOUT.glob(pattern) if path.is_file()}
@@ -95,45 +113,22 @@ def copy_code(context: Path) -> None:
     (context / "bento" / "bentofile.yaml").rename(context / "bentofile.yaml")
 
 
-def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: Users) -> None:
-    """Write the files that bento/packed.py reads; `unchanged` ones keep the bytes that were judged."""
+def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Users) -> None:
+    """Write what bento/packed.py reads of the data; `unchanged` files keep the bytes that were judged."""
     folder.mkdir()
     for path in unchanged:
         shutil.copy(path, folder)
-    artifacts.write_json(folder / "items.json", item_columns(items))
-    artifacts.write_json(folder / "users.json", users.user_id)
-    save_file({"offsets": users.offsets, "item_idx": users.item_idx}, folder / "users.safetensors")
+    _packed.write_items(items, folder / "items.safetensors")
+    users.write(folder / "users.safetensors")
 
 
-def item_columns(items: pa.Table) -> dict[str, list[Any]]:
-    """What serving shows of items, by item_idx; a cold item is a tail item without any training user."""
-    segment = pc.if_else(items["is_cold"], "cold", pc.if_else(items["is_tail"], "tail", "head"))
-    columns = {name: items[name].to_pylist() for name in ("item_id", "title", "popularity")}
-    return {**columns, "segment": segment.to_pylist()}
-
-
-@dataclass(frozen=True)
-class Users:
-    """Users in order of user_id, and all that each has touched, as a CSR matrix."""
-
-    user_id: list[str]
-    offsets: npt.NDArray[np.int64]  # (n_users + 1,)
-    item_idx: npt.NDArray[np.int32]  # (n_pairs,)
-
-    def history(self, row: int) -> npt.NDArray[np.int32]:
-        return self.item_idx[self.offsets[row] : self.offsets[row + 1]]
-
-
-def histories(interactions: pa.Table, items: pa.Table) -> Users:
-    """Full histories, those of valid and test included: what a user has seen, whenever it was."""
-    item_idx = pc.index_in(interactions["item_id"], value_set=items["item_id"])
-    if item_idx.null_count:
-        raise ValueError(f"data/split lacks the items of {item_idx.null_count} interactions; run `dvc repro split`")
-    user_id = pc.unique(interactions["user_id"]).sort()
-    user_idx = pc.index_in(interactions["user_id"], value_set=user_id).to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(user_idx, minlength=len(user_id)))])
-    by_user = item_idx.to_numpy()[np.argsort(user_idx, kind="stable")]
-    return Users([str(value) for value in user_id.to_pylist()], offsets.astype(np.int64), by_user.astype(np.int32))
+def pack_encoder(model: Factors, folder: Path, items: pa.Table, vectors: Vectors, digest: str) -> dict[str, Any]:
+    """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
+    encoder = encoders.find(load(Embed))
+    if encoder.digest != digest:
+        raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
+    texts = [str(text or "") for text in items["text"].to_pylist()]
+    return _packed.write_encoder(model, encoder, folder, texts=texts, vectors=vectors)
 
 
 def digests(context: Path) -> dict[str, str]:
@@ -149,14 +144,13 @@ def version(files: dict[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
-def release(tag: str, verdict: dict[str, Any], files: dict[str, str], head_share: float) -> dict[str, Any]:
-    """What the service knows of itself; it refuses to start when one of `files` differs."""
+def release(verdict: dict[str, Any], head_share: float) -> dict[str, Any]:
+    """What the service says of its model."""
     tail = (
         f"head: the fewest most popular items that hold {head_share:.0%} of the training interactions; "
         "tail: every other item of the catalogue; cold: a tail item without any training interaction"
     )
-    about = {key: verdict[key] for key in ("verdict", "reason", "digests")}
-    return {"tag": tag, **about, "files": files, "tail": tail}
+    return {key: verdict[key] for key in ("verdict", "reason", "digests")} | {"tail": tail}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pipelines import package
 from pipelines._params import SECTIONS
 from tests.conftest import REPO
 
@@ -117,8 +118,15 @@ def test_every_file_a_stage_imports_is_a_dependency(name: str) -> None:
 def test_every_code_dependency_is_needed(name: str) -> None:
     """Else a change would rerun a stage that it cannot touch."""
     needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
+    if name == "package":  # it packs what the service imports
+        needed |= {path.relative_to(REPO).as_posix() for path in our_files(REPO / "bento" / "service.py")}
     code = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py") and not dep.endswith("__init__.py")}
     assert code <= needed
+
+
+def test_the_bento_holds_every_model_file_that_the_service_imports_and_no_other() -> None:
+    imported = {path.stem for path in our_files(REPO / "bento" / "service.py") if path.parent.name == "models"}
+    assert set(package.MODELS) == imported | {"__init__"}
 
 
 @pytest.mark.parametrize("name", STAGES)

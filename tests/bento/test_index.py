@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.index import Index
-from models.candidates import TAIL, of_scores
+from models.candidates import TAIL, Bools, Floats, of_scores
+from models.factors import Factors
+from models.user_side import LeastSquares
+
+
+def index(vectors: Floats, is_tail: Bools) -> Index:
+    """Of a model without cold items."""
+    n, d = vectors.shape
+    side = LeastSquares(d, unobserved_weight=0.1, regularization=1.0, frequency_exponent=1.0)
+    gram, nothing = vectors.T @ vectors, np.zeros(0, np.float32)
+    factors = Factors(vectors, gram, n, (side,), np.ones(n, np.float32), nothing, np.zeros((1, d), np.float32))
+    return Index(factors, is_tail)
 
 
 @given(
@@ -20,7 +31,7 @@ def test_it_finds_the_candidates_that_the_definition_finds(n_items: int, share: 
     scores = vectors @ query
     scores[seen] = -np.inf
     expected = of_scores(scores, is_tail, k=k)
-    found = Index(vectors, is_tail).candidates(query, seen, k=k)
+    found = index(vectors, is_tail).candidates(query, 0.0, seen, k=k)
     assert [i for i in found.items[0] if i >= 0] == [i for i in expected.items[0] if i >= 0]
     present = found.items[0] >= 0
     np.testing.assert_allclose(
@@ -30,5 +41,5 @@ def test_it_finds_the_candidates_that_the_definition_finds(n_items: int, share: 
 
 def test_a_tail_of_more_items_than_candidates_gives_the_best_of_it() -> None:
     vectors = -np.arange(500, dtype=np.float32)[:, None]
-    found = Index(vectors, np.arange(500) >= 300).candidates(np.ones(1, np.float32), np.array([301]), k=5)
+    found = index(vectors, np.arange(500) >= 300).candidates(np.ones(1, np.float32), 0.0, np.array([301]), k=5)
     assert [i for i in found.items[0][-TAIL:] if i >= 300] == [300, *range(302, 301 + TAIL)]

@@ -13,7 +13,9 @@ from bento import packed
 from pipelines import _bento, _smoke
 from tests.conftest import REPO
 
-HEAVY = {"airflow", "dvc", "great_expectations", "pandas", "pyarrow", "torch", "transformers"}
+HEAVY = {
+    *("airflow", "dvc", "faiss", "great_expectations", "numba", "pandas", "pyarrow", "scipy", "torch", "transformers"),
+}
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -35,7 +37,7 @@ def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["packed/model.safetensors", "packed/items.json", "bento/service.py", "models/factors.py"]
+    "name", ["packed/model.safetensors", "packed/items.safetensors", "bento/service.py", "models/factors.py"]
 )
 def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
     root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
