@@ -125,8 +125,7 @@ def test_moving_the_slider_changes_the_list_and_says_what_moved(page: Page, url:
     page.keyboard.press("End")
     expect(page.locator("#tail-value")).to_have_text("100 % towards the tail")
     expected = post(url, "recommend", {"user_id": USER_IDS[0], "k": 10, "tail": 1.0})
-    expect(page.locator("#list .title").first).to_have_text(expected["items"][0]["title"])
-    assert titles(page, "list") == [item["title"] for item in expected["items"]]
+    expect(page.locator("#list .title")).to_have_text([item["title"] for item in expected["items"]])
     page.keyboard.press("Home")
     expect(page.locator("#list .move").first).to_be_visible()
 
