@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test lint unit clean bench-mf
+.PHONY: help setup run test lint unit clean bench-mf bench-embed bench-ingest
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -44,6 +44,12 @@ lint: $(STAMP)  ## ruff and mypy --strict
 
 bench-mf: $(STAMP)  ## Solver and quality of the factorization beside implicit, EASE and item-kNN
 	@python -m benchmarks.mf
+
+bench-embed: $(STAMP)  ## Speed, cache and quality of the text embedding beside sentence-transformers
+	@python -m benchmarks.embed
+
+bench-ingest: $(STAMP)  ## Ingest and split of a million and of 20 million interactions beside polars and pandas
+	@python -m benchmarks.ingest
 
 clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
 	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +

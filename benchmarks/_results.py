@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("torch", "numpy", "numba", "scipy", "implicit")
 
 Row = Mapping[str, Any]
+
+
+def run(name: str, tables: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]], only: Sequence[str] | None) -> None:
+    """Print and save tables, by name (title, rows); with `only` the others of the saved file stay as they are."""
+    path = RESULTS / f"{name}.json"
+    saved: dict[str, Any] = json.loads(path.read_text("utf-8"))["tables"] if path.is_file() and only else {}
+    for table, (title, rows) in tables.items():
+        if only and table not in only:
+            continue
+        started = time.perf_counter()
+        saved[table] = printed(title, rows())
+        save(name, saved)  # after every table: an interrupted run keeps what it has
+        print(f"\n{table}: {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"\nsaved in {path}")
 
 
 def printed(title: str, rows: Iterable[Row]) -> list[Row]:

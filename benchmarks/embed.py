@@ -1,7 +1,7 @@
 """Texts a second of the text encoder, and what its cache and its slim form for serving take.
 
-`python -m benchmarks.embed [--part speed cache query] [--texts N]`. Texts are words drawn with a seed, their number
-log-normal around three means.
+`python -m benchmarks.embed [--only speed cache query quality] [--texts N]`, saved as `benchmarks/results/embed.json`.
+Texts are words drawn with a seed, their number log-normal around three means.
 
 speed: texts a second of processor time on one thread, the whole way from texts to vectors, the best of three rounds in
 which all take turns: what else the machine does hardly shows in processor time. Peers are
@@ -9,6 +9,7 @@ which all take turns: what else the machine does hardly shows in processor time.
 transformers library in bf16. `of_peak` is the share of the rate at which this machine multiplies large bf16 or fp32
 matrices in oneDNN's layout, counting dense layers alone (21 MFLOP a token for the packaged model).
 cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds.
+quality: what the texts do for the ranking (`benchmarks.embed_quality`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ import torch
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from benchmarks import _results as results
+from benchmarks import embed_quality
+from benchmarks._datasets import NAMES
 from models import bert_weights, demo_words
 from models.numpy_encoder import NumpyEncoder, unit_vector
 from models.precision import layer
@@ -38,7 +42,6 @@ from pipelines._params import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
-PARTS = ("speed", "cache", "query")
 MEANS = {"short": 9, "medium": 14, "long": 95}  # words; about 14, 20 and 130 tokens
 ROUNDS, SEED = 3, 42
 Floats = npt.NDArray[np.float32]
@@ -202,21 +205,19 @@ def query(n_queries: int = 200) -> Iterator[dict[str, Any]]:
     yield {"what": "numpy, weights read and ready", "seconds": round(cold, 2)}
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--texts", type=int, default=1_000_000, help="look-ups of the cache")
-    arguments = parser.parse_args(words)
-    made: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        "speed": speed,
-        "cache": lambda: cache(arguments.texts),
-        "query": query,
+    parser.add_argument("--data", nargs="+", default=list(NAMES), help="names of data sets, or their folders")
+    tables: dict[str, tuple[str, Callable[[], Iterator[dict[str, Any]]]]] = {
+        "speed": ("Texts a second of processor time", speed),
+        "cache": ("The cache", lambda: cache(arguments.texts)),
+        "query": ("One text at a time, for serving", query),
+        "quality": ("Does the text help? On test", lambda: embed_quality.rows(arguments.data)),
     }
-    for part in arguments.part:
-        for row in made[part]():
-            print(
-                "; ".join(f"{key} {value}" if key != "what" else str(value) for key, value in row.items()), flush=True
-            )
+    parser.add_argument("--only", nargs="+", choices=list(tables), help="tables (default: all)")
+    arguments = parser.parse_args()
+    results.run("embed", tables, arguments.only)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Ingest and split at a million interactions and more: seconds, rows a second and peak memory, beside other readers.
 
 `python -m benchmarks.ingest [--rows N ...] [--large]`. The peers parse the same CSV file, apply the same checks, merge
-the events of a pair and write parquet, but keep no account of what they drop; ingest keeps every rejected row.
+the events of a pair and write parquet, but keep no account of what they drop; ingest keeps every rejected row. Saved
+as `benchmarks/results/ingest.json`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 from ruamel.yaml import YAML
+
+from benchmarks import _results as results
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1_000_000, 20_000_000)
@@ -141,13 +144,8 @@ def main() -> None:
     for peer in ("polars", "pandas"):
         if not find_spec(peer):
             print(f"{peer} is not installed and is left out")
-    print(f"{'rows':>12}  {'program':<30} {'seconds':>8} {'rows/s':>12} {'peak GB':>8}")
-    for row in rows([*arguments.rows, *([LARGE] if arguments.large else [])]):
-        print(
-            f"{row['rows']:>12,}  {row['program']:<30} {row['seconds']:>8} {row['rows_per_second']:>12,} "
-            f"{row['peak_gb']:>8}",
-            flush=True,
-        )
+    sizes = [*arguments.rows, *([LARGE] if arguments.large else [])]
+    results.run("ingest", {"ingest": ("Ingest and split beside other readers", lambda: rows(sizes))}, None)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ file stay as they are.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,16 +34,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(tables([], full=False)), help="tables (default: all)")
     parser.add_argument("--full", action="store_true", help="the solver on 100 M pairs too; takes 10 GB of memory")
     arguments = parser.parse_args()
-    path = results.RESULTS / "mf.json"
-    saved: dict[str, Any] = json.loads(path.read_text("utf-8"))["tables"] if path.is_file() and arguments.only else {}
-    for name, (title, rows) in tables(arguments.data, full=arguments.full).items():
-        if arguments.only and name not in arguments.only:
-            continue
-        started = time.perf_counter()
-        saved[name] = results.printed(title, rows())
-        results.save("mf", saved)  # after every table: an interrupted run keeps what it has
-        print(f"\n{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    print(f"\nsaved in {path}")
+    results.run("mf", tables(arguments.data, full=arguments.full), arguments.only)
 
 
 if __name__ == "__main__":
