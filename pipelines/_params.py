@@ -147,6 +147,7 @@ class Embed(Section):
     dimensions: Annotated[int, Field(ge=1)] | None
     precision: Literal["auto", "fp32", "bf16"]
     batch_tokens: Count
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None
     cache_gigabytes: Annotated[float, Field(gt=0)]
     device: Device
 

@@ -1,5 +1,7 @@
 """data/embed: embeddings.safetensors, one unit vector per item; no text is ever computed twice.
 
+near_duplicates.csv lists items whose texts say nearly the same.
+
 `torchrun --nproc-per-node=2 -m pipelines.embed` computes in several processes or on several GPUs, which meet in the
 cache; on several machines `.longtail` has to be a folder that all share.
 """
@@ -19,6 +21,7 @@ from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
 from pipelines import _embeddings
 from pipelines import _encoder as encoders
+from pipelines import _near_duplicates as near_duplicates
 from pipelines import _tables as tables
 from pipelines._embedding_cache import EmbeddingCache, Rows
 from pipelines._embeddings import Vectors
@@ -41,12 +44,17 @@ def main() -> None:
     if "RANK" in os.environ and not compute_share(encoder, params):
         return
     with artifacts.stage("embed") as stage:
-        column = tables.read(stage.input("split", "items.parquet"), ["text"]).column(0)
+        items = tables.read(stage.input("split", "items.parquet"), ["item_id", "text"])
+        column = items["text"]
         with _embeddings.create(
             stage.output(_embeddings.NAME), len(column), encoder.dim,
             encoder=encoder.digest, model=params.model, revision=encoder.revision,
         ) as vectors:  # fmt: skip
             fill(vectors, column, encoder, params)
+            if params.near_duplicates:
+                pairs, said = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
+                tables.write_csv(stage.output(near_duplicates.NAME), pairs)
+                say("embed", said)
     removed, freed = caches.prune(caches.root(), int(params.cache_gigabytes * 1e9))
     if removed:
         say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, as embed.cache_gigabytes says")

@@ -413,3 +413,15 @@ def copy_of_packaged(folder: Path) -> Path:
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
         (folder / name).symlink_to(encoders.packaged() / name)
     return folder
+
+
+def test_items_that_say_nearly_the_same_are_listed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.params("embed", {"near_duplicates": 0.9})
+    write_items([*TEXTS[:2], "A lighthouse keeper finds a letter.", TEXTS[1]])
+    embed.main()
+    said = tables.read_csv(Path("data/embed/near_duplicates.csv"))
+    assert list(zip(said["item_id"], said["other_item_id"], said["same_text"], strict=True)) == [
+        ("0001", "0003", "1"),
+        ("0000", "0002", "0"),
+    ]
+    assert "2 pairs of items have texts of cosine 0.9 and more" in capsys.readouterr().out
