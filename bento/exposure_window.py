@@ -18,7 +18,8 @@ import numpy.typing as npt
 from models.candidates import Bools, Indices
 
 K = 10  # places of a list that count: the gate judges lists of 10
-SMALLEST, LARGEST = 100, 100_000  # lists of a window
+SMALLEST, LARGEST = 100, 100_000  # lists that coverage is of
+KEPT = 4  # times as many lists are kept, since users who come back are shown the same list
 ROW = np.dtype([("time", np.float64), ("fallback", np.int32), ("items", np.int32, (K,))])  # items end with -1
 
 
@@ -27,11 +28,12 @@ class Exposure:
     """What some lists show. Shares are of lists (fallback) or of shown items (tail); None where there are no lists."""
 
     lists: int
-    size: int  # how many lists there can be
+    distinct: int  # how many of them differ, at most `size`
+    size: int  # lists that the gate judged, one of each user
     fallback_share: float | None = None
     tail_share: float | None = None  # mean over lists
     tail_share_error: float | None = None  # its standard error
-    tail_coverage: float | None = None  # share of the tail that is in any of the lists
+    tail_coverage: float | None = None  # share of the tail that is in any of the newest `distinct` different lists
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,12 +49,12 @@ class Window:
         self.folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
         self.name = f"window-{os.getppid()}-{model.replace(':', '-')}"
         path = self.folder / f"{self.name}-{os.getpid()}.ring"
-        self.ring: npt.NDArray[Any] = np.memmap(path, ROW, "w+", shape=(self.size,))
+        self.ring: npt.NDArray[Any] = np.memmap(path, ROW, "w+", shape=(KEPT * self.size,))
         self._times, self._fallbacks, self._items = (self.ring[name] for name in ("time", "fallback", "items"))
         self._next = 0
 
     def add(self, items: Indices, fallback: bool) -> None:
-        slot, self._next = self._next, (self._next + 1) % self.size
+        slot, self._next = self._next, (self._next + 1) % len(self.ring)
         row = self._items[slot]
         n = min(len(items), K)
         row[:n] = items[:n]
@@ -65,14 +67,17 @@ class Window:
         paths = sorted(self.folder.glob(f"{self.name}-*.ring"))
         rows = np.concatenate([np.fromfile(path, ROW) for path in paths])
         rows = rows[rows["time"] > 0]
-        rows = rows[np.argsort(-rows["time"], kind="stable")[: self.size]]
+        rows = rows[np.argsort(-rows["time"], kind="stable")[: KEPT * self.size]]
         if len(rows) == 0:
-            return Exposure(0, self.size)
+            return Exposure(0, 0, self.size)
         items, n_tail = rows["items"], self.is_tail.sum()
         share = self.is_tail[items].sum(axis=1) / np.maximum((items >= 0).sum(axis=1), 1)  # (lists,)
-        shown = np.unique(items[self.is_tail[items]])
+        _, first = np.unique(items, axis=0, return_index=True)
+        different = items[np.sort(first)[: self.size]]
+        shown = np.unique(different[self.is_tail[different]])
         return Exposure(
             lists=len(rows),
+            distinct=len(different),
             size=self.size,
             fallback_share=float(rows["fallback"].mean()),
             tail_share=float(share.mean()),

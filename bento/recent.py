@@ -35,7 +35,7 @@ class Recent:
         self._lock = threading.Lock()
 
     def __call__(self, user_id: str) -> Indices:
-        if time.monotonic() < self._asked_again:
+        if time.monotonic() < self._asked_again or not is_storable(user_id):
             return NOTHING
         try:
             with self._lock:
@@ -63,3 +63,8 @@ class Recent:
     def _read(self, user_id: str) -> Indices:
         known = [self.index[item] for item in self.events.items_of(user_id) if item in self.index]
         return np.array(known, np.int32)
+
+
+def is_storable(user_id: str) -> bool:
+    """Whether there can be events of this user; what databases refuse shall not look like a failure of theirs."""
+    return "\0" not in user_id and not any("\ud800" <= c <= "\udfff" for c in user_id)

@@ -116,11 +116,12 @@ class Watch:
         about.add_metric([self.service.tag, self.service.release["verdict"]], 1)
         yield about
         for name, text, value in (
-            ("longtail_window_size", "Lists that the window holds when full, as many as the gate judged", window.size),
+            ("longtail_window_size", "Different lists that make the window full: what the gate judged", window.size),
             ("longtail_window_lists", "Lists in the window: those served last", window.lists),
+            ("longtail_window_distinct_lists", "How many of these differ", window.distinct),
             ("longtail_fallback_share", "Share of these lists that no history stood behind", window.fallback_share),
             ("longtail_tail_exposure_share", "Share of the items in these lists that are tail", window.tail_share),
-            ("longtail_tail_coverage", "Share of the tail that is in any of these lists", window.tail_coverage),
+            ("longtail_tail_coverage", "Share of the tail in any of the different lists", window.tail_coverage),
             ("longtail_gate_lists", "Lists that the gate judged", self.gate.get("lists")),
             ("longtail_gate_tail_exposure_share", "Tail exposure share at the gate", self.gate.get("tail_share")),
             ("longtail_gate_tail_coverage", "Tail coverage at the gate", self.gate.get("tail_coverage")),

@@ -16,7 +16,18 @@ import psutil
 
 from models import metrics, rules
 from pipelines import _artifacts as artifacts
-from pipelines import _cache_commands, _doctor, _forget, _git, _lineage, _registry, _release, _serve_commands
+from pipelines import (
+    _cache_commands,
+    _doctor,
+    _feedback_commands,
+    _forget,
+    _git,
+    _lineage,
+    _monitor,
+    _registry,
+    _release,
+    _serve_commands,
+)
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, load
 from pipelines._stage import run as guarded
@@ -87,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
         "serve what is promoted over HTTP; follow promotions without losing a request",
     )
     _serve_commands.add_arguments(serve)
+    monitor = command("monitor", _monitor.run_monitor, "compare what a server shows with what the gate found")
+    _monitor.add_arguments(monitor)
+    feedback = command("feedback", _feedback_commands.run_feedback, "turn what users did into interactions to train on")
+    _feedback_commands.add_arguments(feedback)
     cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
     _cache_commands.add_arguments(cache)
     return top

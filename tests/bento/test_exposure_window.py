@@ -30,7 +30,7 @@ def test_shares_are_those_of_the_lists(tmp_path: Path) -> None:
     lists.add(items(2, 3, 1, 0), True)
     lists.add(items(0, 1), False)
     found = lists.exposure()
-    assert (found.lists, found.size) == (3, 100)
+    assert (found.lists, found.distinct, found.size) == (3, 3, 100)
     assert found.tail_share == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert found.tail_coverage == 2 / 4
     assert found.fallback_share == pytest.approx(1 / 3)
@@ -52,10 +52,22 @@ def test_an_empty_list_shows_nothing_and_places_beyond_ten_do_not_count(tmp_path
 def test_the_window_slides(tmp_path: Path) -> None:
     lists = window(tmp_path)
     lists.add(items(2), False)
-    for _ in range(100):
+    for _ in range(400):
         lists.add(items(0), False)
-    assert lists.exposure().lists == 100
+    assert lists.exposure().lists == 400
     assert lists.exposure().tail_share == 0
+
+
+def test_coverage_is_of_the_newest_different_lists_as_many_as_the_gate_judged(tmp_path: Path) -> None:
+    """A user who comes back is shown the same list, and makes the window no fuller."""
+    lists = window(tmp_path)
+    for _ in range(3):
+        lists.add(items(2, 3), False)
+    assert (lists.exposure().lists, lists.exposure().distinct) == (3, 1)
+    for number in range(100):
+        lists.add(items(*[0] * (number // 10 % 10), *[1] * (number % 10)), False)
+    found = lists.exposure()
+    assert found.distinct <= found.size == 100
 
 
 def test_workers_of_one_server_share_it_and_other_models_do_not(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""`longtail feedback export`: positive events as one more file of interactions, which `ingest` reads beside the others.
+
+The file's name holds how far it reaches, `feedback-STORE-FIRST-LAST.parquet`, so that file and watermark cannot disagree:
+an export that was interrupted has written nothing, one that is repeated finds nothing new.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines import _artifacts as artifacts
+from pipelines import _feedback_store, _git
+from pipelines._feedback_store import Batch
+from pipelines._params import Ingest, Table
+
+PATTERN = "feedback-*.parquet"
+NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
+
+
+def export(params: Ingest) -> tuple[Path | None, int]:
+    """The new file and its number of events; None where nothing is new. Raises ValueError where ingest would not read it."""
+    folder = readable_folder(params)
+    with _git.lock("longtail-feedback"):  # two exports at once would write the same events twice
+        after = watermark(folder, _feedback_store.store_id())
+        batch = _feedback_store.read(after)
+        if batch is None or batch.events.num_rows == 0:
+            return None, 0
+        path = folder / f"feedback-{batch.store_id}-{after + 1:012}-{batch.last:012}.parquet"
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            pq.write_table(columns(batch, params.table), partial, write_page_checksum=True)
+            artifacts.sync(partial)
+            partial.replace(path)
+            artifacts.sync(folder)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path, batch.events.num_rows
+
+
+def readable_folder(params: Ingest) -> Path:
+    """Where ingest reads files of interactions from, of which PATTERN is one."""
+    if params.source != "table" or params.url is not None:
+        what = f"ingest.source is {params.source}" if params.url is None else "ingest.url is set"
+        raise ValueError(
+            f"{what}; events become interactions of your own files: `source: table` with a folder in `path`"
+        )
+    if params.pseudonyms is not None:
+        raise ValueError(
+            "ingest.pseudonyms is set: events name users by the pseudonyms that the model knows, and ingest would hash "
+            "those again; export where the users' own ids are"
+        )
+    folder = Path(params.path)
+    if not folder.is_dir():
+        raise ValueError(f"ingest.path is {folder}, expected a folder, to which a file can be added; make it one")
+    example = f"feedback-{'0' * 8}-{0:012}-{0:012}.parquet"
+    if not any(PurePath(example).match(pattern) for pattern in params.table.interactions):
+        raise ValueError(
+            f"ingest.table.interactions is {params.table.interactions}, which matches no {PATTERN}: ingest would not "
+            f"read the events; add {PATTERN!r} there"
+        )
+    return folder
+
+
+def watermark(folder: Path, store: str | None) -> int:
+    """Number of the last event of a store that a file of the folder reaches."""
+    named = (NAME.fullmatch(path.name) for path in folder.iterdir())
+    return max((int(match["last"]) for match in named if match and match["store"] == store), default=0)
+
+
+def columns(batch: Batch, names: Table) -> pa.Table:
+    """The events under the names that the source's own files have; without a value, the least one that is accepted."""
+    events, mapped = batch.events, names.columns
+    found = {mapped.user_id: events["user_id"], mapped.item_id: events["item_id"]}
+    if mapped.value is not None:
+        least = max(names.min_value or 0.0, 1.0)
+        found[mapped.value] = pc.fill_null(events["value"], least)
+    if mapped.timestamp is not None:
+        found[mapped.timestamp] = events["timestamp"]
+    return pa.table(found)

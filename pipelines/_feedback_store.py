@@ -1,0 +1,102 @@
+"""The feedback events that served Bentos have stored (bento/events.py), as the pipeline reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines import _serve_memory
+
+VARIABLE = "LONGTAIL_FEEDBACK_DB"
+POSITIVE = ("click", "like", "purchase")
+SCHEMA = pa.schema(
+    [
+        pa.field("seq", pa.int64()),
+        pa.field("user_id", pa.string()),
+        pa.field("item_id", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("timestamp", pa.timestamp("us", "UTC")),
+    ]
+)
+EVENTS = sa.text(
+    """select seq, user_id, item_id, value, coalesce(timestamp, received) as at from longtail_events
+       where seq > :after and seq <= :last and kind in ('click', 'like', 'purchase') order by seq"""
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came in after a number: the store's name, the highest number, and the positive events, by SCHEMA."""
+
+    store_id: str
+    last: int
+    events: pa.Table
+
+
+def url() -> sa.URL:
+    """The configured store, or the one that `longtail serve` keeps in this checkout."""
+    return sa.make_url(os.environ.get(VARIABLE) or _serve_memory.feedback_url())
+
+
+@contextmanager
+def connected() -> Iterator[sa.Connection | None]:
+    """A transaction; None where no store was ever made. Raises ValueError where there is one that cannot be used."""
+    address = url()
+    shown = address.render_as_string(hide_password=True)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        yield None
+        return
+    engine = sa.create_engine(address)
+    try:
+        with engine.begin() as con:
+            yield con if sa.inspect(con).has_table("longtail_events") else None
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(f"the feedback store {shown} cannot be read ({reason}); correct {VARIABLE}") from None
+    finally:
+        engine.dispose()
+
+
+def store_id() -> str | None:
+    """What tells this store from another one; None where there is none."""
+    with connected() as con:
+        return None if con is None else str(con.execute(sa.text("select store_id from longtail_store")).scalar_one())
+
+
+def read(after: int) -> Batch | None:
+    """Everything after a number; None where there is no store."""
+    with connected() as con:
+        if con is None:
+            return None
+        if con.dialect.name == "postgresql":
+            # waits for inserts under way: their numbers are lower than `last`, and no later export would see them
+            con.execute(sa.text("lock table longtail_events in share mode"))
+        last = con.execute(sa.text("select max(seq) from longtail_events")).scalar() or 0
+        rows = con.execute(EVENTS, {"after": after, "last": last}).all()
+        name = con.execute(sa.text("select store_id from longtail_store")).scalar_one()
+    seq, user_id, item_id, value, at = zip(*rows, strict=True) if rows else ((),) * 5
+    micros = [round(seconds * 1e6) for seconds in at]
+    table = pa.table([seq, user_id, item_id, value, micros], schema=SCHEMA)
+    return Batch(str(name), int(last), table)
+
+
+def count(user_id: str) -> int:
+    """How many events name a user."""
+    with connected() as con:
+        if con is None:
+            return 0
+        query = sa.text("select count(*) from longtail_events where user_id = :user")
+        return int(con.execute(query, {"user": user_id}).scalar_one())
+
+
+def remove(user_id: str) -> None:
+    with connected() as con:
+        if con is not None:
+            con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
