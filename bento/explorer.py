@@ -53,7 +53,7 @@ class Explorer:
 
     @cached_property
     def user_ids(self) -> Sequence[str]:
-        return getattr(self.service.histories, "user_id", None) or sorted(self.service.histories.row)
+        return self.service.histories.user_id
 
     def item(self, i: int) -> dict[str, Any]:
         items = self.service.items

@@ -1,16 +1,16 @@
 """`longtail feedback export`: positive events as one more file of interactions, which `ingest` reads beside the others.
 
-The file's name holds how far it reaches, `feedback-STORE-FIRST-LAST.parquet`, so that file and watermark cannot disagree:
-an export that was interrupted has written nothing, one that is repeated finds nothing new.
+The file's name, `feedback-STORE-FIRST-LAST.parquet`, says how far it reaches, so that file and watermark cannot
+disagree: an export that was interrupted has written nothing, one that is repeated finds nothing new.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
@@ -23,7 +23,10 @@ NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\
 
 
 def export(params: Ingest) -> tuple[Path | None, int]:
-    """The new file and its number of events; None where nothing is new. Raises ValueError where ingest would not read it."""
+    """The new file and its number of events; None where nothing is new.
+
+    Raises ValueError where ingest would not read the file.
+    """
     folder = readable_folder(params)
     with _git.lock("longtail-feedback"):  # two exports at once would write the same events twice
         after = watermark(folder, _feedback_store.store_id())
@@ -75,10 +78,10 @@ def watermark(folder: Path, store: str | None) -> int:
 def columns(batch: Batch, names: Table) -> pa.Table:
     """The events under the names that the source's own files have; without a value, the least one that is accepted."""
     events, mapped = batch.events, names.columns
-    found = {mapped.user_id: events["user_id"], mapped.item_id: events["item_id"]}
+    found: dict[str, Any] = {mapped.user_id: events["user_id"], mapped.item_id: events["item_id"]}
     if mapped.value is not None:
         least = max(names.min_value or 0.0, 1.0)
-        found[mapped.value] = pc.fill_null(events["value"], least)
+        found[mapped.value] = [least if value is None else value for value in events["value"].to_pylist()]
     if mapped.timestamp is not None:
         found[mapped.timestamp] = events["timestamp"]
     return pa.table(found)

@@ -15,16 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipelines import _serve_memory
 
 VARIABLE = "LONGTAIL_FEEDBACK_DB"
-POSITIVE = ("click", "like", "purchase")
-SCHEMA = pa.schema(
-    [
-        pa.field("seq", pa.int64()),
-        pa.field("user_id", pa.string()),
-        pa.field("item_id", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("timestamp", pa.timestamp("us", "UTC")),
-    ]
-)
+COLUMNS: dict[str, pa.DataType] = {
+    "seq": pa.int64(),
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "value": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
 EVENTS = sa.text(
     """select seq, user_id, item_id, value, coalesce(timestamp, received) as at from longtail_events
        where seq > :after and seq <= :last and kind in ('click', 'like', 'purchase') order by seq"""
@@ -33,7 +30,7 @@ EVENTS = sa.text(
 
 @dataclass(frozen=True)
 class Batch:
-    """What came in after a number: the store's name, the highest number, and the positive events, by SCHEMA."""
+    """What came in after a number: the store's name, the highest number, and the positive events, by COLUMNS."""
 
     store_id: str
     last: int
@@ -83,7 +80,7 @@ def read(after: int) -> Batch | None:
         name = con.execute(sa.text("select store_id from longtail_store")).scalar_one()
     seq, user_id, item_id, value, at = zip(*rows, strict=True) if rows else ((),) * 5
     micros = [round(seconds * 1e6) for seconds in at]
-    table = pa.table([seq, user_id, item_id, value, micros], schema=SCHEMA)
+    table = pa.table([seq, user_id, item_id, value, micros], schema=pa.schema(COLUMNS))
     return Batch(str(name), int(last), table)
 
 

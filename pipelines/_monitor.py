@@ -133,9 +133,8 @@ def coverage(window: Mapping[str, Any], judged: float | None, limits: Limits) ->
     reason = f"{window['distinct']:,} different lists of {window['size']:,} that the gate judged"
     if value >= low:
         return Finding(what, percent(value), expected, "holds", reason)
-    return Finding(
-        what, percent(value), expected, "drift" if window["distinct"] >= window["size"] else "undecided", reason
-    )
+    is_full = window["distinct"] >= window["size"]
+    return Finding(what, percent(value), expected, "drift" if is_full else "undecided", reason)
 
 
 def percent(value: float | None) -> str:

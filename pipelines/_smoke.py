@@ -61,7 +61,10 @@ def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
         raise ValueError(f"a malformed request is answered with status {malformed}, expected 4xx")
     return {
         "known_user": {"user_id": probe.user_id, "items": [item["item_id"] for item in known["items"]]},
-        "list_of_items": {"items": [item["item_id"] for item in items["items"]]},
+        "list_of_items": {
+            "item_ids": [probe.item_ids[i] for i in basket],
+            "items": [item["item_id"] for item in items["items"]],
+        },
         "unknown_user": {"fallback": unknown["fallback"], "items": [item["item_id"] for item in unknown["items"]]},
         "malformed_request": {"status": malformed},
     }
