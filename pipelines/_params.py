@@ -142,6 +142,7 @@ class Embed(Section):
     section = "embed"
     model: Text
     revision: Text | None
+    columns: Annotated[dict[Text, Annotated[float, Field(gt=0, le=1000)]], Field(min_length=1)]
     prompt: str | None
     max_length: Annotated[int, Field(ge=1, le=8192)]
     dimensions: Annotated[int, Field(ge=1)] | None

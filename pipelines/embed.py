@@ -9,12 +9,15 @@ cache; on several machines `.longtail` has to be a folder that all share.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from models.tokens import tokenize
 from pipelines import _artifacts as artifacts
@@ -44,13 +47,13 @@ def main() -> None:
     if "RANK" in os.environ and not compute_share(encoder, params):
         return
     with artifacts.stage("embed") as stage:
-        items = tables.read(stage.input("split", "items.parquet"), ["item_id", "text"])
-        column = items["text"]
+        path = stage.input("split", "items.parquet")
+        items = tables.read(path, ["item_id", "text"])
         with _embeddings.create(
-            stage.output(_embeddings.NAME), len(column), encoder.dim,
+            stage.output(_embeddings.NAME), len(items), encoder.dim,
             encoder=encoder.digest, model=params.model, revision=encoder.revision,
         ) as vectors:  # fmt: skip
-            fill(vectors, column, encoder, params)
+            mix(vectors, columns(path, params), encoder, params)
             if params.near_duplicates:
                 pairs, said = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
                 tables.write_csv(stage.output(near_duplicates.NAME), pairs)
@@ -73,14 +76,44 @@ def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:
     with _ranks.joined(choose(params.device)) as (ranks, device):
         path = artifacts.DATA / "split" / "items.parquet"
         artifacts.verify(path)
-        texts = Texts(tables.read(path, ["text"]).column(0))
-        distinct = texts.distinct()
-        ours = distinct[texts.keys[distinct, 0] % np.uint64(ranks.size) == ranks.rank]
-        new = ours[open_cache(encoder, params).find(texts.keys[ours]) < 0]
-        for _ in computed(texts, new, encoder, params, device):
-            pass
+        for column, _ in columns(path, params):
+            texts = Texts(column)
+            distinct = texts.distinct()
+            ours = distinct[texts.keys[distinct, 0] % np.uint64(ranks.size) == ranks.rank]
+            new = ours[open_cache(encoder, params).find(texts.keys[ours]) < 0]
+            for _ in computed(texts, new, encoder, params, device):
+                pass
         ranks.sum(torch.zeros(1, device=device))  # all have come here
         return ranks.rank == 0
+
+
+def columns(path: Path, params: Embed) -> Iterator[tuple[Column, float]]:
+    """What is embedded of the items, and how much it counts. Raises ValueError where a column does not exist."""
+    known = pq.read_schema(path).names
+    for name, weight in params.columns.items():
+        if name not in known:
+            raise ValueError(f"embed.columns names {name!r}, which the items do not have; they have {', '.join(known)}")
+        yield tables.read(path, [name]).column(0), weight
+
+
+def mix(vectors: Vectors, parts: Iterable[tuple[Column, float]], encoder: encoders.Encoder, params: Embed) -> None:
+    """Write every item's vector into `vectors`, zeros (n, t): the weighted sum over its columns, at length one.
+
+    A column that is empty for an item has no say; an item with nothing but empty ones keeps the zero vector.
+    """
+    first, *others = parts
+    fill(vectors, first[0], encoder, params)
+    if not others:
+        return
+    vectors *= np.float32(first[1])
+    for column, weight in others:
+        with TemporaryFile() as file:  # not in memory: it is as large as the result
+            part = np.memmap(file, np.float32, "w+", shape=vectors.shape)
+            fill(part, column, encoder, params)
+            for start in range(0, len(vectors), CHUNK):
+                vectors[start : start + CHUNK] += np.float32(weight) * part[start : start + CHUNK]
+    for start in range(0, len(vectors), CHUNK):
+        vectors[start : start + CHUNK] = unit(vectors[start : start + CHUNK])
 
 
 def fill(vectors: Vectors, column: Column, encoder: encoders.Encoder, params: Embed) -> None:
@@ -137,7 +170,7 @@ def recall(vectors: Vectors, texts: Texts, rows: Rows, cache: EmbeddingCache) ->
     return known
 
 
-def unit(halves: Halves) -> Vectors:
+def unit(halves: Halves | Vectors) -> Vectors:
     """Vectors (b, t) at full length again; rounding to 16 bits has changed it by about 1e-4. Zero stays zero."""
     vectors = halves.astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -27,11 +27,11 @@ from tests.conftest import REPO, Workspace
 TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "", "Robots learn to garden " * 200]
 
 
-def write_items(texts: Sequence[object], kind: pa.DataType | None = None) -> None:
+def write_items(texts: Sequence[object], kind: pa.DataType | None = None, **further: Sequence[str]) -> None:
     with artifacts.stage("split") as stage:
         ids = [f"{n:04}" for n in range(len(texts))]
         column = pa.array(texts, kind or pa.string())
-        tables.write(pa.table({"item_id": ids, "text": column}), stage.output("items.parquet"))
+        tables.write(pa.table({"item_id": ids, "text": column, **further}), stage.output("items.parquet"))
 
 
 def embeddings() -> npt.NDArray[np.float32]:
@@ -425,3 +425,24 @@ def test_items_that_say_nearly_the_same_are_listed(workspace: Workspace, capsys:
         ("0000", "0002", "0"),
     ]
     assert "2 pairs of items have texts of cosine 0.9 and more" in capsys.readouterr().out
+
+
+def test_columns_of_the_items_count_by_their_weights(workspace: Workspace) -> None:
+    write_items(["A garden", "A garden", "A garden", ""], title=["Robots", "", "Robots", "Robots"])
+    alone = []
+    for columns in ({"text": 1}, {"title": 3}):
+        workspace.params("embed", {"columns": columns})
+        embed.main()
+        alone.append(embeddings())
+    workspace.params("embed", {"columns": {"text": 1, "title": 3}})
+    embed.main()
+    expected = alone[0] + 3 * alone[1]
+    np.testing.assert_allclose(embeddings(), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(embeddings()[1], alone[0][1], atol=1e-5)  # no title: the text alone
+
+
+def test_a_column_that_the_items_lack_is_named_with_those_they_have(workspace: Workspace) -> None:
+    write_items(TEXTS)
+    workspace.params("embed", {"columns": {"plot": 1}})
+    with pytest.raises(ValueError, match="'plot', which the items do not have; they have item_id, text"):
+        embed.main()
