@@ -1,24 +1,37 @@
-"""Train, judge, package and promote a recommender: one task per stage of `dvc.yaml`, run in this checkout."""
+"""Train, judge, package and promote a recommender: a task per stage of `dvc.yaml`, each run in a worktree of its own.
+
+Trigger it with a form, or leave the form as it is: what `params.yaml` says is what runs. After the gate the graph shows
+what became of the candidate; a rejected one is a good run that promoted nothing. The run's settings, `dvc.lock` and
+verdict stay at `refs/longtail/runs/`, its outputs in DVC's cache.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
-from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, task, yaml
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, TaskGroup, task, yaml
+from longtail_tasks import (
+    CANDIDATE,
+    CHECKOUT,
+    DEFAULTS,
+    EVENT,
+    HOW,
+    NEW_INTERACTIONS,
+    PROMOTED,
+    SETTINGS,
+    Command,
+    Stage,
+)
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-    "DVC_NO_ANALYTICS": "1",
-    "BENTOML_DO_NOT_TRACK": "True",
-    "GX_ANALYTICS_ENABLED": "false",
+GROUPS = {
+    "data": ("ingest", "validate", "split"),
+    "model": ("embed", "train"),
+    "judgement": ("champion", "evaluate", "gate"),
+    "release": ("package",),
 }
+AS_CONFIGURED = "params.yaml"
+MODELS = ("als", "mf", "bpr", "two_tower", "light_gcn")
 
 
 def stages() -> dict[str, set[str]]:
@@ -35,29 +48,122 @@ def stages() -> dict[str, set[str]]:
     }
 
 
-def command(task_id: str, line: str) -> BashOperator:
-    return BashOperator(task_id=task_id, bash_command=line, cwd=str(CHECKOUT), env=ENVIRONMENT, append_env=True)
+def now(key: str) -> Any:
+    """What params.yaml says of a key such as `train.als.epochs`."""
+    value: Any = SETTINGS
+    for part in key.split("."):
+        value = value[part]
+    return value
 
+
+def key(name: str, kind: str, text: str, *, section: str, **schema: Any) -> tuple[str, Param]:
+    """A field for a key of params.yaml that may be left empty."""
+    text = f"{text} (`{name}`, now {now(name)!r})"
+    return name, Param(None, text, type=["null", kind], title=name, section=section, **schema)
+
+
+FORM = {
+    "source": Param(
+        AS_CONFIGURED,
+        f"What to train on; params.yaml says {now('ingest.source')}. Where it lies is under «Data».",
+        type="string", enum=[AS_CONFIGURED, "demo", "tiny demo", "movielens", "table"], title="Data source",
+    ),
+    "tail_share": Param(
+        None, f"Share of interactions of the least popular items, which are the tail; now {1 - now('split.head'):.2g}",
+        type=["null", "number"], minimum=0.01, maximum=0.9, title="Tail share",
+    ),
+    "gate": Param(
+        AS_CONFIGURED, "How sure the gate has to be: strict 99 %, lenient 90 %; the rules are those of params.yaml",
+        type="string", enum=[AS_CONFIGURED, "strict", "lenient"], title="Gate",
+    ),
+    "promotion": Param(
+        "auto", "What a PROMOTE leads to: a promotion, a question to a person (DAG approve_promotion), or nothing",
+        type="string", enum=["auto", "manual", "never"], title="Promotion",
+    ),
+    "note": Param(None, "Why this run; kept with it", type=["null", "string"], maxLength=1000, title="Note"),
+    **dict([
+        key("ingest.path", "string", "Folder or file of movielens and table", section="Data", minLength=1),
+        key("ingest.url", "string", "Address of a file or zip instead", section="Data", pattern="^https?://"),
+        key("ingest.sha256", "string", "Of what the address holds", section="Data", pattern="^[0-9a-f]{64}$"),
+        key("ingest.until", "string", "First day left out", section="Data", pattern=r"^\d{4}-\d{2}-\d{2}$"),
+        key("ingest.table.interactions", "array", "Files or globs of interactions, a line each", section="Data"),
+        key("ingest.table.items", "array", "Files or globs of the catalogue, a line each", section="Data"),
+        key("ingest.table.columns", "object", "Names of user_id, item_id, value and timestamp", section="Data"),
+        key("ingest.demo.users", "integer", "Readers of the demo", section="Data", minimum=10, maximum=10_000_000),
+        key("ingest.demo.items", "integer", "Books of the demo", section="Data", minimum=20, maximum=10_000_000),
+        key("ingest.demo.events", "integer", "Rows of the demo", section="Data", minimum=100, maximum=1_000_000_000),
+        key("train.model", "string", "als is ours", section="Model", enum=[None, *MODELS]),
+        key("train.als.embedding_dim", "integer", "Length of vectors", section="Model", minimum=1, maximum=4096),
+        key("train.als.epochs", "integer", "Sweeps over the data", section="Model", minimum=1, maximum=1000),
+        key("train.search.trials", "integer", "Settings to try", section="Model", minimum=0, maximum=10_000),
+        key("train.rerank.max_ndcg_loss", "number", "Price of showing the tail", section="Model", minimum=0, maximum=1),
+        key("train.seed", "integer", "Of the random start", section="Model", minimum=0),
+        key("gate.confidence", "number", "Per rule", section="Gate", exclusiveMinimum=0.5, exclusiveMaximum=1),
+        key("gate.resamples", "integer", "Of users", section="Gate", minimum=100, maximum=100_000),
+    ]),
+    "revision": Param(
+        None, "Branch, tag or commit to run; empty: the checkout as it is, committed or not",
+        type=["null", "string"], minLength=1, maxLength=200, title="Revision", section="Anything else",
+    ),
+    "overrides": Param(
+        None, 'Any other keys of params.yaml, such as {"train.als.cg_steps": 2}; checked before the first stage',
+        type=["null", "object"], title="Overrides", section="Anything else",
+    ),
+}  # fmt: skip
+CRON = HOW["schedule"]
 
 with DAG(
     "train_recommender",
-    schedule=None,
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CRON, timezone="UTC"), assets=[NEW_INTERACTIONS])
+    if CRON
+    else [NEW_INTERACTIONS],
     catchup=False,
-    max_active_runs=1,  # DVC lets one process at a time work in a checkout
-    max_active_tasks=1,
+    is_paused_upon_creation=False,
+    max_active_runs=HOW["parallel_runs"],
+    params=FORM,
+    render_template_as_native_obj=False,
+    default_args=DEFAULTS,
     tags=["longtail"],
     doc_md=__doc__,
 ) as dag:
 
     @task.branch
-    def decide() -> str:
-        """promote where the gate's verdict is PROMOTE, else leave what serves alone."""
-        verdict = json.loads((CHECKOUT / "data" / "gate" / "verdict.json").read_text("utf-8"))
-        print(verdict["reason"])
-        return "promote" if verdict["verdict"] == "PROMOTE" else "promote_nothing"
+    def decide(params: Any = None, ti: Any = None) -> list[str]:
+        """What the verdict, and who may promote, make of the candidate."""
+        judged = ti.xcom_pull(task_ids="judgement.gate")
+        print(f"{judged['verdict']}: {judged['reason']}")
+        if judged["verdict"] != "PROMOTE":
+            return [f"release.{judged['verdict'].lower()}"]
+        last = {"auto": "promote", "manual": "ask_for_approval", "never": "promote_nothing"}[params["promotion"]]
+        return ["release.package", f"release.{last}"]
 
-    tasks = {name: command(name, f"dvc repro --single-item {name}") for name in stages()}
+    @task(outlets=[CANDIDATE])
+    def ask_for_approval(ti: Any = None, outlet_events: Any = None) -> None:
+        """Tell that a candidate waits for a person; the DAG approve_promotion asks."""
+        outlet_events[CANDIDATE].extra = {
+            "run_id": ti.run_id,
+            "reason": ti.xcom_pull(task_ids="judgement.gate")["reason"],
+        }
+
+    run = {"run_id": "{{ run_id }}"}
+    attempt = {"attempt": "{{ ti.try_number }}"}
+    start = {"form": "{{ params | tojson }}", "data": EVENT, "created": "{{ dag_run.run_after | string }}"}
+    prepare = Command(task_id="prepare", action="prepare", arguments={**run, **start})
+    tasks = {}
+    groups = {name: TaskGroup(name) for name in GROUPS}
     for name, upstream in stages().items():
-        tasks[name].set_upstream([tasks[other] for other in sorted(upstream)])
+        home = next((groups[group] for group, members in GROUPS.items() if name in members), None)
+        tasks[name] = Stage(stage=name, task_group=home)
+        tasks[name].set_upstream([tasks[other] for other in sorted(upstream)] or prepare)
     decision = decide()
-    tasks["package"] >> decision >> [command("promote", "longtail promote"), EmptyOperator(task_id="promote_nothing")]
+    tasks["gate"] >> decision >> tasks["package"]
+    with groups["release"]:
+        promote = Command(
+            task_id="promote", action="promote", arguments={**run, **attempt, "judge_again": True}, outlets=[PROMOTED]
+        )
+        endings = [promote, ask_for_approval(), EmptyOperator(task_id="promote_nothing")]
+        decision >> endings
+        tasks["package"] >> endings
+        decision >> [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
+    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
+    [decision, groups["release"]] >> clean_up.as_teardown()

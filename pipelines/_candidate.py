@@ -16,6 +16,7 @@ from typing import Any
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _verdict, _version_files
 from pipelines._artifacts import DATA
+from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
 from pipelines._params import Gate, load
 from pipelines._registry import Registry
@@ -23,8 +24,6 @@ from pipelines._stage import say
 from pipelines._verdict import PATH as VERDICT
 
 BENTO = DATA / "package" / "bento.json"
-DESCRIPTION = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", ".dvcignore")  # what DVC reads at the commit
-CODE = ("bento", "models", "pipelines")
 
 
 def judged() -> dict[str, Any]:

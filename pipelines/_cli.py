@@ -14,9 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from models import metrics, rules
-from pipelines import _artifacts as artifacts
 from pipelines import (
+    _airflow,
     _cache_commands,
     _doctor,
     _feedback_commands,
@@ -27,9 +26,11 @@ from pipelines import (
     _registry,
     _release,
     _serve_commands,
+    _settings,
 )
+from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, load
+from pipelines._params import Champion, load
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 
@@ -102,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     _monitor.add_arguments(monitor)
     feedback = command("feedback", _feedback_commands.run_feedback, "turn what users did into interactions to train on")
     _feedback_commands.add_arguments(feedback)
+    airflow = command("airflow", _airflow.run_airflow, "start, stop or look at Airflow on this machine")
+    _airflow.add_arguments(airflow)
     cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
     _cache_commands.add_arguments(cache)
     return top
@@ -117,7 +120,7 @@ def enter_checkout() -> None:
 
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
-    check_settings()
+    _settings.check()
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()
     from pipelines._report import print_verdict  # rich, which no other command needs
@@ -136,21 +139,6 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     print("next:")
     for text in following():
         print(f"  {prompt()}{text}")
-
-
-def check_settings() -> None:
-    """Read every section before the first stage runs: a slip in the last one shall not cost a training."""
-    for section in SECTIONS:
-        load(section)
-    ks = load(Evaluate).k
-    bounds = [rules.Rule(**rule.model_dump()) for rule in load(Gate).rules]
-    for rule in bounds:
-        if metrics.look_up(rule.metric)[2] not in ks:
-            raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
-    rules.check_consistent(bounds)
-    source = load(Ingest).path
-    if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
-        raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")
 
 
 def reproduce() -> None:

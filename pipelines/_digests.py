@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Package, Release, read
+from pipelines._params import SECTIONS, Airflow, Package, Release, read
 
-JUDGED = [section for section in SECTIONS if section not in (Package, Release)]
+JUDGED = [section for section in SECTIONS if section not in (Package, Release, Airflow)]
 CODE = ("models", "pipelines")
 
 

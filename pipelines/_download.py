@@ -18,13 +18,21 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from pipelines import _artifacts as artifacts
+from pipelines import _git
 from pipelines._archive import unpack
 from pipelines._stage import progress, say
 
-FOLDER = Path(".longtail/downloads")
 ATTEMPTS = 6
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
+
+
+def folder() -> Path:
+    return _git.state_folder() / "downloads"
+
+
+def lock(name: str) -> Path:
+    return _git.state_folder() / "locks" / f"{name}.lock"
 
 
 def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
@@ -33,12 +41,17 @@ def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
     A file that was fetched before is verified and used again. Without `sha256` it is fetched all the same, and the
     error says which sha256 it has. backoff: seconds before the second attempt, doubled for each further one.
     """
+    partial = folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name(url)}.partial"
+    with _git.held(lock(partial.name)):  # two worktrees may want the same
+        return obtain(url, sha256, partial, backoff=backoff)
+
+
+def obtain(url: str, sha256: str | None, partial: Path, *, backoff: float) -> Path:
     name = file_name(url)
-    if sha256 is not None and (cached := FOLDER / sha256 / name).is_file():
+    if sha256 is not None and (cached := folder() / sha256 / name).is_file():
         if artifacts.sha256(cached) == sha256:
             return unpacked(cached)
         cached.unlink()  # damaged on disk
-    partial = FOLDER / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}.partial"
     partial.parent.mkdir(parents=True, exist_ok=True)
     resumed = partial.exists()
     transfer(url, partial, backoff=backoff)
@@ -53,7 +66,7 @@ def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
         raise ValueError(
             f"{url} has the sha256 {actual}, but ingest.sha256 is {sha256}; correct it if you trust the file"
         )
-    path = publish(partial, FOLDER / actual / name)
+    path = publish(partial, folder() / actual / name)
     if sha256 is None:
         raise ValueError(
             f"ingest.sha256 is missing for {url}; what was downloaded has {actual}: set it if you trust the file"
@@ -65,7 +78,9 @@ def unpacked(path: Path) -> Path:
     """The folder with the members of a zip file; any other path as it is."""
     if path.suffix != ".zip" or not path.is_file():
         return path
-    return unpack(path, FOLDER / artifacts.sha256(path) / "unpacked")
+    sha256 = artifacts.sha256(path)
+    with _git.held(lock(sha256)):
+        return unpack(path, folder() / sha256 / "unpacked")
 
 
 def file_name(url: str) -> str:

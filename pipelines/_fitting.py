@@ -21,7 +21,7 @@ from models.fold_in import fold_in
 from models.neighbour_anchor import NeighbourAnchor
 from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import Settings, Trainer, trainer
-from pipelines import _search
+from pipelines import _git, _search
 from pipelines._params import Train
 from pipelines._search import Range, Score, Trial
 from pipelines._stage import progress, say
@@ -133,6 +133,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
             factors = model.factors()
             yield score(params, *figures(factors, data.holdout, data.catalogue, device=device))
 
+    kept = journal(params, inputs)
     running = _search.search(
         space(params),
         [params.settings()],
@@ -140,9 +141,10 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
         trials=params.search.trials,
         epochs=params.chosen().epochs,
         seed=params.seed,
-        journal=journal(params, inputs),
+        journal=kept,
     )
-    trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
+    with _git.held(kept.with_suffix(".lock")):  # the same search in another worktree finds these trials done
+        trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
     best = _search.best(trials)
     say("train", f"search: trial {best.number} of {len(trials)} is best, objective {best.objective:.4f} against "
                  f"{trials[0].objective:.4f} of params.yaml: {described(best)}")  # fmt: skip
@@ -180,7 +182,7 @@ def journal(params: Train, inputs: Mapping[str, str]) -> Path:
     about = params.model_dump(exclude={"rerank": True, "search": {"trials"}})
     code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.glob("*.py"))]
     text = json.dumps([about, sorted(inputs.values()), code], sort_keys=True)
-    return SEARCHES / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
+    return _git.state_folder() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
 
 
 def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
@@ -201,4 +203,3 @@ def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
 
 
 MODELS = Path(als.__file__).parent
-SEARCHES = Path(".longtail") / "searches"

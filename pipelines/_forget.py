@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _git, _movielens_source, _partitions, _pseudonyms, _table_source
+from pipelines import _csv, _download, _git, _movielens_source, _partitions, _pseudonyms, _table_source
 from pipelines._params import Ingest, load
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
@@ -126,7 +126,7 @@ def places() -> Iterator[Path]:
     """What stages and caches of this checkout have written."""
     yield from sorted(path for path in artifacts.DATA.glob("*") if path.name not in ("raw", ".gitignore"))
     yield from sorted(_partitions.root().glob("*"))
-    yield from sorted(Path(".longtail/downloads").glob("*"))
+    yield from sorted(_download.folder().glob("*"))
 
 
 def named_in(place: Path, traces: Traces) -> bool:

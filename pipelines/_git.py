@@ -77,7 +77,15 @@ def state_folder() -> Path:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold a lock between the processes of all worktrees; waits for it, and ends with the process."""
-    with (common_dir() / f"{name}.lock").open("w") as file:
+    with held(common_dir() / f"{name}.lock"):
+        yield
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock that a file is; waits for it, and ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -129,6 +137,17 @@ def snapshot(*, always: Sequence[str], folders: Sequence[str], files: Mapping[st
         return git("write-tree", env=env)
 
 
+def tree_with(base: str, files: Mapping[str, bytes]) -> str:
+    """Tree of a commit with some files (path: content) added or replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": os.fspath(Path(folder, "index"))}
+        git("read-tree", base, env=env)
+        for path, content in files.items():
+            blob = git("hash-object", "-w", "--stdin", stdin=content)
+            git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+        return git("write-tree", env=env)
+
+
 def commit_tree(tree: str, *, parent: str, message: str) -> str:
     """A commit object that no branch points to."""
     name, email = identity()
@@ -157,6 +176,23 @@ def push_new(remote: str, refs: Mapping[str, str]) -> None:
     """Create all refs on a remote or none; one that exists there already is an error."""
     leases = (f"--force-with-lease={ref}:" for ref in refs)
     git("push", "--quiet", "--atomic", *leases, remote, *(f"{target}:{ref}" for ref, target in refs.items()))
+
+
+def commit_of(revision: str) -> str | None:
+    """The commit that a ref or another name of a revision stands for; None where there is none."""
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except GitError:
+        return None
+
+
+def move_ref(ref: str, new: str, old: str | None, *, remote: str | None = None) -> None:
+    """Let a ref, on a remote or here, point to `new` where it points to `old` now (None: to nothing); else GitError."""
+    if remote is not None:
+        git("push", "--quiet", f"--force-with-lease={ref}:{old or ''}", remote, f"{new}:{ref}")
+        git("update-ref", ref, new)
+    else:
+        git("update-ref", ref, new, old or "0" * 40)
 
 
 def fetch(remote: str, patterns: Sequence[str]) -> None:

@@ -22,6 +22,10 @@ class RolledBackError(ValueError):
     """The model was rolled back, and nobody has asked to promote it again."""
 
 
+class OvertakenError(ValueError):
+    """Another version serves now than the candidate was compared with."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What serves after an action, whether that is new, and a sentence about it."""
@@ -91,7 +95,7 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
     """Compare and set: the verdict must name the champion that the candidate would be compared with now."""
     champion = champion_of(current, verdict["digests"]["model"])
     if verdict["champion"]["commit"] != champion["commit"]:
-        raise ValueError(
+        raise OvertakenError(
             f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
             f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
         )
@@ -132,6 +136,6 @@ def assign(current: Registry, version: str, commit: str, message: str, *, regist
     try:
         _registry.publish(refs, remote)
     except _git.GitError as error:
-        raise ValueError(
+        raise OvertakenError(
             f"another promotion was faster, or {remote or 'Git'} refused ({error}); nothing changed, run `dvc repro`"
         ) from None

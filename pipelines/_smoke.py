@@ -70,6 +70,21 @@ def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
     }
 
 
+def again(archive: Path, tag: str, recorded: dict[str, Any], *, home: Path, timeout: float) -> None:
+    """Serve an archive of a version and ask what it was asked when it was built; ValueError where it says otherwise.
+
+    recorded: what `test` returned then.
+    """
+    home.mkdir()
+    _bento.run("import", str(archive.absolute()), env=_bento.environment(home))
+    known = recorded["known_user"]
+    with serving(tag, home=home, timeout=timeout) as url:
+        answer = post(url, "recommend", {"user_id": known["user_id"], "k": K})
+        items = [item["item_id"] for item in answer["items"]]
+        if answer["model"] != tag or items != known["items"]:
+            raise ValueError(f"{answer['model']} recommends {items}, but {tag} was built with {known['items']}")
+
+
 def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32], tag: str) -> None:
     """Check an answer against the list computed here: the same items in the same order, up to rounding."""
     if answer["model"] != tag:

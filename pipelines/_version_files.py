@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from pipelines import _artifacts as artifacts
 from pipelines import _git
 from pipelines._artifacts import DATA
 
-KEPT = Path(".longtail/releases")
 RECORD = "release/release.json"
 VERDICT = "release/verdict.json"
 BENTO = "release/bento.json"
@@ -41,11 +41,11 @@ def document(commit: str, path: str = RECORD) -> dict[str, Any]:
 def obtain(version: str, commit: str, path: Path) -> Path:
     """Local path of a file of a version, with the sha256 that the version's record names."""
     expected = document(commit)["files"][path.as_posix()]
-    kept = KEPT / version / path.name
+    kept = _git.state_folder() / "releases" / version / path.name
     if kept.is_file() and artifacts.sha256(kept) == expected:
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f".{kept.name}.partial")
+    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")  # another worktree may fetch the same
     try:
         download(commit, path, partial)
     except Exception as error:  # DVC's remotes raise what their drivers raise

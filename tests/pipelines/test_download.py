@@ -90,12 +90,12 @@ def fetch(server: Server, sha256: str | None = SHA) -> Path:
 
 
 def left_over() -> list[str]:
-    return [path.name for path in _download.FOLDER.rglob("*.partial")]
+    return [path.name for path in _download.folder().rglob("*.partial")]
 
 
 def test_a_file_is_fetched_once_and_verified_when_it_is_used_again(server: Server) -> None:
     path = fetch(server)
-    assert path == _download.FOLDER / SHA / "events.bin"
+    assert path == _download.folder() / SHA / "events.bin"
     assert path.read_bytes() == DATA
     assert fetch(server) == path
     assert len(server.asked) == 1
@@ -120,7 +120,7 @@ def test_the_next_run_resumes_what_an_earlier_one_left(server: Server, monkeypat
     with pytest.raises(OSError, match="run again to resume"):
         fetch(server)
     assert len(left_over()) == 1
-    assert not (_download.FOLDER / SHA).exists()
+    assert not (_download.folder() / SHA).exists()
     assert fetch(server).read_bytes() == DATA
     assert server.asked[1] is not None
 
@@ -196,7 +196,7 @@ def test_another_sha256_is_refused_and_nothing_stays(server: Server) -> None:
     wrong = "0" * 64
     with pytest.raises(ValueError, match=f"has the sha256 {SHA}, but ingest.sha256 is {wrong}"):
         fetch(server, wrong)
-    assert [path for path in _download.FOLDER.rglob("*") if path.is_file()] == []
+    assert [path for path in _download.folder().rglob("*") if path.is_file()] == []
 
 
 def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -259,7 +259,7 @@ def test_a_damaged_member_of_a_zip_is_refused(server: Server) -> None:
     data[60] ^= 0xFF
     with pytest.raises(ValueError, match="cannot be unpacked"):
         unpacked(bytes(data))
-    assert not list(_download.FOLDER.rglob("one.csv"))
+    assert not list(_download.folder().rglob("one.csv"))
 
 
 def test_the_stage_reads_a_table_from_an_address(server: Server) -> None:

@@ -1,0 +1,150 @@
+"""What the DAGs share: the operator that runs our code as a process group of its own, settings, assets, the run's name.
+
+Imported by the DAG files beside it, since Airflow puts their folder on the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, yaml
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+SETTINGS: dict[str, Any] = yaml.safe_load((CHECKOUT / "params.yaml").read_text("utf-8"))
+HOW: dict[str, Any] = SETTINGS["airflow"]
+DEFAULTS: dict[str, Any] = {
+    "retries": HOW["retries"],
+    "retry_delay": timedelta(seconds=HOW["retry_delay"]),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=HOW["timeout"]),
+}
+NEW_INTERACTIONS = Asset("longtail-new-interactions", uri="x-longtail://new-interactions")
+CANDIDATE = Asset("longtail-candidate", uri="x-longtail://candidate")
+PROMOTED = Asset("longtail-promoted", uri="x-longtail://promoted")
+ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
+INHERITED = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
+TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than what Airflow itself waits before it kills
+FINAL = 1  # exit status: another attempt would end the same way
+EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='extra') | first | default({})) | tojson }}"
+
+
+class Command(BaseOperator):
+    """Run `python -m pipelines._airflow_task ACTION` in the checkout; its result is the task's, and its outlets' extra.
+
+    arguments: given to the action; strings that a template made JSON of come as what they stand for. Nothing that the
+    action has started outlives the task. A result with `skip` skips the task and tells why.
+    """
+
+    template_fields = ("arguments",)
+    ui_color = "#e8f1ee"
+
+    def __init__(self, *, action: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.action = action
+        self.arguments = dict(arguments or {})
+        self.process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Any) -> Any:
+        arguments = {key: plain(value) for key, value in self.arguments.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            result = Path(folder, "result.json")
+            self.run([sys.executable, "-m", "pipelines._airflow_task", self.action, json.dumps(arguments)], result)
+            found: dict[str, Any] = json.loads(result.read_text("utf-8"))
+        if "skip" in found:
+            raise AirflowSkipException(found["skip"])
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = found
+        return found
+
+    def run(self, command: list[str], result: Path) -> None:
+        """Run a command to its end, a log line for each of its; raises where it fails."""
+        env = {**os.environ, **ENVIRONMENT, **INHERITED, "LONGTAIL_RESULT": str(result), "PYTHONUNBUFFERED": "1"}
+        env["LONGTAIL_SUPERVISOR"] = str(os.getppid())
+        self.process = subprocess.Popen(
+            command, cwd=CHECKOUT, env=env, text=True, errors="replace", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            for line in self.process.stdout or ():
+                self.log.info("%s", line.rstrip("\n"))
+            status = self.process.wait()
+        finally:
+            self.on_kill()
+        if status == FINAL:
+            raise AirflowFailException(f"{self.action} refused to go on; the reason is above, another attempt is none")
+        if status != 0:
+            raise AirflowException(f"{self.action} ended with status {status}")
+
+    def on_kill(self) -> None:
+        """End the process group: in order, then at once."""
+        if self.process is None:
+            return
+        for number, patience in ((signal.SIGTERM, TERMINATED_IN), (signal.SIGKILL, KILLED_IN)):
+            if not signalled(self.process.pid, number):
+                return
+            end = time.monotonic() + patience
+            while time.monotonic() < end and signalled(self.process.pid, 0):
+                self.process.poll()  # a zombie counts as a member of its group
+                time.sleep(0.05)
+
+
+def signalled(group: int, number: int) -> bool:
+    """Whether the group still had a member to signal."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def plain(value: Any) -> Any:
+    """What a template rendered as JSON, as the value; anything else as it is."""
+    if isinstance(value, str) and value[:1] in ("{", "[", "n"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+class GateReport(BaseOperatorLink):
+    """Link from the gate to the report of its run."""
+
+    name = "Gate report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        return f"/dags/{ti_key.dag_id}/runs/{ti_key.run_id}/plugin/gate-report"
+
+
+class Stage(Command):
+    """A stage of dvc.yaml; where it runs is `airflow.stages` of params.yaml."""
+
+    operator_extra_links = (GateReport(),)
+
+    def __init__(self, *, stage: str, **kwargs: Any) -> None:
+        where = dict((HOW["stages"] or {}).get(stage) or {})
+        if (hours := where.pop("timeout", None)) is not None:
+            where["execution_timeout"] = timedelta(hours=hours)
+        where = {key: value for key, value in where.items() if value is not None}
+        arguments = {"run_id": "{{ run_id }}", "name": stage, "attempt": "{{ ti.try_number }}"}
+        super().__init__(task_id=stage, action="stage", arguments=arguments, **{**where, **kwargs})
+
+
+def name_of(run_id: str) -> str:
+    """The run's name in `refs/longtail/runs/`."""
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", run_id).strip("-")[:80]
+    return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"

@@ -1,0 +1,97 @@
+"""The «Gate report» tab of a run, behind Airflow's own authentication, and the verdict in the run's note."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.append(str(CHECKOUT / "dags"))
+
+from longtail_tasks import name_of  # noqa: E402
+
+DAG_ID = "train_recommender"
+PREFIX = "/longtail"
+EMPTY = "<p>This run has no verdict yet: its gate has not spoken.</p>"
+HEADERS = {
+    "Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+}
+
+
+def kept(run_id: str, path: str) -> str | None:
+    """A file that a run keeps under its ref; None where it has none (yet)."""
+    ref = f"refs/longtail/runs/{name_of(run_id)}"
+    settings = yaml.safe_load((CHECKOUT / "params.yaml").read_text("utf-8"))
+    if settings["airflow"]["workers"] == "remote":
+        git("fetch", "--quiet", "--no-tags", settings["release"]["remote"], f"+{ref}:{ref}")
+    return git("cat-file", "blob", f"{ref}:{path}")
+
+
+def git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(CHECKOUT), *arguments], capture_output=True, check=False, timeout=30)
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def application() -> Any:
+    """The web application that Airflow's API server mounts; only that process needs FastAPI."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import Depends, FastAPI
+    from fastapi.responses import HTMLResponse
+
+    app = FastAPI(title="Longtail", docs_url=None, redoc_url=None, openapi_url=None)
+    may_read = requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN, param_dag_id=DAG_ID)
+
+    @app.get("/report", dependencies=[Depends(may_read)])
+    def report(run_id: str) -> HTMLResponse:
+        return HTMLResponse(kept(run_id, "run/report.html") or EMPTY, headers=HEADERS)
+
+    return app
+
+
+class Note:
+    """Listens, in the scheduler, to runs that end."""
+
+    @hookimpl
+    def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
+        write(dag_run)
+
+    @hookimpl
+    def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
+        write(dag_run)
+
+
+def write(dag_run: Any) -> None:
+    """Put the form's note and the verdict into the run's own note; the scheduler commits it with the run's state."""
+    if dag_run.dag_id != DAG_ID:
+        return
+    verdict = yaml.safe_load(kept(dag_run.run_id, "run/verdict.json") or "{}")
+    sentence = f"{verdict['verdict']}: {verdict['reason']}" if verdict else ""
+    lines = dict.fromkeys(filter(None, [dag_run.note, (dag_run.conf or {}).get("note"), sentence]))
+    if sentence not in (dag_run.note or ""):
+        dag_run.note = "\n\n".join(lines)[:1000]
+
+
+class GateReportPlugin(AirflowPlugin):
+    name = "longtail"
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Gate report",
+            "href": f"{PREFIX}/report?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "gate-report",
+        },
+    ]
+    listeners = [Note()]  # noqa: RUF012
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Make the application where one is served: in the API server, no other process of Airflow."""
+        if "airflow.api_fastapi.app" in sys.modules:
+            cls.fastapi_apps = [{"app": application(), "url_prefix": PREFIX, "name": "Longtail"}]

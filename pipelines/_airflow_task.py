@@ -1,0 +1,48 @@
+"""`python -m pipelines._airflow_task ACTION JSON`: what a task of a DAG does, in a process group of its own.
+
+The result is written as JSON to the file that LONGTAIL_RESULT names. Exit status 1: another attempt would end the same
+way; 75: it may not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from pipelines import _fence, _git
+from pipelines._stage import sentence
+
+RESULT = "LONGTAIL_RESULT"
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+FINAL = (ValueError, FileNotFoundError, PermissionError)
+
+ACTIONS = {  # module by action: each task waits for the imports of its own alone
+    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "_run_tasks"),
+    **dict.fromkeys(("choose", "smoke_test", "rollback"), "_version_tasks"),
+    "promote": "_run_release",
+    "look": "_source",
+    "deploy": "_deployment",
+}
+
+
+def main() -> None:
+    _fence.end_with_parent()
+    action, arguments = sys.argv[1], json.loads(sys.argv[2])
+    try:
+        module = importlib.import_module(f"pipelines.{ACTIONS[action]}")
+        result = getattr(module, action)(**arguments)
+    except Exception as error:
+        if os.environ.get("LONGTAIL_DEBUG") or not isinstance(error, (*FINAL, OSError)):
+            raise
+        print(f"{action}: error: {sentence(error)}", flush=True)
+        final = isinstance(error, FINAL) and not isinstance(error, _git.GitError)
+        raise SystemExit(1 if final else TRY_AGAIN) from None
+    if (path := os.environ.get(RESULT)) is not None:
+        Path(path).write_text(json.dumps(result), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

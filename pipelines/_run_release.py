@@ -1,0 +1,49 @@
+"""What the promotion of a run does: let its model serve, judged once more where another one was faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines import _dvc_stage, _registry, _release, _run_tasks, _runs, _version_files, _worktree
+from pipelines._params import Champion, load
+from pipelines._stage import say
+
+
+def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
+    """Let the model of a run serve. Returns the version, or `skip` with the reason where it must not any more.
+
+    judge_again: where another version was promoted meanwhile, compare with that one and decide by the new verdict.
+    """
+    run = _runs.named(run_id)
+    with _worktree.workspace(run, "promote", attempt):
+        with _dvc_stage.Repo() as repo:
+            _dvc_stage.fetch(repo, list(YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]),
+                             shared=run.remote is not None)  # fmt: skip
+        while True:
+            try:
+                outcome = _release.promote()
+            except _release.RolledBackError as error:
+                return {"skip": str(error)}
+            except _release.OvertakenError as error:
+                if not judge_again:
+                    raise
+                say("promote", f"{error}: judging again")
+            else:
+                say("promote", outcome.text)
+                return {**described(outcome.version), "changed": outcome.changed, "run_id": run_id}
+            for name in ("champion", "evaluate", "gate", "package"):
+                result = _run_tasks.reproduced(run, name)
+                if result.get("verdict", "PROMOTE") != "PROMOTE":
+                    return {"skip": f"{result['verdict']} beside the version that serves now: {result['reason']}"}
+
+
+def described(name: str) -> dict[str, Any]:
+    """A version and its lineage, as the event of its promotion tells."""
+    version = _registry.read(load(Champion)).version(name)
+    record = _version_files.document(version.commit)
+    bento = _version_files.document(version.commit, _version_files.BENTO)
+    lineage = {"replaced": record["replaced"], "digests": record["digests"]}
+    return {"version": name, "commit": version.commit, "bento": bento["tag"], **lineage}

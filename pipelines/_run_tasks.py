@@ -1,0 +1,169 @@
+"""What the tasks of a run do: prepare, a stage, tell and keep what was decided, clean up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines import _artifacts as artifacts
+from pipelines import _form, _git, _runs, _worktree
+from pipelines._artifacts import DATA
+from pipelines._params import Airflow, load
+from pipelines._stage import say
+
+Result = dict[str, Any]
+VERDICT = DATA / "gate" / "verdict.json"
+
+
+class RoomError(OSError):
+    """Too little is free on a disk: it may be another time."""
+
+
+def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], created: str) -> Result:
+    """Start a run: check room and settings, and keep both the checkout as it is and the settings under the run's ref.
+
+    form: fields of the trigger form; data: a version of the source, as `_source.look` told of it, or empty; created:
+    when Airflow made the run, since an id may be used again.
+    """
+    check_room()
+    run = _runs.named(run_id)
+    tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}
+    if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
+        say("prepare", f"{run.ref} is prepared already; what it has done counts")
+        return {"ref": run.ref}
+    changes = {**data.get("overrides", {}), **_form.overrides(form)}
+    base = _runs.base_of(form.get("revision"), data.get("commit"))
+    settings = _form.applied(_git.read_file(base, _runs.PARAMS).decode("utf-8"), absolute(base, changes)).encode()
+    check(settings)
+    _runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
+    for key, value in changes.items():
+        say("prepare", f"{key}: {value!r}")
+    say("prepare", f"{run.ref} starts from {base[:12]}")
+    return {"ref": run.ref}
+
+
+def check_room() -> None:
+    """Raise RoomError where a worktree or DVC's cache may not find room; before anything was begun."""
+    from dvc.repo import Repo
+
+    least = load(Airflow).free_gigabytes
+    with Repo() as repo:
+        cache = Path(repo.cache.local_cache_dir)
+    for what, path in {"the worktree": _git.state_folder(), "DVC's cache": cache}.items():
+        there = next(folder for folder in [path, *path.parents] if folder.exists())
+        if (free := shutil.disk_usage(there).free / 1e9) < least:
+            raise RoomError(
+                f"{free:.2f} GB are free for {what} at {there}, airflow.free_gigabytes is {least}; make room there, or "
+                "lower that setting"
+            )
+
+
+def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes, with ingest.path made absolute where it leads out of the checkout: a worktree lies elsewhere."""
+    settings: dict[str, Any] = YAML(typ="safe").load(_git.read_file(base, _runs.PARAMS))
+    path = changes.get("ingest.path", settings.get("ingest", {}).get("path"))
+    if isinstance(path, str) and not (resolved := Path(path).resolve()).is_relative_to(Path.cwd()):
+        return {**changes, "ingest.path": str(resolved)}
+    return dict(changes)
+
+
+def check(settings: bytes) -> None:
+    """Raise ValueError where a stage would refuse these settings."""
+    from pipelines import _settings  # scipy, which no other task of this module needs
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, _runs.PARAMS)
+        path.write_bytes(settings)
+        try:
+            _settings.check(path)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(str(error).replace(str(path), "the run's params.yaml")) from None
+
+
+def stage(run_id: str, name: str, attempt: int) -> Result:
+    """Bring a stage of a run up to date, and keep its line of dvc.lock (of the gate: its verdict) under the ref."""
+    run = _runs.named(run_id)
+    with _worktree.workspace(run, name, attempt):
+        return reproduced(run, name)
+
+
+def reproduced(run: _runs.Run, name: str) -> Result:
+    from pipelines import _dvc_stage  # DVC, which takes half a second
+
+    outcome = _dvc_stage.reproduce(name, shared=run.remote is not None)
+    lock = Path(_runs.LOCK).read_text("utf-8")
+    extra: dict[str, bytes] = {}
+    if name == "gate":
+        artifacts.verify(VERDICT)
+        extra = {
+            _runs.VERDICT: VERDICT.read_bytes(),
+            _runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
+        }
+    run.add(lambda tip: {_runs.LOCK: _runs.merged_lock(tip, lock, name), **extra}, f"{name} of {run.run_id}")
+    size = sum(outcome.wrote.values()) / 1e6
+    say(
+        name,
+        f"{outcome.how} in {outcome.seconds:.1f} s; {len(outcome.wrote)} files of {size:,.1f} MB in {DATA / name}:",
+    )
+    for file, n_bytes in sorted(outcome.wrote.items()):
+        say(name, f"  {file}  {n_bytes:,} bytes")
+    result: Result = {"how": outcome.how, "seconds": round(outcome.seconds, 2), "wrote": outcome.wrote}
+    if name == "gate":
+        verdict = artifacts.read_json(VERDICT)
+        result |= {"verdict": verdict["verdict"], "reason": verdict["reason"]}
+    return result
+
+
+def describe(run_id: str) -> Result:
+    """The verdict of a run as the Markdown that who approves it reads."""
+    verdict = _runs.named(run_id).verdict()
+    return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
+
+
+def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
+    champion = verdict["champion"]["version"]
+    yield f"**{verdict['verdict']}** {verdict['reason']}\n"
+    yield f"Run `{run_id}`, judged on {verdict['n_users']:,} users against {champion or 'no champion'}.\n"
+    yield "| rule | metric | value | reference | effect | decision |"
+    yield "|---|---|---|---|---|---|"
+    for rule in verdict["rules"]:
+        figures = (figure(rule[key]) for key in ("value", "reference_value", "effect"))
+        value, reference, effect = figures
+        yield (
+            f"| {rule['name']} | {rule['metric']} | {value} | {rule['reference'] or ''} {reference} | {effect} "
+            f"| {rule['decision'].replace('_', ' ')} |"
+        )
+
+
+def figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def record(run_id: str, decision: Mapping[str, Any]) -> Result:
+    """Keep who decided what about a run's candidate, and why, under the run's ref."""
+    run = _runs.named(run_id)
+    who = decision.get("responded_by_user") or {}
+    kept = {
+        "decision": (decision.get("chosen_options") or ["none"])[0],
+        "by": who.get("name") or who.get("id") or "unknown",
+        "why": (decision.get("params_input") or {}).get("reason"),
+        "at": decision.get("responded_at"),
+    }
+    content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    run.add(lambda tip: {_runs.DECISION: content}, f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason'}")
+    say("decision", f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}")
+    return kept
+
+
+def clean_up(run_id: str, attempt: int) -> Result:
+    """Remove the worktree of a run. What it has done is in DVC's cache and under its ref."""
+    run = _runs.named(run_id)
+    _worktree.discard(run, "clean_up", attempt)
+    say("clean_up", f"{run.folder} is removed; settings, dvc.lock and verdict are at {run.ref}")
+    return {"ref": run.ref}

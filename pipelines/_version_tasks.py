@@ -1,0 +1,48 @@
+"""What the tasks of a rollback do: choose a version, ask its Bento over HTTP, let it serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines import _registry, _release, _smoke, _version_files
+from pipelines._params import Champion, Package, load
+from pipelines._run_release import described
+from pipelines._stage import say
+
+
+def choose(version: str | None) -> dict[str, Any]:
+    """The version to go back to: the one named, else the one that the serving version replaced; ValueError if none."""
+    current = _registry.read(load(Champion))
+    if current.serving is None:
+        raise ValueError("nothing serves yet, so there is nothing to roll back")
+    target = current.version(version or _release.replaced_by(current.serving))
+    if target == current.serving:
+        raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
+    say("choose", f"from {current.serving.name} back to {target.name}")
+    return {"version": target.name, "serving": current.serving.name}
+
+
+def smoke_test(version: str) -> dict[str, Any]:
+    """Serve a version's Bento on a free port and ask it; ValueError where it answers other than when it was built."""
+    target = _registry.read(load(Champion)).version(version)
+    archive = _version_files.obtain(target.name, target.commit, _version_files.ARCHIVE)
+    bento = _version_files.document(target.commit, _version_files.BENTO)
+    with TemporaryDirectory(prefix="longtail-smoke-") as folder:
+        home = Path(folder, "home")
+        _smoke.again(archive, bento["tag"], bento["smoke"], home=home, timeout=load(Package).ready_timeout)
+    say("smoke_test", f"{version} answers as it did when it was built")
+    return {"version": version, "bento": bento["tag"]}
+
+
+def rollback(version: str, serving: str, reason: str | None) -> dict[str, Any]:
+    """Let a version serve again, unless another one than `serving` serves by now."""
+    current = _registry.read(load(Champion)).serving
+    if current is not None and current.name == version:
+        say("rollback", f"{version} serves already")
+    elif current is None or current.name != serving:
+        raise ValueError(f"{current.name if current else 'nothing'} serves now, not {serving}; trigger the DAG again")
+    else:
+        say("rollback", _release.rollback(version).text)
+    return {**described(version), "reason": reason, "rolled_back": serving}

@@ -1,0 +1,110 @@
+"""The folder that a run works in: a Git worktree at its commit, which shares DVC's cache with the user's checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipelines import _fence, _git, _runs
+from pipelines._params import Ingest, load
+from pipelines._runs import Run
+
+GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
+
+
+@contextmanager
+def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[None]:
+    """Work in the run's folder, alone; it is made where it is missing, and brought to what the run's ref holds."""
+    checkout = Path.cwd()
+    with _fence.hold(run.folder, task, attempt):
+        refresh(run, checkout)
+        os.chdir(run.folder)
+        try:
+            yield
+        finally:
+            os.chdir(checkout)
+
+
+def refresh(run: Run, checkout: Path) -> None:
+    """Make the worktree where there is none, and write the run's params.yaml and dvc.lock into it."""
+    tip, record = run.prepared(), run.record()
+    base = record["base"]
+    if head_of(run.folder) != base:
+        remove(run.folder)
+        add(run.folder, base)
+    if not (run.folder / ".dvc" / "config.local").is_file():
+        share_cache(run.folder, checkout)
+    for name in (_runs.PARAMS, _runs.LOCK):
+        with suppress(_git.GitError):
+            content = _git.read_file(tip, name)
+            if not (run.folder / name).is_file() or (run.folder / name).read_bytes() != content:
+                (run.folder / name).write_bytes(content)
+    (run.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed DVC; nobody else works here
+    if not record["data"]:  # else DVC has the version that this run is about
+        link_source(run.folder, checkout)
+
+
+def head_of(folder: Path) -> str | None:
+    """The commit that a worktree is at; None where the folder is no worktree."""
+    try:
+        return _git.git("-C", str(folder), "rev-parse", "HEAD") if (folder / ".git").is_file() else None
+    except _git.GitError:
+        return None
+
+
+def add(folder: Path, commit: str) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _git.lock(GIT_LOCK):
+        _git.git("worktree", "prune")
+        _git.git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+
+
+def remove(folder: Path) -> None:
+    """Remove a worktree, whole or damaged, and what Git knows of it."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    with _git.lock(GIT_LOCK):
+        _git.git("worktree", "prune")
+
+
+def discard(run: Run, task: str, attempt: int = 1) -> None:
+    """Remove a run's worktree, and end what still works in it. Its outputs stay in DVC's cache."""
+    with _fence.hold(run.folder, task, attempt):
+        remove(run.folder)
+        run.folder.with_name(f"{run.folder.name}.lock").unlink(missing_ok=True)
+
+
+def share_cache(folder: Path, checkout: Path) -> None:
+    """Give a worktree the DVC settings of the checkout, its cache and the paths of its remotes made absolute."""
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    with Repo(checkout) as repo:
+        local = Config(dvc_dir=str(checkout / ".dvc")).read("local")
+        cache, kinds = repo.cache.local_cache_dir, repo.config["cache"].get("type") or ["hardlink", "copy"]
+        remotes = {name: settings["url"] for name, settings in repo.config["remote"].items()}
+    with Config(dvc_dir=str(folder / ".dvc")).edit("local") as settings:
+        settings.update(local)
+        settings.setdefault("cache", {}).update(dir=cache, type=kinds)
+        for name, url in remotes.items():
+            settings.setdefault("remote", {}).setdefault(name, {})["url"] = url
+
+
+def link_source(folder: Path, checkout: Path) -> None:
+    """Give a worktree the files of ingest.path that Git does not hold, by hard links where the disk can."""
+    path = Path(load(Ingest, folder / _runs.PARAMS).path)
+    if path.is_absolute() or not (checkout / path).exists():
+        return
+    sources = [checkout / path] if (checkout / path).is_file() else sorted((checkout / path).rglob("*"))
+    for source in sources:
+        target = folder / source.relative_to(checkout)
+        if not source.is_file() or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError:  # another disk
+            shutil.copy2(source, target)
