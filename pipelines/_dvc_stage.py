@@ -85,7 +85,7 @@ def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
 def inputs(stage: str) -> list[str]:
     """What has to be there before a stage runs: the stages whose outputs it reads, data that DVC tracks for ingest."""
     stages: dict[str, Any] = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
-    deps = stages[stage]["deps"]
+    deps = stages[stage].get("deps", [])
     found = [
         other for other in stages if other != stage and any(f"{dep}/".startswith(f"data/{other}/") for dep in deps)
     ]

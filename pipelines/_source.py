@@ -109,10 +109,10 @@ def versioned(folder: Path, names: list[str]) -> dict[str, bytes]:
             if stale.stem not in names:
                 stale.unlink()
         with Repo() as repo:
-            targets = [(RAW / name).as_posix() for name in names]
-            repo.add(targets)
+            repo.add([(RAW / name).as_posix() for name in names])
+        with Repo() as repo:  # which knows what was added
             if repo.config["core"].get("remote"):
-                repo.push(targets=targets)
+                repo.push(targets=[(RAW / f"{name}.dvc").as_posix() for name in names])
         return {path.as_posix(): path.read_bytes() for path in RAW.glob("*.dvc")}
     finally:
         os.chdir(here)

@@ -86,9 +86,12 @@ def share_cache(folder: Path, checkout: Path) -> None:
         local = Config(dvc_dir=str(checkout / ".dvc")).read("local")
         cache, kinds = repo.cache.local_cache_dir, repo.config["cache"].get("type") or ["hardlink", "copy"]
         remotes = {name: settings["url"] for name, settings in repo.config["remote"].items()}
+        default = repo.config["core"].get("remote")
     with Config(dvc_dir=str(folder / ".dvc")).edit("local") as settings:
         settings.update(local)
         settings.setdefault("cache", {}).update(dir=cache, type=kinds)
+        if default is not None:
+            settings.setdefault("core", {})["remote"] = default
         for name, url in remotes.items():
             settings.setdefault("remote", {}).setdefault(name, {})["url"] = url
 

@@ -1,8 +1,7 @@
-"""The whole pipeline on a tiny demo in a temporary clone: promote, improve, refuse, roll back, pull, run by Airflow."""
+"""The whole pipeline on a tiny demo in a temporary clone: promote, improve, refuse, roll back, pull."""
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,19 +163,3 @@ def test_a_folder_that_is_no_checkout_is_said_in_one_line(clone: Clone, tmp_path
     assert printed.startswith("longtail: error:")
     assert "git" in printed.lower()
     assert len(printed.splitlines()) == 1
-
-
-def test_airflow_runs_the_same_stages_and_takes_the_branch_of_the_verdict(clone: Clone, tmp_path: Path) -> None:
-    clone.params({"train": {"als.embedding_dim": 2, "als.epochs": 1}})
-    clone.env |= {
-        "AIRFLOW_HOME": str(tmp_path),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(clone.root / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-    clone.run("airflow", "db", "migrate")
-    printed = clone.run("airflow", "dags", "test", "train_recommender")
-    assert re.search(r"DagRun Finished: .*state=success", printed)
-    assert "REJECT" in printed
-    assert re.search(r"\[DAG TEST\] end task task_id=promote_nothing", printed)
-    assert not re.search(r"\[DAG TEST\] end task task_id=promote ", printed)
-    assert "v3.0.0 in prod" in clone.longtail("status")

@@ -57,7 +57,8 @@ class Checkout:
             "dvc.yaml": DVC_YAML,
             ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".gitignore": "/data/*\n!/data/raw\n/.longtail\n__pycache__\n",
+            ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
+            "/.longtail\n__pycache__\n",
             "data/raw/README.md": "nothing here\n",
             "notes.txt": "tracked\n",
         }.items():

@@ -1,0 +1,79 @@
+"""The worktree of a run: made, shared, repaired and removed, beside a checkout that stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines import _dvc_stage, _git, _run_tasks, _runs, _worktree
+from pipelines._params import Train, load
+from tests.conftest import edit_params
+from tests.pipelines.releases import Checkout
+
+pytestmark = pytest.mark.slow  # Git and DVC for real
+
+
+@pytest.fixture
+def run(checkout: Checkout) -> _runs.Run:
+    Path("data/raw").mkdir(parents=True, exist_ok=True)
+    Path("data/raw/events.csv").write_text("user_id,item_id\n1,2\n")
+    _run_tasks.prepare("r", {"train.seed": 3}, {}, "")
+    return _runs.named("r")
+
+
+def test_a_worktree_has_the_runs_settings_and_the_users_data(run: _runs.Run, checkout: Checkout) -> None:
+    with _worktree.workspace(run, "ingest"):
+        assert Path.cwd() == run.folder
+        assert load(Train).seed == 3
+        assert Path("data/raw/events.csv").samefile(checkout.root / "data/raw/events.csv")
+    assert Path.cwd() == checkout.root
+    assert load(Train).seed == 42
+
+
+def test_a_worktree_uses_the_cache_of_the_checkout(run: _runs.Run, checkout: Checkout, tmp_path: Path) -> None:
+    (checkout.root / ".dvc" / "config.local").write_text("['remote \"near\"']\n    url = ../../near\n")
+    with _worktree.workspace(run, "ingest"), _dvc_stage.Repo() as repo:
+        assert repo.cache.local_cache_dir == str(checkout.root / ".dvc" / "cache")
+        assert repo.config["remote"]["near"]["url"] == str(tmp_path / "near")
+
+
+def test_a_damaged_worktree_is_made_anew(run: _runs.Run) -> None:
+    with _worktree.workspace(run, "ingest"):
+        Path("dvc.lock").write_bytes(b"")  # as a killed DVC may leave it
+        Path("params.yaml").unlink()
+    shutil.rmtree(run.folder / "pipelines")
+    (run.folder / ".git").unlink()
+    with _worktree.workspace(run, "ingest"):
+        assert load(Train).seed == 3
+        assert Path("pipelines/_git.py").is_file()
+        assert _dvc_stage.inputs("split") == []
+
+
+def test_a_lock_that_a_killed_dvc_left_is_replaced_by_the_runs_own(run: _runs.Run) -> None:
+    run.add(lambda tip: {"dvc.lock": b"schema: '2.0'\nstages: {}\n"}, "a stage")
+    with _worktree.workspace(run, "ingest"):
+        Path("dvc.lock").write_bytes(b"")
+        Path(".dvc/tmp").mkdir(exist_ok=True)
+        Path(".dvc/tmp/rwlock").write_bytes(b"")
+    with _worktree.workspace(run, "ingest", 2):
+        assert Path("dvc.lock").read_text() == "schema: '2.0'\nstages: {}\n"
+        assert not Path(".dvc/tmp/rwlock").exists()
+
+
+def test_cleaning_up_leaves_the_ref_and_nothing_else(run: _runs.Run) -> None:
+    with _worktree.workspace(run, "ingest"):
+        pass
+    _run_tasks.clean_up("r", 1)
+    assert list(run.folder.parent.iterdir()) == []
+    assert len(_git.git("worktree", "list").splitlines()) == 1
+    assert run.tip() is not None
+
+
+def test_a_source_outside_the_checkout_is_read_where_it_lies(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    edit_params(Path("params.yaml"), "ingest", {"path": "../elsewhere"})
+    _run_tasks.prepare("r", {}, {}, "")
+    with _worktree.workspace(_runs.named("r"), "ingest"):
+        assert f"path: {tmp_path / 'elsewhere'}" in Path("params.yaml").read_text()
