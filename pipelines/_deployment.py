@@ -1,4 +1,7 @@
-"""A version of the Bento as a local server: `longtail serve`, started or replaced, and asked before it counts."""
+"""What serves as a local server: one `longtail serve`, started where it does not run, asked before a version counts.
+
+The server follows promotions by itself, without losing a request; what is added here is that it runs, and answers.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,76 +17,62 @@ from typing import Any
 import psutil
 
 from pipelines import _artifacts as artifacts
-from pipelines import _fence, _git, _smoke
-from pipelines._params import Airflow, load
+from pipelines import _fence, _git, _registry, _smoke
+from pipelines._params import Airflow, Champion, load
 from pipelines._run_release import described
 from pipelines._stage import say
 
-PATIENCE = 15.0  # seconds to answer what was asked before a replaced server is killed
-
 
 def deploy(version: str) -> dict[str, Any]:
-    """Serve a version at `airflow.deployment`; ValueError, with the end of the log, where it does not become ready."""
+    """Wait until `airflow.deployment` answers as a version; ValueError, with where the log is, where it does not."""
     where, tag = load(Airflow).deployment, described(version)["bento"]
     url = f"http://{where.host}:{where.port}"
     folder = _git.state_folder() / "deployment"
     folder.mkdir(parents=True, exist_ok=True)
     with _git.held(folder / "lock"):
-        if answers(url) == tag:
-            say("deploy", f"{version} ({tag}) is served at {url} already")
-            return {"version": version, "url": url}
-        stop(folder / "server.json")
-        server = start(version, where.host, where.port, folder)
-        try:
-            _smoke.wait_ready(url, server, where.ready_timeout)
-            if (found := answers(url)) != tag:
-                raise ValueError(f"{url} answers as {found}, expected {tag}; another server may listen there")
-        except ValueError as error:
-            stop(folder / "server.json")
-            raise ValueError(f"{version} does not serve: {error}; its log is {folder / 'server.log'}") from None
-    say("deploy", f"{version} ({tag}) is served at {url}, process {server.pid}")
+        if running(folder) is None and answers(url) != tag:
+            start(where.host, where.port, folder)
+        end = time.monotonic() + where.ready_timeout
+        while (found := answers(url)) != tag:
+            serving = _registry.read(load(Champion)).serving
+            if serving is not None and serving.name != version:
+                return {"skip": f"{serving.name} serves by now, not {version}"}
+            if time.monotonic() > end:
+                raise ValueError(
+                    f"{url} answers as {found}, expected {tag} of {version} within {where.ready_timeout} s; "
+                    f"the log is {folder / 'server.log'}"
+                )
+            if running(folder) is None:
+                raise ValueError(f"the server ended before it was ready; the log is {folder / 'server.log'}")
+            time.sleep(0.5)
+    say("deploy", f"{version} ({tag}) answers at {url}")
     return {"version": version, "url": url}
 
 
-def start(version: str, host: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
+def start(host: str, port: int, folder: Path) -> None:
     """`longtail serve` in a session of its own: it outlives the task, and Airflow."""
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines._cli",
-        "serve",
-        "--version",
-        version,
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
+    command = [sys.executable, "-m", "pipelines._cli", "serve", "--host", host, "--port", str(port)]
     env = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "LONGTAIL", "_AIRFLOW"))}
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    started = psutil.Process(server.pid).create_time()
-    artifacts.write_json(folder / "server.json", {"pid": server.pid, "started": started, "version": version})
-    return server
+    record = {"pid": server.pid, "started": psutil.Process(server.pid).create_time()}
+    artifacts.write_json(folder / "server.json", record)
 
 
-def stop(record: Path) -> None:
-    """End the server that this module has started before, if it runs, and all that it has started."""
+def running(folder: Path) -> psutil.Process | None:
+    """The server that was started here before, where it still runs."""
     with suppress(FileNotFoundError, ValueError):
-        process = _fence.alive(json.loads(record.read_text("utf-8")))
-        if process is not None:
-            family = [process, *process.children(recursive=True)]
-            process.terminate()
-            _, left = psutil.wait_procs(family, timeout=PATIENCE)
-            _fence.end(left)
-        record.unlink()
+        process = _fence.alive(json.loads((folder / "server.json").read_text("utf-8")))
+        if process is not None and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
 
 
 def answers(url: str) -> str | None:
     """The tag that a server answers with; None where none does."""
     with suppress(Exception):  # whatever listens there may answer anything
-        tag: str = _smoke.post(url, "recommend", {"user_id": "\u0000 nobody", "k": 1})["model"]
+        tag: str = _smoke.post(url, "recommend", {"user_id": "nobody", "k": 1})["model"]
         return tag
     return None

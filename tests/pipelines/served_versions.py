@@ -40,7 +40,7 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
     }
     files = {_version_files.RECORD: json.dumps(record).encode(), _version_files.BENTO: json.dumps(bento).encode()}
     commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
-    kept = _version_files.KEPT / name
+    kept = _git.state_folder() / "releases" / name
     kept.mkdir(parents=True)
     shutil.copy(archive, kept)
     tag = f"longtail@{name}"
