@@ -36,7 +36,7 @@ def test_all_pairs_are_found_whatever_the_block(n: int, cosine: float, seed: int
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     expected = {(i, j) for i in range(n) for j in range(i + 1, n) if float(vectors[i] @ vectors[j]) >= cosine + 1e-6}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near_duplicates, "CELLS", block * n)
+        patch.setattr(near_duplicates, "BLOCK", block)
         found = pairs(vectors, cosine, list(range(n)))
     assert expected <= found
     assert all(vectors[i] @ vectors[j] >= cosine - 1e-6 for i, j in found)
