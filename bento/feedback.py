@@ -30,8 +30,9 @@ MOST_WAITING = 20_000  # events of all requests that wait for the disk
 EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_FEEDBACK_RATE sets the first
 FIRST, LAST = 631152000, 4102444800  # seconds since 1970 of the years that ingest accepts: 1990 to 2099
 
-# NUL is what PostgreSQL cannot store
-Id = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+# an id that ingest refuses, blank or with a control character, would come back as a malformed row of an export
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+Id = Annotated[str, Field(min_length=1, max_length=256, pattern=PLAIN)]
 
 
 class FeedbackEvent(Strict):

@@ -17,8 +17,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _feedback_store, _git
 from pipelines._feedback_store import Batch
 from pipelines._params import Ingest, Table
+from pipelines._table_source import EXPORTS
 
-PATTERN = "feedback-*.parquet"
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
 
 
@@ -63,8 +63,8 @@ def readable_folder(params: Ingest) -> Path:
     example = f"feedback-{'0' * 8}-{0:012}-{0:012}.parquet"
     if not any(PurePath(example).match(pattern) for pattern in params.table.interactions):
         raise ValueError(
-            f"ingest.table.interactions is {params.table.interactions}, which matches no {PATTERN}: ingest would not "
-            f"read the events; add {PATTERN!r} there"
+            f"ingest.table.interactions is {params.table.interactions}, which matches no {EXPORTS}: ingest would not "
+            f"read the events; add {EXPORTS!r} there"
         )
     return folder
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _download, _git, _movielens_source, _partitions, _pseudonyms, _table_source
+from pipelines import _csv, _download, _feedback_store, _git, _movielens_source, _partitions, _pseudonyms, _table_source
 from pipelines._params import Ingest, load
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
@@ -40,10 +40,12 @@ class Source:
 class Holders:
     """Where a user was found."""
 
+    names: list[str]  # id, and pseudonym where there is one
     sources: list[Source] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)  # outputs, partitions, downloads and pages, to be removed
     cached: list[str] = field(default_factory=list)  # object ids of DVC's cache
     remote: list[str] = field(default_factory=list)  # object ids of its remote
+    n_events: int = 0  # in the feedback store
     beyond: list[str] = field(default_factory=list)  # what is for a person to do
 
     def lines(self) -> Iterator[str]:
@@ -52,18 +54,21 @@ class Holders:
         for name, ids in {"cache": self.cached, "remote": self.remote}.items():
             if ids:
                 yield f"{name}: {len(ids):,} objects"
+        if self.n_events:
+            yield f"feedback: {self.n_events:,} events"
         yield from self.beyond
 
 
 def search(user_id: str) -> Holders:
     """Every place that names a user, by id or by pseudonym."""
-    params, found = load(Ingest), Holders()
+    params = load(Ingest)
     names = [user_id]
     if params.pseudonyms is not None:
         names.append(_pseudonyms.pseudonym(user_id, _pseudonyms.key_in(params.pseudonyms)))
-    traces = Traces(names)
+    traces, found = Traces(names), Holders(names)
     found.sources = [source for source in sources(params) if rewrite(source, user_id, dry=True)]
     found.folders = [path for path in places() if named_in(path, traces)]
+    found.n_events = sum(map(_feedback_store.count, names))
     with open_repo() as repo:
         found.cached = objects_of(repo.cache.local, traces)
         name = repo.config["core"].get("remote")
@@ -81,6 +86,8 @@ def search(user_id: str) -> Holders:
 def remove(user_id: str, found: Holders) -> None:
     for source in found.sources:
         rewrite(source, user_id, dry=False)
+    for name in found.names:
+        _feedback_store.remove(name)
     for path in found.folders:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with open_repo() as repo:

@@ -84,6 +84,8 @@ def test_items_that_the_model_does_not_know_are_kept_and_named(client: TestClien
         b'{"event_id": "", "user_id": "u", "item_id": "i", "kind": "click"}',
         b'{"event_id": 7, "user_id": "u", "item_id": "i", "kind": "click"}',
         b'{"event_id": "e", "user_id": "u\\u0000", "item_id": "i", "kind": "click"}',
+        b'{"event_id": "e", "user_id": "two\\nlines", "item_id": "i", "kind": "click"}',
+        b'{"event_id": "e", "user_id": "u", "item_id": "  ", "kind": "click"}',
         b'{"event_id": "e", "user_id": "\\ud800", "item_id": "i", "kind": "click"}',
         b'{"event_id": "e", "user_id": "u", "item_id": "i", "kind": "click", "value": NaN}',
         b'{"event_id": "e", "user_id": "u", "item_id": "i", "kind": "click", "value": 0}',

@@ -58,18 +58,18 @@ def assign(name: str) -> None:
 class Serving:
     """`longtail serve` in a checkout, on a port of its own."""
 
-    def __init__(self, root: Path, home: Path, *arguments: str) -> None:
+    def __init__(self, root: Path, home: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / f"serve-{self.port}.log"
-        self.home, self.root, self.arguments = home, root, arguments
+        self.root, self.arguments = root, arguments
+        self.env = env or {**os.environ, "PYTHONPATH": str(REPO), "BENTOML_HOME": str(home)}
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "pipelines._cli", "serve", "--port", str(self.port), *self.arguments]
-        env = {**os.environ, "PYTHONPATH": str(REPO), "BENTOML_HOME": str(self.home), "LONGTAIL_DEBUG": "1"}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.root, env=env, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=self.root, env=self.env, stdout=log, stderr=log)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
