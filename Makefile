@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test lint unit clean bench-mf bench-embed bench-ingest
+.PHONY: help setup run test lint unit clean bench-mf bench-embed bench-ingest airflow bench-airflow
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -50,6 +50,12 @@ bench-embed: $(STAMP)  ## Speed, cache and quality of the text embedding beside 
 
 bench-ingest: $(STAMP)  ## Ingest and split of a million and of 20 million interactions beside polars and pandas
 	@python -m benchmarks.ingest
+
+airflow: $(STAMP)  ## Airflow on this machine: trigger, watch, approve and roll back in the browser
+	@longtail airflow up
+
+bench-airflow: $(STAMP)  ## What Airflow and DVC add to the bare stages, task by task
+	@python -m benchmarks.airflow
 
 clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
 	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +

@@ -7,6 +7,7 @@ from airflow.sdk import DAG, Param
 from longtail_tasks import CANDIDATE, DEFAULTS, PROMOTED, Command
 
 RUN = "{{ params.run_id or (triggering_asset_events.values() | map('last') | map(attribute='extra') | first).run_id }}"
+ANSWER = "(ti.xcom_pull(task_ids='approve') or {})"
 ASKED = "{{ ti.xcom_pull(task_ids='describe')['%s'] }}"
 
 with DAG(
@@ -34,13 +35,21 @@ with DAG(
     promote = Command(
         task_id="promote",
         action="promote",
-        arguments={**run_id, "attempt": "{{ ti.try_number }}", "judge_again": False},
+        arguments={**run_id, "attempt": "{{ ti.try_number | tojson }}", "judge_again": False},
         outlets=[PROMOTED],
     )
-    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run_id, "attempt": "{{ ti.try_number }}"})
+    clean_up = Command(
+        task_id="clean_up", action="clean_up", arguments={**run_id, "attempt": "{{ ti.try_number | tojson }}"}
+    )
     record = Command(
         task_id="record",
         action="record",
-        arguments={**run_id, "decision": "{{ ti.xcom_pull(task_ids='approve') | tojson }}"},
+        arguments={
+            **run_id,
+            "options": "{{ " + ANSWER + ".chosen_options | default([]) | tojson }}",
+            "user": "{{ " + ANSWER + ".responded_by_user | default({}) | tojson }}",
+            "fields": "{{ " + ANSWER + ".params_input | default({}) | tojson }}",
+            "at": "{{ " + ANSWER + ".responded_at | default('') | string }}",
+        },
     )
     describe >> approve >> promote >> [record.as_teardown(), clean_up.as_teardown()]

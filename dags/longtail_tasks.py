@@ -45,7 +45,7 @@ EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='ext
 class Command(BaseOperator):
     """Run `python -m pipelines._airflow_task ACTION` in the checkout; its result is the task's, and its outlets' extra.
 
-    arguments: given to the action; strings that a template made JSON of come as what they stand for. Nothing that the
+    arguments: given to the action; those whose template ends in `tojson` come as what they stand for. Nothing that the
     action has started outlives the task. A result with `skip` skips the task and tells why.
     """
 
@@ -56,10 +56,11 @@ class Command(BaseOperator):
         super().__init__(**kwargs)
         self.action = action
         self.arguments = dict(arguments or {})
+        self.encoded = [key for key, value in self.arguments.items() if str(value).endswith("tojson }}")]
         self.process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> Any:
-        arguments = {key: plain(value) for key, value in self.arguments.items()}
+        arguments = self.arguments | {key: json.loads(self.arguments[key]) for key in self.encoded}
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             self.run([sys.executable, "-m", "pipelines._airflow_task", self.action, json.dumps(arguments)], result)
@@ -111,16 +112,6 @@ def signalled(group: int, number: int) -> bool:
     return True
 
 
-def plain(value: Any) -> Any:
-    """What a template rendered as JSON, as the value; anything else as it is."""
-    if isinstance(value, str) and value[:1] in ("{", "[", "n"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
 class GateReport(BaseOperatorLink):
     """Link from the gate to the report of its run."""
 
@@ -140,7 +131,7 @@ class Stage(Command):
         if (hours := where.pop("timeout", None)) is not None:
             where["execution_timeout"] = timedelta(hours=hours)
         where = {key: value for key, value in where.items() if value is not None}
-        arguments = {"run_id": "{{ run_id }}", "name": stage, "attempt": "{{ ti.try_number }}"}
+        arguments = {"run_id": "{{ run_id }}", "name": stage, "attempt": "{{ ti.try_number | tojson }}"}
         super().__init__(task_id=stage, action="stage", arguments=arguments, **{**where, **kwargs})
 
 

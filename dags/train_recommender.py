@@ -146,7 +146,7 @@ with DAG(
         }
 
     run = {"run_id": "{{ run_id }}"}
-    attempt = {"attempt": "{{ ti.try_number }}"}
+    attempt = {"attempt": "{{ ti.try_number | tojson }}"}
     start = {"form": "{{ params | tojson }}", "data": EVENT, "created": "{{ dag_run.run_after | string }}"}
     prepare = Command(task_id="prepare", action="prepare", arguments={**run, **start})
     tasks = {}

@@ -18,4 +18,6 @@ with DAG(
     tags=["longtail"],
     doc_md=__doc__,
 ) as dag:
-    Command(task_id="look", action="look", arguments={"attempt": "{{ ti.try_number }}"}, outlets=[NEW_INTERACTIONS])
+    Command(
+        task_id="look", action="look", arguments={"attempt": "{{ ti.try_number | tojson }}"}, outlets=[NEW_INTERACTIONS]
+    )

@@ -26,7 +26,6 @@ from pipelines._stage import say
 NAME = "longtail"
 HOST, PORT = "127.0.0.1", 8080
 DB, BROKER = "LONGTAIL_AIRFLOW_DB", "LONGTAIL_AIRFLOW_BROKER"
-MARK = "LONGTAIL_AIRFLOW"
 PASSWORDS = "passwords.json"
 STARTING, STOPPING = 600.0, 20.0  # seconds
 
@@ -41,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = actions.add_parser("worker", help="work for an Airflow elsewhere (Celery), until stopped")
     work.add_argument("--api", required=True, metavar="URL", help="of that Airflow, such as http://10.0.0.1:8080")
     work.add_argument("--queues", default="default", help="to take tasks from (default: %(default)s)")
+    work.add_argument("--name", default="worker", help="of this worker, where a machine has several")
     work.add_argument("--concurrency", type=int, default=2, help="tasks at a time (default: %(default)s)")
     work.set_defaults(act=worker)
 
@@ -58,10 +58,11 @@ def home() -> Path:
 def up(port: int) -> None:
     """Start every component and wait until runs can be triggered; ValueError, with the log's end, where that fails."""
     folder = home()
-    if (running := alive(folder)) is not None:
-        say(NAME, f"Airflow runs already, at http://{HOST}:{running['port']}; stop it by `longtail airflow down`")
+    record = recorded(folder)
+    if _fence.alive(record):
+        say(NAME, f"Airflow runs already, at http://{HOST}:{record['port']}; stop it by `longtail airflow down`")
         return
-    _fence.end(_fence.marked(folder, MARK))  # what one that was killed has left
+    _fence.end(_fence.session_of(record))  # what one that was killed has left
     require_free(port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -132,7 +133,6 @@ def settings(folder: Path, port: int) -> dict[str, str]:
         **os.environ,
         **{f"AIRFLOW__{key}": value for key, value in fixed.items()},
         "AIRFLOW_HOME": str(folder),
-        MARK: str(folder),
         "PATH": path,
     }
 
@@ -172,33 +172,33 @@ def signing_in(folder: Path, port: int) -> Iterator[str]:
     yield f"the log is {folder / 'airflow.log'}; `longtail airflow down` stops it"
 
 
-def alive(folder: Path) -> dict[str, Any] | None:
-    """What was written when Airflow started, where it still runs."""
+def recorded(folder: Path) -> dict[str, Any]:
+    """What was written when Airflow was started last; process 0, which is none, where it never was."""
     try:
         record: dict[str, Any] = json.loads((folder / "running.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
-        return None
-    return record if _fence.alive(record) else None
+        return {"pid": 0, "started": 0.0, "port": PORT}
+    return record
 
 
 def down() -> None:
-    """Stop every component in order, then whatever is left of it, tasks and their stages included."""
+    """Stop every component in order, then whatever is left of it; stages end with the tasks that have started them."""
     folder = home()
-    record = alive(folder)
-    if record is not None and (process := _fence.alive(record)) is not None:
+    record = recorded(folder)
+    ran = _fence.session_of(record)
+    if (process := _fence.alive(record)) is not None:
         process.send_signal(signal.SIGTERM)
         with suppress(psutil.TimeoutExpired):
             process.wait(STOPPING)
-    left = _fence.marked(folder, MARK)
-    _fence.end(left)
+    _fence.end(_fence.session_of(record))
     (folder / "running.json").unlink(missing_ok=True)
-    say(NAME, "Airflow is stopped" if record or left else "Airflow does not run")
+    say(NAME, "Airflow is stopped" if ran else "Airflow does not run")
 
 
 def status() -> None:
     folder = home()
-    record = alive(folder)
-    if record is None:
+    record = recorded(folder)
+    if _fence.alive(record) is None:
         say(NAME, "Airflow does not run; `longtail airflow up` starts it")
         return
     for line in signing_in(folder, record["port"]):
@@ -221,4 +221,5 @@ def worker(arguments: argparse.Namespace) -> None:
     environment = settings(folder, PORT)
     environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{arguments.api.rstrip('/')}/execution/"
     command = ["celery", "worker", "--queues", arguments.queues, "--concurrency", str(arguments.concurrency)]
-    os.execve(sys.executable, [sys.executable, "-m", "airflow", *command, "--skip-serve-logs"], environment)
+    command += ["--celery-hostname", f"{arguments.name}@%h"]
+    os.execve(sys.executable, [sys.executable, "-m", "airflow", *command], environment)

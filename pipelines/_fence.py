@@ -97,12 +97,24 @@ def alive(owner: dict[str, Any]) -> psutil.Process | None:
     return None
 
 
-def marked(workspace: Path, mark: str = MARK) -> list[psutil.Process]:
+def session_of(owner: dict[str, Any]) -> list[psutil.Process]:
+    """Processes of the session that an owner leads, or led: none can lead another one of its number before they end."""
+    if not owner["pid"] or (alive(owner) is None and psutil.pid_exists(owner["pid"])):
+        return []  # the number was given away, so the session is over
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == owner["pid"]:
+                found.append(process)
+    return found
+
+
+def marked(workspace: Path) -> list[psutil.Process]:
     """Processes that were started for a workspace, without this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(mark) == str(workspace):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(workspace):
                 found.append(process)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,19 +145,22 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def record(run_id: str, decision: Mapping[str, Any]) -> Result:
+def record(
+    run_id: str, options: Sequence[str], user: Mapping[str, Any] | None, fields: Mapping[str, Any] | None, at: str
+) -> Result:
     """Keep who decided what about a run's candidate, and why, under the run's ref."""
-    run = _runs.named(run_id)
-    who = decision.get("responded_by_user") or {}
+    if not options:
+        return {"skip": "nobody has answered"}
     kept = {
-        "decision": (decision.get("chosen_options") or ["none"])[0],
-        "by": who.get("name") or who.get("id") or "unknown",
-        "why": (decision.get("params_input") or {}).get("reason"),
-        "at": decision.get("responded_at"),
+        "decision": options[0],
+        "by": (user or {}).get("name") or (user or {}).get("id") or "unknown",
+        "why": (fields or {}).get("reason"),
+        "at": at or None,
     }
+    text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
     content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
-    run.add(lambda tip: {_runs.DECISION: content}, f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason'}")
-    say("decision", f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}")
+    _runs.named(run_id).add(lambda tip: {_runs.DECISION: content}, text)
+    say("decision", text)
     return kept
 
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import requests
 
+from pipelines import _fence
 from pipelines._smoke import free_port
 from tests.clones import Clone
 
@@ -31,6 +33,10 @@ class Airflow:
         answer = self.session.post(f"{self.url}/auth/token", json={"username": self.user, "password": self.password})
         assert answer.status_code == 201, answer.text
         self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def processes(self) -> list[psutil.Process]:
+        """All of its own, without the stages' process groups."""
+        return _fence.session_of(json.loads((self.home / "running.json").read_text()))
 
     def call(self, method: str, path: str, body: Any = None) -> requests.Response:
         return self.session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=120)

@@ -50,8 +50,7 @@ def serving(clone: Clone) -> str:
 
 
 def test_it_listens_on_loopback_alone_and_keeps_its_secrets_to_itself(clone: Clone, airflow: Airflow) -> None:
-    ours = [p for p in psutil.process_iter() if environ(p).get("LONGTAIL_AIRFLOW") == str(airflow.home)]
-    listening = {c.laddr.ip for p in ours for c in p.net_connections("inet") if c.status == "LISTEN"}
+    listening = {c.laddr.ip for p in airflow.processes() for c in p.net_connections("inet") if c.status == "LISTEN"}
     assert listening == {"127.0.0.1"}
     for name in ("passwords.json", "jwt.secret", "airflow.cfg"):
         assert (airflow.home / name).stat().st_mode & 0o077 == 0
@@ -238,10 +237,7 @@ def test_a_killed_supervisor_takes_its_stage_along_and_the_retry_goes_on(clone: 
 def test_a_killed_scheduler_is_started_again_and_its_run_finishes(clone: Clone, airflow: Airflow) -> None:
     run_id = airflow.trigger(TRAIN, **WORSE)
     airflow.reach(TRAIN, run_id, "ingest", "running")
-    (scheduler,) = [
-        p for p in psutil.process_iter()
-        if environ(p).get("LONGTAIL_AIRFLOW") == str(airflow.home) and p.cmdline()[-2:-1] == ["scheduler"]
-    ]  # fmt: skip
+    scheduler = next(p for p in airflow.processes() if "scheduler" in p.cmdline())
     os.kill(scheduler.pid, signal.SIGKILL)
     airflow.finish(TRAIN, run_id)
     assert airflow.states(TRAIN, run_id)["reject"] == "success"
@@ -272,8 +268,10 @@ def test_a_standalone_that_was_killed_starts_again_and_blocks_nothing(clone: Clo
 
 
 def test_down_leaves_no_process_behind(clone: Clone, airflow: Airflow) -> None:
+    processes = airflow.processes()
+    assert len(processes) > 3
     assert "Airflow is stopped" in clone.longtail("airflow", "down")
-    assert not [p for p in psutil.process_iter() if environ(p).get("LONGTAIL_AIRFLOW") == str(airflow.home)]
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert "does not run" in clone.longtail("airflow", "status")
 
 

@@ -123,10 +123,7 @@ def test_workers_without_a_remote_to_share_are_an_error(checkout: Checkout) -> N
 
 def test_who_decided_and_why_is_kept_with_the_run(checkout: Checkout) -> None:
     run = prepare()
-    user = {"id": "1", "name": "Ada"}
-    _run_tasks.record(
-        RUN, {"chosen_options": ["Reject"], "responded_by_user": user, "params_input": {"reason": "too few"}}
-    )
+    _run_tasks.record(RUN, ["Reject"], {"id": "1", "name": "Ada"}, {"reason": "too few"}, "")
     assert json.loads(file_of(run, "run/decision.json")) == {
         "decision": "Reject", "by": "Ada", "why": "too few", "at": None,
     }  # fmt: skip
