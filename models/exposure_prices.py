@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.candidates import Candidates, Floats, Indices
-from models.reranking import SLOT, Rerank, fill
+from models.reranking import FIRST_SLOT, Rerank, fill
 
 K = 10
 PASSES = 50
@@ -24,7 +24,7 @@ PASSES = 50
 
 def learn(how: Rerank, candidates: Candidates, *, passes: int = PASSES) -> Rerank:
     """`how` of method slots, with the exposure of these users' lists of ten against its tail items."""
-    n, first = len(how.is_tail), SLOT - 1  # up to the first slot a list is in order of relevance
+    n, first = len(how.is_tail), FIRST_SLOT  # up to the first slot a list is in order of relevance
     before, rest = count(candidates.items[:, :first], n), narrow(candidates, how)
     rest = Candidates(rest.items[:, first:], rest.relevance[:, first:])
     nobody = np.zeros(len(rest.items), np.float32)

@@ -8,8 +8,8 @@ The methods differ in the bonus of item i for user u, λ being their strength:
     xquad       λ P(c|u) (1 - share of the places so far that are c), c the part (head, tail) that i is of and P(c|u)
                 its share of the history (smooth xQuAD of Abdollahpouri et al. 2019, arXiv:1901.07555, which weighs
                 relevance with 1 - λ' and this with λ', λ = λ' / (1 - λ'))
-    slots       λ / (1 + e_i) for items of the tail, at every fifth place: e_i is how often lists show the item, so that
-                what nobody is shown comes first; a large λ gives these places to the tail for certain
+    slots       λ / (1 + e_i) for items of the tail, at the last two of every five places: e_i is how often lists show
+                the item, so that what nobody is shown comes first; a large λ gives these places to the tail for certain
 
 Every list is a beginning of every longer one. Equal candidates are taken by score, then by item index. Pure numpy and
 one rule for many users as for a single request, so that what is judged is what is served.
@@ -27,7 +27,7 @@ from models.candidates import Bools, Candidates, Floats, Indices
 
 METHODS = ("none", "popularity", "xquad", "slots")
 STRONGEST = 4.0  # of a stated preference
-SLOT = 5  # every so many places the last one is a slot
+PERIOD, FIRST_SLOT = 5, 3  # of every five places those from the fourth on are slots
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: ran
     lists = np.full((len(items), len(places)), -1, np.int32)
     for column, place in enumerate(places):
         worth = left
-        if how.method == "slots" and place % SLOT == SLOT - 1:
+        if how.method == "slots" and place % PERIOD >= FIRST_SLOT:
             worth = left + bonus
         elif how.method == "xquad":
             worth = left + how.strength * lacking(is_tail, shown, tail_share, place)

@@ -23,7 +23,7 @@ FACTORS = judged.factors()
 def ranking(history: list[int], *, weights: list[float] | None = None, seen: list[int]) -> list[tuple[str, float]]:
     """All unseen items with their scores, from the definition: inner product of fold-in and item vector.
 
-    They stand in order of the score, but that every fifth place favours the tail, most what is shown least.
+    They stand in order of the score, but that two of every five places favour the tail, most what is shown least.
     """
     w = None if weights is None else [np.array(weights, np.float32)]
     query = FACTORS.queries(FACTORS.fold_in([np.array(history)], w))[0]
@@ -33,7 +33,7 @@ def ranking(history: list[int], *, weights: list[float] | None = None, seen: lis
     bonus = {i: 0.5 * unit / (1 + FACTORS.rerank.against[i]) * (i not in HEAD) for i in scores}
     shown: list[int] = []
     while left := scores.keys() - shown:
-        slot = len(shown) % 5 == 4
+        slot = len(shown) % 5 >= 3
         shown.append(max(left, key=lambda i: scores[i] + (bonus[i] if slot else 0)))
     return [(ITEM_IDS[i], scores[i]) for i in shown]
 

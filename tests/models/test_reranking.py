@@ -37,7 +37,7 @@ def twin(how: Rerank, relevance: dict[int, float], tail_share: float, k: int) ->
         if how.method == "popularity":
             return -how.strength * tail_share * float(how.against[item])
         if how.method == "slots":
-            return how.strength / (1 + float(how.against[item])) if tail and place in (4, 9, 14) else 0.0
+            return how.strength / (1 + float(how.against[item])) if tail and place in (3, 4, 8, 9, 13, 14) else 0.0
         if how.method == "xquad":
             alike = sum(bool(IS_TAIL[other]) == tail for other in shown) / place if place else 0.0
             return how.strength * (tail_share if tail else 1 - tail_share) * (1 - alike)
@@ -95,13 +95,13 @@ def test_strong_slots_are_the_tails_and_go_to_what_was_shown_least() -> None:
     exposure[[13, 20]] = 0
     how = Rerank("slots", 1e3, np.arange(N_ITEMS) >= 12, exposure)
     shown = rerank(how, everything(), np.zeros(1, np.float32), k=15)[0].tolist()
-    assert shown == [0, 1, 2, 3, 13, 4, 5, 6, 7, 20, 8, 9, 10, 11, 12]
+    assert shown == [0, 1, 2, 13, 20, 3, 4, 5, 12, 14, 6, 7, 8, 15, 16]
 
 
 def test_a_slot_without_tail_left_goes_to_the_best_of_the_head() -> None:
     how = Rerank("slots", 1e3, np.arange(N_ITEMS) == 7, np.zeros(N_ITEMS, np.float32))
     shown = rerank(how, everything(), np.zeros(1, np.float32), k=10)[0].tolist()
-    assert shown == [0, 1, 2, 3, 7, 4, 5, 6, 8, 9]
+    assert shown == [0, 1, 2, 7, 3, 4, 5, 6, 8, 9]
 
 
 def test_popularity_counts_for_nobody_whose_history_is_head_and_fully_for_the_others() -> None:
