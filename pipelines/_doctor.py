@@ -169,7 +169,7 @@ def cache() -> Iterator[Finding]:
 def partitions() -> Iterator[Finding]:
     """Drop damaged partitions: their files are read again."""
     folders = sorted(path for path in _partitions.root().glob("*") if path.is_dir())
-    damaged = [folder.name for folder in folders if _partitions.find(folder.name) is None]
+    damaged = [folder.name for folder in folders if _partitions.opened(folder) is None]
     text = f"partitions: {len(folders):,} rehashed"
     yield Finding(text + (f", {len(damaged)} damaged ones removed" if damaged else ""))
 

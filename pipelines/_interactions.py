@@ -93,9 +93,9 @@ def judged(intake: Intake, file: File, rules: Rules) -> Partition:
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
     key_check = intake.key and _pseudonyms.pseudonym("longtail", intake.key)  # another key, another partition
     name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), key_check])
-    partition = _partitions.find(name)
-    if partition is not None and (not rules.catalogue or knows_the_same(intake, partition)):
-        return partition
+    for partition in _partitions.find(name):
+        if not rules.catalogue or knows_the_same(intake, partition):
+            return partition
     return judge(intake, file, rules, name, digest)
 
 

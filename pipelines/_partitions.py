@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -71,15 +72,20 @@ def key(digest: str, settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find(name: str) -> Partition | None:
-    """The partition of this name, whole and undamaged, or None."""
-    folder = root() / name
+def find(name: str) -> Iterator[Partition]:
+    """The partitions of this name, whole and undamaged; they differ in the catalogue they were judged by."""
+    for folder in sorted(root().glob(f"{name}-*")):
+        partition = opened(folder)
+        if partition is not None:
+            yield partition
+
+
+def opened(folder: Path) -> Partition | None:
+    """The partition in a folder; one that is damaged is removed."""
     try:
         for file in artifacts.read_manifest(folder)["files"]:
             artifacts.verify(folder / file)
-    except FileNotFoundError:
-        return None
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
     os.utime(folder)
@@ -87,11 +93,12 @@ def find(name: str) -> Partition | None:
 
 
 def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
-    """Move a folder with a partition's files to its place."""
+    """Move a folder with a partition's files to a place of its own: a run beside this one may read the others."""
     artifacts.write_manifest(partial, stage="ingest", inputs=inputs)
-    folder = root() / name
+    folder = root() / f"{name}-{uuid4().hex[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.replace_folder(partial, folder)
+    partial.rename(folder)
+    artifacts.sync(folder.parent)
     return Partition(folder)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import _artifacts as artifacts
@@ -166,6 +166,7 @@ def test_a_key_that_is_absent_or_short_is_refused(source: Workspace, monkeypatch
             ingest.main()
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.binary(min_size=16, max_size=200))
 def test_the_database_hashes_as_python_does(user_id: str, key: bytes) -> None:
     with duckdb.connect() as con:

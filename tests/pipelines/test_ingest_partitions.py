@@ -144,6 +144,10 @@ def test_a_catalogue_that_learns_or_forgets_an_item_judges_its_events_anew(
     ingest.main()
     assert files_read(capsys) == ["items.csv", "day-2.csv"]
     assert rejected() == [("day-2.csv", 3, "unknown_item")]
+    Path("raw/items.csv").write_text("id\nx\ny\n")
+    ingest.main()
+    assert files_read(capsys) == ["items.csv"]  # as it was at first
+    assert rejected() == [("day-1.csv", 3, "unknown_item")]
 
 
 def test_lines_are_right_in_a_file_that_several_threads_read(daily: Workspace) -> None:
