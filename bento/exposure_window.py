@@ -48,8 +48,8 @@ class Window:
         self.size = int(np.clip(size, SMALLEST, LARGEST))
         self.folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
         self.name = f"window-{os.getppid()}-{model.replace(':', '-')}"
-        path = self.folder / f"{self.name}-{os.getpid()}.ring"
-        self.ring: npt.NDArray[Any] = np.memmap(path, ROW, "w+", shape=(KEPT * self.size,))
+        self.path = self.folder / f"{self.name}-{os.getpid()}.ring"
+        self.ring: npt.NDArray[Any] = np.memmap(self.path, ROW, "w+", shape=(KEPT * self.size,))
         self._times, self._fallbacks, self._items = (self.ring[name] for name in ("time", "fallback", "items"))
         self._next = 0
 
@@ -64,8 +64,8 @@ class Window:
 
     def exposure(self) -> Exposure:
         """Of the newest lists of all workers."""
-        paths = sorted(self.folder.glob(f"{self.name}-*.ring"))
-        rows = np.concatenate([np.fromfile(path, ROW) for path in paths])
+        others = sorted({*self.folder.glob(f"{self.name}-*.ring")} - {self.path})
+        rows = np.concatenate([np.array(self.ring), *(np.fromfile(path, ROW) for path in others)])
         rows = rows[rows["time"] > 0]
         rows = rows[np.argsort(-rows["time"], kind="stable")[: KEPT * self.size]]
         if len(rows) == 0:

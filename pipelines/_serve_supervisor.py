@@ -14,7 +14,8 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines import _bento, _serve_memory, _version_files
@@ -67,10 +68,16 @@ class Supervisor:
                     self.first()
                     self.loop()
             finally:
-                for generation in filter(None, (self.current, self.previous, *self.leaving)):
+                for generation in filter(None, (self.current, self.previous, self.unused(), *self.leaving)):
                     generation.end()
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+
+    def unused(self) -> Generation | None:
+        """What was prepared when the end came."""
+        with suppress(ValueError, OSError):
+            return None if self.preparing is None else self.preparing.result()
+        return None
 
     def stop(self, number: int, frame: object) -> None:
         self.stops = True
@@ -146,13 +153,13 @@ class Supervisor:
             if old is not None:
                 old.drain()
                 self.leaving.append(old)
-        self.memory = Memory(version=new.version, tag=new.tag)
+        self.memory = replace(self.memory, version=new.version, tag=new.tag)
         _serve_memory.write(self.port, self.memory)
         say(NAME, f"serving {new.version} ({new.tag}) on http://{self.host}:{self.public.getsockname()[1]}")
 
     def refuse(self, target: Target, error: Exception, instead: str) -> None:
         say(NAME, f"error: {error}; {instead}")
-        self.memory = Memory(self.memory.version, self.memory.tag, target.assignment, str(error))
+        self.memory = replace(self.memory, refused=target.assignment, reason=str(error))
         _serve_memory.write(self.port, self.memory)
 
     def loop(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from pipelines import _artifacts as artifacts
+from pipelines._serve_supervisor import LOOK_SECONDS
 from pipelines._smoke import post
 from pipelines.package import main as run_package
 from tests import judged
@@ -120,6 +121,7 @@ def test_it_stops_in_order_and_a_restart_remembers(serving: Serving, tags: dict[
     serving.start()
     serving.wait_for("so v2.0.0 serves on")
     serving.wait_for(tags["v2.0.0"])
+    time.sleep(2 * LOOK_SECONDS + 1)
     assert serving.text().count("v3.0.0 is wanted") == 1  # it is not tried again
 
 
