@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bento import explorer, feedback, openapi, watching
-from bento.guard import MAX_BODY, Guard, header
+from bento.guard import MAX_BODY, Guard, Headers
 from bento.hot import ENDPOINTS, Endpoint
 from bento.recommender import Recommender, RefusedError, UnknownError
 
@@ -92,7 +92,7 @@ class Front:
             self.service.watch.answered(scope["method"], scope["path"], status, perf_counter() - started)
 
     async def guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guard, headers = self.guard, scope["headers"]
+        guard, headers = self.guard, dict(scope["headers"])
         if not guard.admits(headers):
             key = (b"www-authenticate", b'Basic realm="longtail", charset="UTF-8"')
             await refuse(send, 401, "this service asks for its API key, as a bearer token", key)
@@ -112,20 +112,18 @@ class Front:
             await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
             if guard.active > guard.concurrency:
                 await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
+            elif (endpoint := self.endpoints.get(scope["path"])) is not None:
+                await self.endpoint(endpoint, scope, headers, body, send)
             else:
                 async with asyncio.timeout(guard.timeout):
-                    await self.answered(scope, body, receive, send)
+                    await self.behind(scope, body, receive, send)
         except TimeoutError:
             await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
         finally:
             guard.active -= 1
 
-    async def answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if (endpoint := self.endpoints.get(path)) is not None:
-            await self.endpoint(endpoint, scope, body, send)
-            return
-        replay = replaying(body, receive)
+    async def behind(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        path, replay = scope["path"], replaying(body, receive)
         for route in self.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
@@ -138,16 +136,17 @@ class Front:
             scope = {**scope, "path": "/"} if path == "/docs" else scope
             await self.app(scope, replay, send)
 
-    async def endpoint(self, endpoint: Endpoint, scope: Scope, body: bytes, send: Send) -> None:
+    async def endpoint(self, endpoint: Endpoint, scope: Scope, headers: Headers, body: bytes, send: Send) -> None:
         if scope["method"] != "POST":
             await refuse(send, 405, f"{scope['path']} takes POST", (b"allow", b"POST"))
-        elif not is_json(header(scope["headers"], b"content-type")):
+        elif not is_json(headers.get(b"content-type", b"")):
             await refuse(send, 415, "the body has to be application/json")
         else:
-            loop, long = asyncio.get_running_loop(), endpoint.long or self.is_long
-            if long:
-                run = copy_context().run
-                status, content = await loop.run_in_executor(self.threads, run, respond, endpoint, self.service, body)
+            if endpoint.long or self.is_long:
+                loop, run = asyncio.get_running_loop(), copy_context().run
+                async with asyncio.timeout(self.guard.timeout):
+                    answer = loop.run_in_executor(self.threads, run, respond, endpoint, self.service, body)
+                    status, content = await answer
             else:
                 status, content = respond(endpoint, self.service, body)
             await reply(send, status, content)

@@ -7,12 +7,12 @@ import base64
 import binascii
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import Receive
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
 MAX_BODY = 2**20  # bytes; the largest valid request is about 0.3 MB
 
 
@@ -39,7 +39,7 @@ class Guard:
         """Whether no key is asked for, or a request brings it: as a bearer token, or as the password of Basic."""
         if self.key is None:
             return True
-        scheme, _, credentials = header(headers, b"authorization").partition(b" ")
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"basic":  # what browsers can send
             try:
                 credentials = base64.b64decode(credentials, validate=True).partition(b":")[2]
@@ -54,7 +54,7 @@ class Guard:
 
         Raises OverflowError where it is too long, TimeoutError where it takes too long, ConnectionError where it ends.
         """
-        declared = header(headers, b"content-length")
+        declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY:
             raise OverflowError
         body: bytes = b""
@@ -68,10 +68,6 @@ class Guard:
                     raise OverflowError
                 if not message.get("more_body"):
                     return body
-
-
-def header(headers: Headers, name: bytes) -> bytes:
-    return next((value for key, value in headers if key == name), b"")
 
 
 def positive(name: str, default: float) -> float:

@@ -49,7 +49,7 @@ class Index:
         scores = scores.astype(np.float32, copy=False)
         scores[np.isin(items, seen)] = -np.inf
         found = of_scores(scores, self.is_tail[items], k=k)
-        return Candidates(np.where(found.items >= 0, items[found.items], -1), found.relevance)
+        return Candidates(np.append(items, -1)[found.items], found.relevance)  # -1 stays -1
 
     def scores(self, items: Indices, user: Floats, bonus: float) -> Floats:
         """Scores (m,) of items (m,)."""

@@ -32,6 +32,7 @@ REFUSALS = {
 def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
     """The document of a running service; paths: what other modules add."""
     spec: dict[str, Any] = service.bento_service.openapi_spec.asdict()  # type: ignore[attr-defined]
+    spec["openapi"] = "3.1.0"  # whose schemas are the JSON Schema that pydantic writes; BentoML says 3.0
     spec["components"]["schemas"]["Error"] = ERROR
     spec["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     spec["security"] = [{}, {"key": []}]

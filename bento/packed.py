@@ -52,9 +52,16 @@ def sha256(path: Path) -> str:
 
 
 def read_factors(root: Path = ROOT) -> Factors:
-    with safe_open(root / FOLDER / "model.safetensors", framework="numpy") as file:
-        header = json.loads(file.metadata()["longtail"])
-        return Factors.from_tensors({key: file.get_tensor(key) for key in file.keys()}, header["model"])  # noqa: SIM118
+    arrays, metadata = read_arrays(root / FOLDER / "model.safetensors")
+    return Factors.from_tensors(arrays, json.loads(metadata["longtail"])["model"])
+
+
+def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """The arrays of a file, which are mapped: they come into memory as they are used; and its metadata."""
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    # as plain arrays, since every slice of a memmap is one again, and slow
+    return {name: array.view(np.ndarray) for name, array in load_file(path).items()}, metadata
 
 
 def read_cells(root: Path = ROOT) -> Cells | None:
@@ -62,9 +69,8 @@ def read_cells(root: Path = ROOT) -> Cells | None:
     path = root / FOLDER / "cells.safetensors"
     if not path.is_file():
         return None
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in ("centres", "ends", "items")}
-        return Cells(**arrays, share=float(file.metadata()["share"]))
+    arrays, metadata = read_arrays(path)
+    return Cells(arrays["centres"], arrays["ends"], arrays["items"], share=float(metadata["share"]))
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,8 @@ class Items:
 
     @classmethod
     def read(cls, root: Path = ROOT) -> Items:
-        with safe_open(root / FOLDER / "items.safetensors", framework="numpy") as file:
-            names = json.loads(file.metadata()["columns"])
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        arrays, metadata = read_arrays(root / FOLDER / "items.safetensors")
+        names = json.loads(metadata["columns"])
         item_id = Strings.of(arrays, "item_id")
         return cls(
             item_id,
@@ -123,7 +128,7 @@ class Histories:
 
     @classmethod
     def read(cls, root: Path = ROOT) -> Histories:
-        arrays = load_file(root / FOLDER / "users.safetensors")
+        arrays, _ = read_arrays(root / FOLDER / "users.safetensors")
         ids = Strings.of(arrays, "user_id")
         return cls(ids, Positions(ids), arrays["offsets"], arrays["item_idx"])
 

@@ -37,8 +37,9 @@ def of_scores(scores: Floats, is_tail: Bools, *, k: int) -> Candidates:
 def best(scores: Floats, k: int) -> tuple[Indices, Floats]:
     """Items (1, k) of the k largest scores, ties in order of the item index, and their scores; ends in -1 and -inf."""
     cut = np.partition(scores, -k)[-k] if k < len(scores) else -np.inf
-    reached = np.flatnonzero((scores >= cut) & (scores > -np.inf))  # more than k where several are equal to the cut
-    found = reached[np.lexsort((reached, -scores[reached]))][:k]
+    # more than k where several are equal to the cut
+    reached = np.flatnonzero(scores >= cut if cut > -np.inf else scores > -np.inf)
+    found = reached[np.argsort(-scores[reached], kind="stable")][:k]
     items, values = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
     items[0, : len(found)], values[0, : len(found)] = found, scores[found]
     return items, values

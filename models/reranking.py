@@ -73,7 +73,34 @@ def none(is_tail: Bools) -> Rerank:
 
 def rerank(how: Rerank, candidates: Candidates, tail_share: Floats, *, k: int) -> npt.NDArray[np.int32]:
     """Lists (b, k) of item indices, -1 where there are fewer candidates. tail_share: (b,), of the users' histories."""
+    if len(candidates.items) == 1:
+        return rerank_one(how, candidates.items[0], candidates.relevance[0], float(tail_share[0]), k=k)[None]
     return fill(how, candidates, tail_share, places=range(k))
+
+
+def rerank_one(how: Rerank, items: Indices, relevance: Floats, tail_share: float, *, k: int) -> npt.NDArray[np.int32]:
+    """What `fill` makes of one user's candidates (c,), for a single request: a list (k,) without arrays of one row."""
+    present = np.flatnonzero(relevance > -np.inf)
+    items, left = items[present], relevance[present].copy()
+    bonus = fixed_bonus(how, items)
+    if how.method in ("none", "popularity"):
+        chosen = np.argsort(-(left + np.float32(tail_share) * bonus), kind="stable")[:k].tolist()
+    else:
+        chosen, is_tail, shown = [], how.is_tail[items], 0
+        share, strength = np.float32(tail_share), np.float32(how.strength)
+        for place in range(min(k, len(items))):
+            if how.method == "xquad":
+                of_tail = strength * (share * (1 - np.float32(shown) / max(place, 1)))
+                of_head = strength * ((1 - share) * (1 - np.float32(place - shown) / max(place, 1)))
+                best = int((left + np.where(is_tail, of_tail, of_head)).argmax())
+            else:
+                best = int((left + bonus if place % SLOT == SLOT - 1 else left).argmax())
+            chosen.append(best)
+            shown += bool(is_tail[best])
+            left[best] = -np.inf
+    listed = np.full(k, -1, np.int32)
+    listed[: len(chosen)] = items[chosen]
+    return listed
 
 
 def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: range) -> npt.NDArray[np.int32]:

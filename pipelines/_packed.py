@@ -1,10 +1,9 @@
-"""The files of the Bento that `bento/packed.py` and `bento/encoder.py` read: items, users, the text encoder."""
+"""The files of the Bento that `bento/packed.py` reads beside the model: items and users."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from models.bert_weights import arrange, supported
-from models.factors import Factors
-from models.numpy_encoder import NumpyEncoder, unit_vector
 from models.postings import arrays_of_postings
 from models.strings import arrays_of
-from models.tokens import tokenize
-from pipelines._artifacts import read_json
-from pipelines._encoder import Encoder
 
 SEGMENTS = ("head", "tail", "cold")  # a cold item is a tail item without any training user
 OWN = {"item_idx", "item_id", "title", "text", "popularity", "is_head", "is_tail", "is_cold"}
 MAX_VALUES = 1000  # of a column that lists can be filtered by
 SEPARATORS = re.compile(r" *[|,] *")  # between several values in one cell
-SAMPLE = 32  # texts whose vectors are compared with those that were trained on
-NEAR = 0.999  # cosine of each; bf16, in which they may have been computed, leaves 0.9999
 
 
 def write_items(items: pa.Table, path: Path) -> None:
@@ -92,48 +82,3 @@ def histories(interactions: pa.Table, items: pa.Table) -> Users:
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user_idx, minlength=len(user_id)))])
     by_user = item_idx.to_numpy()[np.argsort(user_idx, kind="stable")]
     return Users([str(value) for value in user_id.to_pylist()], offsets.astype(np.int64), by_user.astype(np.int32))
-
-
-def write_encoder(
-    model: Factors, encoder: Encoder, folder: Path, *, texts: list[str], vectors: npt.NDArray[np.float32]
-) -> dict[str, Any]:
-    """Write the encoder for serving, in half precision; how to use it, or the reason why there is none.
-
-    texts, vectors (n, t): of the items, and what the model was trained on. Raises ValueError where the encoder as it
-    was written says something else of them.
-    """
-    if model.neighbours is None:
-        return {"reason": "its model was trained without texts"}
-    config = read_json(encoder.folder / "config.json")
-    if not supported(config):
-        return {"reason": f"its encoder is a {config.get('model_type')}, and only those like BERT run without torch"}
-    try:
-        weights = load_file(encoder.folder / "model.safetensors")
-    except (SafetensorError, TypeError, KeyError):  # of a number format that numpy lacks
-        return {"reason": "its encoder's weights are neither in single nor in half precision"}
-    folder.mkdir()
-    halves = {name: array.astype(np.float16) for name, array in weights.items() if array.dtype.kind == "f"}
-    save_file(halves, folder / "model.safetensors")
-    for name in ("tokenizer.json", "config.json"):
-        shutil.copy(encoder.folder / name, folder)
-    about = {"pooling": encoder.pooling, "prompt": encoder.prompt, "max_length": encoder.max_length, "dim": encoder.dim}
-    cosine = agreement(halves, config, encoder, texts, vectors)
-    if not cosine >= NEAR:
-        raise ValueError(f"the encoder for serving has cosine {cosine:.5f} with data/embed, expected {NEAR} or more")
-    return about | {"cosine": round(cosine, 5)}
-
-
-def agreement(
-    weights: dict[str, npt.NDArray[np.float16]], config: dict[str, Any], encoder: Encoder, texts: list[str],
-    vectors: npt.NDArray[np.float32],
-) -> float:  # fmt: skip
-    """The smallest cosine of vectors as serving computes them with those that there are (n, t), on a sample."""
-    from tokenizers import Tokenizer
-
-    states = NumpyEncoder(arrange({name: array.astype(np.float32) for name, array in weights.items()}, config))
-    tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
-    rows = np.flatnonzero(vectors.any(axis=1))
-    rows = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
-    tokens = tokenize(tokenizer, [encoder.prompt + texts[row] for row in rows], max_length=encoder.max_length)
-    found = [unit_vector(states(ids), pooling=encoder.pooling, dim=encoder.dim) for ids in tokens]
-    return min((float(a @ b) for a, b in zip(found, vectors[rows], strict=True)), default=1.0)

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +126,15 @@ def call(url: str, endpoint: str, body: dict[str, Any]) -> requests.Response:
 
 
 @contextmanager
-def serving(tag: str, *, home: Path, timeout: float) -> Iterator[str]:
-    """Serve a Bento of the store `home` on a free loopback port: yields its address, leaves no process behind."""
+def serving(tag: str, *, home: Path, timeout: float, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve a Bento of the store `home` on a free loopback port: yields its address, leaves no process behind.
+
+    settings: further variables of its environment.
+    """
     log, port = home / "server.log", free_port()
     command = [*_bento.BENTOML, "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
     previous = signal.signal(signal.SIGTERM, exit_on_signal)  # a scheduler that ends the stage must end the server too
-    env = _bento.environment(home)
+    env = _bento.environment(home) | dict(settings or {})
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -189,7 +192,13 @@ def stop(server: subprocess.Popen[bytes], home: Path, patience: float = 10) -> N
 
 def processes(server: subprocess.Popen[bytes], home: Path) -> set[psutil.Process]:
     """Descendants and orphans of the server: workers start sessions of their own, but inherit its store `home`."""
-    found = {p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("BENTOML_HOME") == str(home)}
+    found = workers_of(home)
     with suppress(psutil.NoSuchProcess):  # where it has ended already
         found.update(psutil.Process(server.pid).children(recursive=True))
     return {process for process in found if process.pid != server.pid}
+
+
+def workers_of(home: Path) -> set[psutil.Process]:
+    """Workers that serve from the store `home`; their supervisor hides its environment behind a title."""
+    running = psutil.process_iter(["environ"])
+    return {process for process in running if (process.info["environ"] or {}).get("BENTOML_HOME") == str(home)}

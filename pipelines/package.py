@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from models.factors import Factors
+from models.tokens import clean
 from pipelines import _artifacts as artifacts
-from pipelines import _bento, _cells, _embeddings, _model, _packed, _smoke, _tables
+from pipelines import _bento, _cells, _embeddings, _model, _packed, _packed_encoder, _smoke, _tables
 from pipelines import _encoder as encoders
 from pipelines._embeddings import Vectors
 from pipelines._params import Champion, Embed, Package, load
@@ -124,11 +125,13 @@ def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Us
 
 def pack_encoder(model: Factors, folder: Path, items: pa.Table, vectors: Vectors, digest: str) -> dict[str, Any]:
     """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
-    encoder = encoders.find(load(Embed))
+    params = load(Embed)
+    encoder = encoders.find(params)
     if encoder.digest != digest:
         raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
-    texts = [str(text or "") for text in items["text"].to_pylist()]
-    return _packed.write_encoder(model, encoder, folder, texts=texts, vectors=vectors)
+    texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
+    sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors)
+    return _packed_encoder.write(model, encoder, folder, sample)
 
 
 def digests(context: Path) -> dict[str, str]:

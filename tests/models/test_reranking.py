@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.candidates import Candidates, of_scores
-from models.reranking import METHODS, Rerank, none, rerank
+from models.reranking import METHODS, Rerank, none, preferring, rerank
 
 N_ITEMS = 24
 IS_TAIL = np.arange(N_ITEMS) >= 6
@@ -136,3 +137,32 @@ def test_over_another_catalogue_new_items_are_tail_with_nothing_against_them() -
 def test_what_is_no_method_or_no_strength_is_refused(method: str, strength: float) -> None:
     with pytest.raises(ValueError, match=method):
         Rerank(method, strength, IS_TAIL, np.zeros(N_ITEMS, np.float32))
+
+
+@given(
+    method=st.sampled_from(METHODS), strength=st.floats(0, 5), share=st.floats(0, 1, width=32),
+    n=st.integers(1, 40), k=st.integers(1, 12), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_one_list_alone_is_the_list_among_many(
+    method: str, strength: float, share: float, n: int, k: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    how = Rerank(method, strength, rng.random(n) < 0.5, rng.integers(0, 4, n).astype(np.float32))
+    scores = rng.integers(0, 6, n).astype(np.float32)  # many are equal
+    scores[rng.random(n) < 0.2] = -np.inf
+    one = of_scores(scores, how.is_tail, k=k)
+    twice = Candidates(np.repeat(one.items, 2, axis=0), np.repeat(one.relevance, 2, axis=0))
+    shares = np.full(2, share, np.float32)
+    np.testing.assert_array_equal(rerank(how, one, shares[:1], k=k)[0], rerank(how, twice, shares, k=k)[1])
+
+
+@given(n=st.integers(2, 60), k=st.integers(1, 12), seed=st.integers(0, 999))
+def test_a_stronger_preference_for_the_tail_never_makes_a_list_more_popular(n: int, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    popularity = rng.random(n, np.float32)
+    how = preferring(popularity, popularity < 0.5)
+    found = of_scores(rng.normal(size=n).astype(np.float32), how.is_tail, k=k)
+    lists = [rerank(how, found, np.array([tail], np.float32), k=k)[0] for tail in (0, 0.25, 0.5, 0.75, 1)]
+    means = [popularity[listed[listed >= 0]].mean() for listed in lists]
+    assert all(after <= before + 1e-5 for before, after in pairwise(means))
+    assert lists[0].tolist() == found.items[0][: len(lists[0])].tolist() or n < k

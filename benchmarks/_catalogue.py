@@ -1,0 +1,89 @@
+"""A made-up model of any size whose vectors are like those of ALS: topics, a power law, users of a few topics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from models.factors import Factors
+from models.reranking import Rerank
+from models.user_side import LeastSquares
+from pipelines import _artifacts as artifacts
+from pipelines import _cells, _model, _packed, package
+
+TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic
+ENCODER = {"reason": "the model is made up"}
+
+
+def factors(n: int, d: int, *, rng: np.random.Generator) -> tuple[Factors, npt.NDArray[np.int64]]:
+    """A model of n items, the most popular first, and each one's topic (n,)."""
+    topic = rng.integers(0, TOPICS, n)
+    centres = rng.normal(size=(TOPICS, d)).astype(np.float32)
+    vectors = centres[topic] + NOISE * rng.normal(size=(n, d)).astype(np.float32)
+    length = (np.arange(n) + 20.0) ** -0.15  # of the factors of popular items
+    vectors *= (length / np.linalg.norm(vectors, axis=1))[:, None].astype(np.float32)
+    popularity = np.log1p(1e6 / (np.arange(n) + 10.0)).astype(np.float32)
+    popularity /= popularity.max()
+    is_tail = np.arange(n) >= n // 20
+    side = LeastSquares(d, unobserved_weight=0.1, regularization=0.05, frequency_exponent=1.0)
+    rerank = Rerank("slots", 0.85, is_tail, rng.exponential(3, n).astype(np.float32) * is_tail)
+    nothing = np.zeros(0, np.float32)
+    model = Factors(
+        vectors, vectors.T @ vectors, n, (side,), popularity, nothing, np.zeros((1, d), np.float32), rerank=rerank
+    )
+    return model.in_eigenbasis(), topic
+
+
+def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> _packed.Users:
+    """Histories of popular items, most of them of three topics."""
+    n = len(topic)
+    own = rng.integers(0, TOPICS, (n_users, 3))
+    by_topic = np.argsort(topic, kind="stable")
+    ends = np.cumsum(np.bincount(topic, minlength=TOPICS))
+    sizes = np.diff(ends, prepend=0)
+    chosen = own[np.arange(n_users)[:, None], rng.integers(0, 3, (n_users, PICKS))]
+    rank = (sizes[chosen] * rng.random((n_users, PICKS)) ** 2.5).astype(np.int64)
+    items = by_topic[(ends - sizes)[chosen] + np.minimum(rank, np.maximum(sizes[chosen] - 1, 0))]
+    items = np.sort(np.minimum(items, n - 1), axis=1)
+    first = np.ones_like(items, np.bool_)
+    first[:, 1:] = items[:, 1:] != items[:, :-1]
+    offsets = np.concatenate([[0], np.cumsum(first.sum(axis=1))]).astype(np.int64)
+    return _packed.Users([f"{u:08d}" for u in range(n_users)], offsets, items[first].astype(np.int32))
+
+
+def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool) -> str:
+    """A folder that the service runs from, as the package stage writes it; a sentence about the search."""
+    rng = np.random.default_rng(0)
+    model, topic = factors(n, d, rng=rng)
+    crowd = users(n_users, topic, rng=rng)
+    package.copy_code(folder)
+    packed = folder / package.PACKED
+    packed.mkdir()
+    _model.write(model, packed / "model.safetensors", provenance={})
+    assert model.rerank is not None
+    _packed.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
+    crowd.write(packed / "users.safetensors")
+    search = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
+    about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
+    about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up", "files": {}}
+    artifacts.write_json(packed / "release.json", about)
+    (packed / "users.json").write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
+    return search
+
+
+def table(is_tail: npt.NDArray[np.bool_]) -> pa.Table:
+    n = len(is_tail)
+    ids = [f"item-{i:07d}" for i in range(n)]
+    columns: dict[str, Any] = {
+        "item_id": ids,
+        "title": [f"The made-up title of number {i}" for i in range(n)],
+        "popularity": (1e6 / (np.arange(n) + 10.0)).astype(np.int64),
+        "is_tail": is_tail,
+        "is_cold": np.zeros(n, np.bool_),
+    }
+    return pa.table(columns)

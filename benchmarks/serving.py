@@ -1,0 +1,147 @@
+"""`make bench-serving`: the Bento under load beside bare FastAPI and Starlette applications that do the same search.
+
+Each size is served by each of the three in turn, from the same folder, in one process with one math thread, and loaded
+by 16 connections of another process. `python -m benchmarks.serving 10000` does one size alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+import requests
+
+from benchmarks import _catalogue
+from benchmarks._results import printed, save
+from pipelines import _bento, _smoke
+
+ITEMS, DIMENSIONS = (10_000, 100_000, 1_000_000), (64, 128)
+CONNECTIONS, SECONDS = 16, 5.0
+BATCH = 1000
+REPO = Path(__file__).resolve().parents[1]
+PEERS = ("fastapi", "starlette")
+SEARCH = """
+import json, time
+from bento.recommender import Recommender
+service = Recommender()
+histories = [service.history(user) for user in json.load(open("packed/users.json"))[:300]]
+for history in histories[:20]:
+    service.recommend_list(history, None, history, 10)
+started = time.perf_counter()
+for history in histories:
+    service.recommend_list(history, None, history, 10)
+print((time.perf_counter() - started) / len(histories) * 1e3)
+"""
+
+
+def rows(items: list[int]) -> Iterator[Mapping[str, Any]]:
+    for n in items:
+        for d in DIMENSIONS:
+            for in_cells in (False, True) if n > min(ITEMS) else (False,):
+                with TemporaryDirectory() as temp:
+                    folder = Path(temp)
+                    n_users = n if n == max(ITEMS) else 10_000
+                    search = _catalogue.write(folder, n, d, n_users, in_cells=in_cells)
+                    if in_cells and search.startswith("flat"):
+                        continue
+                    yield from measured(folder, {"items": n, "d": d, "users": n_users, "search": search.split(":")[0]})
+
+
+def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    pure = float(python(folder, "-c", SEARCH))
+    for server in ("bento", *PEERS):
+        with serving(folder, server) as (port, worker, ready):
+            before = seconds_of(worker)
+            load = json.loads(
+                python(REPO, "-m", "benchmarks._load", str(port), "/recommend", str(CONNECTIONS), str(SECONDS),
+                       str(folder / "packed" / "users.json"))
+            )  # fmt: skip
+            load["processor_ms"] = (seconds_of(worker) - before) / load.pop("answers") * 1000
+            memory = worker.memory_full_info().pss / 1e6
+            together = batch(port, folder) if server == "bento" else None
+        more = {"search_ms": pure, "batch_of_1000_s": together, "ready_s": ready, "memory_mb": memory}
+        yield {**about, "server": server, **load, **more}
+
+
+def seconds_of(process: psutil.Process) -> float:
+    """Processor time so far, which other processes on the machine change less than the clock."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def python(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True, check=True
+    ).stdout
+
+
+def environment(folder: Path) -> dict[str, str]:
+    quiet = {"LONGTAIL_ACCESS_LOG": "off", "OPENBLAS_NUM_THREADS": "1", "HOME": str(folder)}
+    return _bento.environment(folder) | quiet
+
+
+@contextmanager
+def serving(folder: Path, server: str) -> Iterator[tuple[int, psutil.Process, float]]:
+    """Port and worker of a server of the folder, and after how many seconds it was ready."""
+    port, path = _smoke.free_port(), "readyz" if server == "bento" else "recommend"
+    command = (
+        [*_bento.BENTOML, "serve", "bento.service:Longtail", "--host", "127.0.0.1", "--port", str(port)]
+        if server == "bento"
+        else [sys.executable, str(REPO / "benchmarks" / "_bare.py"), server, str(port)]
+    )
+    env = environment(folder) | ({} if server == "bento" else {"PYTHONPATH": str(folder)})
+    started = time.perf_counter()
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while not answers(f"http://127.0.0.1:{port}/{path}"):
+            if process.poll() is not None:
+                raise ValueError(f"the server ended: {_bento.tail((folder / 'server.log').read_text())}")
+            time.sleep(0.05)
+        ready = time.perf_counter() - started
+        parent = psutil.Process(process.pid)
+        workers = [child for child in parent.children(recursive=True) if "worker" in " ".join(child.cmdline())]
+        yield port, [parent, *workers][-1], ready
+    finally:
+        _smoke.stop(process, folder)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code in (200, 405)
+    except requests.RequestException:
+        return False
+
+
+def batch(port: int, folder: Path) -> float:
+    """Seconds that one call for 1,000 users takes, the best of three."""
+    users = json.loads((folder / "packed" / "users.json").read_text("utf-8"))[:BATCH]
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        answer = requests.post(f"http://127.0.0.1:{port}/recommend_batch", json={"user_ids": users}, timeout=60)
+        answer.raise_for_status()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def main() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sizes = [int(word) for word in sys.argv[1:]] or list(ITEMS)
+    title = f"Requests for ten items, {CONNECTIONS} connections, one worker; memory of the worker, histories included"
+    found = printed(title, rows(sizes))
+    name = "serving" if len(sizes) == len(ITEMS) else f"serving-{sizes[0]}"
+    print(f"\nkept in {save(name, {'serving': found})}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What is kept out before anything is computed, and how it is said."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+
+import pytest
+
+from bento.front import is_json
+from bento.guard import MAX_BODY, Guard
+
+
+def received(guard: Guard, *parts: bytes, declared: str = "") -> bytes:
+    """The body that the guard reads of these parts, the last of which may never come (None)."""
+
+    async def read() -> bytes:
+        waiting = list(parts)
+
+        async def receive() -> dict[str, object]:
+            if not waiting:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting) or parts[-1] == b"never"}
+
+        headers = {b"content-length": declared.encode()} if declared else {}
+        return await guard.body(headers, receive)
+
+    return asyncio.run(read())
+
+
+def test_a_body_comes_together_from_its_parts() -> None:
+    assert received(Guard(), b'{"user', b'_id": ', b'"a"}') == b'{"user_id": "a"}'
+
+
+@pytest.mark.parametrize(("parts", "declared"), [([b""], str(MAX_BODY + 1)), ([b"x" * 2**19] * 3, "")])
+def test_a_long_body_is_refused_declared_or_in_parts(parts: list[bytes], declared: str) -> None:
+    with pytest.raises(OverflowError):
+        received(Guard(), *parts, declared=declared)
+
+
+def test_a_body_that_never_ends_runs_out_of_patience() -> None:
+    with pytest.raises(TimeoutError):
+        received(Guard(patience=0.05), b'{"user_id"', b"never")
+
+
+def test_a_body_that_is_broken_off_is_no_body() -> None:
+    async def gone() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(Guard().body({}, gone))
+
+
+@pytest.mark.parametrize(
+    ("header", "admitted"),
+    [
+        (b"Bearer s\xc3\xa9cret", True),
+        (b"bearer s\xc3\xa9cret", True),
+        (b"Basic " + b64encode("anybody:sécret".encode()), True),
+        (b"Basic " + b64encode(b"anybody:other"), False),
+        (b"Basic ???", False),
+        (b"Bearer secret", False),
+        (b"Bearer", False),
+        (b"s\xc3\xa9cret", False),
+        (b"", False),
+    ],
+)
+def test_the_key_is_a_bearer_token_or_the_password_of_basic(header: bytes, admitted: bool) -> None:
+    assert Guard(key="sécret").admits({b"authorization": header}) is admitted
+    assert Guard().admits({b"authorization": header})
+
+
+def test_settings_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAIL_CONCURRENCY", "7")
+    monkeypatch.setenv("LONGTAIL_API_KEY", "")
+    assert Guard.from_environment() == Guard(concurrency=7)
+    for wrong in ("0", "-1", "many", "nan", "inf"):
+        monkeypatch.setenv("LONGTAIL_PATIENCE", wrong)
+        with pytest.raises(ValueError, match=f"LONGTAIL_PATIENCE is '{wrong}', expected a number above 0"):
+            Guard.from_environment()
+
+
+def test_what_a_foreign_page_can_send_without_asking_is_not_read() -> None:
+    assert is_json(b"application/json; charset=utf-8")
+    assert is_json(b"")
+    for kind in (b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data", b"application/jsonp"):
+        assert not is_json(kind)
