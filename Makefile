@@ -11,7 +11,8 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test lint unit clean bench-mf bench-embed bench-ingest airflow bench-airflow
+.PHONY: help setup run test lint unit clean airflow
+.PHONY: bench-mf bench-embed bench-ingest bench-airflow bench-evaluate bench-gate bench-verdicts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -56,6 +57,15 @@ airflow: $(STAMP)  ## Airflow on this machine: trigger, watch, approve and roll 
 
 bench-airflow: $(STAMP)  ## What Airflow and DVC add to the bare stages, task by task
 	@python -m benchmarks.airflow
+
+bench-evaluate: $(STAMP)  ## Lists for all users over the full catalogue, beside the bare matrix product
+	@python -m benchmarks.evaluate
+
+bench-gate: $(STAMP)  ## The gate's bootstrap over 100,000 users
+	@python -m benchmarks.gate
+
+bench-verdicts: $(STAMP)  ## What the gate says of a normal, a popularity-only and a crippled candidate
+	@python -m benchmarks.verdicts
 
 clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
 	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +

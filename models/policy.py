@@ -17,7 +17,19 @@ from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, meas
 from models.evaluation import Evaluation
 from models.metrics import Bools
 from models.multiplicity import holm
-from models.rules import Kind, Outcome, Rule, check_consistent, decide, effect_of, explain, outcome, p_violated, percent
+from models.rules import (
+    Decision,
+    Kind,
+    Outcome,
+    Rule,
+    check_consistent,
+    decide,
+    effect_of,
+    explain,
+    outcome,
+    p_violated,
+    percent,
+)
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 CONTROLS: dict[str, Kind] = {"random": "accuracy", "popularity": "tail"}  # control -> kind of rule that must reject it
@@ -32,6 +44,7 @@ class Procedure:
     seed: int
     min_users: int = 1  # a rule about fewer is inconclusive
     correction: Literal["none", "holm"] = "none"
+    seen_holdout: Literal["hold", "skip"] = "hold"  # rules against a champion that is no fair comparison
 
 
 @dataclass(frozen=True)
@@ -59,16 +72,19 @@ def judge(
     how: Procedure,
     *,
     slices: Slices = EVERYBODY,
+    unfair_champion: str | None = None,
 ) -> Verdict:
     """Judge `evaluations["candidate"]`, and by the same rules the controls.
 
-    is_tail: (n_items,). Raises ValueError where rules contradict each other, or name a metric, slice or reference that
-    was not evaluated; a missing champion is no error, its rules are not applicable.
+    is_tail: (n_items,). unfair_champion: why the champion cannot be compared with, which is then not among the
+    evaluations; its rules stay open, or do not apply where the procedure skips them. Raises ValueError where rules
+    contradict each other, or name a metric, slice or reference that was not evaluated; a missing champion is no error,
+    its rules are not applicable.
     """
     check(rules, evaluations, slices)
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
-    outcomes = {name: judged(rules, name, measured, how) for name in contenders}
+    outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
     controls = [control(name, outcomes.get(name, []), how) for name in CONTROLS]
     n_users = len(evaluations[CANDIDATE].lists)
     verdict, reason = conclude(outcomes[CANDIDATE], controls, n_users=n_users, how=how)
@@ -118,18 +134,24 @@ def check_defined(rule: Rule, evaluations: Mapping[str, Evaluation]) -> None:
             )
 
 
-def judged(rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Measured], how: Procedure) -> list[Outcome]:
+def judged(
+    rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Measured], how: Procedure,
+    unfair_champion: str | None = None,
+) -> list[Outcome]:  # fmt: skip
     """The outcome of every rule for one contender."""
-    outcomes = [apply(rule, contender, measured, how) for rule in rules]
+    outcomes = [apply(rule, contender, measured, how, unfair_champion) for rule in rules]
     return corrected(outcomes, how) if how.correction == "holm" else outcomes
 
 
-def apply(rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure) -> Outcome:
+def apply(
+    rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure, unfair_champion: str | None = None
+) -> Outcome:
     """Decide one rule for one contender, by itself."""
     mine, *others = figures(rule, contender)
     ours, reference = measured[mine], next((measured[other] for other in others if other in measured), None)
     if rule.reference is not None and reference is None:
-        return outcome(rule, "not_applicable", "there is no champion yet", n_users=ours.n_users, value=ours.value)
+        decision, reason = missing(unfair_champion, how)
+        return outcome(rule, decision, reason, n_users=ours.n_users, value=ours.value)
     nothing = np.full_like(ours.samples, np.nan)
     reference_value = reference.value if reference else np.nan
     effect = float(effect_of(rule, np.array(ours.value), np.array(reference_value)))
@@ -154,6 +176,18 @@ def apply(rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: 
         effect=effect,
         interval=(low, high),
         p_violated=p,
+    )
+
+
+def missing(unfair_champion: str | None, how: Procedure) -> tuple[Decision, str]:
+    """What a rule says whose champion was not evaluated."""
+    if unfair_champion is None:
+        return "not_applicable", "there is no champion yet"
+    if how.seen_holdout == "skip":
+        return "not_applicable", f"{unfair_champion}; left out, as gate.seen_holdout says"
+    return "inconclusive", (
+        f"{unfair_champion}; restore its split settings, or set gate.seen_holdout to skip for this one run, so that "
+        "the other rules decide and the next champion has the new split"
     )
 
 

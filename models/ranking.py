@@ -1,9 +1,15 @@
-"""Full-catalogue ranking: the k best unseen items of each user, or what to re-rank; exact also among ties."""
+"""Full-catalogue ranking: the k best unseen items of each user, or what to re-rank; exact also among ties.
+
+Scores are made a tile at a time and searched before the next tile is made, by each thread for users of its own: memory
+does not grow with the users, on a CPU scores never leave the cache, and no thread waits for another. All metrics at all
+k are read from the one list of the largest k.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +22,36 @@ from models.candidates import Bools, Candidates, Floats
 from models.metrics import Lists
 from models.reranking import Rerank, rerank
 
+try:
+    from models import top_k_kernel
+except ImportError:  # a machine without Numba
+    top_k_kernel = None  # type: ignore[assignment]
+
 Rows = npt.NDArray[np.int64]
-Scorer = Callable[[Rows], Tensor]  # rows of users (b,) -> fresh scores, float (b, n_items)
+Scorer = Callable[[Rows], Tensor]  # rows of users (b,) -> fresh scores, float32 (b, n_items)
+Best = tuple[npt.NDArray[np.integer[Any]], Floats]  # items and scores (b, k), -1 and -inf where there are fewer
+Found = TypeVar("Found")
+TILE = 2**22  # scores at a time and thread: 16 MB
 
 
-def top_k(scores: Tensor, *, k: int) -> Tensor:
-    """Items of the k largest scores per row, int64 (b, k), best first, ties in order of the item index.
+def top_k(scores: Tensor, among: Bools, *, k: int) -> Best:
+    """Items of the k largest scores per row, best first, ties in order of the item index, and their scores.
 
-    scores: (b, n_items); -inf marks items that must not appear, rows with fewer others are filled with -1.
+    scores: float32 (b, n_items); -inf marks items that must not appear. among: (n_items,), the others do not count.
     Raises ValueError where a score is NaN.
     """
-    n_rows, n_items = scores.shape
-    depth = min(k, n_items)
-    values, items = scores.topk(min(depth + 1, n_items))  # among equal scores any may come out
+    if top_k_kernel is None or scores.device.type != "cpu":
+        return by_torch(scores, among, k=k)
+    closed = np.empty(0, np.float32) if among.all() else np.where(among, 0, -np.inf).astype(np.float32)
+    return top_k_kernel.best(scores.numpy(), closed, k=k)
+
+
+def by_torch(scores: Tensor, among: Bools, *, k: int) -> Best:
+    """`top_k` on any device."""
+    if not among.all():
+        scores = scores.masked_fill(torch.from_numpy(~among).to(scores.device), -torch.inf)
+    depth = min(k, scores.shape[1])
+    values, items = scores.topk(min(depth + 1, scores.shape[1]))  # among equal scores any may come out
     if values[:, :1].isnan().any():  # topk ranks NaN first
         raise ValueError("scores hold NaN: the model is damaged or its training diverged; run `dvc repro train`")
     cut = (values[:, depth - 1] == values[:, -1]) & (values[:, -1] > -torch.inf) & (values.shape[1] > depth)
@@ -37,30 +60,39 @@ def top_k(scores: Tensor, *, k: int) -> Tensor:
     items = items[:, :depth].sort(dim=1).values
     values, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
     best = items.gather(1, order).masked_fill(values == -torch.inf, -1)
-    filler = best.new_full((n_rows, k - depth), -1)
-    return torch.cat([best, filler], dim=1)
+    short = ((0, 0), (0, k - depth))
+    scores_found = np.pad(values.cpu().numpy(), short, constant_values=-np.inf)
+    return np.pad(best.cpu().numpy(), short, constant_values=-1), scores_found
 
 
 def recommend(
     scorer: Scorer, seen: csr_array[Any], *, rows: Rows, allowed: Bools, k: int, batch: int
 ) -> Iterator[Lists]:
-    """Yield the lists (≤ batch, k) of the users `rows`, batch by batch; memory is one batch of scores.
+    """Yield the lists (≤ batch, k) of the users `rows`, batch by batch; memory is a tile of scores per thread.
 
     seen: (n_users, n_items), its stored entries are excluded; allowed: (n_items,), the rest is never recommended.
     """
-    for scores in unseen(scorer, seen, rows=rows, allowed=allowed, batch=batch):
-        yield top_k(scores, k=k).cpu().numpy().astype(np.int32)
+
+    def search(users: Rows) -> Lists:
+        return top_k(unseen(scorer, seen, users), allowed, k=k)[0].astype(np.int32)
+
+    for tiles in in_threads(search, rows, n_items=seen.shape[1], batch=batch):
+        yield np.concatenate(tiles)
 
 
 def shortlist(
     scorer: Scorer, seen: csr_array[Any], is_tail: Bools, *, rows: Rows, allowed: Bools, k: int, batch: int
 ) -> Iterator[Candidates]:
     """Yield the candidates of the users `rows` for lists of k, as `candidates.of_scores` finds them for one user."""
-    head = torch.from_numpy(~is_tail)
-    for scores in unseen(scorer, seen, rows=rows, allowed=allowed, batch=batch):
-        best = top_k(scores, k=max(candidates.OVERALL, k))
-        of_tail = top_k(scores.masked_fill(head.to(scores.device), -torch.inf), k=candidates.TAIL)
-        yield candidates.join(*with_scores(best, scores), *with_scores(of_tail, scores))
+    overall, of_tail = max(candidates.OVERALL, k), allowed & is_tail
+
+    def search(users: Rows) -> tuple[Best, Best]:
+        scores = unseen(scorer, seen, users)
+        return top_k(scores, allowed, k=overall), top_k(scores, of_tail, k=candidates.TAIL)
+
+    for tiles in in_threads(search, rows, n_items=seen.shape[1], batch=batch):
+        parts = zip(*((*best, *tail) for best, tail in tiles), strict=True)
+        yield candidates.join(*(np.concatenate(part) for part in parts))
 
 
 def reranked(
@@ -69,9 +101,9 @@ def reranked(
 ) -> Iterator[Lists]:  # fmt: skip
     """Yield the lists (≤ batch, k) of the users `rows`, re-ranked. histories: (n_users, n_items), as folded in."""
     shares = tail_shares(histories, how.is_tail)
-    batches = shortlist(scorer, seen, how.is_tail, rows=rows, allowed=allowed, k=k, batch=batch)
-    for start, found in zip(range(0, len(rows), batch), batches, strict=True):
-        yield rerank(how, found, shares[rows[start : start + batch]], k=k)
+    found = shortlist(scorer, seen, how.is_tail, rows=rows, allowed=allowed, k=k, batch=batch)
+    for part, each in zip(batches(rows, batch), found, strict=True):
+        yield rerank(how, each, shares[part], k=k)
 
 
 def tail_shares(histories: csr_array[Any], is_tail: Bools) -> Floats:
@@ -82,19 +114,30 @@ def tail_shares(histories: csr_array[Any], is_tail: Bools) -> Floats:
     return shares
 
 
-def with_scores(items: Tensor, scores: Tensor) -> tuple[Rows, Floats]:
-    """Items (b, c) and their scores, -inf where an item is -1."""
-    values = scores.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
-    return items.cpu().numpy(), values.cpu().numpy()
+def batches(rows: Rows, size: int) -> Iterator[Rows]:
+    """Yield the users `rows`, at most `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
-def unseen(scorer: Scorer, seen: csr_array[Any], *, rows: Rows, allowed: Bools, batch: int) -> Iterator[Tensor]:
-    """Yield scores (≤ batch, n_items) of the users `rows`, -inf for what they have seen and for what is not allowed."""
-    forbidden = torch.from_numpy(np.flatnonzero(~allowed))
-    for start in range(0, len(rows), batch):
-        users = rows[start : start + batch]
-        scores = scorer(users)  # (b, n_items)
-        excluded = seen[users].tocoo()
-        scores[torch.from_numpy(excluded.row).long(), torch.from_numpy(excluded.col).long()] = -torch.inf
-        scores[:, forbidden] = -torch.inf
-        yield scores
+def unseen(scorer: Scorer, seen: csr_array[Any], users: Rows) -> Tensor:
+    """Scores (b, n_items) of users, -inf for what they have seen."""
+    scores = scorer(users)
+    excluded = seen[users].tocoo()
+    scores[torch.from_numpy(excluded.row).long(), torch.from_numpy(excluded.col).long()] = -torch.inf
+    return scores
+
+
+def in_threads(search: Callable[[Rows], Found], rows: Rows, *, n_items: int, batch: int) -> Iterator[list[Found]]:
+    """Yield what was found for the users of each batch, tile by tile; threads go on while the caller uses it."""
+    tile, threads = max(1, TILE // n_items), torch.get_num_threads()
+    # one thread for each product: several would meet after every tile, and wait for the slowest
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        found = [[pool.submit(search, users) for users in batches(part, tile)] for part in batches(rows, batch)]
+        for futures in found:
+            yield [future.result() for future in futures]
+            futures.clear()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # which the pool's threads have changed for those that come after them

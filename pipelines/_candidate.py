@@ -65,6 +65,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "version": version,
         "replaced": current.serving.name if current.serving else None,
         "digests": verdict["digests"],
+        "split": split(),
         "files": {path.as_posix(): artifacts.verify(path) for path in _version_files.FILES},
     }
     files = {
@@ -74,6 +75,14 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
     }
     tree = _git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
     return _git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
+
+
+def split() -> dict[str, Any]:
+    """How the data was split, from which a later evaluation knows whether this model has seen pairs of its holdout."""
+    path = DATA / "split" / "holdout.json"
+    artifacts.verify(path)
+    description = artifacts.read_json(path)
+    return {name: description[name] for name in ("strategy", "cutoffs", "seed", "test")}
 
 
 def keep_data(commit: str) -> None:

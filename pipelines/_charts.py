@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = {"candidate": "#0f766e", "champion": "#b45309", "popularity": "#64748b", "random": "#cbd5e1"}
+COLOURS = {
+    "candidate": "#0f766e", "champion": "#b45309", "content": "#7c3aed", "popularity": "#64748b", "random": "#94a3b8"
+}  # fmt: skip
 METHODS = {"none": "#64748b", "popularity": "#b45309", "xquad": "#1d4ed8", "slots": "#0f766e"}  # of re-ranking
 STYLE: Any = {  # matplotlib types the keys one by one
     "svg.fonttype": "none",  # text stays text, in the page's font
@@ -32,9 +35,11 @@ Columns = Mapping[str, Sequence[str]]
 
 
 def tradeoff(columns: Columns) -> str:
-    """Accuracy against tail coverage, a point per model."""
+    """Accuracy against tail coverage, a point per model, and the line of those that no other one beats in both."""
     figure, axes = canvas("share of the tail that anybody is shown", "ndcg")
-    points = zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True)
+    points = list(zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True))
+    best = np.array(front([(x, y) for _, x, y in points]))  # (m, 2)
+    axes.plot(*best.T, color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), zorder=2, label="Pareto front")
     for name, x, y in points:
         axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
         below = name == "champion"  # often right beside the candidate, whose name stands above
@@ -42,7 +47,13 @@ def tradeoff(columns: Columns) -> str:
     axes.set_xlim(-0.03, max(1.0, *numbers(columns["tail_coverage"])) * 1.12)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
+    axes.legend(frameon=False, loc="upper right")
     return svg(figure, "tradeoff")
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other one beats in both coordinates, by the first of them."""
+    return sorted({p for p in points if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)})
 
 
 def pareto(columns: Columns) -> str:

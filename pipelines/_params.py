@@ -308,7 +308,7 @@ class Slices(Strict):
 class Evaluate(Section):
     section = "evaluate"
     k: Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=1)]
-    references: list[Literal["popularity", "random"]]
+    references: list[Literal["popularity", "random", "content"]]
     slices: Slices
     batch_users: Count
     seed: Seed
@@ -356,6 +356,7 @@ class Gate(Section):
     seed: Seed
     min_users: Count
     correction: Literal["none", "holm"]
+    seen_holdout: Literal["hold", "skip"]
     rules: list[Rule]
 
     @model_validator(mode="after")

@@ -55,6 +55,14 @@ def read(path: Path) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
     return {model: evaluation(part) for model, part in parts.items()}, slices(next(iter(parts.values())))
 
 
+def users(path: Path) -> npt.NDArray[np.integer[Any]]:
+    """user_idx (n_users,) of the rows of every evaluation."""
+    table: Any = _tables.read(path, ["model", "user_idx"])
+    of_first = pc.equal(table["model"], table["model"][0])
+    found: npt.NDArray[np.integer[Any]] = table.filter(of_first)["user_idx"].to_numpy()
+    return found
+
+
 def evaluation(part: pa.Table) -> Evaluation:
     """The evaluation of one model."""
     counts = [name for name in part.column_names if name.startswith(COUNT)]

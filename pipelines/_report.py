@@ -90,15 +90,20 @@ def words(decision: str) -> str:
 
 
 def markdown(
-    verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]]
-) -> str:
-    """The report for terminals and pull requests."""
+    verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]], *,
+    more: Sequence[str],
+) -> str:  # fmt: skip
+    """The report for terminals and pull requests, `more` being further lines of it."""
     champion = verdict["champion"]["version"] or "none yet"
     lines = [
         f"# {verdict['verdict']}",
         "",
         verdict["reason"],
         "",
+        *(
+            [f"The champion was not compared with: {verdict['unfair_champion']}.", ""]
+            * bool(verdict["unfair_champion"])
+        ),
         f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
         f"{corrected(verdict)}, {verdict['resamples']:,} resamples.",
         "",
@@ -126,6 +131,7 @@ def markdown(
         "## Slices",
         "",
         *markdown_slices(slices),
+        *more,
         "## What it speaks of",
         "",
         f"- tail: {tail_words(holdout)}",

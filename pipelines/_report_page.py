@@ -9,8 +9,10 @@ from typing import Any
 
 from models.metrics import REGISTRY
 from models.rules import percent
-from pipelines import _charts
+from pipelines import _charts, _report_examples
+from pipelines._examples import Example
 from pipelines._report import bounded, effect, metric_names, number, required, slice_tables, tail_words, words
+from pipelines._report_examples import Changes
 
 Record = Mapping[str, Any]
 Models = Mapping[str, Mapping[str, float]]
@@ -57,22 +59,26 @@ code { font: .84rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ov
 
 
 def write(
-    path: Path, verdict: Record, models: Models, holdout: Record, curves: Mapping[str, Mapping[str, Sequence[str]]]
-) -> None:
+    path: Path, verdict: Record, models: Models, holdout: Record, curves: Mapping[str, Mapping[str, Sequence[str]]], *,
+    examples: Sequence[Example], changes: Changes | None,
+) -> None:  # fmt: skip
     """Write the page: one HTML file with inline style and SVG, no scripts, nothing loaded."""
     sections = [
         banner(verdict),
         rules(verdict),
         controls(verdict),
         charts(curves),
+        _report_examples.html(examples),
         slices(curves["slices.csv"]),
         metrics(models),
+        _report_examples.changes_html(changes),
         lineage(verdict, holdout),
     ]
+    style = CSS + _report_examples.CSS
     path.write_text(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(verdict['verdict'])} – gate report</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"<title>{escape(verdict['verdict'])} – gate report</title>\n<style>{style}</style>\n</head>\n<body>\n"
         + "\n".join(sections)
         + "\n</body>\n</html>\n",
         "utf-8",
@@ -91,8 +97,14 @@ def banner(verdict: Record) -> str:
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         f'<header class="verdict {escape(verdict["verdict"])}"><h1>{escape(verdict["verdict"])}</h1>'
-        f'<p>{escape(verdict["reason"])}</p><dl class="facts">{items}</dl></header>'
+        f'<p>{escape(verdict["reason"])}</p>{unfair(verdict)}<dl class="facts">{items}</dl></header>'
     )
+
+
+def unfair(verdict: Record) -> str:
+    """That the champion was left out, and why."""
+    why = verdict["unfair_champion"]
+    return f"<p>The champion was not compared with: {escape(why)}.</p>" if why else ""
 
 
 def rules(verdict: Record) -> str:

@@ -38,7 +38,9 @@ def decide(path: Path) -> tuple[Record, Record]:
     is_tail = _tables.read(JUDGED[1], ["is_tail"])["is_tail"].to_numpy()
     rules, how = policy_of(read(path))
     try:
-        verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices)
+        verdict = policy.judge(
+            rules, evaluations, is_tail, how, slices=slices, unfair_champion=given.get("unfair_champion")
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return given, asdict(verdict) | asdict(how)

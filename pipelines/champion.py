@@ -16,7 +16,9 @@ from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry
 from pipelines._stage import run, say
 
-NONE = {"version": None, "commit": None, "model_sha256": None, "tail_sha256": None, "holdout_sha256": None}
+NONE = {
+    "version": None, "commit": None, "model_sha256": None, "tail_sha256": None, "holdout_sha256": None, "split": None
+}  # fmt: skip
 
 
 def main() -> None:
@@ -49,6 +51,7 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
         "model_sha256": record["digests"]["model"],
         "tail_sha256": record["digests"]["tail"],
         "holdout_sha256": record["digests"]["split"],
+        "split": record.get("split"),
     }
 
 

@@ -20,7 +20,7 @@ import torch
 from scipy.sparse import csr_array
 
 from models import evaluation as ev
-from models import references
+from models import leakage, references
 from models.alignment import carry_over
 from models.device import choose
 from models.factors import Factors
@@ -35,7 +35,13 @@ from pipelines._stage import progress, run, say
 
 STAGE = "evaluate"
 HEADLINE = ("ndcg", "recall", "tail_recall", "cold_recall", "tail_coverage", "gini")
-MODELS = ("candidate", "champion", "popularity", "random")  # columns of the plots, with or without a champion
+MODELS = (
+    "candidate",
+    "champion",
+    "popularity",
+    "random",
+    "content",
+)  # columns of the plots, with or without a champion
 Bools = npt.NDArray[np.bool_]
 Sparse = csr_array[Any]
 
@@ -71,7 +77,10 @@ def main() -> None:
         description = artifacts.read_json(stage.input("split", "holdout.json"))
         holdout = read_holdout(stage, n_users=description["n_users"])
         contenders = {"candidate": candidate(stage, holdout, device)}
-        contenders |= champion(stage, holdout, device) | controls(holdout, params)
+        unfair = unfair_champion(stage, description)
+        if unfair is None:
+            contenders |= champion(stage, holdout, device)
+        contenders |= controls(holdout, params, device)
         results = {name: judge(name, contender, holdout, params) for name, contender in contenders.items()}
         summaries = {name: ev.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
         artifacts.write_json(
@@ -80,6 +89,7 @@ def main() -> None:
                 "tail_sha256": description["tail_sha256"],
                 "holdout_sha256": description["holdout_sha256"],
                 "n_users": len(holdout.user_idx),
+                "unfair_champion": unfair,
                 "models": summaries,
             },
         )
@@ -87,6 +97,8 @@ def main() -> None:
         write_slices(stage, results, holdout, params)
         write_plots(stage, results, summaries, holdout, params)
     k = params.k[0]
+    if unfair:
+        say(STAGE, f"the champion is not compared with: {unfair}")
     for name, values in summaries.items():
         say(STAGE, f"{name}: ndcg@{k} {values[f'ndcg@{k}']:.4f}, tail_coverage@{k} {values[f'tail_coverage@{k}']:.4f}")
 
@@ -135,6 +147,23 @@ def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device)
     return contender(model, holdout.histories, everything, device)
 
 
+def unfair_champion(stage: artifacts.StageRun, description: Mapping[str, Any]) -> str | None:
+    """Why the champion cannot be compared with on this holdout, in words; None where it can, or where none serves."""
+    identity = artifacts.read_json(stage.input("champion", "champion.json"))
+    if identity["version"] is None:
+        return None
+    if identity.get("split") is None:
+        return f"the release of {identity['version']} does not say how its data was split"
+    why = leakage.seen(split_of(identity["split"]), split_of(description))
+    return f"{identity['version']} has seen pairs of this holdout: {why}" if why else None
+
+
+def split_of(description: Mapping[str, Any]) -> leakage.Split:
+    cutoffs = description["cutoffs"]
+    times = (cutoffs[0], cutoffs[1]) if cutoffs else None
+    return leakage.Split(description["strategy"], times, description["seed"], description["test"])
+
+
 def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:
     """The model that serves now, judged on the current holdout; empty where none serves."""
     if artifacts.read_json(stage.input("champion", "champion.json"))["version"] is None:
@@ -155,13 +184,16 @@ def contender(model: Factors, histories: Sparse, recommendable: Bools, device: t
     return Contender(scorer, recommendable, model.rerank, histories)
 
 
-def controls(holdout: Holdout, params: Evaluate) -> dict[str, Contender]:
+def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[str, Contender]:
+    """The references; none by content where no item has a text."""
     n_items = len(holdout.items["item_id"])
     scorers = {
         "popularity": references.popularity(holdout.catalogue.users_of_item),
         "random": references.random(n_items, seed=params.seed),
     }
-    return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references}
+    if holdout.embeddings.any():
+        scorers["content"] = references.content(holdout.histories, holdout.embeddings, device=device)
+    return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references if name in scorers}
 
 
 def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -> ev.Evaluation:

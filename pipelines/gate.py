@@ -10,7 +10,18 @@ from typing import Any
 
 from models import policy
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _model, _per_user, _report, _report_page, _tables, _verdict
+from pipelines import (
+    _changes,
+    _digests,
+    _examples,
+    _model,
+    _per_user,
+    _report,
+    _report_examples,
+    _report_page,
+    _tables,
+    _verdict,
+)
 from pipelines._params import Gate, load
 from pipelines._stage import run, say
 
@@ -26,17 +37,27 @@ def main() -> None:
         holdout = artifacts.read_json(stage.input("split", "holdout.json"))
         _, provenance = _model.read(stage.input("train", "model.safetensors"))
         check_lineage(metrics, holdout, provenance, champion)
-        is_tail = _tables.read(stage.input("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
-        evaluations, slices = _per_user.read(stage.input("evaluate", "per_user.parquet"))
+        items = _tables.read(stage.input("split", "items.parquet"))
+        is_tail = items["is_tail"].to_numpy()
+        per_user = stage.input("evaluate", "per_user.parquet")
+        evaluations, slices = _per_user.read(per_user)
         rules, how = _verdict.policy_of(params)
-        verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices)
+        unfair = metrics["unfair_champion"]
+        verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices, unfair_champion=unfair)
         record = {"schema_version": _verdict.SCHEMA_VERSION} | asdict(verdict) | asdict(how)
-        record |= {"champion": champion, "n_users": metrics["n_users"], "digests": _digests.digests()}
+        record |= {"champion": champion, "unfair_champion": unfair, "n_users": metrics["n_users"]}
+        record |= {"digests": _digests.digests()}
         artifacts.write_json(stage.output("verdict.json"), record)
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
         curves["pareto.csv"] = _tables.read_csv(stage.input("train", "pareto.csv"))
-        _report_page.write(stage.output("report.html"), record, metrics["models"], holdout, curves)
-        text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"])
+        user_idx = _per_user.users(per_user)
+        train, test = (_tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
+        examples = _examples.choose(evaluations, user_idx, train, test, items)
+        changes = _changes.since(champion, holdout)
+        page = stage.output("report.html")
+        _report_page.write(page, record, metrics["models"], holdout, curves, examples=examples, changes=changes)
+        more = _report_examples.markdown(examples, changes)
+        text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
         stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
 
@@ -59,7 +80,8 @@ def check_lineage(
                 f"{key} of {name} is {source.get(key)}, that of the split is {holdout[key]}: figures of different "
                 f"holdouts or tails are never compared; run `dvc repro {stage}`"
             )
-    if (champion["version"] is not None) != (policy.CHAMPION in metrics["models"]):
+    evaluated = policy.CHAMPION in metrics["models"] or metrics["unfair_champion"] is not None
+    if (champion["version"] is not None) != evaluated:
         raise ValueError(
             f"the champion is {champion['version']}, but the evaluated models are {', '.join(metrics['models'])}; "
             "run `dvc repro evaluate`"

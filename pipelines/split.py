@@ -61,6 +61,7 @@ def main() -> None:
             "strategy": "time" if cutoffs else "hash",
             "cutoffs": cutoffs,
             "seed": params.seed,
+            "test": params.test,
             "head_share": params.head,
             "tail_sha256": holdout.tail_sha256(tail_ids, head_share=params.head),
             "holdout_sha256": test_sha256,

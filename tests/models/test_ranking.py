@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models import references
-from models.ranking import recommend, tail_shares, top_k
+from models import ranking, references
+from models.ranking import by_torch, recommend, tail_shares, top_k
 from models.reranking import none
 
 INF = float("inf")
+Search = Callable[..., ranking.Best]
 
 
 def sorted_twin(row: list[float], k: int) -> list[int]:
@@ -22,28 +25,54 @@ def sorted_twin(row: list[float], k: int) -> list[int]:
     return best + [-1] * (k - len(best))
 
 
+each_way = pytest.mark.parametrize("search", [top_k, by_torch])  # compiled for the CPU, and for any device
+
+
+@each_way
+@settings(deadline=None)  # the first call compiles
 @given(
     scores=hnp.arrays(
         np.float32,
         st.tuples(st.integers(1, 4), st.integers(1, 12)),
-        elements=st.sampled_from([-INF, -1.0, 0.0, 0.5, 2.0]),  # few values, hence many ties
+        elements=st.sampled_from([-INF, -1.0, -0.0, 0.0, 0.5, 2.0]),  # few values, hence many ties
     ),
     k=st.integers(1, 15),
+    forbidden=st.sets(st.integers(0, 11)),
 )
-def test_top_k_equals_a_sort_by_score_then_item(scores: np.ndarray, k: int) -> None:
-    expected = [sorted_twin(row, k) for row in scores.tolist()]
-    assert top_k(torch.from_numpy(scores), k=k).tolist() == expected
+def test_top_k_equals_a_sort_by_score_then_item(
+    search: Search, scores: np.ndarray, k: int, forbidden: set[int]
+) -> None:
+    among = ~np.isin(np.arange(scores.shape[1]), list(forbidden))
+    items, values = search(torch.from_numpy(scores.copy()), among, k=k)
+    left = np.where(among, scores, -INF)
+    assert items.tolist() == [sorted_twin(row, k) for row in left.tolist()]
+    expected = np.where(items >= 0, np.take_along_axis(scores, items.clip(0), axis=1), -INF)
+    assert np.array_equal(values, expected)
 
 
-def test_ties_across_the_cut_go_to_the_smaller_item_in_a_large_catalogue() -> None:
+@pytest.mark.parametrize("k", [1, 20, 200])
+@pytest.mark.parametrize("decimals", [1, 7])  # many ties, hardly any
+def test_both_ways_find_the_same_in_a_large_catalogue(k: int, decimals: int) -> None:
+    rng = np.random.default_rng(k)
+    scores = torch.from_numpy(rng.normal(size=(9, 5003)).round(decimals).astype(np.float32))
+    for among in (np.ones(5003, bool), rng.random(5003) < 0.1):
+        compiled, other = top_k(scores, among, k=k), by_torch(scores, among, k=k)
+        assert np.array_equal(compiled[0], other[0])
+        assert np.array_equal(compiled[1], other[1])
+
+
+@each_way
+def test_ties_across_the_cut_go_to_the_smaller_item_in_a_large_catalogue(search: Search) -> None:
     scores = torch.zeros(3, 10_000)
     scores[1, 9_999] = 1.0
-    assert top_k(scores, k=4).tolist() == [[0, 1, 2, 3], [9_999, 0, 1, 2], [0, 1, 2, 3]]
+    items, _ = search(scores, np.ones(10_000, bool), k=4)
+    assert items.tolist() == [[0, 1, 2, 3], [9_999, 0, 1, 2], [0, 1, 2, 3]]
 
 
-def test_a_nan_score_is_an_error_and_not_the_best_item() -> None:
+@each_way
+def test_a_nan_score_is_an_error_and_not_the_best_item(search: Search) -> None:
     with pytest.raises(ValueError, match="NaN"):
-        top_k(torch.tensor([[0.1, float("nan"), 0.3]]), k=1)
+        search(torch.tensor([[0.1, float("nan"), 0.3]]), np.ones(3, bool), k=1)
 
 
 def test_seen_and_forbidden_items_never_appear_and_short_lists_end_in_minus_one() -> None:
@@ -54,8 +83,9 @@ def test_seen_and_forbidden_items_never_appear_and_short_lists_end_in_minus_one(
     assert lists.tolist() == [[1, 2, 3, -1], [0, 3, -1, -1]]
 
 
-@pytest.mark.parametrize("batch", [1, 3, 7])
-def test_lists_do_not_depend_on_the_batch_size(batch: int) -> None:
+@pytest.mark.parametrize(("batch", "tile"), [(1, 2**22), (3, 30), (7, 60), (7, 1)])
+def test_lists_do_not_depend_on_batches_or_tiles(batch: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "TILE", tile)
     seen = csr_array(np.eye(7, 30))
     scorer = references.random(30, seed=3)
     options = {"seen": seen, "rows": np.arange(7), "allowed": np.ones(30, bool), "k": 5}

@@ -19,6 +19,7 @@ N_USERS, N_ITEMS = 60, 48
 GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
 HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
+SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1}
 ENCODER = "e" * 64
 PARETO = [
     {"method": "none", "strength": 0.0, "valid_ndcg": 0.3, "valid_tail_coverage": 0.1, "chosen": 0},
@@ -75,6 +76,7 @@ def write_split(parts: Pairs, **changes: Any) -> None:
         {
             "item_idx": pa.array(range(N_ITEMS), pa.int32()),
             "item_id": [f"i{i:03}" for i in range(N_ITEMS)],
+            "title": [f"Title {i} <i>*é*</i>" if i else "" for i in range(N_ITEMS)],
             "popularity": pa.array(users_of_item, pa.int32()),
             "is_head": ~is_tail,
             "is_tail": is_tail,
@@ -83,7 +85,7 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     )
     counts = {f"n_{part}": len(getattr(parts, part)) for part in ("train", "valid", "test")}
     of_items = {"n_items": N_ITEMS, "n_tail": int(is_tail.sum()), "n_cold": COLD, "n_users": N_USERS}
-    description: dict[str, Any] = {"strategy": "hash", "cutoffs": None, "seed": 0, "head_share": 0.8, "left_out": {}}
+    description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}}
     with artifacts.stage("ingest") as stage:
         for name in ("interactions.parquet", "items.parquet"):
             _tables.write(items, stage.output(name))
@@ -104,8 +106,8 @@ def users_table() -> pa.Table:
     return pa.table({"user_idx": idx, "user_id": [f"u{u:03}" for u in range(N_USERS)], "country": countries})
 
 
-def write_embeddings(encoder: str = ENCODER) -> None:
-    vectors: Floats = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32)
+def write_embeddings(encoder: str = ENCODER, *, texts: bool = True) -> None:
+    vectors: Floats = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32) * texts
     with artifacts.stage("embed") as stage:
         header = {"longtail": json.dumps({"encoder": encoder})}
         save_file({"embeddings": vectors}, stage.output("embeddings.safetensors"), metadata=header)
@@ -117,10 +119,12 @@ def write_candidate(factors: Factors, **provenance: Any) -> None:
         _model.write(factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance)
 
 
-def write_champion(factors: Factors | None, *, version: str = "v1.0.0", n_items: int = N_ITEMS) -> None:
+def write_champion(
+    factors: Factors | None, *, version: str = "v1.0.0", n_items: int = N_ITEMS, split: dict[str, Any] | None = SPLIT
+) -> None:
     """data/champion: none, or a model of the first `n_items` items."""
     with artifacts.stage("champion") as stage:
-        identity = {"version": version if factors else None, "commit": None, "model_sha256": None}
+        identity = {"version": version if factors else None, "commit": None, "model_sha256": None, "split": split}
         artifacts.write_json(stage.output("champion.json"), identity | HASHES)
         if factors:
             known = replace(

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import _artifacts as artifacts
 from pipelines import _release, champion
-from tests.pipelines.releases import Checkout, git
+from tests.pipelines.releases import SPLIT, Checkout, git
 
 pytestmark = pytest.mark.slow  # Git and DVC for real
 
@@ -40,6 +40,7 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
         "model_sha256": model,
         "tail_sha256": "t" * 64,
         "holdout_sha256": "h" * 64,
+        "split": SPLIT,
     }
 
 

@@ -48,7 +48,7 @@ def test_a_model_that_knows_the_genre_beats_both_references(workspace: Workspace
     values = metrics["models"]
     assert metrics["n_users"] == N_USERS
     assert {key: metrics[key] for key in holdouts.HASHES} == holdouts.HASHES
-    assert list(values) == ["candidate", "popularity", "random"]
+    assert list(values) == ["candidate", "content", "popularity", "random"]
     assert values["candidate"]["tail_recall@20"] > 2 * values["popularity"]["tail_recall@20"]
     assert values["candidate"]["ndcg@10"] > values["random"]["ndcg@10"]
 
@@ -57,7 +57,7 @@ def test_lists_hold_neither_train_nor_valid_items_and_no_item_twice(workspace: W
     holdouts.write_all(model(knowledge=1), model(knowledge=0))
     run()
     parts = holdouts.pairs()
-    for name in ("candidate", "champion", "popularity", "random"):
+    for name in evaluate.MODELS:
         for user, shown in enumerate(lists(name)):
             seen = {item for u, item in parts.train + parts.valid if u == user}
             assert len(shown) == len(set(shown)) == 20
@@ -92,8 +92,8 @@ def test_undefined_metrics_of_a_user_are_null_and_lists_are_ranked_for_test_user
     holdouts.write_split(parts)
     assert run()["n_users"] == 10
     table = _tables.read(OUT / "per_user.parquet")
-    assert table["user_idx"].to_pylist() == list(range(10)) * 3
-    assert table["tail_recall@10"].is_null().to_pylist() == [user == 3 for user in range(10)] * 3
+    assert table["user_idx"].to_pylist() == list(range(10)) * 4
+    assert table["tail_recall@10"].is_null().to_pylist() == [user == 3 for user in range(10)] * 4
     assert table["ndcg@10"].null_count == 0
 
 
@@ -144,7 +144,7 @@ def test_plots_have_a_column_for_every_model_even_without_a_champion(workspace: 
     assert deciles["decile"] == [str(n) for n in range(1, 11)]
     assert set(deciles["champion"]) == {""}
     assert (float(exposure["candidate"][0]), float(exposure["candidate"][-1])) == (0.0, 1.0)
-    assert tradeoff["model"] == ["candidate", "popularity", "random"]
+    assert tradeoff["model"] == ["candidate", "popularity", "random", "content"]
 
 
 def test_metrics_that_need_histories_or_texts_are_there(workspace: Workspace) -> None:
@@ -161,7 +161,7 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     values = run()["models"]
     evaluations, slices = _per_user.read(OUT / "per_user.parquet")
-    assert list(evaluations) == list(values)
+    assert set(evaluations) == set(values)
     items = _tables.read(Path("data/split/items.parquet"))
     catalogue = ev.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
@@ -264,3 +264,42 @@ def test_a_model_that_diverged_is_refused(workspace: Workspace) -> None:
 
 def test_genres_alternate_so_that_every_user_has_items_to_find() -> None:
     assert {GENRE[item] == user % 2 for user, item in holdouts.pairs().test if item >= HEAD} == {True}
+
+
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [
+        (holdouts.SPLIT | {"seed": 7}, "v1.0.0 has seen pairs of this holdout: its pairs were drawn with seed 7"),
+        (holdouts.SPLIT | {"test": 0.05}, "its holdout was the first 0.05 of all pairs by hash"),
+        (
+            {"strategy": "time", "cutoffs": ["2024-01-01T00:00:00+00:00"] * 2, "seed": 0, "test": 0.1},
+            "it was trained on a split by time, and this holdout is drawn by hash",
+        ),
+        (None, "the release of v1.0.0 does not say how its data was split"),
+    ],
+)
+def test_a_champion_that_has_seen_pairs_of_the_holdout_is_not_evaluated(
+    workspace: Workspace, split: dict[str, Any] | None, why: str
+) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=1), split=split)
+    metrics = run()
+    assert why in metrics["unfair_champion"]
+    assert "champion" not in metrics["models"]
+    assert set(columns("deciles.csv")["champion"]) == {""}
+
+
+def test_a_champion_of_the_same_split_is_evaluated(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.9))
+    metrics = run()
+    assert metrics["unfair_champion"] is None
+    assert "champion" in metrics["models"]
+
+
+def test_content_knows_the_genre_and_is_left_out_where_no_item_has_a_text(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    values = run()["models"]
+    assert values["content"]["tail_recall@20"] > 2 * values["popularity"]["tail_recall@20"]
+    assert values["content"]["cold_recall_among_cold@10"] == 1.0
+    holdouts.write_embeddings(texts=False)
+    assert list(run()["models"]) == ["candidate", "popularity", "random"]

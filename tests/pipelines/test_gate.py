@@ -124,6 +124,43 @@ def test_fewer_users_than_the_policy_asks_for_hold(workspace: Workspace) -> None
     assert "of at least 61 that gate.min_users asks" in verdict["reason"]
 
 
+def test_a_champion_that_has_seen_the_holdout_holds_what_would_be_promoted_and_says_what_to_do(
+    workspace: Workspace,
+) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9), split=holdouts.SPLIT | {"seed": 7})
+    verdict = judge()
+    assert verdict["verdict"] == "HOLD"
+    assert verdict["unfair_champion"] in verdict["reason"]
+    assert "restore its split settings, or set gate.seen_holdout to skip" in verdict["reason"]
+    for report in ("report.md", "report.html"):
+        assert "has seen pairs of this holdout" in (OUT / report).read_text("utf-8")
+
+
+def test_a_split_changed_for_good_is_judged_by_the_other_rules(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9), split=holdouts.SPLIT | {"seed": 7})
+    workspace.params("gate", {"seen_holdout": "skip"})
+    verdict = judge()
+    assert verdict["verdict"] == "PROMOTE"
+    left_out = [rule for rule in verdict["rules"] if rule["reference"] == "champion"]
+    assert {rule["decision"] for rule in left_out} == {"not_applicable"}
+    assert all("drawn with seed 7" in rule["reason"] for rule in left_out)
+
+
+def test_a_bad_candidate_is_rejected_whatever_the_champion_has_seen(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=0))
+    holdouts.write_champion(model(knowledge=0.9), split=holdouts.SPLIT | {"seed": 7})
+    assert judge()["verdict"] == "REJECT"
+
+
+def test_a_rule_may_ask_for_more_than_content_finds(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    beaten = rule(name="beats content", reference="content", max_loss=0.2, min_gain=None)
+    workspace.params("gate", {"rules": [rule(), rule(name="tail", metric="tail_recall@20", min_gain=0.1), beaten]})
+    assert {r["name"]: r["decision"] for r in judge()["rules"]}["beats content"] in ("pass", "inconclusive")
+
+
 def test_a_corrected_verdict_says_so(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     workspace.params("gate", {"correction": "holm"})
@@ -207,7 +244,7 @@ def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> N
         verdict["verdict"],
         verdict["reason"],
         *(outcome["name"] for outcome in verdict["rules"]),
-        *("candidate", "champion", "popularity", "random"),
+        *evaluate.MODELS,
         *verdict["digests"].values(),
         "40 of 48 items",
     ):
@@ -225,7 +262,7 @@ def test_both_reports_show_slices_and_mark_the_small_ones(workspace: Workspace) 
         assert f"| {name} " in markdown
     (line,) = [line for line in markdown.splitlines() if line.startswith("| country DE")]
     assert line.startswith("| country DE * | 24 | ")
-    assert len(line.split("|")) == 9  # four models
+    assert len(line.split("|")) == 10  # five models
     assert page.texts.count("small") == markdown.count(" * | ") > 0
 
 

@@ -1,0 +1,134 @@
+"""Full-catalogue ranking beside the bare matrix product of the same shape, in the same run: `make bench-evaluate`.
+
+`python -m benchmarks.evaluate [--repeats N]`. Users come in blocks of 1,024; the product of a block is taken at once
+and in the tiles of the ranking, and the faster way counts. All ways take turns, and of every block the fastest repeat
+counts, so that other work on the machine disturbs all of them alike. `extra_mb` is how far memory rises above what
+users and items take while the lists of all users are made. Factors are random, histories those of the data set or
+random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, random_array
+from torch import Tensor
+
+from benchmarks import _datasets, _results
+from models import ranking
+from models.candidates import Bools
+from models.ranking import Rows
+from models.reranking import Rerank
+
+D, K, BATCH, SEED = 128, 20, 1024, 42
+Ways = dict[str, Callable[[Rows], object]]
+
+
+def rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """A row for each way of making lists, for each catalogue."""
+    for name, seen, is_tail in catalogues():
+        n_users, n_items = seen.shape
+        generator = torch.Generator().manual_seed(SEED)
+        users, items = (torch.randn(n, D, generator=generator) for n in (n_users, n_items))
+        products, lists = ways(users, items, seen, is_tail)
+        everybody = np.arange(n_users)
+        seconds = fastest(products | lists, list(ranking.batches(everybody, BATCH)), repeats=repeats)
+        product = min(seconds[way] for way in products)
+        for way, run in lists.items():
+            yield {
+                "catalogue": name, "users": n_users, "items": n_items, "d": D, "lists": way,
+                "seconds": round(seconds[way], 3), "product_seconds": round(product, 3),
+                "times_product": round(seconds[way] / product, 2),
+                "extra_mb": extra_megabytes(partial(run, everybody)),
+            }  # fmt: skip
+
+
+def catalogues() -> Iterator[tuple[str, csr_array[Any], Bools]]:
+    """Names, what users have seen (n_users, n_items), and the tail (n_items,)."""
+    for n_users in (10_000, 40_000):
+        rng = np.random.default_rng(SEED)
+        seen = csr_array(random_array((n_users, 30_000), density=50 / 30_000, rng=rng))
+        yield "random", seen, np.arange(30_000) >= 6_000
+    try:
+        data = _datasets.read("anime")
+    except FileNotFoundError as error:
+        print(f"anime is left out: {error}")
+        return
+    yield "anime", data.seen("test"), data.catalogue.is_tail
+
+
+def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> tuple[Ways, Ways]:
+    """The ways of the product, and those of making lists, each for some rows of users."""
+    n_items = seen.shape[1]
+
+    def scorer(rows: Rows) -> Tensor:
+        return users[torch.from_numpy(rows)] @ items.T
+
+    options: Any = {"allowed": np.ones(n_items, np.bool_), "k": K, "batch": BATCH}
+    how = Rerank("popularity", 1.0, is_tail, np.linspace(1, 0, n_items, dtype=np.float32))
+    return {
+        "at once": scorer,
+        "in tiles": lambda rows: drain(map(scorer, ranking.batches(rows, ranking.TILE // n_items))),
+    }, {
+        f"best {K}": lambda rows: drain(ranking.recommend(scorer, seen, rows=rows, **options)),
+        "candidates of re-ranking": lambda rows: drain(ranking.shortlist(scorer, seen, is_tail, rows=rows, **options)),
+        f"{K}, re-ranked": lambda rows: drain(
+            ranking.reranked(scorer, seen, how, histories=seen, rows=rows, **options)
+        ),
+    }
+
+
+def drain(parts: Iterator[object]) -> None:
+    for _ in parts:
+        pass
+
+
+def fastest(ways: Ways, blocks: Sequence[Rows], *, repeats: int) -> dict[str, float]:
+    """Seconds of each way: the sum over blocks of the fastest repeat; the first block warms up before that."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}  # by block
+    for block in [blocks[0], *blocks]:
+        rounds = [{name: timed(partial(run, block)) for name, run in ways.items()} for _ in range(repeats)]
+        for name in ways:
+            seconds[name].append(min(each[name] for each in rounds))
+    return {name: sum(of_blocks[1:]) for name, of_blocks in seconds.items()}
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def extra_megabytes(run: Callable[[], object]) -> int | None:
+    """How far the resident memory rises during a run; None where the system does not tell."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not (status.is_file() and reset.exists()):
+        return None
+    before = kilobytes(status, "VmRSS")
+    reset.write_text("5")  # the peak starts anew
+    run()
+    return (kilobytes(status, "VmHWM") - before) // 1024
+
+
+def kilobytes(status: Path, name: str) -> int:
+    (found,) = (line.split()[1] for line in status.read_text("utf-8").splitlines() if line.startswith(f"{name}:"))
+    return int(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    tables = {"ranking": ("Lists beside the bare product", partial(rows, arguments.repeats))}
+    _results.run("evaluate", tables, None)
+
+
+if __name__ == "__main__":
+    main()

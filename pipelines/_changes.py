@@ -1,0 +1,68 @@
+"""What changed since the champion was released: data, split, settings and code, from its release commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines import _git, _params, _version_files
+from pipelines._digests import CODE, digests
+from pipelines._lineage import flat
+
+Record = Mapping[str, Any]
+SHOWN = 12  # settings or files that are named one by one
+
+
+def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
+    """Lines by what they are about, [] where nothing changed; None without a champion.
+
+    champion: champion.json, holdout: holdout.json.
+    """
+    if champion["commit"] is None:
+        return None
+    before, now = _version_files.document(champion["commit"])["digests"], digests()
+    other = {name: before.get(name) != now[name] for name in now}
+    return {
+        "data": ["other interactions or items"] * other["data"],
+        "split": list(split(champion.get("split"), holdout)) if other["split"] or other["tail"] else [],
+        "settings": brief(list(settings(champion["commit"]))) if other["params"] else [],
+        "code": brief(files(champion["commit"])) if other["code"] else [],
+    }
+
+
+def split(before: Record | None, holdout: Record) -> Iterator[str]:
+    """How the holdout differs."""
+    changed = [(key, before[key], holdout[key]) for key in before if before[key] != holdout[key]] if before else []
+    yield from (f"{key}: {worded(was)} → {worded(value)}" for key, was, value in changed)
+    if not changed:
+        yield "other test pairs or tail items, drawn in the same way"
+
+
+def settings(commit: str) -> Iterator[str]:
+    """`section.key: before → now` for every setting that differs."""
+    before = flat(YAML(typ="safe").load(_git.read_file(commit, "params.yaml")) or {})
+    now = flat(_params.read())
+    for key in sorted(before.keys() | now.keys()):
+        was, value = before.get(key, "absent"), now.get(key, "absent")
+        if was != value:
+            yield f"{key}: {worded(was)} → {worded(value)}"
+
+
+def worded(value: Any) -> str:
+    if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        return ", ".join(str(each.get("name", each)) if isinstance(each, Mapping) else str(each) for each in value)
+    return "none" if value is None else str(value)
+
+
+def files(commit: str) -> list[str]:
+    """Modules that differ from those of a commit, new ones included, whether they are committed or not."""
+    edited = _git.git("diff", "--name-only", commit, "--", *CODE).splitlines()
+    new = _git.git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
+    return sorted(path for path in {*edited, *new} if path.endswith(".py"))
+
+
+def brief(lines: list[str]) -> list[str]:
+    """The first ones, and how many follow."""
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]

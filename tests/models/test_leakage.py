@@ -1,0 +1,55 @@
+"""Which holdouts an older model has seen pairs of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.leakage import Split, seen
+
+BY_TIME = Split("time", ("2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"), seed=42, test=0.1)
+BY_HASH = Split("hash", None, seed=42, test=0.1)
+
+
+def from_(test: str) -> Split:
+    return replace(BY_TIME, cutoffs=("2024-01-10T00:00:00+00:00", test))
+
+
+@pytest.mark.parametrize("split", [BY_TIME, BY_HASH])
+def test_the_same_split_is_fair(split: Split) -> None:
+    assert seen(split, split) is None
+
+
+@pytest.mark.parametrize("begins", ["2024-02-01T00:00:00+00:00", "2024-03-01T00:00:00+00:00", "2024-02-01T00:00:01"])
+def test_events_from_its_own_test_set_on_are_new_to_a_model(begins: str) -> None:
+    assert seen(BY_TIME, from_(begins + ("" if "+" in begins else "+00:00"))) is None
+
+
+def test_a_holdout_that_begins_within_the_models_valid_was_seen() -> None:
+    why = seen(BY_TIME, from_("2024-01-31T00:00:00+00:00"))
+    assert why is not None
+    assert "up to 2024-02-01T00:00:00+00:00, and this holdout begins at 2024-01-31T00:00:00+00:00" in why
+
+
+def test_another_seed_of_time_splits_does_not_matter() -> None:
+    assert seen(BY_TIME, replace(BY_TIME, seed=7)) is None
+
+
+@pytest.mark.parametrize(("then", "now"), [(BY_TIME, BY_HASH), (BY_HASH, BY_TIME)])
+def test_a_holdout_of_another_strategy_was_seen(then: Split, now: Split) -> None:
+    assert f"a split by {then.strategy}, and this holdout is drawn by {now.strategy}" in str(seen(then, now))
+
+
+@given(st.integers(0, 2), st.integers(0, 2), st.floats(0.01, 0.9), st.floats(0.01, 0.9))
+def test_what_is_called_fair_shares_no_pair_and_what_is_not_does(a: int, b: int, then: float, now: float) -> None:
+    def bucket(seed: int, pair: int) -> float:
+        return int(hashlib.md5(f"{seed}:{pair}".encode()).hexdigest()[:8], 16) / 2**32
+
+    fair = seen(replace(BY_HASH, seed=a, test=then), replace(BY_HASH, seed=b, test=now)) is None
+    shared = [pair for pair in range(300) if bucket(b, pair) < now and bucket(a, pair) >= then]
+    assert not (fair and shared)
+    assert fair or shared or abs(now - then) < 0.05 or now < 0.05 or then > 0.85
