@@ -32,6 +32,7 @@ STYLE: Any = {  # matplotlib types the keys one by one
     "axes.axisbelow": True,
 }
 Columns = Mapping[str, Sequence[str]]
+Point = tuple[str, float, float]  # name, x, y
 
 
 def tradeoff(columns: Columns) -> str:
@@ -40,15 +41,23 @@ def tradeoff(columns: Columns) -> str:
     points = list(zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True))
     best = np.array(front([(x, y) for _, x, y in points]))  # (m, 2)
     axes.plot(*best.T, color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), zorder=2, label="Pareto front")
+    axes.set_xlim(-0.03, max(1.0, *(x for _, x, _ in points)) * 1.25)
+    axes.set_ylim(0, max(y for _, _, y in points) * 1.2 or 1)
     for name, x, y in points:
         axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
-        below = name == "champion"  # often right beside the candidate, whose name stands above
-        axes.annotate(name, (x, y), xytext=(7, -13 if below else 6), textcoords="offset points", color="#1e293b")
-    axes.set_xlim(-0.03, max(1.0, *numbers(columns["tail_coverage"])) * 1.12)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.15)
-    axes.legend(frameon=False, loc="upper right")
+    for name, x, y in apart(points, width=0.3, height=axes.get_ylim()[1] * 0.075):
+        axes.annotate(name, (x, y), xytext=(8, -4), textcoords="offset points", color=colour(name))
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
     return svg(figure, "tradeoff")
+
+
+def apart(points: Sequence[Point], *, width: float, height: float) -> list[Point]:
+    """Where names of that size are written, from top to bottom, so that none covers one that is already there."""
+    placed: list[Point] = []
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        lowest = [other for _, left, other in placed if abs(left - x) < width and abs(other - y) < height * len(points)]
+        placed.append((name, x, min([y, *(other - height for other in lowest)])))
+    return placed
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -88,7 +97,7 @@ def deciles(columns: Columns) -> str:
         )
     axes.set_xticks([int(decile) for decile in columns["decile"]])
     axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=len(shown))
     return svg(figure, "deciles")
 
 

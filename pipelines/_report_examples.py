@@ -13,8 +13,8 @@ CSS = """
 .user h3 { margin: 0 0 .6rem; font-size: .95rem; } .user h3 small { font-weight: 400; color: var(--soft); }
 .lists { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0 1.6rem; }
 .lists h4 { margin: 0 0 .2rem; font-size: .8rem; color: var(--soft); }
-.lists ol, .lists ul { margin: 0; padding-left: 1.5rem; font-size: .86rem; line-height: 1.5; }
-.lists ul { list-style: none; padding-left: 0; }
+.lists ol, .lists ul { margin: 0; font-size: .86rem; line-height: 1.5; }
+.lists ol { list-style-position: inside; padding-left: 0; } .lists ul { list-style: none; padding-left: 0; }
 .lists li { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .tail { color: #0f766e; } .tail::before { content: "◆ "; font-size: .7em; vertical-align: .12em; }
 .hit { font-weight: 650; } .hit::after { content: " ✓"; }

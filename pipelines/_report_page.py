@@ -46,7 +46,7 @@ td small { display: block; color: var(--soft); }
 tr.small td { color: var(--soft); opacity: .75; }
 .badge { display: inline-block; padding: .08rem .6rem; border-radius: 99px; color: #fff; background: var(--tone);
   font-size: .8rem; font-weight: 600; white-space: nowrap; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.6rem 2.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1.6rem 2.2rem; }
 figure { margin: 0; break-inside: avoid; } figure svg { width: 100%; height: auto; }
 figcaption { font-weight: 600; margin-bottom: .3rem; }
 figcaption small { display: block; font-weight: 400; color: var(--soft); }
