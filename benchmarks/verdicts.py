@@ -1,6 +1,6 @@
 """What the gate says of candidates that it must tell apart: `make bench-verdicts`.
 
-`python -m benchmarks.verdicts [--data demo ml-latest-small anime]`. Per data set a scratch copy of the project runs
+`python -m benchmarks.verdicts [--data demo …] [--keep FOLDER]`. Per data set a scratch copy of the project runs
 all stages with `longtail run`: first the candidate of `params.yaml` with fewer dimensions and epochs, which is promoted
 where its verdict says so; then, against that champion, a candidate that shows what is popular, and one that has learnt
 next to nothing and neither reads texts nor re-ranks. Both are made by settings alone. Saved as
@@ -61,8 +61,8 @@ def sources() -> dict[str, Settings]:
     return found
 
 
-def rows(names: list[str]) -> Iterator[dict[str, Any]]:
-    """A row per data set and candidate."""
+def rows(names: list[str], kept: Path | None) -> Iterator[dict[str, Any]]:
+    """A row per data set and candidate; the reports stay in `kept` where it is given."""
     known = sources()
     for name in names:
         if name not in known:
@@ -74,6 +74,8 @@ def rows(names: list[str]) -> Iterator[dict[str, Any]]:
             for candidate, changes in CANDIDATES.items():
                 settings(checkout, SMALL | dict(known[name]) | dict(changes))
                 run(checkout, "-m", "pipelines._cli", "run")
+                if kept:
+                    shutil.copytree(checkout / "data/gate", kept / name / candidate, dirs_exist_ok=True)
                 yield {"data": name, "candidate": candidate} | verdict(checkout)
 
 
@@ -127,8 +129,9 @@ def verdict(checkout: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["demo", "ml-latest-small", "anime"])
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the gate's reports are copied to")
     arguments = parser.parse_args()
-    _results.run("verdicts", {"verdicts": ("Verdicts", partial(rows, arguments.data))}, None)
+    _results.run("verdicts", {"verdicts": ("Verdicts", partial(rows, arguments.data, arguments.keep))}, None)
 
 
 if __name__ == "__main__":
