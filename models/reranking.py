@@ -94,7 +94,7 @@ def rerank_one(how: Rerank, items: Indices, relevance: Floats, tail_share: float
                 of_head = strength * ((1 - share) * (1 - np.float32(place - shown) / max(place, 1)))
                 best = int((left + np.where(is_tail, of_tail, of_head)).argmax())
             else:
-                best = int((left + bonus if place % SLOT == SLOT - 1 else left).argmax())
+                best = int((left + bonus if place % PERIOD >= FIRST_SLOT else left).argmax())
             chosen.append(best)
             shown += bool(is_tail[best])
             left[best] = -np.inf
