@@ -178,12 +178,17 @@ class Events:
         """A function whose value changes when any process adds events; None where asking costs as much as a query."""
         if not self.is_sqlite:
             return None
-        con = self.engine.raw_connection().driver_connection
+        # a connection of its own, held by `value`: SQLite counts for each what the others have committed
+        own = self.engine.raw_connection()
+        own.detach()
         lock = threading.Lock()
 
         def value() -> int:
             with lock:
-                return int(con.execute("pragma data_version").fetchone()[0])  # type: ignore[union-attr]
+                cursor = own.cursor()
+                cursor.execute("pragma data_version")
+                row: Any = cursor.fetchone()
+                return int(row[0])
 
         return value
 
