@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup run test lint unit clean airflow
-.PHONY: bench-mf bench-embed bench-ingest bench-airflow bench-evaluate bench-gate bench-verdicts
+.PHONY: bench-mf bench-embed bench-ingest bench-serving bench-airflow bench-evaluate bench-gate bench-verdicts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -48,6 +48,9 @@ bench-mf: $(STAMP)  ## Solver and quality of the factorization beside implicit, 
 
 bench-embed: $(STAMP)  ## Speed, cache and quality of the text embedding beside sentence-transformers
 	@python -m benchmarks.embed
+
+bench-serving: $(STAMP)  ## The Bento under load beside bare FastAPI and Starlette, up to a million items and users
+	@python -m benchmarks.serving
 
 bench-ingest: $(STAMP)  ## Ingest and split of a million and of 20 million interactions beside polars and pandas
 	@python -m benchmarks.ingest
