@@ -95,7 +95,7 @@ def test_what_a_file_does_not_say_is_taken_from_params(
         ({"rules": [BEATS | {"metric": "ndcg@15"}]}, r"ndcg@15 was not evaluated, k is \[10, 20\]"),
         (
             {"rules": [BEATS | {"reference": "oracle"}]},
-            "unknown reference 'oracle'; expected one of champion, popularity",
+            "unknown reference 'oracle'; expected one of champion, content, popularity",
         ),
         (
             {"rules": [HIGH, HIGH | {"name": "low", "min": None, "max": 0.5}]},

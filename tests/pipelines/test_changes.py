@@ -1,0 +1,64 @@
+"""What the report says has changed since the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import _artifacts as artifacts
+from pipelines import _changes, _registry, _release
+from pipelines._params import Champion, load
+from pipelines.champion import champion_of
+from tests.conftest import edit_params
+from tests.pipelines.releases import SPLIT, Checkout
+
+pytestmark = pytest.mark.slow  # Git and DVC for real
+
+
+def since() -> dict[str, list[str]]:
+    holdout: dict[str, Any] = artifacts.read_json(Path("data/split/holdout.json"))
+    found = _changes.since(champion_of(_registry.read(load(Champion)), "another model"), holdout)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def promoted(checkout: Checkout) -> Checkout:
+    checkout.candidate(1)
+    _release.promote()
+    return checkout
+
+
+def test_before_the_first_promotion_nothing_can_have_changed(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    assert _changes.since({"commit": None}, {}) is None
+
+
+def test_nothing_changed_is_said_of_everything(promoted: Checkout) -> None:
+    assert since() == {"data": [], "split": [], "settings": [], "code": []}
+
+
+def test_settings_and_modules_are_named_with_what_they_were(promoted: Checkout) -> None:
+    edit_params(Path("params.yaml"), "train", {"als.epochs": 9})
+    rule = {"name": "r", "metric": "ndcg@10", "min": 0.1}
+    edit_params(Path("params.yaml"), "gate", {"rules": [rule]})
+    with Path("models/metrics.py").open("a") as file:
+        file.write("\n# edited\n")
+    Path("models/new.py").write_text("")
+    found = since()
+    assert "train.als.epochs: 6 → 9" in found["settings"]
+    (line,) = [line for line in found["settings"] if line.startswith("gate.rules: beats popularity, accuracy held, ")]
+    assert line.endswith(" → r")
+    assert found["code"] == ["models/metrics.py", "models/new.py"]
+
+
+def test_another_split_says_how_it_differs(promoted: Checkout) -> None:
+    holdout = SPLIT | {"holdout_sha256": "i" * 64, "tail_sha256": "t" * 64}
+    with artifacts.stage("split") as stage:
+        artifacts.write_json(stage.output("holdout.json"), holdout | {"seed": 7})
+    assert since()["split"] == ["seed: 42 → 7"]
+    with artifacts.stage("split") as stage:
+        artifacts.write_json(stage.output("holdout.json"), holdout)
+    assert since()["split"] == ["other test pairs or tail items, drawn in the same way"]
