@@ -3,6 +3,7 @@ import { ask, AnswerError } from "./ask.js";
 import { badge, element, itemRow, fill } from "./items.js";
 import { plot } from "./plot.js";
 
+const BRIEF = 12; // items of a history that are shown before somebody asks for all
 const $ = (id) => document.getElementById(id);
 const favourites = new Map(); // item_id -> title
 let places = new Map(); // item_id -> place in the list before
@@ -86,7 +87,15 @@ function draw(strips) {
 function showHistory(past) {
   $("history-section").hidden = false;
   $("history-title").textContent = { user: "History", items: "Favourites", text: "Described like the text" }[who()];
-  fill($("history"), past.items.map((item) => itemRow(item, {})));
+  const shorter = past.items.slice(0, BRIEF);
+  fill($("history"), shorter.map((item) => itemRow(item, {})));
+  $("more").hidden = shorter.length === past.items.length;
+  $("more").textContent = `Show all ${past.items.length}`;
+  $("more").onclick = () => {
+    fill($("history"), past.items.map((item) => itemRow(item, {})));
+    $("more").hidden = true;
+    $("history").focus();
+  };
   const more = past.n_items - past.items.length;
   $("history-words").textContent = past.n_items
     ? `${past.n_items} items` + (more > 0 ? `, ${past.items.length} of them shown` : "")

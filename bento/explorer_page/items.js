@@ -57,8 +57,9 @@ function reasons(why) {
   for (const [name, part] of [["whatever the history", why.baseline], ["lift of items nobody touched", why.cold]]) {
     if (part?.share) rows.push([name, part.share]);
   }
+  const largest = Math.max(...rows.map(([, share]) => Math.abs(share)), 1e-9); // the bars compare parts with each other
   for (const [name, share] of rows) {
-    const meter = element("meter", { min: 0, max: 1, value: Math.min(Math.abs(share), 1) });
+    const meter = element("meter", { min: 0, max: 1, value: Math.abs(share) / largest });
     meter.setAttribute("aria-hidden", "true");
     list.append(element("dt", { text: name }), meter, element("dd", { text: `${(share * 100).toFixed(0)} %` }));
   }

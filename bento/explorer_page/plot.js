@@ -27,7 +27,7 @@ export function plot(svg, strips) {
     svg.append(make("text", { x: LEFT - 14, y: middle + 4, "text-anchor": "end" }, name));
     spread(items, x).forEach(([item, dx, dy]) => svg.append(mark(item, dx, middle + dy)));
   });
-  return strips.map(([name, items]) => `${name}: half of the items are touched by ${median(items)} or fewer users.`).join(" ");
+  return strips.map(([name, items]) => `${name}: ${half(median(items))}.`).join(" ");
 }
 
 function ticks(most) {
@@ -58,6 +58,11 @@ function mark(item, x, y) {
   shape.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
   shape.append(make("title", {}, `${item.title}, ${item.segment}`));
   return shape;
+}
+
+function half(users) {
+  if (users === 0) return "half of the items or more are touched by nobody yet";
+  return `half of the items are touched by ${users.toLocaleString("en")} or fewer users`;
 }
 
 function median(items) {
