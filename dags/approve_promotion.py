@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
 from longtail_tasks import CANDIDATE, DEFAULTS, PROMOTED, Command
 
 RUN = "{{ params.run_id or (triggering_asset_events.values() | map('last') | map(attribute='extra') | first).run_id }}"
-ANSWER = "(ti.xcom_pull(task_ids='approve') or {})"
 ASKED = "{{ ti.xcom_pull(task_ids='describe')['%s'] }}"
+
+
+class Approval(ApprovalOperator):
+    """Tells other tasks the answer too where it is no: skipping what follows ends a task before it has returned."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        answer = {key: event.get(key) for key in ("chosen_options", "params_input", "responded_by_user")}
+        context["ti"].xcom_push(key="answer", value={**answer, "responded_at": str(event.get("responded_at"))})
+        return super().execute_complete(context, event)
+
 
 with DAG(
     "approve_promotion",
@@ -24,7 +35,7 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
     describe = Command(task_id="describe", action="describe", arguments={"run_id": RUN})
-    approve = ApprovalOperator(
+    approve = Approval(
         task_id="approve",
         subject=f"Shall the candidate of {ASKED % 'run_id'} serve?",
         body=ASKED % "body",
@@ -32,24 +43,14 @@ with DAG(
         execution_timeout=None,
     )
     run_id = {"run_id": ASKED % "run_id"}
+    attempt = {"attempt": "{{ ti.try_number | tojson }}"}
     promote = Command(
-        task_id="promote",
-        action="promote",
-        arguments={**run_id, "attempt": "{{ ti.try_number | tojson }}", "judge_again": False},
-        outlets=[PROMOTED],
+        task_id="promote", action="promote", arguments={**run_id, **attempt, "judge_again": False}, outlets=[PROMOTED]
     )
-    clean_up = Command(
-        task_id="clean_up", action="clean_up", arguments={**run_id, "attempt": "{{ ti.try_number | tojson }}"}
-    )
+    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run_id, **attempt})
     record = Command(
         task_id="record",
         action="record",
-        arguments={
-            **run_id,
-            "options": "{{ " + ANSWER + ".chosen_options | default([]) | tojson }}",
-            "user": "{{ " + ANSWER + ".responded_by_user | default({}) | tojson }}",
-            "fields": "{{ " + ANSWER + ".params_input | default({}) | tojson }}",
-            "at": "{{ " + ANSWER + ".responded_at | default('') | string }}",
-        },
+        arguments={**run_id, "answer": "{{ ti.xcom_pull(task_ids='approve', key='answer') | tojson }}"},
     )
     describe >> approve >> promote >> [record.as_teardown(), clean_up.as_teardown()]

@@ -128,14 +128,19 @@ with DAG(
 ) as dag:
 
     @task.branch
-    def decide(params: Any = None, ti: Any = None) -> list[str]:
-        """What the verdict, and who may promote, make of the candidate."""
+    def decide(ti: Any = None) -> str:
+        """What the verdict makes of the candidate."""
         judged = ti.xcom_pull(task_ids="judgement.gate")
         print(f"{judged['verdict']}: {judged['reason']}")
-        if judged["verdict"] != "PROMOTE":
-            return [f"release.{judged['verdict'].lower()}"]
-        last = {"auto": "promote", "manual": "ask_for_approval", "never": "promote_nothing"}[params["promotion"]]
-        return ["release.package", f"release.{last}"]
+        return "release." + {"PROMOTE": "package", "HOLD": "hold", "REJECT": "reject"}[judged["verdict"]]
+
+    @task.branch
+    def who_promotes(params: Any = None) -> str:
+        """What the form says: this run, a person, or nobody."""
+        return (
+            "release."
+            + {"auto": "promote", "manual": "ask_for_approval", "never": "promote_nothing"}[params["promotion"]]
+        )
 
     @task(outlets=[CANDIDATE])
     def ask_for_approval(ti: Any = None, outlet_events: Any = None) -> None:
@@ -162,8 +167,7 @@ with DAG(
             task_id="promote", action="promote", arguments={**run, **attempt, "judge_again": True}, outlets=[PROMOTED]
         )
         endings = [promote, ask_for_approval(), EmptyOperator(task_id="promote_nothing")]
-        decision >> endings
-        tasks["package"] >> endings
+        tasks["package"] >> who_promotes() >> endings
         decision >> [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
     clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
     [decision, groups["release"]] >> clean_up.as_teardown()

@@ -97,7 +97,8 @@ def require_free(port: int) -> None:
 
 def settings(folder: Path, port: int) -> dict[str, str]:
     """The environment that makes Airflow what it is here; what is set already stays, but for where it listens."""
-    database = os.environ.get(DB) or f"sqlite:///{folder / 'airflow.db'}"
+    # SQLite has one writer: on a busy machine the others wait for longer than its own five seconds
+    database = os.environ.get(DB) or f"sqlite:///{folder / 'airflow.db'}?timeout=60"
     dags = Path.cwd() / "dags"
     ours = {
         "CORE__DAGS_FOLDER": str(dags),

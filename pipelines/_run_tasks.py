@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,17 +145,16 @@ def figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def record(
-    run_id: str, options: Sequence[str], user: Mapping[str, Any] | None, fields: Mapping[str, Any] | None, at: str
-) -> Result:
-    """Keep who decided what about a run's candidate, and why, under the run's ref."""
-    if not options:
+def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
+    """Keep who decided what about a run's candidate, and why, under the run's ref. answer: as Airflow has it."""
+    if answer is None:
         return {"skip": "nobody has answered"}
+    user = answer["responded_by_user"] or {}
     kept = {
-        "decision": options[0],
-        "by": (user or {}).get("name") or (user or {}).get("id") or "unknown",
-        "why": (fields or {}).get("reason"),
-        "at": at or None,
+        "decision": answer["chosen_options"][0],
+        "by": user.get("name") or user.get("id") or "unknown",
+        "why": (answer["params_input"] or {}).get("reason"),
+        "at": answer["responded_at"],
     }
     text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
     content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()

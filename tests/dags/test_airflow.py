@@ -118,7 +118,7 @@ def test_the_report_of_a_run_is_shown_to_who_is_signed_in_alone(clone: Clone, ai
         stranger.headers["Authorization"] = "Bearer nonsense"
         assert stranger.get(url, params={"run_id": run_id}).status_code in (401, 403)
     links = airflow.get(f"dags/{TRAIN}/dagRuns/{run_id}/taskInstances/judgement.gate/links")
-    assert links["extra_link_entries"]["Gate report"].endswith("/plugin/gate-report")
+    assert links["extra_links"]["Gate report"].endswith("/plugin/gate-report")
 
 
 def test_a_second_run_computes_nothing(clone: Clone, airflow: Airflow) -> None:

@@ -123,8 +123,9 @@ def test_workers_without_a_remote_to_share_are_an_error(checkout: Checkout) -> N
 
 def test_who_decided_and_why_is_kept_with_the_run(checkout: Checkout) -> None:
     run = prepare()
-    _run_tasks.record(RUN, ["Reject"], {"id": "1", "name": "Ada"}, {"reason": "too few"}, "")
+    answer = {"chosen_options": ["Reject"], "params_input": {"reason": "too few"}, "responded_at": "now"}
+    _run_tasks.record(RUN, {**answer, "responded_by_user": {"id": "1", "name": "Ada"}})
     assert json.loads(file_of(run, "run/decision.json")) == {
-        "decision": "Reject", "by": "Ada", "why": "too few", "at": None,
+        "decision": "Reject", "by": "Ada", "why": "too few", "at": "now",
     }  # fmt: skip
     assert _git.git("log", "-1", "--format=%s", run.ref) == "Reject by Ada: too few"
