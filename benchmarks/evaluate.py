@@ -1,10 +1,10 @@
 """Full-catalogue ranking beside the bare matrix product of the same shape, in the same run: `make bench-evaluate`.
 
-`python -m benchmarks.evaluate [--repeats N]`. Users come in blocks of 1,024; the product of a block is taken at once
-and in the tiles of the ranking, and the faster way counts. All ways take turns, and of every block the fastest repeat
-counts, so that other work on the machine disturbs all of them alike. `extra_mb` is how far memory rises above what
-users and items take while the lists of all users are made. Factors are random, histories those of the data set or
-random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
+`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 1,024; the product of a block is
+taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns, and of every block the
+fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb` is how far memory rises
+above what users and items take while the lists of all users are made. Factors are random, histories those of the data
+set or random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ D, K, BATCH, SEED = 128, 20, 1024, 42
 Ways = dict[str, Callable[[Rows], object]]
 
 
-def rows(repeats: int) -> Iterator[dict[str, Any]]:
+def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
     """A row for each way of making lists, for each catalogue."""
-    for name, seen, is_tail in catalogues():
+    for name, seen, is_tail in catalogues(sizes):
         n_users, n_items = seen.shape
         generator = torch.Generator().manual_seed(SEED)
         users, items = (torch.randn(n, D, generator=generator) for n in (n_users, n_items))
@@ -50,9 +50,9 @@ def rows(repeats: int) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def catalogues() -> Iterator[tuple[str, csr_array[Any], Bools]]:
+def catalogues(sizes: Sequence[int]) -> Iterator[tuple[str, csr_array[Any], Bools]]:
     """Names, what users have seen (n_users, n_items), and the tail (n_items,)."""
-    for n_users in (10_000, 40_000):
+    for n_users in sizes:
         rng = np.random.default_rng(SEED)
         seen = csr_array(random_array((n_users, 30_000), density=50 / 30_000, rng=rng))
         yield "random", seen, np.arange(30_000) >= 6_000
@@ -125,8 +125,9 @@ def kilobytes(status: Path, name: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 40_000], help="of the random catalogues")
     arguments = parser.parse_args()
-    tables = {"ranking": ("Lists beside the bare product", partial(rows, arguments.repeats))}
+    tables = {"ranking": ("Lists beside the bare product", partial(rows, arguments.users, arguments.repeats))}
     _results.run("evaluate", tables, None)
 
 

@@ -17,7 +17,7 @@ CSS = """
 .lists ol { list-style-position: inside; padding-left: 0; } .lists ul { list-style: none; padding-left: 0; }
 .lists li { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .tail { color: #0f766e; } .tail::before { content: "◆ "; font-size: .7em; vertical-align: .12em; }
-.hit { font-weight: 650; } .hit::after { content: " ✓"; }
+.hit { font-weight: 650; } .hit::before { content: "✓ "; } .tail.hit::before { content: "◆ ✓ "; font-size: .85em; }
 .changes dt { font-weight: 600; } .changes dd { margin: 0 0 .5rem; color: var(--soft); }
 @media (max-width: 44rem) { .lists { grid-template-columns: 1fr; } }
 """
