@@ -1,6 +1,6 @@
 """Full-catalogue ranking beside the bare matrix product of the same shape, in the same run: `make bench-evaluate`.
 
-`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 1,024; the product of a block is
+`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 2,500; the product of a block is
 taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns, and of every block the
 fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb` is how far memory rises
 above what users and items take while the lists of all users are made. Factors are random, histories those of the data
@@ -27,7 +27,7 @@ from models.candidates import Bools
 from models.ranking import Rows
 from models.reranking import Rerank
 
-D, K, BATCH, SEED = 128, 20, 1024, 42
+D, K, BATCH, SEED, BLOCK = 128, 20, 1024, 42, 2500
 Ways = dict[str, Callable[[Rows], object]]
 
 
@@ -39,7 +39,7 @@ def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
         users, items = (torch.randn(n, D, generator=generator) for n in (n_users, n_items))
         products, lists = ways(users, items, seen, is_tail)
         everybody = np.arange(n_users)
-        seconds = fastest(products | lists, list(ranking.batches(everybody, BATCH)), repeats=repeats)
+        seconds = fastest(products | lists, list(ranking.batches(everybody, BLOCK)), repeats=repeats)
         product = min(seconds[way] for way in products)
         for way, run in lists.items():
             yield {
