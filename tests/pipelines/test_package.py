@@ -134,3 +134,13 @@ def test_a_server_that_is_not_ready_in_time_publishes_nothing(
     with pytest.raises(ValueError, match=r"not ready after 0 s; raise package.ready_timeout"):
         package.main()
     assert not Path("data/package").exists()
+
+
+@pytest.mark.slow
+def test_the_image_that_would_be_built_installs_the_requirements_and_serves_as_nobody_special(packaged: Path) -> None:
+    lines = archived(packaged)["env/docker/Dockerfile"].decode().splitlines()
+    assert next(line for line in lines if line.startswith("FROM")).startswith("FROM python:3.11-slim")
+    assert any("env/python/requirements.txt" in line for line in lines)
+    assert "ENV OMP_NUM_THREADS=$OMP_NUM_THREADS" in lines
+    assert lines.index("USER bentoml") < next(n for n, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+    assert not [line for line in lines if "torch" in line or "cuda" in line]
