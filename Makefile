@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test lint unit clean airflow
+.PHONY: help setup run test test-faults lint unit clean airflow
 .PHONY: bench-mf bench-embed bench-ingest bench-serving bench-airflow bench-evaluate bench-gate bench-verdicts
 .DEFAULT_GOAL := help
 
@@ -34,6 +34,9 @@ run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipelin
 
 test: lint  ## Everything: ruff, mypy and all tests
 	@python -m pytest --durations=10
+
+test-faults: $(STAMP)  ## What dies in the middle of a run, and two Celery workers: a quarter of an hour
+	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py
 
 unit: $(STAMP)  ## The fast tests alone
 	@python -m pytest -m 'not slow'

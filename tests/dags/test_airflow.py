@@ -1,41 +1,21 @@
-"""The DAGs on a real Airflow, in one story: trigger, promote, report, approve, reject, roll back, interrupt, race."""
+"""The DAGs on a real Airflow, in one story: trigger, promote, report, reject, approve, roll back."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from pipelines._runs import Run
 from tests.clones import Clone
-from tests.dags.standalone import TRAIN, Airflow, standalone
-from tests.test_pipeline import TINY
+from tests.dags.standalone import TRAIN, Airflow
 
 pytestmark = pytest.mark.slow
 
 WORSE = {"train.als.embedding_dim": 2, "train.als.epochs": 1}
 BETTER = {"train.als.embedding_dim": 32, "train.als.epochs": 12}
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = Clone(tmp_path_factory.mktemp("airflow") / "longtail")
-    clone.params({**TINY, "airflow": {"retry_delay": 1}})
-    return clone
-
-
-@pytest.fixture(scope="module")
-def airflow(clone: Clone) -> Iterator[Airflow]:
-    with standalone(clone) as started:
-        yield started
 
 
 def kept(clone: Clone, run_id: str, path: str) -> Any:
@@ -56,14 +36,6 @@ def test_it_listens_on_loopback_alone_and_keeps_its_secrets_to_itself(clone: Clo
         assert (airflow.home / name).stat().st_mode & 0o077 == 0
     assert "runs already" in clone.longtail("airflow", "up")
     assert "scheduler: healthy" in clone.longtail("airflow", "status")
-
-
-def environ(process: psutil.Process) -> dict[str, str]:
-    try:
-        found: dict[str, str] = process.environ()
-    except psutil.Error:
-        return {}
-    return found
 
 
 @pytest.mark.parametrize(
@@ -192,91 +164,3 @@ def test_a_rollback_asks_the_old_bento_first(clone: Clone, airflow: Airflow) -> 
     unknown = airflow.trigger("rollback", version="v9.0.0")
     airflow.finish("rollback", unknown, "failed")
     assert "'v9.0.0' is not registered" in airflow.log("rollback", unknown, "choose")
-
-
-def working_in(clone: Clone) -> list[psutil.Process]:
-    """Processes of stages that work in a run's worktree."""
-    return [p for p in psutil.process_iter() if str(clone.root) in environ(p).get("LONGTAIL_WORKSPACE", "")]
-
-
-def training(airflow: Airflow, seed: int) -> str:
-    """A run that is in the middle of training a model nobody has trained before."""
-    run_id = airflow.trigger(TRAIN, **{"train.seed": seed, "train.als.epochs": 400})
-    airflow.reach(TRAIN, run_id, "train", "running")
-    airflow.until(lambda: working_in(airflow.clone) or None)
-    return run_id
-
-
-def test_marking_a_task_failed_ends_its_stage_within_seconds(clone: Clone, airflow: Airflow) -> None:
-    run_id = training(airflow, 1)
-    path = f"dags/{TRAIN}/dagRuns/{run_id}/taskInstances/model.train"
-    assert airflow.call("PATCH", path, {"new_state": "failed"}).ok
-    marked = time.monotonic()
-    airflow.until(lambda: True if not working_in(clone) else None)
-    print(f"ended {time.monotonic() - marked:.1f} s after it was marked failed")
-    airflow.finish(TRAIN, run_id, "failed")
-    assert not list((clone.root / ".longtail" / "runs").iterdir())
-
-
-def test_a_killed_supervisor_takes_its_stage_along_and_the_retry_goes_on(clone: Clone, airflow: Airflow) -> None:
-    run_id = training(airflow, 2)
-    (stage,) = [p for p in working_in(clone) if "pipelines.train" in p.cmdline()]
-    task = next(p for p in stage.parents() if "pipelines._airflow_task" in p.cmdline())
-    supervisor = task.parent().parent()
-    supervisor.kill()
-    airflow.until(lambda: True if not stage.is_running() else None)
-    airflow.until(lambda: True if not task.is_running() else None)
-    again = airflow.until(lambda: found if (found := airflow.tasks(TRAIN, run_id)["train"])["try_number"] > 1 else None)
-    assert again["try_number"] == 2
-    airflow.until(lambda: working_in(clone) or None)
-    assert len([p for p in working_in(clone) if "pipelines.train" in p.cmdline()]) == 1
-    airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
-    airflow.until(lambda: True if not working_in(clone) else None)
-
-
-def test_a_killed_scheduler_is_started_again_and_its_run_finishes(clone: Clone, airflow: Airflow) -> None:
-    run_id = airflow.trigger(TRAIN, **WORSE)
-    airflow.reach(TRAIN, run_id, "ingest", "running")
-    scheduler = next(p for p in airflow.processes() if "scheduler" in p.cmdline())
-    os.kill(scheduler.pid, signal.SIGKILL)
-    airflow.finish(TRAIN, run_id)
-    assert airflow.states(TRAIN, run_id)["reject"] == "success"
-
-
-def test_three_runs_at_once_finish_and_their_promotions_follow_each_other(clone: Clone, airflow: Airflow) -> None:
-    runs = [airflow.trigger(TRAIN, **{"train.als.epochs": 12, "train.als.embedding_dim": d}) for d in (24, 28, 36)]
-    for run_id in runs:
-        airflow.finish(TRAIN, run_id)
-    history = clone.git("tag", "-l", "longtail#prod#*").splitlines()
-    assert len(history) == len({clone.git("rev-parse", f"{tag}^{{}}") for tag in history}) + 1  # one rollback
-    printed = clone.longtail("status")
-    assert "serving" in printed
-
-
-def test_a_standalone_that_was_killed_starts_again_and_blocks_nothing(clone: Clone, airflow: Airflow) -> None:
-    run_id = training(airflow, 3)
-    record = json.loads((airflow.home / "running.json").read_text())
-    os.killpg(record["pid"], signal.SIGKILL)
-    printed = clone.longtail("airflow", "up", "--port", airflow.url.rpartition(":")[2])
-    assert "sign in as" in printed
-    assert not [
-        p for p in working_in(clone) if "pipelines.train" in p.cmdline() and p.create_time() < record["started"]
-    ]
-    airflow.until(lambda: True if airflow.call("GET", f"dags/{TRAIN}").ok else None)
-    airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
-    airflow.finish(TRAIN, airflow.trigger(TRAIN, **WORSE))
-
-
-def test_down_leaves_no_process_behind(clone: Clone, airflow: Airflow) -> None:
-    processes = airflow.processes()
-    assert len(processes) > 3
-    assert "Airflow is stopped" in clone.longtail("airflow", "down")
-    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert "does not run" in clone.longtail("airflow", "status")
-
-
-def test_new_files_are_told_of_by_the_watching_task(clone: Clone) -> None:
-    Path(clone.root, "data/raw/events.csv").write_text("user_id,item_id\n1,2\n")
-    clone.params({"ingest": {"source": "table"}})
-    printed = clone.run("python", "-m", "pipelines._airflow_task", "look", '{"attempt": 1}')
-    assert "new data at data/raw" in printed
