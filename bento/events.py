@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,8 +116,7 @@ class Events:
         with self.engine.begin() as con:
             stored = self._insert(con, rows)
             known = {event_id: event for event_id, event in first.items() if event_id not in stored}
-            known_rows = read(con, EVENTS.c.event_id.in_(known)) if known else []
-        kept = {event.event_id: event for _, _, event in known_rows}
+            kept = {event.event_id: event for event in read(con, known)} if known else {}
         outcomes: list[Outcome] = []
         for event in events:
             same = event == (first[event.event_id] if event.event_id in stored else kept[event.event_id])
@@ -152,24 +151,6 @@ class Events:
         with self.reading() as con:
             return list(con.execute(query).scalars())
 
-    def store_id(self) -> str:
-        """What tells this store from another one."""
-        with self.reading() as con:
-            return str(con.execute(sa.select(STORE.c.store_id)).scalar_one())
-
-    def after(self, seq: int) -> tuple[int, list[tuple[int, float, Event]]]:
-        """The highest number so far, and (number, received, event) of all after `seq`; none is added in between."""
-        with self.engine.begin() as con:
-            if not self.is_sqlite:  # waits for inserts under way, whose numbers are lower than those of later ones
-                con.execute(sa.text("lock table longtail_events in share mode"))
-            last = con.execute(sa.select(sa.func.max(EVENTS.c.seq))).scalar() or 0
-            return int(last), read(con, EVENTS.c.seq > seq)
-
-    def remove(self, user_id: str) -> int:
-        """Forget a user; how many events that were."""
-        with self.engine.begin() as con:
-            return con.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == user_id)).rowcount
-
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A connection that asks for no write lock, so that readers never wait for a writer."""
         return self.engine.connect().execution_options(longtail_reads=True)
@@ -199,10 +180,10 @@ def create(con: sa.Connection) -> None:
         con.execute(sa.insert(STORE).values(store_id=uuid.uuid4().hex[:8]))
 
 
-def read(con: sa.Connection, condition: sa.ColumnElement[bool]) -> list[tuple[int, float, Event]]:
-    columns = (EVENTS.c.seq, EVENTS.c.received, *(EVENTS.c[name] for name in Event.__dataclass_fields__))
-    rows = con.execute(sa.select(*columns).where(condition).order_by(EVENTS.c.seq))
-    return [(seq, received, Event(*values)) for seq, received, *values in rows]
+def read(con: sa.Connection, event_ids: Collection[str]) -> list[Event]:
+    """The stored events of these ids."""
+    columns = (EVENTS.c[name] for name in Event.__dataclass_fields__)
+    return [Event(*row) for row in con.execute(sa.select(*columns).where(EVENTS.c.event_id.in_(event_ids)))]
 
 
 def durable(connection: Any, record: object) -> None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from bento.events import EVENTS, Event, Events
 from tests import postgres
+from tests.bento.stored_events import numbered, stored
 
 A = Event("a", "u1", "i1", "click", 2.5, 1_700_000_000.25)
 B = Event("b", "u1", "i2", "like")
@@ -43,7 +44,7 @@ def test_an_event_is_stored_once_however_often_it_comes(url: str) -> None:
     events = Events(url)
     assert events.add([A, B]) == ["stored", "stored"]
     assert Events(url).add([B, A, SHOWN]) == ["duplicate", "duplicate", "stored"]
-    assert [event for _, _, event in events.after(0)[1]] == [A, B, SHOWN]
+    assert stored(events) == [A, B, SHOWN]
 
 
 def test_the_same_id_with_another_content_is_a_conflict_and_changes_nothing(url: str) -> None:
@@ -52,7 +53,7 @@ def test_the_same_id_with_another_content_is_a_conflict_and_changes_nothing(url:
     changes: list[dict[str, Any]] = [{"item_id": "i9"}, {"value": None}, {"timestamp": 1.7e9}, {"kind": "like"}]
     for change in changes:
         assert events.add([replace(A, **change), B]) in (["conflict", "stored"], ["conflict", "duplicate"])
-    assert [event for _, _, event in events.after(0)[1]] == [A, B]
+    assert stored(events) == [A, B]
 
 
 def test_of_one_id_twice_in_a_batch_the_first_counts(url: str) -> None:
@@ -63,7 +64,7 @@ def test_a_batch_longer_than_a_statement_is_stored_whole(url: str) -> None:
     events = Events(url)
     many = [Event(f"e{n}", "u", f"i{n}", "click") for n in range(1000)]
     assert set(events.add(many)) == {"stored"}
-    assert {event for _, _, event in events.after(0)[1]} == set(many)
+    assert set(stored(events)) == set(many)
 
 
 def test_a_users_items_are_distinct_newest_first_and_without_impressions(url: str) -> None:
@@ -76,22 +77,15 @@ def test_a_users_items_are_distinct_newest_first_and_without_impressions(url: st
     assert events.items_of("nobody") == []
 
 
-def test_exports_go_on_where_the_last_one_ended(url: str) -> None:
-    events = Events(url)
-    assert events.after(0) == (0, [])
-    events.add([A])
-    last, _ = events.after(0)
-    events.add([B])
-    assert [event for _, _, event in events.after(last)[1]] == [B]
-
-
-def test_a_forgotten_user_is_gone_and_the_numbers_go_on(url: str) -> None:
+def test_a_number_is_never_given_again(url: str) -> None:
+    """An export goes on after the last number that it has seen."""
     events = Events(url)
     events.add([A, B])
-    last, _ = events.after(0)
-    assert events.remove("u1") == 2
+    last, _ = numbered(events)[-1]
+    with events.engine.begin() as con:
+        con.execute(sa.delete(EVENTS))
     events.add([A])
-    assert events.after(last)[1][0][0] > last  # a number that an export has passed is never given again
+    assert numbered(events)[0][0] > last
 
 
 def test_writers_side_by_side_store_every_event_once(url: str) -> None:
@@ -111,24 +105,7 @@ def test_writers_side_by_side_store_every_event_once(url: str) -> None:
     for thread in threads:
         thread.join()
     assert (outcomes.count("stored"), len(outcomes)) == (40, 160)
-    assert len(Events(url).after(0)[1]) == 40
-
-
-@pytest.mark.slow
-def test_an_export_waits_for_writers_with_lower_numbers(database: str, url: str) -> None:
-    """Else a commit that comes later than its number would never be exported."""
-    if not url.startswith("postgresql"):
-        pytest.skip("SQLite has one writer at a time")
-    events, found = Events(url), []
-    with events.engine.connect() as con:
-        con.execute(sa.insert(EVENTS).values(event_id="slow", user_id="u", item_id="i", kind="click", received=0.0))
-        export = threading.Thread(target=lambda: found.extend(events.after(0)[1]))
-        export.start()
-        export.join(0.3)
-        assert export.is_alive()
-        con.commit()
-    export.join()
-    assert [event.event_id for _, _, event in found] == ["slow"]
+    assert len(stored(Events(url))) == 40
 
 
 def test_reading_makes_no_file_and_sqlite_syncs_every_commit(tmp_path: Path) -> None:

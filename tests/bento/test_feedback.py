@@ -24,6 +24,7 @@ from bento.events import Event, Events
 from bento.rate_limit import CLIENTS, RateLimit
 from bento.recent import Recent
 from tests import postgres
+from tests.bento import stored_events
 from tests.bento.feedback_server import Service, app
 from tests.conftest import REPO
 
@@ -42,7 +43,7 @@ def client(service: Service) -> TestClient:
 
 
 def stored() -> list[Event]:
-    return [event for _, _, event in Events().after(0)[1]]
+    return stored_events.stored(Events())
 
 
 def test_an_event_is_acknowledged_and_stored(client: TestClient) -> None:
@@ -273,6 +274,6 @@ def kill_under_load(url: str) -> None:
             server.kill()
     for running in clients:
         running.result()
-    ids = [event.event_id for _, _, event in Events(url).after(0)[1]]
+    ids = [event.event_id for event in stored_events.stored(Events(url))]
     assert len(ids) == len(set(ids))
     assert set().union(*acknowledged) <= set(ids) <= set().union(*sent)

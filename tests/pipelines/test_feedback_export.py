@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
-from bento.events import Event, Events
+from bento.events import EVENTS, Event, Events
 from pipelines import _feedback_export, _feedback_store, ingest
 from pipelines._params import Ingest, load
 from tests import postgres
@@ -167,3 +169,21 @@ def test_postgresql_is_exported_as_well(events: Events, monkeypatch: pytest.Monk
         Events(url).add([CLICK, LIKE])
         assert export()[1] == 2
         assert export() == (None, 0)
+
+
+@pytest.mark.slow
+def test_an_export_waits_for_writers_with_lower_numbers(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a commit that comes later than its number would never be exported. SQLite has one writer at a time."""
+    with postgres.serving() as url:
+        monkeypatch.setenv("LONGTAIL_FEEDBACK_DB", url)
+        found: list[int] = []
+        with Events(url).engine.connect() as con:
+            row = {"event_id": "slow", "user_id": "u", "item_id": "i", "kind": "click", "received": 1.7e9}
+            con.execute(sa.insert(EVENTS).values(**row))
+            exporting = threading.Thread(target=lambda: found.append(export()[1]))
+            exporting.start()
+            exporting.join(0.3)
+            assert exporting.is_alive()
+            con.commit()
+        exporting.join()
+        assert found == [1]

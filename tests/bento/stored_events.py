@@ -1,0 +1,18 @@
+"""What a feedback store holds, read apart from the code that writes it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from bento.events import EVENTS, Event, Events
+
+
+def numbered(events: Events) -> list[tuple[int, Event]]:
+    """All events with their numbers, in order."""
+    columns = (EVENTS.c.seq, *(EVENTS.c[name] for name in Event.__dataclass_fields__))
+    with events.engine.connect() as con:
+        return [(seq, Event(*row)) for seq, *row in con.execute(sa.select(*columns).order_by(EVENTS.c.seq))]
+
+
+def stored(events: Events) -> list[Event]:
+    return [event for _, event in numbered(events)]
