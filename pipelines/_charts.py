@@ -45,8 +45,11 @@ def tradeoff(columns: Columns) -> str:
     axes.set_ylim(0, max(y for _, _, y in points) * 1.2 or 1)
     for name, x, y in points:
         axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
-    for name, x, y in apart(points, width=0.3, height=axes.get_ylim()[1] * 0.075):
-        axes.annotate(name, (x, y), xytext=(8, -4), textcoords="offset points", color=colour(name))
+    height = axes.get_ylim()[1] * 0.075
+    for name, x, y in apart(points, width=0.3, height=height):
+        crowded = any(0 < other - x < 0.3 and abs(at - y) < height for _, other, at in points)  # to the right
+        side = {"xytext": (-8, -4), "ha": "right"} if crowded else {"xytext": (8, -4)}
+        axes.annotate(name, (x, y), textcoords="offset points", color=colour(name), **side)
     axes.legend(frameon=False, loc="upper left", fontsize=9)
     return svg(figure, "tradeoff")
 
