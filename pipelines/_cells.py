@@ -11,7 +11,8 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from models.candidates import of_scores
-from models.cells import Cells, build
+from models.cell_building import build
+from models.cells import Cells
 from models.factors import Factors
 from models.reranking import none, rerank
 from pipelines._packed import Users
@@ -28,7 +29,7 @@ def write_cells(model: Factors, users: Users, path: Path, *, large: int = LARGE)
     if n * d <= large:
         return f"flat: all {n:,} items are looked at"
     rng = np.random.default_rng(0)
-    cells = build(model.item_factors, n_cells=int(2 * n**0.5), rng=rng)
+    cells = build(model.item_factors, n_cells=int(2 * n**0.5), seed=0)
     crowd = [
         users.history(row) for row in rng.choice(len(users.user_id), min(CROWD, len(users.user_id)), replace=False)
     ]
