@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Airflow, Package, Release, read
+from pipelines._params import SECTIONS, Airflow, Engine, Package, Release, read
 
-JUDGED = [section for section in SECTIONS if section not in (Package, Release, Airflow)]
+JUDGED = [section for section in SECTIONS if section not in (Package, Release, Airflow, Engine)]
 CODE = ("models", "pipelines")
 
 

@@ -1,4 +1,4 @@
-"""DuckDB as the stages use it: bounded memory, spilling beside the output, and one clear line where either runs out."""
+"""The engines of the stages' SQL: DuckDB within memory bounds, and what another engine has to offer in its place."""
 
 from __future__ import annotations
 
@@ -8,13 +8,75 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 import duckdb
+import pyarrow as pa
 
+from pipelines import _spark
 from pipelines._artifacts import StageRun
+from pipelines._params import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
+MACROS = "create macro instant_of(s) as epoch_us(try_cast(s as timestamptz))"  # what no engine spells like another
 NO_ROOM = re.compile("max_temp_directory_size|No space left|File too large|quota", re.IGNORECASE)
+
+
+class Tables(Protocol):
+    """What runs SQL over parquet files; queries name each other's results as views."""
+
+    def parquet(self, path: Path) -> str: ...
+    def numbered(self, path: Path, column: str) -> str: ...
+    def view(self, name: str, query: str) -> None: ...
+    def keep(self, name: str, query: str) -> None: ...
+    def rows(self, query: str) -> list[tuple[Any, ...]]: ...
+    def table(self, query: str) -> pa.Table: ...
+    def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]: ...
+
+
+class Embedded:
+    """Tables of a DuckDB connection."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+
+    def parquet(self, path: Path) -> str:
+        """SQL of the rows of a file."""
+        return f"read_parquet({literal(path)})"
+
+    def numbered(self, path: Path, column: str) -> str:
+        """SQL of the rows of a file with their number, from 1."""
+        scan = f"read_parquet({literal(path)}, file_row_number = true)"
+        return f"(select file_row_number + 1 as {column}, * exclude (file_row_number) from {scan})"
+
+    def view(self, name: str, query: str) -> None:
+        self.con.execute(f"create or replace view {name} as {query}")
+
+    def keep(self, name: str, query: str) -> None:
+        """A view whose rows are computed once."""
+        self.con.execute(f"create or replace table {name} as {query}")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.con.sql(query).fetchall()
+
+    def table(self, query: str) -> pa.Table:
+        """The rows of a query that fit into memory."""
+        return self.con.sql(query).to_arrow_table()
+
+    def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, in bounded memory."""
+        yield from self.con.sql(query).to_arrow_reader(size)
+
+
+@contextmanager
+def tables(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Tables]:
+    """The engine that params.yaml names."""
+    if engine.name == "spark":
+        with _spark.connect(stage, memory_limit, engine) as spark:
+            yield spark
+        return
+    with connect(stage, memory_limit) as con:
+        yield Embedded(con)
 
 
 @contextmanager
@@ -24,7 +86,7 @@ def connect(stage: StageRun, memory_limit: str) -> Iterator[duckdb.DuckDBPyConne
     In memory, since a database file spends three times as long on compression.
     """
     with TemporaryDirectory(dir=stage.folder, prefix=".spill-") as spill, duckdb.connect() as con:
-        con.execute(settings(Path(spill), memory_limit))
+        con.execute(f"{settings(Path(spill), memory_limit)}; {MACROS}")
         try:
             yield con
         except duckdb.OperationalError as error:
@@ -51,3 +113,7 @@ def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | N
     if "Out of Memory" in message:
         return f"{key} is {memory_limit}, which is not enough for this data ({first}); raise it"
     return None
+
+
+def literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _engine, _pseudonyms
+from pipelines import _csv, _engine, _pseudonyms, _spark
 from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
+from pipelines._engine import Embedded, Tables
+from pipelines._params import Engine
 from pipelines._records import Dialect
 from pipelines._stage import say
 from pipelines._tables import REJECTED, ROWS
@@ -73,17 +75,25 @@ class Rows:
             found = ", ".join(map(repr, self.columns))
             remedy = "is ingest.table.delimiter right?" if len(self.columns) == 1 else "name one of these"
             raise ValueError(f"{self.file} has no column {column!r}, which {key} names; it has {found}: {remedy}")
-        return f"cast({self.columns[column]} as varchar)"
+        return f"cast({self.columns[column]} as string)"
 
 
 class Intake:
     """Reads files of a kind (interactions, items, tags) and keeps account of their rows."""
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, scratch: Path, stage: StageRun, *, key: bytes | None = None
+        self,
+        con: duckdb.DuckDBPyConnection,
+        scratch: Path,
+        stage: StageRun,
+        *,
+        key: bytes | None = None,
+        engine: Tables | None = None,
     ) -> None:
-        """key: that of pseudonyms, where users get one."""
+        """key: that of pseudonyms, where users get one; engine: of events in parquet files, if it is another one."""
         self.con = con
+        self.embedded: Tables = Embedded(con)
+        self.engine = engine or self.embedded
         self.key = key
         self.scratch = scratch
         self.stage = stage
@@ -168,6 +178,12 @@ class Intake:
     def count(self, query: str) -> int:
         return int(self.con.execute(query).fetchall()[0][0] or 0)
 
+    def share(self, name: str, query: str, *, as_name: str | None = None) -> None:
+        """Let the engine see a result of DuckDB."""
+        path = self.scratch / f"{name}.parquet"
+        self.con.execute(f"copy ({query}) to {literal(str(path))} (format parquet)")
+        self.engine.view(as_name or name, f"select * from {self.engine.parquet(path)}")
+
     def stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
         """The rows of a query as batches of this schema, in bounded memory."""
         batches = self.con.sql(query).to_arrow_reader(ROWS)
@@ -249,7 +265,7 @@ def verdict(checks: Sequence[Check]) -> tuple[str, str]:
 
 
 @contextmanager
-def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None) -> Iterator[Intake]:
+def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: Engine) -> Iterator[Intake]:
     """An intake whose scratch files are gone when the block ends.
 
     pseudonyms: the environment variable with the key, where users get one.
@@ -258,10 +274,12 @@ def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None) -> Iterat
     scratch = stage.output(".scratch")
     scratch.mkdir()
     try:
-        with _engine.connect(stage, memory_limit) as con:
+        with ExitStack() as stack:
+            con = stack.enter_context(_engine.connect(stage, memory_limit))
             if key is not None:
                 _pseudonyms.use(con, key)
-            yield Intake(con, scratch, stage, key=key)
+            spark = stack.enter_context(_spark.connect(stage, memory_limit, engine)) if engine.name == "spark" else None
+            yield Intake(con, scratch, stage, key=key, engine=spark)
     except duckdb.Error as error:
         raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error
     finally:

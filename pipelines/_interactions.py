@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines import _abuse, _csv, _partitions, _pseudonyms
 from pipelines import _artifacts as artifacts
@@ -18,6 +22,7 @@ from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
 from pipelines._params import Abuse, TableColumns
 from pipelines._partitions import Partition
+from pipelines._stage import say
 
 YEARS = (1990, 2100)  # fixed, so that a later run accepts the same rows; a time in a wrong unit lies outside
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
@@ -26,8 +31,19 @@ WHOLE = r"-?[0-9]{1,18}"
 EPOCH = r"-?[0-9]{1,18}(\.[0-9]+)?"
 ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?"
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_events: list[pa.Field[Any]] = [
+    pa.field("user_id", pa.string()),
+    pa.field("item_id", pa.string()),
+    pa.field("value", pa.float64()),
+    pa.field("instant", pa.int64()),
+    pa.field("n", pa.int64()),
+]
+EVENTS = pa.schema(_events)
 LARGEST = 3.4e38  # of a value; a sum beyond it is as large
-NO_EVENTS = """select null::varchar as user_id, null::varchar as item_id, null::float as value, null::bigint as instant,
+SPARK_READS = re.compile(
+    r"VARCHAR|U?(TINY|SMALL|BIG)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*|TIMESTAMP( WITH TIME ZONE)?|DATE"
+)
+NO_EVENTS = """select null::string as user_id, null::string as item_id, null::float as value, null::bigint as instant,
                       0 as file, 0::bigint as seq where false"""
 
 
@@ -64,19 +80,22 @@ def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
                     from {partition.numbered(intake.con)} where reason is not null"""
             )
         partitions.append(partition)
-    events = [
-        f"""select user_id, item_id, value, instant, {number} as file, seq
-            from {partition.relation} where reason is null"""
-        for number, partition in enumerate(partitions)
-    ]
-    intake.con.execute(f"create view judged_events as {' union all '.join(events) or NO_EVENTS}")
+    for engine in (intake.embedded, intake.engine):
+        events = [
+            f"""select user_id, item_id, value, instant, {number} as file, seq
+                from {partition.relation(engine)} where reason is null"""
+            for number, partition in enumerate(partitions)
+        ]
+        engine.view("judged_events", " union all ".join(events) or NO_EVENTS)
+        engine.view("events", "select * from judged_events")
     _partitions.prune(partitions)
     if not _abuse.leave_out(intake, rules.abuse):
-        intake.con.execute("create view events as from judged_events")
         return
-    intake.con.execute(
-        """create view events as select e.* from judged_events e
-           anti join left_out l on e.file = l.file and e.seq = l.seq"""
+    intake.share("left_out", "select file, seq from left_out", as_name="without")
+    intake.engine.view(
+        "events",
+        """select * from judged_events e
+           where not exists (select 1 from without l where e.file = l.file and e.seq = l.seq)""",
     )
     for number, (file, partition) in enumerate(zip(files, partitions, strict=True)):
         rows = partition.with_lines(intake.con, f"(select * exclude (file) from left_out where file = {number})")
@@ -102,7 +121,8 @@ def judged(intake: Intake, file: File, rules: Rules) -> Partition:
 def knows_the_same(intake: Intake, partition: Partition) -> bool:
     """Whether the catalogue of now knows the items that were known, and none of those that were not."""
     return not intake.count(
-        f"""select count(*) from (select distinct item_id, reason from {partition.relation}
+        f"""select count(*) from (
+              select distinct item_id, reason from {partition.relation(intake.embedded)}
               where reason is null or reason = 'unknown_item') p
             left join items i on i.item_id = p.item_id where (i.item_id is null) = (reason is null)"""
     )
@@ -113,10 +133,11 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     rows = intake.open(file)
     partial = intake.scratch / name
     partial.mkdir()
+    if isinstance(rows.source, Path) and _runs_on_spark(intake, rows, rules):
+        read = _fill_from_spark(intake, rows, rules, rows.source, partial / "rows.parquet")
+    else:
+        read = _fill_from_duckdb(intake, rows, rules, partial / "rows.parquet")
     target = literal(str(partial / "rows.parquet"))
-    read = intake.fill(
-        rows, _csv.Keep(lambda scan: _fill(intake, rows, rules, scan, target), f"read_parquet({target})")
-    )
     n_rejected = intake.count(f"select count(reason) from read_parquet({target})")
     tables.write(intake.shown(read.rejected), partial / "broken.parquet")
     tables.write(read.shifts, partial / "lines.parquet")
@@ -128,6 +149,64 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     }
     artifacts.write_json(partial / "account.json", account)
     return _partitions.publish(partial, name, {"sha256": digest})
+
+
+def _fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> _csv.Read:
+    target = literal(str(path))
+    return intake.fill(
+        rows, _csv.Keep(lambda scan: _fill(intake, rows, rules, scan, target), f"read_parquet({target})")
+    )
+
+
+def _runs_on_spark(intake: Intake, rows: Rows, rules: Rules) -> bool:
+    """Whether Spark reads all columns that count as DuckDB does; it hides files whose names start with _ or a dot."""
+    if intake.engine is intake.embedded or intake.key is not None:
+        return False
+    types = {name: rows.types.get(name, "VARCHAR") for name in _mapped(rules)}
+    dated_by_text = rules.unit == "iso" and types.get(rules.columns.timestamp or "") == "VARCHAR"
+    others = [name for name, kind in types.items() if not SPARK_READS.fullmatch(kind)]
+    if others or dated_by_text or Path(rows.file).name.startswith(("_", ".")):
+        say("ingest", f"{rows.file} is read by DuckDB: Spark would read its columns or its name otherwise")
+        return False
+    return True
+
+
+def _fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> _csv.Read:
+    """Spark judges all rows; those that it refuses are judged once more by DuckDB, which says why in its words."""
+    if rules.catalogue:
+        intake.share("items", "select item_id from items")
+    fields = ", ".join(f"{backticked(column)} as {c}" for column, c in rows.columns.items() if column in _mapped(rules))
+    scan = f"(select seq, {fields} from {intake.engine.numbered(source, 'seq')})"
+    intake.engine.keep("judgement", _judgement(rows, rules, scan, False, seq="", explained=False))
+    accepted = "select seq, user_id, item_id, value, instant from judgement where reason is null"
+    refused = intake.engine.table("select seq from judgement where reason is not null")
+    intake.con.register("refused_by_spark", refused)
+    again = f"(select line as seq, * exclude (line) from {rows.relation} where line in (from refused_by_spark))"
+    reader = intake.con.sql(_judgement(rows, rules, again, False, seq="", explained=True)).to_arrow_reader(tables.ROWS)
+    n_rows = 0
+    with pq.ParquetWriter(path, reader.schema, compression="snappy") as writer:
+        for batch in intake.engine.batches(accepted, tables.ROWS):
+            nulls = [pa.nulls(batch.num_rows, pa.string())] * 3  # reason, detail, raw
+            writer.write_table(pa.table([*batch.columns, *nulls], names=reader.schema.names).cast(reader.schema))
+            n_rows += batch.num_rows
+        for batch in reader:
+            writer.write_batch(batch)
+            n_rows += batch.num_rows
+    intake.con.unregister("refused_by_spark")
+    held = pq.read_metadata(source).num_rows
+    if n_rows != held:
+        raise ValueError(f"Spark read {n_rows:,} of the {held:,} rows of {rows.file}; set engine.name to duckdb")
+    return _csv.Read(n_rows, _csv.NO_SHIFTS, _csv.NOTHING_REJECTED, 0, is_unfinished=False)
+
+
+def _mapped(rules: Rules) -> list[str]:
+    columns = rules.columns
+    return [name for name in (columns.user_id, columns.item_id, columns.value, columns.timestamp) if name is not None]
+
+
+def backticked(name: str) -> str:
+    """A name as Spark quotes it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> str:
@@ -142,10 +221,13 @@ def _fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> s
                drop table numbered"""
 
 
-def _judgement(rows: Rows, rules: Rules, source: str, hidden: bool, *, seq: str = "") -> str:
-    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text.
+def _judgement(
+    rows: Rows, rules: Rules, source: str, hidden: bool, *, seq: str | None = None, explained: bool = True
+) -> str:
+    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text if `explained`.
 
-    hidden: users become pseudonyms, and no text is kept, since it names them.
+    hidden: users become pseudonyms, and no text is kept, since it names them. seq: SQL that adds such a column to the
+    rows; None where they have no numbers.
     """
     checks = _checks(rules)
     known = "true"
@@ -155,30 +237,34 @@ def _judgement(rows: Rows, rules: Rules, source: str, hidden: bool, *, seq: str 
     reason, detail = verdict(checks)
     reason = f"case when {_sound(rules)} then null else {reason} end"
     user_id = _pseudonyms.sql("user_id") if hidden else "user_id"
+    raw = "null::string" if hidden else f"case when reason is not null then {rows.raw} end"
+    why = f", {detail} as detail, {raw} as raw" if explained else ""
     return f"""
-        select {"seq, " if seq else ""}case when reason is null then {user_id} end as user_id,
+        select {"" if seq is None else "seq, "}case when reason is null then {user_id} end as user_id,
           case when reason is null or reason = 'unknown_item' then item_id end as item_id,
-          try_cast(number as float) as value, instant, reason, {detail} as detail,
-          {"null::varchar" if hidden else f"case when reason is not null then {rows.raw} end"} as raw
+          try_cast(number as float) as value, instant, reason{why}
         from (select *, {reason} as reason
               from (select *, {known} as is_known, {_number("value")} as number
-                    from (select *, {seq}{_fields(rows, rules)} from {source})))"""
+                    from (select *, {seq or ""}{_fields(rows, rules)} from {source})))"""
 
 
 def merged(intake: Intake, duplicates: str) -> pa.RecordBatchReader:
     """One row per user and item, in their order: value by the rule, the last timestamp, how many events."""
-    events = intake.con.sql(
+    events = intake.engine.batches(
         """select user_id, item_id, value::double as value, instant, 1::bigint as n from events
-           order by user_id, item_id, instant nulls first, file, seq"""
-    ).to_arrow_reader(tables.ROWS)
+           order by user_id, item_id, instant nulls first, file, seq""",
+        tables.ROWS,
+    )
     return tables.even(_finished(collapsed(events, duplicates)), tables.INTERACTIONS)
 
 
-def collapsed(events: pa.RecordBatchReader, duplicates: str) -> Iterator[pa.Table]:
+def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.Table]:
     """Sorted events (user_id, item_id, value, instant, n) with one row per pair, which is the last of its events."""
-    rest = events.schema.empty_table()
+    rest = EVENTS.empty_table()
     for batch in events:
-        whole = _collapse(pa.concat_tables([rest, pa.Table.from_batches([batch])]).combine_chunks(), duplicates)
+        whole = _collapse(
+            pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(EVENTS)]).combine_chunks(), duplicates
+        )
         rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may go on with it
         yield whole.slice(0, max(whole.num_rows - 1, 0))
     yield rest
@@ -240,13 +326,13 @@ def _instant(time: str, unit: str) -> str:
     """SQL of microseconds since 1970; null for a text that is no such time."""
     if unit == "iso":
         return f"""case when regexp_full_match(trim({time}), '{ISO}')
-                   then epoch_us(try_cast(trim({time}) as timestamptz)) end"""
+                   then instant_of(trim({time})) end"""
     limit = 2**62 // MICROSECONDS[unit]  # beyond it, any number is as much out of range as another
     # decimal, since a double would round the last digits of microseconds, and a bigint «1600000000.5» to a whole second
     bounded = f"greatest(least(cast({{}} as {{}}), {limit}), -{limit}) * {MICROSECONDS[unit]}"
     return f"""case when regexp_full_match({time}, '{WHOLE}') then {bounded.format(time, "bigint")}
                     when regexp_full_match(trim({time}), '{EPOCH}')
-                    then cast({bounded.format(f"trim({time})", "decimal(30, 6)")} as bigint) end"""
+                    then cast(round({bounded.format(f"trim({time})", "decimal(30, 6)")}, 0) as bigint) end"""
 
 
 def _sound(rules: Rules) -> str:
@@ -265,8 +351,13 @@ def _sound(rules: Rules) -> str:
 
 def _years(until: str | None) -> tuple[str, str]:
     """SQL of the first instant that an event may have, and of the first that is too late."""
-    first, last = (f"epoch_us(timestamptz '{year}-01-01 00:00:00+00')" for year in YEARS)
-    return first, last if until is None else f"least({last}, epoch_us(timestamptz '{until} 00:00:00+00'))"
+    first, last = (_microseconds(date(year, 1, 1)) for year in YEARS)
+    return str(first), str(last if until is None else min(last, _microseconds(date.fromisoformat(until))))
+
+
+def _microseconds(day: date) -> int:
+    """From 1970 to the midnight that a day starts with."""
+    return (day - date(1970, 1, 1)).days * 86_400_000_000
 
 
 def _checks(rules: Rules) -> list[Check]:

@@ -19,7 +19,7 @@ CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
 def id_checks(column: str) -> list[Check]:
     """What an id may not be, as (reason, condition, detail) in SQL."""
     return [
-        (f"empty_{column}", f"coalesce(trim({column}), '') = ''", f"'{column} is empty'"),
+        (f"empty_{column}", rf"not regexp_matches(coalesce({column}, ''), '[^\p{{Zs}}]')", f"'{column} is empty'"),
         (
             f"bad_{column}",
             rf"length({column}) > 256 or regexp_matches({column}, '{CONTROL}')",
@@ -48,7 +48,9 @@ def collect(intake: Intake, files: Sequence[Rows], columns: ItemColumns, templat
 
 def collect_from_events(intake: Intake) -> None:
     """Without item files the catalogue is what has events; nothing is known of an item but its id."""
-    intake.con.execute("create table items as select distinct item_id, item_id as title, '' as text from events")
+    intake.con.register("touched", intake.engine.table("select distinct item_id from events"))
+    intake.con.execute("create table items as select item_id, item_id as title, '' as text from touched")
+    intake.con.unregister("touched")
 
 
 def catalogue(intake: Intake) -> pa.RecordBatchReader:

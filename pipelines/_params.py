@@ -418,7 +418,14 @@ class Airflow(Section):
     ]
 
 
-SECTIONS = (Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow)
+class Engine(Section):
+    section = "engine"
+    name: Literal["duckdb", "spark"]
+    master: Text
+    settings: dict[str, str]
+
+
+SECTIONS = (Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine)
 S = TypeVar("S", bound=Section)
 
 

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from pipelines import _artifacts as artifacts
 from pipelines import _csv, _git
 from pipelines import _tables as tables
+from pipelines._engine import Embedded, Tables
 
-CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms")
+CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms", "_spark")
 KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
 
@@ -43,18 +44,14 @@ class Partition:
         """What was no record: line, reason, detail, raw."""
         return tables.read(self.folder / "broken.parquet")
 
-    @property
-    def relation(self) -> str:
+    def relation(self, engine: Tables) -> str:
         """SQL of the rows, `seq` being their number from 1; where no column says it, they lie in their order."""
-        path = _csv.literal(str(self.rows))
-        if "seq" in pq.read_schema(self.rows).names:
-            return f"read_parquet({path})"
-        scan = f"read_parquet({path}, file_row_number = true)"
-        return f"(select file_row_number + 1 as seq, * exclude (file_row_number) from {scan})"
+        has_numbers = "seq" in pq.read_schema(self.rows).names
+        return engine.parquet(self.rows) if has_numbers else engine.numbered(self.rows, "seq")
 
     def numbered(self, con: duckdb.DuckDBPyConnection) -> str:
         """SQL of the rows with `line` instead of `seq`."""
-        return self.with_lines(con, self.relation)
+        return self.with_lines(con, self.relation(Embedded(con)))
 
     def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
         """SQL of a relation of some of its rows with `line` instead of `seq`."""

@@ -11,17 +11,17 @@ from pipelines import _artifacts as artifacts
 from pipelines import _download, _interactions, _items, _movielens_source, _table_source
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
-from pipelines._params import Demo, Ingest, ItemColumns, Table, TableColumns, load
+from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, load
 from pipelines._stage import run, say
 
 REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 
 
 def main() -> None:
-    params = load(Ingest)
+    params, engine = load(Ingest), load(Engine)
     started = time.monotonic()
     REJECTED_FILE.unlink(missing_ok=True)
-    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit, params.pseudonyms) as desk:
+    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit, params.pseudonyms, engine) as desk:
         collect(desk, params)
         n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
         counts = desk.account()
@@ -29,7 +29,7 @@ def main() -> None:
         refuse_other_size(counts["interactions"]["read"], params.expected_rows)
         n_pairs = tables.write(_interactions.merged(desk, params.duplicates), stage.output("interactions.parquet"))
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
-        n_users = desk.count("select count(distinct user_id) from events")
+        n_users = int(desk.engine.rows("select count(distinct user_id) from events")[0][0])
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
     for kind, count in counts.items():

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +15,8 @@ from models import holdout
 from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
 from pipelines import _tables as tables
-from pipelines._params import Split, load
+from pipelines._engine import Tables
+from pipelines._params import Engine, Split, load
 from pipelines._stage import run, say
 
 _pairs: list[pa.Field[Any]] = [
@@ -39,23 +39,23 @@ PAIRS, USERS, COUNTED = pa.schema(_pairs), pa.schema(_users), pa.schema(_counted
 
 
 def main() -> None:
-    params = load(Split)
+    params, engine = load(Split), load(Engine)
     with artifacts.stage("split") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
         require_validated(stage)
-        with parts.session(stage, paths, params.memory_limit) as con:
-            cutoffs = parts.choose_cutoffs(con, params)
-            parts.assign_parts(con, params, cutoffs)
-            counts = parts.count_parts(con)
+        with parts.session(stage, paths, params.memory_limit, engine) as found:
+            cutoffs = parts.choose_cutoffs(found, params)
+            parts.assign_parts(found, params, cutoffs)
+            counts = parts.count_parts(found)
             for part in parts.PARTS:
-                tables.write(pairs_of(con, part), stage.output(f"{part}.parquet"))
+                tables.write(pairs_of(found, part), stage.output(f"{part}.parquet"))
             n_users = tables.write(
-                query(con, "select user_idx, user_id from users order by user_idx", USERS),
+                query(found, "select user_idx, user_id from users order by user_idx", USERS),
                 stage.output("users.parquet"),
             )
-            items = count_items(con, params.head)
+            items = count_items(found, params.head)
             tables.write(with_counts(paths["items"], items), stage.output("items.parquet"))
-            test_sha256 = holdout.holdout_sha256(parts.test_pairs(con))
+            test_sha256 = holdout.holdout_sha256(parts.test_pairs(found))
         tail_ids = (str(item_id) for item_id in items.filter(items["is_tail"])["item_id"].to_pylist())
         summary = {
             "strategy": "time" if cutoffs else "hash",
@@ -88,21 +88,21 @@ def require_validated(stage: artifacts.StageRun) -> None:
         raise ValueError(f"{report} says that the suite failed; correct the data and run `dvc repro validate`")
 
 
-def pairs_of(con: duckdb.DuckDBPyConnection, part: str) -> pa.RecordBatchReader:
+def pairs_of(engine: Tables, part: str) -> pa.RecordBatchReader:
     return query(
-        con,
+        engine,
         f"""select user_idx, item_idx, value, event_time as "timestamp" from indexed
             where part = '{part}' and user_idx is not null order by user_idx, item_idx""",
         PAIRS,
     )
 
 
-def count_items(con: duckdb.DuckDBPyConnection, head_share: float) -> pa.Table:
+def count_items(engine: Tables, head_share: float) -> pa.Table:
     """item_id and the columns of COUNTED for the whole catalogue, by item_idx; ValueError where there is no tail."""
-    counted = con.sql("""
+    counted = engine.table("""
         select c.item_id, cast(count(i.item_idx) as int) as popularity from catalogue c
         left join (select item_idx from indexed where part = 'train') i on c.item_idx = i.item_idx
-        group by c.item_idx, c.item_id order by c.item_idx""").to_arrow_table()
+        group by c.item_idx, c.item_id order by c.item_idx""")
     popularity = counted["popularity"].to_numpy()
     head = holdout.head_items(popularity, head_share)
     if head.all():
@@ -138,9 +138,9 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def query(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
+def query(engine: Tables, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
     """Rows of a query in batches of one size."""
-    return tables.even(con.sql(sql).to_arrow_reader(tables.ROWS), schema)
+    return tables.even(engine.batches(sql, tables.ROWS), schema)
 
 
 def total(column: pa.ChunkedArray[Any]) -> int:

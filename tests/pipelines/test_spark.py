@@ -1,0 +1,123 @@
+"""Spark gives what DuckDB gives, row by row: ingest from parquet, validate and split."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import _parts as parts
+from pipelines import _spark, ingest, split
+from pipelines._params import Engine, load
+from tests.conftest import Workspace
+from tests.pipelines.canonical import write_validate
+
+COLUMNS = {"user_id": "user", "item_id": "item", "value": "stars", "timestamp": "time"}
+ODD_IDS = ["NA", "null", "0007", " 7 ", "é", "🙂", "日本", "\x1b", "", None, "x" * 300, "\u00a0"]
+ODD_STARS = [float("nan"), float("inf"), -1.0, 0.0, 1e39, None, 1e-40, 2.5]
+N = 20_000
+
+
+def write_events(path: Path) -> None:
+    """Events of every kind, good and bad, of which some pairs come twice."""
+    rng = np.random.default_rng(0)
+    users = [f"u{n}" for n in rng.integers(0, 500, N)]
+    items = [f"i{n}" for n in rng.zipf(1.3, N) % 300]
+    stars = list(rng.integers(1, 11, N) / 2)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    times: list[Any] = [
+        start + timedelta(seconds=int(n), microseconds=n_us) for n_us, n in enumerate(rng.integers(0, 10**7, N))
+    ]
+    for place, odd in enumerate(ODD_IDS):
+        users[place * 100 : place * 100 + 3] = [odd] * 3
+        items[place * 100 + 50] = odd
+    for place, odd_stars in enumerate(ODD_STARS):
+        stars[5000 + place] = odd_stars
+    times[6000:6003] = [None, datetime(1969, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC)]
+    table = pa.table(
+        {"user": users, "item": items, "stars": stars, "time": pa.array(times, pa.timestamp("us", tz="UTC"))}
+    )
+    path.parent.mkdir()
+    pq.write_table(table.append_column("also", pa.array([{"a": n} for n in range(N)])), path, row_group_size=5000)
+
+
+@pytest.fixture
+def source(workspace: Workspace) -> Workspace:
+    write_events(Path("raw/day [1].parquet"))
+    pq.write_table(
+        pa.table({"id": [f"i{n}" for n in range(1, 300)] + ODD_IDS[:7], "name": ["name"] * 306}), "raw/items.parquet"
+    )
+    workspace.params("ingest", {"source": "table", "path": "raw", "table.columns": COLUMNS})
+    workspace.params("ingest", {"table.interactions": ["day*.parquet"], "table.min_value": 1.0, "max_rejected": 0.5})
+    workspace.params("ingest", {"table.item_columns": {"item_id": "id", "title": "name"}, "table.text": "{name}"})
+    return workspace
+
+
+def run(workspace: Workspace, name: str) -> Path:
+    """Ingest and split by an engine; the folder that they wrote, moved aside."""
+    workspace.params("engine", {"name": name})
+    shutil.rmtree(".longtail", ignore_errors=True)  # partitions of the other engine
+    ingest.main()
+    write_validate()
+    split.main()
+    return Path("data").rename(name)
+
+
+def differences(one: Path, other: Path) -> int:
+    """Rows of either file that are not in the other, counted as often as they occur."""
+    with duckdb.connect() as con:
+        query = "select count(*) from (from read_parquet('{}') except all from read_parquet('{}'))"
+        return sum(con.sql(query.format(*pair)).fetchall()[0][0] for pair in ((one, other), (other, one)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("items", [[], ["items.parquet"]])
+def test_spark_gives_the_rows_that_duckdb_gives(
+    source: Workspace, items: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.params("ingest", {"table.items": items})
+    monkeypatch.setattr(parts, "WINDOW", 100)
+    embedded, spark = run(source, "duckdb"), run(source, "spark")
+    files = sorted(path.relative_to(embedded) for path in embedded.rglob("*.parquet"))
+    assert len(files) == 8
+    assert {str(file): differences(embedded / file, spark / file) for file in files} == {str(file): 0 for file in files}
+    for name in ("ingest/summary.json", "split/holdout.json"):
+        assert (embedded / name).read_bytes() == (spark / name).read_bytes()
+    assert pq.read_metadata(embedded / "ingest/rejected.parquet").num_rows > 40
+
+
+def test_ids_keep_their_order_however_many_windows_they_are_sorted_in(
+    source: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.main()
+    write_validate()
+    split.main()
+    whole = [Path(f"data/split/{name}.parquet").read_bytes() for name in ("users", "items", "train")]
+    monkeypatch.setattr(parts, "WINDOW", 7)
+    split.main()
+    assert [Path(f"data/split/{name}.parquet").read_bytes() for name in ("users", "items", "train")] == whole
+
+
+def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"needs Java 17 or 21, and there is no java in JAVA_HOME"):
+        _spark.libraries()
+
+
+def test_an_installation_without_spark_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyspark.sql", None)
+    with pytest.raises(ValueError, match=r"is not installed; run `pip install .*\.\[spark\]"):
+        _spark.libraries()
+
+
+def test_an_unknown_engine_is_refused(workspace: Workspace) -> None:
+    workspace.params("engine", {"name": "hive"})
+    with pytest.raises(ValueError, match=r"engine.name is 'hive'"):
+        load(Engine)
