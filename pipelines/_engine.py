@@ -61,7 +61,8 @@ class Embedded:
 
     def table(self, query: str) -> pa.Table:
         """The rows of a query that fit into memory."""
-        return self.con.sql(query).to_arrow_table()
+        table: pa.Table = self.con.sql(query).to_arrow_table()
+        return table
 
     def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
         """The rows of a query, in bounded memory."""

@@ -72,7 +72,8 @@ class Spark:
 
     def table(self, query: str) -> pa.Table:
         """The rows of a query that fit into memory."""
-        return self.session.sql(query).toArrow()
+        table: pa.Table = self.session.sql(query).toArrow()
+        return table
 
     def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
         """The rows of a query, in bounded memory."""

@@ -28,8 +28,8 @@ N = 20_000
 def write_events(path: Path) -> None:
     """Events of every kind, good and bad, of which some pairs come twice."""
     rng = np.random.default_rng(0)
-    users = [f"u{n}" for n in rng.integers(0, 500, N)]
-    items = [f"i{n}" for n in rng.zipf(1.3, N) % 300]
+    users: list[str | None] = [f"u{n}" for n in rng.integers(0, 500, N)]
+    items: list[str | None] = [f"i{n}" for n in rng.zipf(1.3, N) % 300]
     stars = list(rng.integers(1, 11, N) / 2)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     times: list[Any] = [
