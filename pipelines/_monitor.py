@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -150,4 +151,4 @@ def show(findings: list[Finding], seen: Mapping[str, Any]) -> None:
         table.add_column(column)
     for finding in findings:
         table.add_row(finding.what, finding.served, finding.expected, finding.decision, finding.reason)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

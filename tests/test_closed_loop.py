@@ -88,9 +88,8 @@ def test_serve_click_export_retrain_gate_promote_serve(clone: Clone, serving: Se
 
 
 def test_monitor_compares_what_was_served_with_the_verdict(clone: Clone, serving: Serving) -> None:
-    users = requests.get(f"{serving.url}/users", timeout=10).json()["users"]
-    for user in users:
-        post(serving.url, "recommend", {"user_id": user})
+    for number in range(120):
+        post(serving.url, "recommend", {"user_id": f"stranger-{number}"})
     printed = clone.longtail("monitor", "--url", serving.url, "--tolerance", "1", "--max-fallback", "1")
     assert "what is promoted serves" in printed
     printed = clone.longtail("monitor", "--url", serving.url, "--tolerance", "0", "--max-fallback", "0", status=3)
