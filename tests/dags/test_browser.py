@@ -52,10 +52,12 @@ def test_a_run_is_triggered_from_the_form_and_its_report_read_in_the_tab(airflow
     page.locator("[name='element_tail_share']").fill("0.2")
     page.locator("[name='element_note']").fill("from the browser")
     shot(page, "2-form")
+    runs = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
     page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
 
-    run_id = airflow.latest(TRAIN)
+    run_id = airflow.latest(TRAIN, after=runs)
     page.goto(f"{airflow.url}/dags/{TRAIN}/runs/{run_id}")
+    page.get_by_text("prepare").first.wait_for()
     shot(page, "3-running")
     run = airflow.finish(TRAIN, run_id)
     assert run["conf"]["tail_share"] == 0.2
