@@ -52,7 +52,7 @@ figcaption { font-weight: 600; margin-bottom: .3rem; }
 figcaption small { display: block; font-weight: 400; color: var(--soft); }
 code { font: .84rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 .note { color: var(--soft); font-size: .9rem; }
-@media print { body { padding: 0; max-width: none; font-size: 11px; }
+@media print { :root { font-size: 12px; } body { padding: 0; max-width: none; font-size: 11px; }
   h2 { break-after: avoid; } tr { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

@@ -40,3 +40,9 @@ def test_all_pairs_are_found_whatever_the_block(n: int, cosine: float, seed: int
         found = pairs(vectors, cosine, list(range(n)))
     assert expected <= found
     assert all(vectors[i] @ vectors[j] >= cosine - 1e-6 for i, j in found)
+
+
+def test_a_thousand_items_of_one_text_are_not_half_a_million_pairs() -> None:
+    vectors = np.tile(np.array([[1, 0]], np.float32), (1000, 1))
+    found = pairs(vectors, 0.9, list(range(1000)))
+    assert 0 < len(found) <= 1000 * near_duplicates.NEAREST
