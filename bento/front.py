@@ -30,6 +30,7 @@ MODULES = (explorer, feedback, watching)
 OPEN = ("/livez", "/readyz", "/healthz")  # to whoever asks, and however busy we are
 LONG = 0.002  # seconds; a search that takes longer is made beside the event loop
 LOGGER = logging.getLogger("longtail.serve")
+FAILED = "this answer failed; the server's log has the reason"
 JSON = (b"content-type", b"application/json")
 
 
@@ -115,12 +116,32 @@ class Front:
             elif (endpoint := self.endpoints.get(scope["path"])) is not None:
                 await self.endpoint(endpoint, scope, headers, body, send)
             else:
-                async with asyncio.timeout(guard.timeout):
-                    await self.behind(scope, body, receive, send)
+                await self.in_time(scope, body, receive, send)
         except TimeoutError:
             await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
         finally:
             guard.active -= 1
+
+    async def in_time(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """What is behind, within the time there is; the server ends a connection whose answer was broken off."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.guard.timeout):
+                await self.behind(scope, body, receive, noting)
+        except TimeoutError:
+            if not begun:
+                raise
+            LOGGER.warning("an answer that had begun was broken off after %g s", self.guard.timeout)
+        except Exception:
+            LOGGER.exception("an answer failed")
+            if not begun:
+                await refuse(send, 500, FAILED)
 
     async def behind(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         path, replay = scope["path"], replaying(body, receive)
@@ -170,7 +191,7 @@ def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int,
         return 400, failure(str(error))
     except Exception:
         LOGGER.exception("an answer failed")
-        return 500, failure("this answer failed; the server's log has the reason")
+        return 500, failure(FAILED)
 
 
 def failure(text: str, detail: Any = None) -> bytes:

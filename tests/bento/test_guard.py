@@ -6,8 +6,9 @@ import asyncio
 from base64 import b64encode
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
-from bento.front import is_json
+from bento.front import Front, is_json
 from bento.guard import MAX_BODY, Guard
 
 
@@ -85,3 +86,40 @@ def test_what_a_foreign_page_can_send_without_asking_is_not_read() -> None:
     assert is_json(b"")
     for kind in (b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data", b"application/jsonp"):
         assert not is_json(kind)
+
+
+def answered(page: str) -> list[Message]:
+    """What is sent of a page that takes longer than there is time, or fails, before or after its answer has begun."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if "begins" in page:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        if "fails" in page:
+            raise ZeroDivisionError
+        await asyncio.sleep(60)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    front = Front(app, Guard(timeout=0.05))
+    front.routes = []
+    asyncio.run(front.guarded({"type": "http", "method": "GET", "path": "/page", "headers": []}, receive, send))
+    assert front.guard.active == 0
+    return sent
+
+
+@pytest.mark.parametrize(("page", "status"), [("is slow", 503), ("fails", 500)])
+def test_a_page_without_an_answer_in_time_is_refused(page: str, status: int) -> None:
+    start, body = answered(page)
+    assert start["status"] == status
+    assert body["type"] == "http.response.body"
+
+
+@pytest.mark.parametrize("page", ["begins and is slow", "begins and fails"])
+def test_an_answer_that_has_begun_does_not_begin_again(page: str) -> None:
+    assert [message["type"] for message in answered(page)] == ["http.response.start"]
