@@ -63,8 +63,10 @@ class Command(BaseOperator):
         arguments = self.arguments | {key: json.loads(self.arguments[key]) for key in self.encoded}
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
+            began = time.monotonic()
             self.run([sys.executable, "-m", "pipelines._airflow_task", self.action, json.dumps(arguments)], result)
             found: dict[str, Any] = json.loads(result.read_text("utf-8"))
+            found["process_seconds"] = round(time.monotonic() - began, 2)
         if "skip" in found:
             raise AirflowSkipException(found["skip"])
         for outlet in self.outlets:
@@ -124,8 +126,6 @@ class GateReport(BaseOperatorLink):
 class Stage(Command):
     """A stage of dvc.yaml; where it runs is `airflow.stages` of params.yaml."""
 
-    operator_extra_links = (GateReport(),)
-
     def __init__(self, *, stage: str, **kwargs: Any) -> None:
         where = dict((HOW["stages"] or {}).get(stage) or {})
         if (hours := where.pop("timeout", None)) is not None:
@@ -133,6 +133,12 @@ class Stage(Command):
         where = {key: value for key, value in where.items() if value is not None}
         arguments = {"run_id": "{{ run_id }}", "name": stage, "attempt": "{{ ti.try_number | tojson }}"}
         super().__init__(task_id=stage, action="stage", arguments=arguments, **{**where, **kwargs})
+
+
+class Gate(Stage):
+    """The stage that writes the report."""
+
+    operator_extra_links = (GateReport(),)
 
 
 def name_of(run_id: str) -> str:

@@ -21,6 +21,7 @@ from longtail_tasks import (
     PROMOTED,
     SETTINGS,
     Command,
+    Gate,
     Stage,
 )
 
@@ -65,8 +66,10 @@ def key(name: str, kind: str, text: str, *, section: str, **schema: Any) -> tupl
 FORM = {
     "source": Param(
         AS_CONFIGURED,
-        f"What to train on; params.yaml says {now('ingest.source')}. Where it lies is under «Data».",
-        type="string", enum=[AS_CONFIGURED, "demo", "tiny demo", "movielens", "table"], title="Data source",
+        f"What to train on; params.yaml says {now('ingest.source')}. «movielens small» is downloaded; "
+        "where movielens (a folder) or your table lies is under «Data».",
+        type="string", enum=[AS_CONFIGURED, "demo", "tiny demo", "movielens small", "movielens", "table"],
+        title="Data source",
     ),
     "tail_share": Param(
         None, f"Share of interactions of the least popular items, which are the tail; now {1 - now('split.head'):.2g}",
@@ -158,7 +161,7 @@ with DAG(
     groups = {name: TaskGroup(name) for name in GROUPS}
     for name, upstream in stages().items():
         home = next((groups[group] for group, members in GROUPS.items() if name in members), None)
-        tasks[name] = Stage(stage=name, task_group=home)
+        tasks[name] = (Gate if name == "gate" else Stage)(stage=name, task_group=home)
         tasks[name].set_upstream([tasks[other] for other in sorted(upstream)] or prepare)
     decision = decide()
     tasks["gate"] >> decision >> tasks["package"]

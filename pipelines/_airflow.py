@@ -194,11 +194,20 @@ def down() -> None:
     _fence.end(_fence.session_of(record))
     (folder / "running.json").unlink(missing_ok=True)
     say(NAME, "Airflow is stopped" if ran else "Airflow does not run")
+    tell_of_deployment()
+
+
+def tell_of_deployment() -> None:
+    from pipelines import _deployment  # the registry, which takes half a second
+
+    if (server := _deployment.running(_git.state_folder() / _deployment.FOLDER)) is not None:
+        say(NAME, f"`longtail serve`, which the DAG `deploy` started, runs on by itself; `kill {server.pid}` ends it")
 
 
 def status() -> None:
     folder = home()
     record = recorded(folder)
+    tell_of_deployment()
     if _fence.alive(record) is None:
         say(NAME, "Airflow does not run; `longtail airflow up` starts it")
         return

@@ -10,10 +10,7 @@ import importlib
 import json
 import os
 import sys
-import time
 from pathlib import Path
-
-import psutil
 
 from pipelines import _fence, _git
 from pipelines._stage import sentence
@@ -43,7 +40,6 @@ def main() -> None:
         print(f"{action}: error: {sentence(error)}", flush=True)
         final = isinstance(error, FINAL) and not isinstance(error, _git.GitError)
         raise SystemExit(1 if final else TRY_AGAIN) from None
-    result["process_seconds"] = round(time.time() - psutil.Process().create_time(), 2)
     if (path := os.environ.get(RESULT)) is not None:
         Path(path).write_text(json.dumps(result), "utf-8")
 

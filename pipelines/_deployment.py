@@ -17,17 +17,20 @@ from typing import Any
 import psutil
 
 from pipelines import _artifacts as artifacts
-from pipelines import _fence, _git, _registry, _smoke
+from pipelines import _fence, _git, _registry, _serve_smoke
 from pipelines._params import Airflow, Champion, load
 from pipelines._run_release import described
 from pipelines._stage import say
+
+FOLDER = "deployment"
+OF_TASKS = (_fence.MARK, _fence.SUPERVISOR, "LONGTAIL_RESULT")  # variables that speak of the task alone
 
 
 def deploy(version: str) -> dict[str, Any]:
     """Wait until `airflow.deployment` answers as a version; ValueError, with where the log is, where it does not."""
     where, tag = load(Airflow).deployment, described(version)["bento"]
     url = f"http://{where.host}:{where.port}"
-    folder = _git.state_folder() / "deployment"
+    folder = _git.state_folder() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with _git.held(folder / "lock"):
         if running(folder) is None and answers(url) != tag:
@@ -46,18 +49,23 @@ def deploy(version: str) -> dict[str, Any]:
                 raise ValueError(f"the server ended before it was ready; the log is {folder / 'server.log'}")
             time.sleep(0.5)
     say("deploy", f"{version} ({tag}) answers at {url}")
+    say("deploy", "the server outlives this task, and Airflow; `longtail airflow status` names its process")
     return {"version": version, "url": url}
 
 
 def start(host: str, port: int, folder: Path) -> None:
     """`longtail serve` in a session of its own: it outlives the task, and Airflow."""
     command = [sys.executable, "-m", "pipelines._cli", "serve", "--host", host, "--port", str(port)]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "LONGTAIL", "_AIRFLOW"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("AIRFLOW", "_AIRFLOW", "LONGTAIL_AIRFLOW")) and key not in OF_TASKS
+    }
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    record = {"pid": server.pid, "started": psutil.Process(server.pid).create_time()}
+    record = {"pid": server.pid, "started": psutil.Process(server.pid).create_time(), "port": port}
     artifacts.write_json(folder / "server.json", record)
 
 
@@ -73,6 +81,6 @@ def running(folder: Path) -> psutil.Process | None:
 def answers(url: str) -> str | None:
     """The tag that a server answers with; None where none does."""
     with suppress(Exception):  # whatever listens there may answer anything
-        tag: str = _smoke.post(url, "recommend", {"user_id": "nobody", "k": 1})["model"]
+        tag: str = _serve_smoke.ask(url, "model_info", {})["model"]
         return tag
     return None

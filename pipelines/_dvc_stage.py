@@ -48,11 +48,12 @@ class Listener(logging.Handler):
             print(text, flush=True)
 
 
-def reproduce(stage: str, *, shared: bool) -> Outcome:
+def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
     """Bring a stage up to date in the current folder, after its inputs were fetched.
 
-    shared: from the default remote, to which the outputs are pushed; else from the cache alone. Raises ValueError
-    where the stage refuses its input, InterruptedStageError where it was ended, DvcException.
+    shared: from the default remote, to which the outputs are pushed; else from the cache alone. fetches: False where
+    the inputs are known to be there. Raises ValueError where the stage refuses its input, InterruptedStageError where
+    it was ended, DvcException.
     """
     # the stages' commands say `python`, which has to be this one
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -62,7 +63,8 @@ def reproduce(stage: str, *, shared: bool) -> Outcome:
     logger.setLevel(logging.INFO)
     try:
         with Repo() as repo:
-            fetch(repo, inputs(stage), shared=shared)
+            if fetches or shared:
+                fetch(repo, inputs(stage), shared=shared)
             repo.reproduce(targets=[stage], single_item=True, pull=shared)
             if shared:
                 repo.push(targets=[stage], run_cache=True)

@@ -27,6 +27,11 @@ SOURCES: dict[str, dict[str, Any]] = {
         "train.als.embedding_dim": 8,
         "train.als.epochs": 4,
     },
+    "movielens small": {  # a hundred thousand ratings, from where they are published
+        "ingest.source": "movielens",
+        "ingest.url": "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",
+        "ingest.sha256": None,
+    },
     "movielens": {"ingest.source": "movielens"},
     "table": {"ingest.source": "table"},
 }

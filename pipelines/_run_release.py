@@ -18,10 +18,11 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
     judge_again: where another version was promoted meanwhile, compare with that one and decide by the new verdict.
     """
     run = _runs.named(run_id)
-    with _worktree.workspace(run, "promote", attempt):
-        with _dvc_stage.Repo() as repo:
-            _dvc_stage.fetch(repo, list(YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]),
-                             shared=run.remote is not None)  # fmt: skip
+    with _worktree.workspace(run, "promote", attempt) as made:
+        if made or attempt > 1 or run.remote is not None:
+            with _dvc_stage.Repo() as repo:
+                stages = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
+                _dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
         while True:
             try:
                 outcome = _release.promote()

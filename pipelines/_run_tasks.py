@@ -89,15 +89,17 @@ def check(settings: bytes) -> None:
 def stage(run_id: str, name: str, attempt: int) -> Result:
     """Bring a stage of a run up to date, and keep its line of dvc.lock (of the gate: its verdict) under the ref."""
     run = _runs.named(run_id)
-    with _worktree.workspace(run, name, attempt):
-        return reproduced(run, name)
+    with _worktree.workspace(run, name, attempt) as made:
+        # the tasks before have left the inputs there; one that was killed while it fetched them is tried again
+        return reproduced(run, name, fetches=made or attempt > 1)
 
 
-def reproduced(run: _runs.Run, name: str) -> Result:
+def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
     from pipelines import _dvc_stage  # DVC, which takes half a second
 
-    outcome = _dvc_stage.reproduce(name, shared=run.remote is not None)
-    lock = Path(_runs.LOCK).read_text("utf-8")
+    before = Path(_runs.LOCK).read_bytes() if Path(_runs.LOCK).is_file() else None
+    outcome = _dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
+    lock = Path(_runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
     if name == "gate":
         artifacts.verify(VERDICT)
@@ -105,7 +107,9 @@ def reproduced(run: _runs.Run, name: str) -> Result:
             _runs.VERDICT: VERDICT.read_bytes(),
             _runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
         }
-    run.add(lambda tip: {_runs.LOCK: _runs.merged_lock(tip, lock, name), **extra}, f"{name} of {run.run_id}")
+    run.add(
+        lambda tip: {_runs.LOCK: _runs.merged_lock(tip, lock, name, before=before), **extra}, f"{name} of {run.run_id}"
+    )
     size = sum(outcome.wrote.values()) / 1e6
     say(
         name,

@@ -136,15 +136,21 @@ def data_files(commit: str) -> list[str]:
     return [path for path in listed if path.endswith(".dvc")]
 
 
-def merged_lock(tip: str, found: str, stage: str) -> bytes:
-    """dvc.lock of a commit with one stage as another dvc.lock has it: parallel stages each add their own."""
-    yaml = YAML()
-    new = yaml.load(found)["stages"].get(stage)
+def merged_lock(tip: str, found: bytes, stage: str, *, before: bytes | None = None) -> bytes:
+    """dvc.lock of a commit with one stage as another dvc.lock has it: parallel stages each add their own.
+
+    before: the other one before the stage ran. Where that is what the commit has, nothing needs to be merged, which
+    spares reading YAML.
+    """
     try:
-        known = yaml.load(_git.read_file(tip, LOCK).decode())
+        known = _git.read_file(tip, LOCK)
     except _git.GitError:
-        known = {"schema": "2.0", "stages": {}}
-    known["stages"][stage] = new
+        known = None
+    if known == before:
+        return found
+    yaml = YAML()
+    lock = {"schema": "2.0", "stages": {}} if known is None else yaml.load(known)
+    lock["stages"][stage] = yaml.load(found)["stages"].get(stage)
     text = StringIO()
-    yaml.dump(known, text)
+    yaml.dump(lock, text)
     return text.getvalue().encode()

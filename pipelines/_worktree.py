@@ -16,23 +16,26 @@ GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just addin
 
 
 @contextmanager
-def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[None]:
-    """Work in the run's folder, alone; it is made where it is missing, and brought to what the run's ref holds."""
+def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
+    """Work in the run's folder, alone; it is made where it is missing, and brought to what the run's ref holds.
+
+    Yields whether it was made now, without any stage's output.
+    """
     checkout = Path.cwd()
     with _fence.hold(run.folder, task, attempt):
-        refresh(run, checkout)
+        made = refresh(run, checkout)
         os.chdir(run.folder)
         try:
-            yield
+            yield made
         finally:
             os.chdir(checkout)
 
 
-def refresh(run: Run, checkout: Path) -> None:
-    """Make the worktree where there is none, and write the run's params.yaml and dvc.lock into it."""
+def refresh(run: Run, checkout: Path) -> bool:
+    """Make the worktree where there is none, bring params.yaml and dvc.lock to what the run has; whether it is new."""
     tip, record = run.prepared(), run.record()
     base = record["base"]
-    if head_of(run.folder) != base:
+    if made := head_of(run.folder) != base:
         remove(run.folder)
         add(run.folder, base)
     if not (run.folder / ".dvc" / "config.local").is_file():
@@ -45,6 +48,7 @@ def refresh(run: Run, checkout: Path) -> None:
     (run.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed DVC; nobody else works here
     if not record["data"]:  # else DVC has the version that this run is about
         link_source(run.folder, checkout)
+    return made
 
 
 def head_of(folder: Path) -> str | None:

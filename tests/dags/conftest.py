@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipelines import _deployment
+from pipelines._smoke import free_port
 from tests.clones import Clone
 from tests.dags.standalone import Airflow, standalone
 from tests.test_pipeline import TINY
@@ -14,11 +16,16 @@ from tests.test_pipeline import TINY
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone = Clone(tmp_path_factory.mktemp("airflow") / "longtail")
-    clone.params({**TINY, "airflow": {"retry_delay": 1}})
+    clone.params({**TINY, "airflow": {"retry_delay": 1, "deployment.port": free_port()}})
     return clone
 
 
 @pytest.fixture(scope="session")
 def airflow(clone: Clone) -> Iterator[Airflow]:
-    with standalone(clone) as started:
-        yield started
+    try:
+        with standalone(clone) as started:
+            yield started
+    finally:
+        if (server := _deployment.running(clone.root / ".longtail" / _deployment.FOLDER)) is not None:
+            server.terminate()  # what the DAG `deploy` has started outlives Airflow
+            server.wait(30)

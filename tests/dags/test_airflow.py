@@ -1,15 +1,20 @@
-"""The DAGs on a real Airflow, in one story: trigger, promote, report, reject, approve, roll back."""
+"""The DAGs on a real Airflow, in one story: trigger, promote, ask, hold, reject, deploy, roll back, watch for data."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from pipelines import _smoke
 from pipelines._runs import Run
 from tests.clones import Clone
+from tests.conftest import REPO
 from tests.dags.standalone import TRAIN, Airflow
 
 pytestmark = pytest.mark.slow
@@ -61,18 +66,35 @@ def test_an_override_that_no_stage_would_take_stops_the_run_before_the_first(air
     assert "train.als.cg_steps is 0" in airflow.log(TRAIN, run_id, "prepare")
 
 
-def test_a_run_promotes_a_first_version_and_leaves_the_checkout_as_it_was(clone: Clone, airflow: Airflow) -> None:
+def calls_of_the_readme(airflow: Airflow) -> list[str]:
+    """The commands that README shows under «By REST»: set-up in two lines, trigger, poll, report."""
+    block = re.search(r"\*\*By REST\*\*.*?```console\n(.*?)```", (REPO / "README.md").read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    text = block[1].replace("http://127.0.0.1:8080", airflow.url).replace("PASSWORD", airflow.password)
+    address, token, *calls = (command.strip() for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:])
+    assert len(calls) == 3
+    return [f"{address}\n{token}\n{call}" for call in calls]
+
+
+def test_the_calls_of_the_readme_promote_a_first_version_and_leave_the_checkout_as_it_was(
+    clone: Clone, airflow: Airflow, tmp_path: Path
+) -> None:
     before = clone.git("status", "--porcelain")
-    run_id = airflow.trigger(TRAIN, note="the first")
-    run = airflow.finish(TRAIN, run_id)
+    trigger, poll, report = calls_of_the_readme(airflow)
+    run_id = json.loads(clone.run("bash", "-c", trigger))["dag_run_id"]
+    airflow.finish(TRAIN, run_id)
+    run = json.loads(clone.run("bash", "-c", poll))
+    verdict = kept(clone, run_id, "verdict.json")
+    assert (run["state"], run["note"]) == ("success", f"the first\n\nPROMOTE: {verdict['reason']}")
+    clone.run("bash", "-c", report, cwd=tmp_path)
+    assert "<html" in (tmp_path / "report.html").read_text()
+
     states = airflow.states(TRAIN, run_id)
     assert states["promote"] == states["clean_up"] == "success"
     assert states["hold"] == states["reject"] == states["ask_for_approval"] == "skipped"
     assert serving(clone) == "v1.0.0"
     assert clone.git("status", "--porcelain") == before
     assert not list((clone.root / ".longtail" / "runs").iterdir())
-    verdict = kept(clone, run_id, "verdict.json")
-    assert run["note"] == f"the first\n\nPROMOTE: {verdict['reason']}"
     log = airflow.log(TRAIN, run_id, "data.ingest")
     assert "15,030 rows read" in log
     assert "ingest: computed in " in log
@@ -93,25 +115,12 @@ def test_the_report_of_a_run_is_shown_to_who_is_signed_in_alone(clone: Clone, ai
     assert links["extra_links"]["Gate report"].endswith("/plugin/gate-report")
 
 
-def test_a_second_run_computes_nothing(clone: Clone, airflow: Airflow) -> None:
-    run_id = airflow.trigger(TRAIN)
-    airflow.finish(TRAIN, run_id)
-    assert "from the cache" in airflow.log(TRAIN, run_id, "model.train")
-    assert "v1.0.0 already serves this model" in airflow.log(TRAIN, run_id, "release.promote")
-
-
-def test_a_worse_candidate_is_rejected_by_a_run_that_succeeds(clone: Clone, airflow: Airflow) -> None:
-    run_id = airflow.trigger(TRAIN, **WORSE)
-    run = airflow.finish(TRAIN, run_id)
-    states = airflow.states(TRAIN, run_id)
-    assert states["reject"] == "success"
-    assert states["promote"] == states["package"] == "skipped"
-    assert run["note"].startswith("REJECT: ")
-    assert serving(clone) == "v1.0.0"
-
-
 def test_a_person_may_reject_and_says_why(clone: Clone, airflow: Airflow) -> None:
-    asked, run_id = ask(airflow)
+    run_id = airflow.trigger(TRAIN, promotion="manual", **BETTER)
+    airflow.finish(TRAIN, run_id)
+    assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
+    asked = airflow.latest("approve_promotion")
+    assert "| beats popularity | ndcg@10 |" in question(airflow, asked)
     state = respond(airflow, asked, "Reject", "not before the holidays")
     assert state == {"describe": "success", "approve": "success", "promote": "skipped"}
     assert serving(clone) == "v1.0.0"
@@ -119,9 +128,41 @@ def test_a_person_may_reject_and_says_why(clone: Clone, airflow: Airflow) -> Non
     assert (decision["decision"], decision["by"], decision["why"]) == ("Reject", "admin", "not before the holidays")
 
 
-def test_a_person_may_approve_while_other_runs_go_on(clone: Clone, airflow: Airflow) -> None:
-    asked, run_id = ask(airflow)
-    airflow.finish(TRAIN, airflow.trigger(TRAIN, **WORSE))
+def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deployed(
+    clone: Clone, airflow: Airflow
+) -> None:
+    run_id = airflow.latest(TRAIN)
+    switch_on(airflow, "deploy")
+    asked = airflow.trigger("approve_promotion", run_id=run_id)
+    question(airflow, asked)
+    confs: list[dict[str, Any]] = [
+        WORSE,
+        {**BETTER, "overrides": {"gate.min_users": 100_000}},
+        {**BETTER, "promotion": "never"},
+    ]
+    worse, undecided, unwanted = [airflow.trigger(TRAIN, **conf) for conf in confs]
+
+    run = airflow.finish(TRAIN, worse)
+    states = airflow.states(TRAIN, worse)
+    assert states["reject"] == "success"
+    assert states["promote"] == states["package"] == states["hold"] == "skipped"
+    assert run["note"].startswith("REJECT: ")
+
+    run = airflow.finish(TRAIN, undecided)
+    states = airflow.states(TRAIN, undecided)
+    assert states["hold"] == "success"
+    assert states["promote"] == states["package"] == states["reject"] == "skipped"
+    assert run["note"].startswith("HOLD: ")
+
+    run = airflow.finish(TRAIN, unwanted)
+    states = airflow.states(TRAIN, unwanted)
+    assert states["promote_nothing"] == states["package"] == "success"
+    assert states["promote"] == states["ask_for_approval"] == "skipped"
+    assert run["note"].startswith("PROMOTE: ")
+    for task in ("data.ingest", "model.train", "judgement.evaluate", "release.package"):
+        assert "from the cache in " in airflow.log(TRAIN, unwanted, task)
+
+    assert serving(clone) == "v1.0.0"
     assert respond(airflow, asked, "Approve", None)["promote"] == "success"
     assert serving(clone) == "v2.0.0"
     assert kept(clone, run_id, "decision.json")["decision"] == "Approve"
@@ -130,19 +171,28 @@ def test_a_person_may_approve_while_other_runs_go_on(clone: Clone, airflow: Airf
     assert [extra["version"] for extra in promoted].count("v2.0.0") == 1
     assert promoted[-1]["digests"]["model"]
 
+    airflow.finish("deploy", deployed := airflow.latest("deploy"))
+    assert "v2.0.0" in airflow.log("deploy", deployed, "deploy")
+    assert answering(clone) == promoted[-1]["bento"]
 
-def ask(airflow: Airflow) -> tuple[str, str]:
-    """Run a better candidate that a person has to approve: (the run that asks, the run that trained)."""
-    before = airflow.get("dags/approve_promotion/dagRuns")["total_entries"]
-    run_id = airflow.trigger(TRAIN, promotion="manual", **BETTER)
-    airflow.finish(TRAIN, run_id)
-    assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
-    asked = airflow.latest("approve_promotion", after=before)
+
+def switch_on(airflow: Airflow, dag: str) -> None:
+    assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": False}).ok
+
+
+def answering(clone: Clone) -> str:
+    """Tag that the deployed server answers with."""
+    port = json.loads((clone.root / ".longtail" / "deployment" / "server.json").read_text())["port"]
+    tag: str = _smoke.post(f"http://127.0.0.1:{port}", "recommend", {"user_id": "00001", "k": 1})["model"]
+    return tag
+
+
+def question(airflow: Airflow, asked: str) -> str:
+    """What a person is asked, once a run of approve_promotion waits for an answer."""
     airflow.reach("approve_promotion", asked, "approve", "awaiting_input")
     path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
-    body = airflow.get(path)["body"]
-    assert "| beats popularity | ndcg@10 |" in body
-    return asked, run_id
+    body: str = airflow.get(path)["body"]
+    return body
 
 
 def respond(airflow: Airflow, asked: str, option: str, reason: str | None) -> dict[str, str]:
@@ -154,7 +204,8 @@ def respond(airflow: Airflow, asked: str, option: str, reason: str | None) -> di
     return {name: states[name] for name in ("describe", "approve", "promote")}
 
 
-def test_a_rollback_asks_the_old_bento_first(clone: Clone, airflow: Airflow) -> None:
+def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone, airflow: Airflow) -> None:
+    new = answering(clone)
     run_id = airflow.trigger("rollback", reason="complaints")
     airflow.finish("rollback", run_id)
     assert "v1.0.0 answers as it did when it was built" in airflow.log("rollback", run_id, "smoke_test")
@@ -164,3 +215,44 @@ def test_a_rollback_asks_the_old_bento_first(clone: Clone, airflow: Airflow) -> 
     unknown = airflow.trigger("rollback", version="v9.0.0")
     airflow.finish("rollback", unknown, "failed")
     assert "'v9.0.0' is not registered" in airflow.log("rollback", unknown, "choose")
+
+    airflow.finish("deploy", airflow.latest("deploy", after=1))
+    assert answering(clone) != new
+    assert "`longtail serve`, which the DAG `deploy` started, runs on" in clone.longtail("airflow", "status")
+
+
+@pytest.fixture
+def table(clone: Clone) -> Iterator[Path]:
+    """A file of events that the settings name as the source; afterwards all is as it was."""
+    settings, events = clone.root / "params.yaml", clone.root / "data" / "raw" / "events.csv"
+    before = settings.read_text("utf-8")
+    clone.params({"ingest": {"source": "table", "table.interactions": ["events.csv"]}})
+    yield events
+    settings.write_text(before, "utf-8")
+    events.unlink()
+
+
+def test_new_data_are_versioned_and_start_a_training_on_that_version(
+    clone: Clone, airflow: Airflow, table: Path
+) -> None:
+    for n_rows in (300, 301):
+        rows = (f"u{i % 37},i{i * i % 53}" for i in range(n_rows))
+        table.write_text("\n".join(["user_id,item_id", *rows, ""]))
+        before = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
+        found = look(airflow, "success")
+        assert "refs/longtail/source has data/raw/events.csv.dvc" in airflow.log("watch_source", found, "look")
+        run_id = airflow.latest(TRAIN, after=before)
+        airflow.reach(TRAIN, run_id, "ingest", "success")
+        assert airflow.run(TRAIN, run_id)["run_type"] == "asset_triggered"
+        assert f"{n_rows} rows read" in airflow.log(TRAIN, run_id, "data.ingest")
+        airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
+        airflow.finish(TRAIN, run_id, "failed")
+    again = look(airflow, "skipped")
+    assert "nothing has changed at data/raw" in airflow.log("watch_source", again, "look")
+
+
+def look(airflow: Airflow, state: str) -> str:
+    run_id = airflow.trigger("watch_source")
+    airflow.finish("watch_source", run_id)
+    assert airflow.states("watch_source", run_id) == {"look": state}
+    return run_id

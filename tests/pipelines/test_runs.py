@@ -95,7 +95,7 @@ def test_no_stage_that_ends_at_the_same_time_loses_its_line(checkout: Checkout) 
 
     def add(name: str) -> None:
         text = f"schema: '2.0'\nstages:\n  {name}:\n    cmd: {name}\n"
-        run.add(lambda tip: {_runs.LOCK: _runs.merged_lock(tip, text, name)}, name)
+        run.add(lambda tip: {_runs.LOCK: _runs.merged_lock(tip, text.encode(), name)}, name)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, names))
