@@ -149,7 +149,7 @@ def merged_lock(tip: str, found: bytes, stage: str, *, before: bytes | None = No
     if known == before:
         return found
     yaml = YAML()
-    lock = {"schema": "2.0", "stages": {}} if known is None else yaml.load(known)
+    lock: dict[str, Any] = {"schema": "2.0", "stages": {}} if known is None else yaml.load(known)
     lock["stages"][stage] = yaml.load(found)["stages"].get(stage)
     text = StringIO()
     yaml.dump(lock, text)

@@ -35,7 +35,8 @@ def refresh(run: Run, checkout: Path) -> bool:
     """Make the worktree where there is none, bring params.yaml and dvc.lock to what the run has; whether it is new."""
     tip, record = run.prepared(), run.record()
     base = record["base"]
-    if made := head_of(run.folder) != base:
+    made: bool = head_of(run.folder) != base
+    if made:
         remove(run.folder)
         add(run.folder, base)
     if not (run.folder / ".dvc" / "config.local").is_file():
