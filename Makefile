@@ -32,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names
 	@longtail run
 
-test: lint  ## Everything: ruff, mypy and all tests
-	@python -m pytest --durations=10
+test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores (four at most)
+	@python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --durations 10
 
 test-faults: $(STAMP)  ## What dies in the middle of a run, and two Celery workers: a quarter of an hour
 	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py

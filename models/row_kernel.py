@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
+from models import compiled
 from models.prefetch import prefetch
+
+compiled.share()
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer[Any]]

@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from models import compiled
+
+compiled.share()
+
 Floats = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
 

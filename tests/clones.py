@@ -30,6 +30,7 @@ class Clone:
             "DVC_NO_ANALYTICS": "1",
             "BENTOML_DO_NOT_TRACK": "True",
             "OMP_NUM_THREADS": "2",
+            "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "numba"),  # compiling takes longer than a stage
         }
 
         for path in working_tree():

@@ -16,6 +16,13 @@ from tests import judged
 REPO = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share out the tests, those that share servers stay together, and those of a file."""
+    for item in items:
+        together = item.path.parent if item.path.parent.name in ("bento", "dags") else item.path
+        item.add_marker(pytest.mark.xdist_group(together.relative_to(REPO).as_posix()))
+
+
 class Workspace:
     """A folder with a params.yaml and code of its own, in which stages can run; the current folder of the test."""
 
