@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from ruamel.yaml import YAML
 
@@ -14,6 +15,8 @@ from pipelines.package import main as run_package
 from tests import judged
 
 REPO = Path(__file__).resolve().parents[1]
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes depends on the machine
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
