@@ -28,7 +28,7 @@ from bento.recommender import Recommender, RefusedError, UnknownError
 
 MODULES = (explorer, feedback, watching)
 OPEN = ("/livez", "/readyz", "/healthz")  # to whoever asks, and however busy we are
-LONG = 0.002  # seconds; a search that takes longer is made beside the event loop
+LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
 LOGGER = logging.getLogger("longtail.serve")
 FAILED = "this answer failed; the server's log has the reason"
 JSON = (b"content-type", b"application/json")

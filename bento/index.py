@@ -30,9 +30,10 @@ class Index:
     def candidates(self, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
         """What `candidates.of_scores` finds for a user (d,), whose cold items gain `bonus`, and a list of k."""
         if self.cells is not None:
-            places = self.cells.places(user, wanted=k + len(seen))
-            items = self.cells.items[places]
-            return self.among(items, self.in_cells[places] @ user + bonus * self.is_anchored[items], seen, k=k)
+            spans = self.cells.spans(user, wanted=k + len(seen))
+            items = np.concatenate([self.cells.items[start:end] for start, end in spans])
+            scores = np.concatenate([self.in_cells[start:end] @ user for start, end in spans])  # no cell is copied
+            return self.among(items, self.lifted(scores, items, bonus), seen, k=k)
         scores = self.factors @ user
         scores[self.anchored] += np.float32(bonus)
         scores[seen] = -np.inf
@@ -42,14 +43,19 @@ class Index:
         """The same of the items `rows` (m,) alone, whatever their cells."""
         few = len(rows) < SUBSET * len(self.factors)
         scores = self.factors[rows] @ user if few else (self.factors @ user)[rows]
-        return self.among(rows, scores + bonus * self.is_anchored[rows], seen, k=k)
+        return self.among(rows, self.lifted(scores, rows, bonus), seen, k=k)
 
     def among(self, items: Indices, scores: Floats, seen: Indices, *, k: int) -> Candidates:
         """Candidates among items (m,) with scores (m,)."""
-        scores = scores.astype(np.float32, copy=False)
-        scores[np.isin(items, seen)] = -np.inf
+        hidden = np.zeros(len(self.factors), np.bool_)
+        hidden[seen] = True
+        scores[hidden[items]] = -np.inf
         found = of_scores(scores, self.is_tail[items], k=k)
         return Candidates(np.append(items, -1)[found.items], found.relevance)  # -1 stays -1
+
+    def lifted(self, scores: Floats, items: Indices, bonus: float) -> Floats:
+        """Scores (m,) of items (m,), those of cold ones with their bonus."""
+        return scores + np.float32(bonus) * self.is_anchored[items] if bonus and len(self.anchored) else scores
 
     def scores(self, items: Indices, user: Floats, bonus: float) -> Floats:
         """Scores (m,) of items (m,)."""

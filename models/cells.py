@@ -25,11 +25,15 @@ class Cells:
     items: npt.NDArray[np.int32]  # (n,)
     share: float  # of the catalogue that a query looks into
 
-    def places(self, query: Floats, *, wanted: int) -> npt.NDArray[np.int64]:
-        """Positions in `items` (m,) that are worth looking at, at least `wanted` where there are so many."""
+    def spans(self, query: Floats, *, wanted: int) -> list[tuple[int, int]]:
+        """From where to where in `items` it is worth looking, at least `wanted` places where there are so many."""
         order = np.argsort(-(self.centres @ query))
-        starts = np.concatenate([[0], self.ends[:-1]])
+        starts = np.append(0, self.ends[:-1])
         sizes = (self.ends - starts)[order]
         enough = np.searchsorted(np.cumsum(sizes), max(wanted, self.share * len(self.items))) + 1
         chosen = order[:enough]
-        return np.concatenate([np.arange(starts[c], self.ends[c]) for c in chosen])
+        return list(zip(starts[chosen].tolist(), self.ends[chosen].tolist(), strict=True))
+
+    def places(self, query: Floats, *, wanted: int) -> npt.NDArray[np.int64]:
+        """The same as positions (m,)."""
+        return np.concatenate([np.arange(start, end) for start, end in self.spans(query, wanted=wanted)])
