@@ -25,6 +25,7 @@ from models.holdout import head_items
 from pipelines import _encoder as encoders
 from pipelines import embed
 from pipelines._params import Embed, load
+from pipelines._texts import Texts
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ml-latest-small", "anime")
@@ -130,5 +131,6 @@ def embeddings(texts: list[str]) -> Floats:
     params = load(Embed, ROOT / "params.yaml")
     encoder = encoders.find(params)
     vectors = np.zeros((len(texts), encoder.dim), np.float32)
-    embed.fill(vectors, pa.chunked_array([pa.array(texts, pa.large_string())]), encoder, params)
+    column = pa.chunked_array([pa.array(texts, pa.large_string())])
+    embed.fill(vectors, embed.Part(Texts(column), 1.0, encoder), params)
     return vectors

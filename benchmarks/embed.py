@@ -1,6 +1,7 @@
 """Texts a second of the text encoder, and what its cache and its slim form for serving take.
 
-`python -m benchmarks.embed [--only speed cache query quality] [--texts N]`, saved as `benchmarks/results/embed.json`.
+`python -m benchmarks.embed [--only speed cache query forms memory quality] [--texts N]`, saved in
+`benchmarks/results/embed.json`.
 Texts are words drawn with a seed, their number log-normal around three means.
 
 speed: texts a second of processor time on one thread, the whole way from texts to vectors, the best of three rounds in
@@ -8,18 +9,24 @@ which all take turns: what else the machine does hardly shows in processor time.
 `SentenceTransformer.encode` as it comes (fp32, sorted by length, batches of 32 padded texts), and the same model of the
 transformers library in bf16. `of_peak` is the share of the rate at which this machine multiplies large bf16 or fp32
 matrices in oneDNN's layout, counting dense layers alone (21 MFLOP a token for the packaged model).
-cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds.
+cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds, in the
+environment that a served Bento has. forms: what the cheaper encoders of `package.encoder` keep of nearest items.
+memory: the embed stage on so many short texts (`benchmarks.embed_memory`).
 quality: what the texts do for the ranking (`benchmarks.embed_quality`).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +35,17 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from benchmarks import _results as results
-from benchmarks import embed_quality
-from benchmarks._datasets import NAMES
-from models import bert_weights, demo_words
-from models.numpy_encoder import NumpyEncoder, unit_vector
+from benchmarks import embed_memory, embed_quality
+from benchmarks._datasets import NAMES, embeddings, read
+from models import demo_words
+from models.neighbour_overlap import overlap
 from models.precision import layer
 from models.text_encoder import encode
 from models.tokens import tokenize
+from pipelines import _bento
 from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders
+from pipelines import _packed_encoder as packed_encoder
 from pipelines._artifacts import read_json
 from pipelines._params import Embed, load
 
@@ -180,29 +189,33 @@ def clocked(act: Callable[[], Any]) -> tuple[Any, float]:
     return done, time.perf_counter() - start
 
 
-def query(n_queries: int = 200) -> Iterator[dict[str, Any]]:
-    """One text at a time in numpy: median milliseconds, and the smallest cosine with the vectors of the pipeline."""
-    params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+def query() -> Iterator[dict[str, Any]]:
+    """What `benchmarks.embed_query` prints in an environment like that of a served Bento: one thread, nothing else."""
+    with tempfile.TemporaryDirectory() as home:
+        env = _bento.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "benchmarks.embed_query"]
+        printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    yield from (json.loads(line) for line in printed.splitlines())
 
-    def ready() -> tuple[NumpyEncoder, Any]:
-        weights = load_file(encoder.folder / "model.safetensors")
-        bert = bert_weights.arrange(weights, read_json(encoder.folder / "config.json"))
-        return NumpyEncoder(bert), Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
 
-    (slim, tokenizer), cold = clocked(ready)
-    for words in (2, *MEANS.values()):
-        texts, times, vectors = sentences(n_queries, words), [], []
-        for text in texts:
-            start = time.perf_counter()
-            (ids,) = tokenize(tokenizer, [text], max_length=encoder.max_length)
-            vectors.append(unit_vector(slim(ids), pooling=encoder.pooling, dim=encoder.dim))
-            times.append(time.perf_counter() - start)
-        yield {"what": f"numpy, one text of {words} words", "p50_ms": round(1e3 * float(np.median(times)), 2)} | {
-            f"cosine with {name}": round(float((packed(encoder, params, dtype)(texts) * vectors).sum(1).min()), 6)
-            for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+def forms(name: str = NAMES[0], n_timed: int = 300) -> Iterator[dict[str, Any]]:
+    """A row per form of the encoder for serving: its size, speed, and what it keeps of nearest items."""
+    encoder, texts = encoders.find(load(Embed, ROOT / "params.yaml")), read(name).texts
+    sample = packed_encoder.Sample([list(texts)], [1.0], embeddings(texts))
+    weights, config = load_file(encoder.folder / "model.safetensors"), read_json(encoder.folder / "config.json")
+    rows = sample.rows(packed_encoder.N_ASKED)
+    for form in get_args(packed_encoder.Form):
+        arrays, vector = packed_encoder.prepared(form, weights, config, encoder, sample)
+        found = np.array([sample.of(row, vector) for row in rows.tolist()])
+        times = [clocked(partial(vector, text))[1] for text in texts[:n_timed]]
+        yield {
+            "form": form,
+            "megabytes": round(sum(array.nbytes for array in arrays.values()) / 1e6, 1),
+            "p50_ms": round(1e3 * float(np.median(times)), 3),
+            "texts_s": round(1 / float(np.mean(times))),
+            "smallest cosine": round(float((found * sample.vectors[rows]).sum(1).min()), 4),
+            "overlap@10": round(overlap(sample.vectors[rows], found, sample.vectors), 4),
         }
-    yield {"what": "numpy, weights read and ready", "seconds": round(cold, 2)}
 
 
 def main() -> None:
@@ -213,6 +226,8 @@ def main() -> None:
         "speed": ("Texts a second of processor time", speed),
         "cache": ("The cache", lambda: cache(arguments.texts)),
         "query": ("One text at a time, for serving", query),
+        "forms": ("Forms of the encoder for serving", forms),
+        "memory": ("Memory of the embed stage", lambda: embed_memory.rows(arguments.texts)),
         "quality": ("Does the text help? On test", lambda: embed_quality.rows(arguments.data)),
     }
     parser.add_argument("--only", nargs="+", choices=list(tables), help="tables (default: all)")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from bento.packed import FOLDER, ROOT
+from models import static_encoder
 from models.bert_weights import arrange
 from models.numpy_encoder import Floats, NumpyEncoder, unit_vector
+from models.quantization import restored
 from models.tokens import tokenize
 
 
@@ -20,12 +22,18 @@ class Encoder:
     """Texts to unit vectors (t,)."""
 
     def __init__(self, about: dict[str, Any], root: Path = ROOT) -> None:
-        """about: pooling, prompt, max_length and dim, as release.json says them."""
+        """about: form, pooling, prompt, max_length and dim, as release.json says them."""
         folder = root / FOLDER / "encoder"
-        weights = {name: array.astype(np.float32) for name, array in load_file(folder / "model.safetensors").items()}
+        arrays = load_file(folder / "model.safetensors")
         self.about = about
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.states = NumpyEncoder(arrange(weights, json.loads((folder / "config.json").read_text("utf-8"))))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        if "table" in arrays:  # of the form static
+            table = arrays["table"]
+            self.vector: Callable[[list[int]], Floats] = lambda tokens: static_encoder.vector(table, tokens)
+        else:
+            states = NumpyEncoder(arrange(restored(arrays), config))
+            self.vector = lambda tokens: unit_vector(states(tokens), pooling=about["pooling"], dim=about["dim"])
 
     def __call__(self, text: str) -> Floats | None:
         """The vector of a text; None where it has no word that the tokenizer knows how to cut."""
@@ -33,4 +41,4 @@ class Encoder:
             return None
         about = self.about
         tokens = tokenize(self.tokenizer, [about["prompt"] + text], max_length=about["max_length"])[0]
-        return unit_vector(self.states(tokens), pooling=about["pooling"], dim=about["dim"]) if tokens else None
+        return self.vector(tokens) if tokens else None

@@ -113,13 +113,19 @@ def model_info(service: Recommender, query: object = None) -> bytes:
     body = about | {
         "model": service.tag,
         "reranking": {"method": service.how.method, "strength": service.how.strength},
-        "texts": release["encoder"].get("reason", "answered"),
+        "texts": texts(release["encoder"]),
         "columns": {name: len(column.values) for name, column in items.columns.items()},
         "n_items": len(items.item_id),
         "n_tail": int(service.how.is_tail.sum()) if service.factors.rerank else sum(s != "head" for s in items.segment),
         "n_users": len(service.histories.user_id),
     }
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+def texts(encoder: dict[str, Any]) -> str:
+    if encoder.get("form") == "static":
+        return f"answered coarsely: {encoder['overlap@10']:.0%} of nearest items are those of the full encoder"
+    return str(encoder.get("reason", "answered"))
 
 
 def part(contribution: float, of: float, *, bound: bool = True) -> dict[str, float]:

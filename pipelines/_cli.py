@@ -93,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     forget = command("forget", run_forget, "take a user out of the source, outputs, cache and remote")
     forget.add_argument("user", help="the id, as it is in the source")
     forget.add_argument("--yes", action="store_true", help="do it; without, only show what names the user")
+    forget.add_argument(
+        "--serving", action="store_true", help="also what serves: no server can start until a promotion"
+    )
     serve = command(
         "serve",
         _serve_commands.run_serve,
@@ -232,7 +235,7 @@ def run_doctor(arguments: argparse.Namespace) -> None:
 
 
 def run_forget(arguments: argparse.Namespace) -> None:
-    found = _forget.search(arguments.user)
+    found = _forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
     for line in [*lines, _forget.git_history(arguments.user)]:
         print(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,13 +14,16 @@ from pipelines._params import Embed
 if TYPE_CHECKING:
     import torch
 
+    from models.image_encoder import ImageTower
     from models.text_encoder import States
 
 Pooling = Literal["mean", "cls", "last"]
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # all-MiniLM-L6-v2
 NEEDED = ("model.safetensors", "tokenizer.json", "config.json")
 POOLING = "1_Pooling/config.json"
-OPTIONAL = (POOLING, "modules.json", "config_sentence_transformers.json")
+CLIP = "clip"  # model_type of encoders that take images as well
+PREPARING = "preprocessor_config.json"  # how images are made ready for an encoder that takes them
+OPTIONAL = (POOLING, "modules.json", "config_sentence_transformers.json", PREPARING)
 POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -55,11 +58,14 @@ def find(params: Embed) -> Encoder:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: not a transformers encoder; {remedy(params.model)}")
     config = read_json(folder / "config.json")
+    is_clip = config.get("model_type") == CLIP
+    check_images(params, config, folder)
     check_modules(folder)
     check_length(params.max_length, config, folder)
-    pooling, prompt = pooling_of(folder), prompt_of(folder) if params.prompt is None else params.prompt
+    pooling: Pooling = "last" if is_clip else pooling_of(folder)
+    prompt = prompt_of(folder) if params.prompt is None else params.prompt
     check_prompt(prompt, folder)
-    hidden = int(config["hidden_size"])
+    hidden = int(config["projection_dim" if is_clip else "hidden_size"])
     dim = params.dimensions or hidden
     if dim > hidden:
         raise ValueError(f"embed.dimensions is {dim}, but {params.model} has {hidden}; set it to null or to less")
@@ -126,11 +132,28 @@ def check_modules(folder: Path) -> None:
             )
 
 
+def check_images(params: Embed, config: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError or FileNotFoundError where columns of images are named and the encoder takes none."""
+    if params.images and config.get("model_type") != CLIP:
+        raise ValueError(
+            f"embed.images names {', '.join(params.images)}, but embed.model {params.model!r} is a "
+            f"{config.get('model_type')}, which takes texts alone; name a model of type {CLIP}, or no embed.images"
+        )
+    if params.images and not (folder / PREPARING).is_file():
+        raise FileNotFoundError(f"{folder} has no {PREPARING}, which images need; {remedy(params.model)}")
+
+
+def of_images(encoder: Encoder) -> Encoder:
+    """The same encoder as one of images, whose vectors are apart from those of texts."""
+    text = f"{encoder.digest} images {sha256(encoder.folder / PREPARING)}"
+    return replace(encoder, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
 def check_length(length: int, config: dict[str, Any], folder: Path) -> None:
     """Raises ValueError where a text may have more tokens than the model has positions."""
     from models.bert_weights import first_position
 
-    positions = config.get("max_position_embeddings")
+    positions = config.get("text_config", config).get("max_position_embeddings")
     if positions is not None and length > positions - first_position(config):
         raise ValueError(
             f"embed.max_length is {length}, but {folder} has {positions - first_position(config)} positions; "
@@ -194,9 +217,22 @@ def load_any(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> S
     from transformers import AutoModel
     from transformers.utils import logging
 
+    from models.image_encoder import TextTower
     from models.text_encoder import EqualLengths
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     model = AutoModel.from_pretrained(encoder.folder, use_safetensors=True, trust_remote_code=False)
-    return EqualLengths(model.to(device, dtype).eval())
+    model = model.to(device, dtype).eval()
+    return EqualLengths(TextTower(model) if model.config.model_type == CLIP else model)
+
+
+def load_images(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple[ImageTower, Any]:
+    """The tower for images of a CLIP-like encoder, and what prepares them, by its own settings."""
+    from transformers import AutoImageProcessor, AutoModel
+
+    from models.image_encoder import ImageTower
+
+    model = AutoModel.from_pretrained(encoder.folder, use_safetensors=True, trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(encoder.folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    return ImageTower(model.to(device, dtype).eval()), processor

@@ -94,6 +94,14 @@ def count(user_id: str) -> int:
 
 
 def remove(user_id: str) -> None:
+    """Delete the events of a user, and in SQLite overwrite what they were."""
     with connected() as con:
-        if con is not None:
-            con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
+        if con is None:
+            return
+        is_sqlite = con.dialect.name == "sqlite"
+        if is_sqlite:
+            con.execute(sa.text("pragma secure_delete = on"))
+        con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
+    with connected() as con:
+        if con is not None and is_sqlite:
+            con.execute(sa.text("pragma wal_checkpoint(truncate)"))  # the log holds the pages as they were

@@ -1,39 +1,25 @@
-"""`longtail forget USER`: takes a user out of the source files, of what stages wrote, of DVC's cache and its remote.
+"""`longtail forget USER`: takes a user out of source files, outputs of stages, DVC's cache and its remote, and Bentos.
 
 What was made with the user goes as a whole: a stage's output with all its files, since tables of indices belong to the
-person too. The next run makes it anew without the user.
+person too. The next run makes it anew without the user. What serves stays until a version without the user does, unless
+that shall go too.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _download, _feedback_store, _git, _movielens_source, _partitions, _pseudonyms, _table_source
+from pipelines import _download, _feedback_store, _git, _partitions, _pseudonyms
 from pipelines._params import Ingest, load
-from pipelines._records import Dialect, records
-from pipelines._traces import Traces
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of the user's own: how its text separates fields, and which column names users."""
-
-    path: Path
-    dialect: Dialect
-    column: str
-    names: list[str] | None = None
+from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
+from pipelines._traces import PACKED, Traces
+from pipelines._user_rows import Source, rewrite, sources
 
 
 @dataclass
@@ -45,8 +31,9 @@ class Holders:
     folders: list[Path] = field(default_factory=list)  # outputs, partitions, downloads and pages, to be removed
     cached: list[str] = field(default_factory=list)  # object ids of DVC's cache
     remote: list[str] = field(default_factory=list)  # object ids of its remote
+    bentos: list[StoredBento] = field(default_factory=list)
     n_events: int = 0  # in the feedback store
-    beyond: list[str] = field(default_factory=list)  # what is for a person to do
+    beyond: list[str] = field(default_factory=list)  # what stays, and what a person can do about it
 
     def lines(self) -> Iterator[str]:
         for name, found in {"source": [s.path for s in self.sources], "folder": self.folders}.items():
@@ -54,13 +41,16 @@ class Holders:
         for name, ids in {"cache": self.cached, "remote": self.remote}.items():
             if ids:
                 yield f"{name}: {len(ids):,} objects"
+        for bento in self.bentos:
+            lost = "; nobody can roll back to it any more" if bento.path.is_file() else ""
+            yield f"bento: {bento.name} ({bento.path}){lost}"
         if self.n_events:
             yield f"feedback: {self.n_events:,} events"
         yield from self.beyond
 
 
-def search(user_id: str) -> Holders:
-    """Every place that names a user, by id or by pseudonym."""
+def search(user_id: str, *, serving: bool = False) -> Holders:
+    """Every place that names a user, by id or by pseudonym; serving: what serves shall go as well."""
     params = load(Ingest)
     names = [user_id]
     if params.pseudonyms is not None:
@@ -68,19 +58,39 @@ def search(user_id: str) -> Holders:
     traces, found = Traces(names), Holders(names)
     found.sources = [source for source in sources(params) if rewrite(source, user_id, dry=True)]
     found.folders = [path for path in places() if named_in(path, traces)]
+    found.bentos = [bento for bento in stored() if named_in(bento.path, traces)]
     found.n_events = sum(map(_feedback_store.count, names))
     with open_repo() as repo:
         found.cached = objects_of(repo.cache.local, traces)
         name = repo.config["core"].get("remote")
         if name is not None:
             found.remote = objects_of(repo.cloud.get_remote_odb(name), traces)
-    store = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml") / "bentos"
-    for folder in sorted(store.glob("*/*/")):
-        if named_in(folder, traces):
-            found.beyond.append(f"still there: Bento {folder.parent.name}:{folder.name}; `bentoml delete` it")
+        if not serving:
+            keep_serving(found, repo)
+    for folder in other_worktrees():
+        if any(named_in(path, traces) for path in outputs(folder)):
+            found.beyond.append(f"still there: the worktree {folder}; `longtail forget` it there as well")
     if params.url is not None:
         found.beyond.append(f"still there, maybe: {params.url}, from which the next run reads again")
     return found
+
+
+def keep_serving(found: Holders, repo: Any) -> None:
+    """Take the Bento that serves out of what is to be removed: a server that starts again needs it."""
+    version = serving_version()
+    kept = [bento.name for bento in found.bentos if bento.serves]
+    objects = objects_below(repo.cache.local, output_of(version)) if version else set()
+    for place, ids in {"DVC's cache": found.cached, "its remote": found.remote}.items():
+        if staying := objects.intersection(ids):
+            kept.append(f"{len(staying)} objects of {place}")
+            ids[:] = [oid for oid in ids if oid not in objects]
+    found.bentos = [bento for bento in found.bentos if not bento.serves]
+    if version and kept:
+        found.beyond.append(
+            f"still there: {version.name}, which serves: {', '.join(kept)}; `longtail run` makes and promotes a "
+            "version without this user, then forget again; or do it now with --serving, after which nothing can be "
+            "served until a version is promoted"
+        )
 
 
 def remove(user_id: str, found: Holders) -> None:
@@ -88,8 +98,9 @@ def remove(user_id: str, found: Holders) -> None:
         rewrite(source, user_id, dry=False)
     for name in found.names:
         _feedback_store.remove(name)
-    for path in found.folders:
+    for path in [*found.folders, *(bento.path for bento in found.bentos)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _git.git("worktree", "prune")
     with open_repo() as repo:
         for oid in found.cached:
             repo.cache.local.delete(oid)
@@ -105,39 +116,36 @@ def open_repo() -> Any:
     return Repo()
 
 
-def sources(params: Ingest) -> list[Source]:
-    """The files that name users in a column."""
-    if params.source == "demo" or params.url is not None:
-        return []
-    path = Path(params.path)
-    if params.source == "table":
-        dialect = Dialect(params.table.delimiter, params.table.quote)
-        root, patterns = (path.parent, [path.name]) if path.is_file() else (path, params.table.interactions)
-        files = _table_source.find(root, patterns, "ingest.table.interactions")
-        return [Source(file, dialect, params.table.columns.user_id) for file in files]
-    release = _movielens_source.find(path)
-    dat = release.suffix == ".dat"
-    return [
-        Source(
-            release.path(kind),
-            Dialect("::", None) if dat else Dialect(",", '"'),
-            "userId",
-            _movielens_source.COLUMNS[kind] if dat else None,
-        )
-        for kind in ("ratings", "tags")
-        if release.path(kind).is_file()
-    ]
-
-
 def places() -> Iterator[Path]:
-    """What stages and caches of this checkout have written."""
-    yield from sorted(path for path in artifacts.DATA.glob("*") if path.name not in ("raw", ".gitignore"))
+    """What stages and caches of this checkout have written, and runs that have a worktree of their own."""
+    yield from outputs(Path())
     yield from sorted(_partitions.root().glob("*"))
     yield from sorted(_download.folder().glob("*"))
+    yield from sorted(path for path in runs().glob("*") if path.is_dir())
+
+
+def outputs(checkout: Path) -> list[Path]:
+    return sorted(path for path in (checkout / artifacts.DATA).glob("*") if path.name not in ("raw", ".gitignore"))
+
+
+def runs() -> Path:
+    return _git.state_folder() / "runs"
+
+
+def other_worktrees() -> list[Path]:
+    """Worktrees that somebody made for work of their own."""
+    listed = _git.git("worktree", "list", "--porcelain").splitlines()
+    folders = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
+    return [folder for folder in folders if folder != Path.cwd() and folder.parent != runs()]
 
 
 def named_in(place: Path, traces: Traces) -> bool:
-    for path in [place] if place.is_file() else sorted(place.rglob("*")):
+    files = place
+    if place.parent == runs():
+        files = place / artifacts.DATA  # the rest is code
+    elif (place / "bento.yaml").is_file():
+        files = place / PACKED
+    for path in [files] if files.is_file() else sorted(files.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
                 if traces.in_file(path.name, file):
@@ -162,55 +170,13 @@ def objects_of(odb: Any, traces: Traces) -> list[str]:
     return sorted(named & set(ids))
 
 
-def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:
-    """Whether a source file names a user; unless `dry`, it is written again without these rows."""
-    partial = source.path.with_name(f".{source.path.name}.partial")
-    try:
-        write = rewrite_parquet if source.path.suffix == ".parquet" else rewrite_text
-        found = write(source, user_id, partial)
-        if found and not dry:
-            artifacts.sync(partial)
-            partial.replace(source.path.resolve())
-        return found
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def rewrite_parquet(source: Source, user_id: str, target: Path) -> bool:
-    found = False
-    file = pq.ParquetFile(source.path)
-    with pq.ParquetWriter(target, file.schema_arrow, write_page_checksum=True) as writer:
-        for batch in file.iter_batches():
-            ids = batch[source.column].cast(pa.string())
-            others = [value != user_id for value in ids.to_pylist()]
-            found = found or not all(others)
-            writer.write_batch(batch.filter(others))
-    return found
-
-
-def rewrite_text(source: Source, user_id: str, target: Path) -> bool:
-    """Records of the user are left out, and broken ones that name it; the others keep every byte but their line end."""
-    found = False
-    words = re.compile(Traces([user_id]).words)
-    with TemporaryDirectory(dir=source.path.parent, prefix=".forget-") as scratch:
-        text = _csv.open_text(source.path, source.dialect, names=source.names, scratch=Path(scratch))
-        place = text.columns.index(source.column)
-        packed = _csv.PACKED.get(source.path.suffix)
-        with (
-            text.path.open(encoding="latin-1", newline=None) as file,
-            pa.output_stream(str(target), compression=packed or "detect") as output,
-        ):
-            for number, lines, whole in records(file, source.dialect, n_fields=len(text.columns)):
-                record = "\n".join(lines)
-                readable = record.encode("latin-1").decode("utf-8", "backslashreplace")
-                fields = source.dialect.split(readable) if whole else None
-                if number > int(text.has_header) or not text.has_header:
-                    exact = fields is not None and len(fields) == len(text.columns)
-                    if fields[place] == user_id if exact and fields else words.search(readable):
-                        found = True
-                        continue
-                output.write(f"{record}\n".encode("latin-1"))
-    return found
+def objects_below(odb: Any, oid: str | None) -> set[str]:
+    """A folder's object and those of its files; none where this store lacks it."""
+    path = odb.oid_to_path(oid) if oid else None
+    if path is None or not odb.fs.exists(path):
+        return set()
+    with odb.fs.open(path, "rb") as file:
+        return {str(oid), *(entry["md5"] for entry in json.load(file))}
 
 
 def git_history(user_id: str) -> str:

@@ -1,27 +1,41 @@
-"""The text encoder of the Bento, as `bento/encoder.py` reads it: in half precision, and checked against data/embed."""
+"""The text encoder of the Bento, as `bento/encoder.py` reads it, checked against data/embed before it counts.
+
+half     the encoder itself, its weights in 16 bits
+int8     the same with matrices in eight bits, only where nearest items stay what they are
+static   a table of tokens distilled from it: coarse, and as cheap as a text can be
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from models import static_encoder
 from models.bert_weights import arrange, supported
 from models.factors import Factors
+from models.neighbour_overlap import overlap
 from models.numpy_encoder import NumpyEncoder, unit_vector
+from models.quantization import quantized, restored
 from models.tokens import tokenize
 from pipelines._artifacts import read_json
-from pipelines._encoder import Encoder
+from pipelines._encoder import Encoder, load
 
-Halves = dict[str, npt.NDArray[np.float16]]
+Floats = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[Any]]
+Form = Literal["half", "int8", "static"]
 N_SAMPLE = 32  # items whose vectors are compared
+N_ASKED, K = 200, 10  # items whose neighbours are compared, and how many
 NEAR = 0.999  # cosine of each; bf16, in which they may have been computed, leaves 0.9999
+KEPT = 0.95  # share of the neighbours that int8 has to keep
+N_FITTED = 20_000  # texts that a table is fitted on
 
 
 @dataclass(frozen=True)
@@ -30,13 +44,23 @@ class Sample:
 
     texts: list[list[str]]
     weights: list[float]
-    vectors: npt.NDArray[np.float32]
+    vectors: Floats
+
+    def rows(self, most: int) -> npt.NDArray[np.intp]:
+        """Items that have a vector, evenly spread."""
+        rows = np.flatnonzero(self.vectors.any(axis=1))
+        return rows[:: max(1, len(rows) // most)][:most]
+
+    def of(self, row: int, vector: Callable[[str], Floats]) -> Floats:
+        """An item's unit vector by an encoder of texts."""
+        mixed = np.sum([w * vector(texts[row]) for texts, w in zip(self.texts, self.weights, strict=True)], axis=0)
+        return static_encoder.unit(mixed)
 
 
-def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample) -> dict[str, Any]:
+def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample, form: Form = "half") -> dict[str, Any]:
     """Write the encoder for serving; how to use it, or the reason why there is none.
 
-    Raises ValueError where, as it is written, it gives items other vectors than they have.
+    Raises ValueError where, as it is written, it gives items other vectors than they have, or other neighbours.
     """
     if model.neighbours is None:
         return {"reason": "its model was trained without texts"}
@@ -47,35 +71,79 @@ def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample) -> dic
         weights = load_file(encoder.folder / "model.safetensors")
     except (SafetensorError, TypeError, KeyError):  # a number format that numpy lacks
         return {"reason": "its encoder's weights are neither in single nor in half precision"}
-    halves = {name: array.astype(np.float16) for name, array in weights.items() if array.dtype.kind == "f"}
-    cosine = agreement(halves, config, encoder, sample)
-    if not cosine >= NEAR:
-        raise ValueError(f"the encoder for serving has cosine {cosine:.5f} with data/embed, expected {NEAR} or more")
+    arrays, vector = prepared(form, weights, config, encoder, sample)
+    figures = checked(form, sample, vector)
     folder.mkdir()
-    save_file(halves, folder / "model.safetensors")
+    save_file(arrays, folder / "model.safetensors")
     for name in ("tokenizer.json", "config.json"):
         shutil.copy(encoder.folder / name, folder)
     about = {"pooling": encoder.pooling, "prompt": encoder.prompt, "max_length": encoder.max_length, "dim": encoder.dim}
-    return about | {"cosine": round(cosine, 5)}
+    return about | {"form": form} | figures
 
 
-def agreement(halves: Halves, config: dict[str, Any], encoder: Encoder, sample: Sample) -> float:
-    """The smallest cosine of items' vectors as serving would compute them with those that they have."""
+def prepared(
+    form: Form, weights: Arrays, config: dict[str, Any], encoder: Encoder, sample: Sample
+) -> tuple[Arrays, Callable[[str], Floats]]:
+    """What is written, and the vector that it gives a text."""
     from tokenizers import Tokenizer
 
-    states = NumpyEncoder(arrange({name: array.astype(np.float32) for name, array in halves.items()}, config))
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
 
-    def vector(text: str) -> npt.NDArray[np.float32]:
-        ids = tokenize(tokenizer, [encoder.prompt + text], max_length=encoder.max_length)[0] if text.strip() else []
+    def tokens(text: str) -> list[int]:
+        return tokenize(tokenizer, [encoder.prompt + text], max_length=encoder.max_length)[0] if text.strip() else []
+
+    def with_table(text: str) -> Floats:
+        return static_encoder.vector(table, tokens(text))
+
+    def with_states(text: str) -> Floats:
+        ids = tokens(text)
         if not ids:
             return np.zeros(encoder.dim, np.float32)
         return unit_vector(states(ids), pooling=encoder.pooling, dim=encoder.dim)
 
-    rows = np.flatnonzero(sample.vectors.any(axis=1))
-    cosines = [1.0]
-    for row in rows[:: max(1, len(rows) // N_SAMPLE)][:N_SAMPLE]:
-        parts = [w * vector(texts[row]) for texts, w in zip(sample.texts, sample.weights, strict=True)]
-        mixed = np.sum(parts, axis=0)
-        cosines.append(float(mixed @ sample.vectors[row] / np.linalg.norm(mixed)))
-    return min(cosines)
+    if form == "static":
+        table = distil(encoder, tokens, sample).astype(np.float16)
+        return {"table": table}, with_table
+    arrays = {name: array.astype(np.float16) for name, array in weights.items() if array.dtype.kind == "f"}
+    arrays = quantized(arrays) if form == "int8" else arrays
+    states = NumpyEncoder(arrange(restored(arrays), config))
+    return arrays, with_states
+
+
+def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample) -> Floats:
+    """The table (v, t) of the encoder's tokens, fitted on the items of the sample."""
+    import torch
+
+    from models.text_encoder import encode
+
+    states, tokenizer = load(encoder, device=torch.device("cpu"), dtype=torch.float32)
+    around = tokenizer.encode("").ids  # what stands before and after every text
+    before, after = around[: len(around) // 2], around[len(around) // 2 :]
+    ids = [[*before, number, *after] for number in range(tokenizer.get_vocab_size())]
+    alone = np.zeros((len(ids), encoder.dim), np.float32)
+    for rows, found in encode(states, ids, pooling=encoder.pooling, batch_tokens=2048, dim=encoder.dim):
+        alone[rows] = found
+    rows = sample.rows(N_FITTED)
+    texts: Sequence[str] = [" ".join(column[row] for column in sample.texts) for row in rows.tolist()]
+    return static_encoder.distilled(alone, [tokens(text) for text in texts], sample.vectors[rows])
+
+
+def checked(form: Form, sample: Sample, vector: Callable[[str], Floats]) -> dict[str, float]:
+    """What the encoder keeps of the items' vectors; raises ValueError where that is too little for its form."""
+    rows = sample.rows(N_SAMPLE if form == "half" else N_ASKED)
+    found = np.array([sample.of(row, vector) for row in rows.tolist()], np.float32).reshape(-1, sample.vectors.shape[1])
+    exact = sample.vectors[rows]
+    cosine = float((found * exact).sum(axis=1).min(initial=1.0))
+    if form == "half":
+        if not cosine >= NEAR:
+            raise ValueError(
+                f"the encoder for serving has cosine {cosine:.5f} with data/embed, expected {NEAR} or more"
+            )
+        return {"cosine": round(cosine, 5)}
+    kept = overlap(exact, found, sample.vectors, k=K)
+    if form == "int8" and not kept >= KEPT:
+        raise ValueError(
+            f"the encoder in int8 keeps {kept:.3f} of the {K} nearest items (overlap of {len(rows)} items, smallest "
+            f"cosine {cosine:.4f}), expected {KEPT} or more; set package.encoder to half"
+        )
+    return {"cosine": round(cosine, 5), f"overlap@{K}": round(kept, 4)}

@@ -143,6 +143,7 @@ class Embed(Section):
     model: Text
     revision: Text | None
     columns: Annotated[dict[Text, Annotated[float, Field(gt=0, le=1000)]], Field(min_length=1)]
+    images: dict[Text, Text]
     prompt: str | None
     max_length: Annotated[int, Field(ge=1, le=8192)]
     dimensions: Annotated[int, Field(ge=1)] | None
@@ -380,6 +381,7 @@ class Gate(Section):
 class Package(Section):
     section = "package"
     ready_timeout: Annotated[int, Field(ge=1, le=3600)]
+    encoder: Literal["half", "int8", "static"]
 
 
 class Release(Section):

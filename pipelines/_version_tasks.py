@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import _registry, _release, _smoke, _version_files
+from pipelines import _bento, _registry, _release, _serve_smoke, _smoke, _version_files
 from pipelines._params import Champion, Package, load
 from pipelines._run_release import described
 from pipelines._stage import say
@@ -31,7 +31,10 @@ def smoke_test(version: str) -> dict[str, Any]:
     bento = _version_files.document(target.commit, _version_files.BENTO)
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:
         home = Path(folder, "home")
-        _smoke.again(archive, bento["tag"], bento["smoke"], home=home, timeout=load(Package).ready_timeout)
+        home.mkdir()
+        _bento.run("import", str(archive.absolute()), env=_bento.environment(home))
+        with _smoke.serving(bento["tag"], home=home, timeout=load(Package).ready_timeout) as url:
+            _serve_smoke.check(url, bento)
     say("smoke_test", f"{version} answers as it did when it was built")
     return {"version": version, "bento": bento["tag"]}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from models.tokens import tokenize
 from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
-from pipelines import _embeddings
+from pipelines import _embeddings, _images
 from pipelines import _encoder as encoders
 from pipelines import _near_duplicates as near_duplicates
 from pipelines import _tables as tables
@@ -31,7 +32,7 @@ from pipelines._embeddings import Vectors
 from pipelines._params import Embed, load
 from pipelines._shards import Halves
 from pipelines._stage import run, say
-from pipelines._texts import Column, Texts
+from pipelines._texts import Texts
 from pipelines._throughput import Throughput
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main() -> None:
             stage.output(_embeddings.NAME), len(items), encoder.dim,
             encoder=encoder.digest, model=params.model, revision=encoder.revision,
         ) as vectors:  # fmt: skip
-            mix(vectors, columns(path, params), encoder, params)
+            mix(vectors, parts(path, encoder, params), params)
             if params.near_duplicates:
                 pairs, said = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
                 tables.write_csv(stage.output(near_duplicates.NAME), pairs)
@@ -76,64 +77,80 @@ def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:
     with _ranks.joined(choose(params.device)) as (ranks, device):
         path = artifacts.DATA / "split" / "items.parquet"
         artifacts.verify(path)
-        for column, _ in columns(path, params):
-            texts = Texts(column)
-            distinct = texts.distinct()
-            ours = distinct[texts.keys[distinct, 0] % np.uint64(ranks.size) == ranks.rank]
-            new = ours[open_cache(encoder, params).find(texts.keys[ours]) < 0]
-            for _ in computed(texts, new, encoder, params, device):
+        for part in parts(path, encoder, params):
+            distinct = part.texts.distinct()
+            ours = distinct[part.texts.keys[distinct, 0] % np.uint64(ranks.size) == ranks.rank]
+            new = ours[open_cache(part.encoder, params).find(part.texts.keys[ours]) < 0]
+            for _ in computed(part, new, params, device):
                 pass
         ranks.sum(torch.zeros(1, device=device))  # all have come here
         return ranks.rank == 0
 
 
-def columns(path: Path, params: Embed) -> Iterator[tuple[Column, float]]:
-    """What is embedded of the items, and how much it counts. Raises ValueError where a column does not exist."""
+@dataclass(frozen=True)
+class Part:
+    """One column of the items: its texts, or the digests of its images, each with the file that has it."""
+
+    texts: Texts
+    weight: float  # how much it counts
+    encoder: encoders.Encoder
+    images: dict[str, Path] | None = None
+
+
+def parts(path: Path, encoder: encoders.Encoder, params: Embed) -> Iterator[Part]:
+    """What is embedded of the items. Raises ValueError where a column does not exist."""
     known = pq.read_schema(path).names
+    if apart := params.images.keys() - params.columns.keys():
+        raise ValueError(f"embed.images names {', '.join(sorted(apart))}, for which embed.columns has no weight")
     for name, weight in params.columns.items():
         if name not in known:
             raise ValueError(f"embed.columns names {name!r}, which the items do not have; they have {', '.join(known)}")
-        yield tables.read(path, [name]).column(0), weight
+        column = tables.read(path, [name]).column(0)
+        if name in params.images:
+            digests, files = _images.contents(column, Path(params.images[name]), name)
+            yield Part(Texts(digests), weight, encoders.of_images(encoder), files)
+        else:
+            yield Part(Texts(column), weight, encoder)
 
 
-def mix(vectors: Vectors, parts: Iterable[tuple[Column, float]], encoder: encoders.Encoder, params: Embed) -> None:
+def mix(vectors: Vectors, parts: Iterable[Part], params: Embed) -> None:
     """Write every item's vector into `vectors`, zeros (n, t): the weighted sum over its columns, at length one.
 
     A column that is empty for an item has no say; an item with nothing but empty ones keeps the zero vector.
     """
     first, *others = parts
-    fill(vectors, first[0], encoder, params)
+    fill(vectors, first, params)
     if not others:
         return
-    vectors *= np.float32(first[1])
-    for column, weight in others:
+    vectors *= np.float32(first.weight)
+    for other in others:
         with TemporaryFile() as file:  # not in memory: it is as large as the result
-            part = np.memmap(file, np.float32, "w+", shape=vectors.shape)
-            fill(part, column, encoder, params)
+            one = np.memmap(file, np.float32, "w+", shape=vectors.shape)
+            fill(one, other, params)
             for start in range(0, len(vectors), CHUNK):
-                vectors[start : start + CHUNK] += np.float32(weight) * part[start : start + CHUNK]
+                vectors[start : start + CHUNK] += np.float32(other.weight) * one[start : start + CHUNK]
     for start in range(0, len(vectors), CHUNK):
         vectors[start : start + CHUNK] = unit(vectors[start : start + CHUNK])
 
 
-def fill(vectors: Vectors, column: Column, encoder: encoders.Encoder, params: Embed) -> None:
+def fill(vectors: Vectors, part: Part, params: Embed) -> None:
     """Write every text's vector into `vectors`, zeros (n, t): found or computed, and copied to equal texts.
 
     An item without text keeps the zero vector.
     """
-    texts, cache = Texts(column), open_cache(encoder, params)
+    texts, cache = part.texts, open_cache(part.encoder, params)
     distinct = texts.distinct()
     new = distinct[~recall(vectors, texts, distinct, cache)]
     say(
         "embed",
-        f"{len(texts):,} texts, {np.count_nonzero(texts.empty):,} of them empty; {len(distinct):,} distinct, "
-        f"{len(new):,} to compute with {params.model} ({encoder.dim} dimensions)",
+        f"{len(texts):,} {'texts' if part.images is None else 'images'}, {np.count_nonzero(texts.empty):,} of them "
+        f"empty; {len(distinct):,} distinct, {len(new):,} to compute with {params.model} ({cache.dim} dimensions)",
     )
     cache.touch()
     if len(new):
         from models.device import choose  # and torch with it, only where there is something to compute
 
-        for rows, halves in computed(texts, new, encoder, params, choose(params.device)):
+        for rows, halves in computed(part, new, params, choose(params.device)):
             vectors[rows] = unit(halves)
     repeated = texts.repeated()
     for start in range(0, len(repeated), CHUNK):
@@ -178,19 +195,33 @@ def unit(halves: Halves | Vectors) -> Vectors:
     return vectors
 
 
-def computed(
-    texts: Texts, new: Rows, encoder: encoders.Encoder, params: Embed, device: torch.device
-) -> Iterator[tuple[Rows, Halves]]:
-    """Yield (rows, vectors) of the rows `new`, each when it is in the cache; longest texts first."""
+def computed(part: Part, new: Rows, params: Embed, device: torch.device) -> Iterator[tuple[Rows, Halves]]:
+    """Yield (rows, vectors) of the rows `new`, each when it is in the cache."""
     import torch
 
     from models.precision import choose
-    from models.text_encoder import encode
 
     dtype = choose(params.precision, device)
-    precision = "bf16" if dtype is torch.bfloat16 else "fp32"
+    folder = caches.root() / part.encoder.digest / ("bf16" if dtype is torch.bfloat16 else "fp32")
+    if part.images is None:
+        yield from of_texts(part.texts, new, part.encoder, params, device, dtype, folder)
+    else:
+        paths = [part.images[digest] for digest in part.texts.take(new)]
+        for rows, vectors in _images.vectors(new, paths, part.encoder, device=device, dtype=dtype):
+            halves = vectors.astype(np.float16)
+            caches.add(folder, part.texts.keys[rows], halves)
+            yield rows, halves
+    caches.merge(folder, part.encoder.dim)
+
+
+def of_texts(
+    texts: Texts, new: Rows, encoder: encoders.Encoder, params: Embed, device: torch.device, dtype: torch.dtype,
+    folder: Path,
+) -> Iterator[tuple[Rows, Halves]]:  # fmt: skip
+    """The same of texts; longest first."""
+    from models.text_encoder import encode
+
     states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
-    folder = caches.root() / encoder.digest / precision
     new = new[np.argsort(-texts.characters[new], kind="stable")]
     meter = Throughput("embed", texts=len(new), characters=int(texts.characters[new].sum()))
     cut = 0
@@ -206,8 +237,7 @@ def computed(
         cut += sum(len(ids) >= encoder.max_length for ids in tokens)
         yield rows, halves
     meter.close()
-    caches.merge(folder, encoder.dim)
-    say("embed", f"{len(new):,} texts in {meter.seconds():.1f} s ({meter.rate():,.0f} texts/s) in {precision}")
+    say("embed", f"{len(new):,} texts in {meter.seconds():.1f} s ({meter.rate():,.0f} texts/s) in {folder.name}")
     if cut:
         say("embed", f"{cut:,} texts fill {encoder.max_length} tokens: what is beyond is not read (embed.max_length)")
 

@@ -1,4 +1,7 @@
-"""Writes `bento.json`, and `longtail.bento` for a model whose verdict is PROMOTE: built, exported and smoke-tested."""
+"""Writes `bento.json`, and for a model whose verdict is PROMOTE `longtail.bento`, built, exported and smoke-tested.
+
+`card.md`, the model card, is beside it, and in the Bento without what was measured of it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pyarrow as pa
 from models.factors import Factors
 from models.tokens import clean
 from pipelines import _artifacts as artifacts
-from pipelines import _bento, _cells, _embeddings, _model, _packed, _packed_encoder, _smoke, _tables
+from pipelines import _bento, _card, _cells, _embeddings, _model, _packed, _packed_encoder, _smoke, _tables
 from pipelines import _encoder as encoders
 from pipelines._embeddings import Vectors
 from pipelines._params import Champion, Embed, Package, load
@@ -22,9 +25,11 @@ from pipelines._stage import run, say
 CHECKOUT = Path(__file__).resolve().parents[1]
 MODELS = (  # what bento/ needs of them
     *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
-    *("packing", "postings", "reranking", "strings", "text_neighbours", "tokens", "user_side"),
+    *("packing", "postings", "quantization", "reranking", "static_encoder", "strings", "text_neighbours", "tokens"),
+    "user_side",
 )
 CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
+CARD = "README.md"  # of the Bento; bentofile.yaml names it
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 
 
@@ -60,12 +65,14 @@ def main() -> None:
                 "figures": metrics["models"]["candidate"],
                 "judged_users": metrics["n_users"],
                 "search": _cells.write_cells(factors, users, packed / "cells.safetensors"),
-                "encoder": pack_encoder(factors, packed / "encoder", items, vectors, encoder),
+                "encoder": pack_encoder(factors, packed / "encoder", items, vectors, encoder, params.encoder),
             }
             files = digests(context)
             tag = f"{name}:{version(files)}"
             artifacts.write_json(packed / "release.json", about | {"tag": tag, "files": files})
             files = digests(context)
+            card = _card.write(tag, verdict, metrics, holdout, about)
+            (context / CARD).write_text(card, "utf-8")
             say("package", f"building {tag}")
             labels = {"verdict": verdict["verdict"], "model": verdict["digests"]["model"][:12]}
             _bento.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
@@ -73,7 +80,10 @@ def main() -> None:
             ids = list(map(str, items["item_id"].to_pylist()))
             exact = not (packed / "cells.safetensors").exists()
             probe = _smoke.Probe(factors, ids, users.user_id[0], users.history(0), exact)
-            smoke = _smoke.test(archive, tag, probe, home=Path(temp) / "smoke", timeout=params.ready_timeout)
+            home = Path(temp) / "smoke"
+            smoke, seconds, memory = _smoke.test(archive, tag, probe, home=home, timeout=params.ready_timeout)
+            taken = _card.sizes(archive, packed, context / "bento/requirements.txt", seconds=seconds, memory=memory)
+            stage.output("card.md").write_text(card + taken, "utf-8")
         report = {
             "built": True,
             "reason": reason,
@@ -123,7 +133,9 @@ def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Us
     users.write(folder / "users.safetensors")
 
 
-def pack_encoder(model: Factors, folder: Path, items: pa.Table, vectors: Vectors, digest: str) -> dict[str, Any]:
+def pack_encoder(
+    model: Factors, folder: Path, items: pa.Table, vectors: Vectors, digest: str, form: _packed_encoder.Form
+) -> dict[str, Any]:
     """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
     params = load(Embed)
     encoder = encoders.find(params)
@@ -131,7 +143,7 @@ def pack_encoder(model: Factors, folder: Path, items: pa.Table, vectors: Vectors
         raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
     texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
     sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors)
-    return _packed_encoder.write(model, encoder, folder, sample)
+    return _packed_encoder.write(model, encoder, folder, sample, form)
 
 
 def digests(context: Path) -> dict[str, str]:

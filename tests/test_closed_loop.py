@@ -96,7 +96,10 @@ def test_monitor_compares_what_was_served_with_the_verdict(clone: Clone, serving
     assert "drift" in printed
 
 
-def test_forgetting_a_user_reaches_the_events(clone: Clone, serving: Serving) -> None:
-    assert "feedback: 5 events" in clone.longtail("forget", NEWCOMERS[0])
+def test_forgetting_a_user_reaches_the_events_and_says_what_serves(clone: Clone, serving: Serving) -> None:
+    shown = clone.longtail("forget", NEWCOMERS[0])
+    assert "feedback: 5 events" in shown
+    assert "still there: v2.0.0, which serves: version v2.0.0, Bento longtail:" in shown
+    assert "objects of DVC's cache" in shown
     clone.longtail("forget", NEWCOMERS[0], "--yes")
-    assert "feedback" not in clone.longtail("forget", NEWCOMERS[0]).splitlines()[0]
+    assert clone.longtail("forget", NEWCOMERS[0]).startswith("still there: v2.0.0, which serves")

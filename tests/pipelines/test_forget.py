@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
+import os
 import shutil
 import tarfile
 import zipfile
@@ -13,17 +15,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dvc.repo import Repo
+from safetensors.numpy import save
 
-from pipelines import _forget
+from bento.events import Event, Events
+from models.strings import arrays_of
+from pipelines import _feedback_store, _forget, _user_rows
 from pipelines._records import Dialect
 from pipelines._traces import Traces
 from tests.clones import Clone
+from tests.pipelines.releases import Checkout, commit, git
+from tests.pipelines.served_versions import assign, register
 
 CSV = Dialect(",", '"')
 
 
-def source(path: Path) -> _forget.Source:
-    return _forget.Source(path, CSV, "user")
+def source(path: Path) -> _user_rows.Source:
+    return _user_rows.Source(path, CSV, "user")
 
 
 LINES = [
@@ -38,19 +46,19 @@ def test_rows_of_the_user_alone_leave_a_text_file(tmp_path: Path, name: str) -> 
     path = tmp_path / name
     path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     before = path.read_bytes()
-    assert _forget.rewrite(source(path), "u1", dry=True)
+    assert _user_rows.rewrite(source(path), "u1", dry=True)
     assert path.read_bytes() == before
-    assert _forget.rewrite(source(path), "u1", dry=False)
+    assert _user_rows.rewrite(source(path), "u1", dry=False)
     left = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
     assert left.decode() == "\n".join(LEFT) + "\n"
-    assert not _forget.rewrite(source(path), "u1", dry=True)
+    assert not _user_rows.rewrite(source(path), "u1", dry=True)
     assert [found.name for found in tmp_path.iterdir()] == [name]
 
 
 def test_rows_of_the_user_alone_leave_a_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     pq.write_table(pa.table({"user": [1, 11, None, 1], "item": ["a", "1", "c", "d"]}), path)
-    assert _forget.rewrite(source(path), "1", dry=False)
+    assert _user_rows.rewrite(source(path), "1", dry=False)
     assert pq.read_table(path).to_pylist() == [{"user": 11, "item": "1"}, {"user": None, "item": "c"}]
 
 
@@ -86,6 +94,9 @@ def archive(name: str, content: bytes) -> tuple[bytes, bytes]:
         ("a.html", b"<td>u1</td>", True),
         ("a.html", b"<td>u1-2</td>", False),
         ("a.bin", b"\xff\x00u1", False),
+        ("a.safetensors", save(arrays_of("user_id", ["u0", "u1", "u2"])), True),
+        ("a.safetensors", save(arrays_of("user_id", ["xu1", "u", "1", "u12"])), False),  # their bytes touch each other
+        ("a.safetensors", save(arrays_of("item_id", ["u1"])), False),
     ],
 )
 def test_a_user_is_found_by_name_in_whatever_a_stage_writes(
@@ -93,6 +104,83 @@ def test_a_user_is_found_by_name_in_whatever_a_stage_writes(
 ) -> None:
     data = [content, *archive(name, content)][container]
     assert Traces(["u1"]).in_file(name, io.BytesIO(data)) == holds
+
+
+def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not() -> None:
+    def bento(name: str) -> io.BytesIO:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for path in ("./bento.yaml", name):
+                member = tarfile.TarInfo(path)
+                member.size = 2
+                tar.addfile(member, io.BytesIO(b"u1"))
+        buffer.seek(0)
+        return io.BytesIO(lzma.compress(buffer.read()))
+
+    assert Traces(["u1"]).in_file("longtail.bento", bento("./src/packed/any.json"))
+    assert not Traces(["u1"]).in_file("longtail.bento", bento("./src/bento/page.js"))
+
+
+def test_deleted_events_leave_no_bytes_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.sqlite"
+    monkeypatch.setenv("LONGTAIL_FEEDBACK_DB", f"sqlite:///{path}")
+    store = Events()
+    store.add([Event(f"e{n}", f"reader-{n % 3}", f"i{n}", "click") for n in range(30)])
+    assert any(names(file, "reader-1") for file in tmp_path.iterdir())
+    _feedback_store.remove("reader-1")
+    assert _feedback_store.count("reader-1") == 0
+    assert not any(names(file, "reader-1") for file in tmp_path.iterdir())
+    assert _feedback_store.count("reader-2") == 10
+
+
+@pytest.fixture
+def released(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout, the current folder, of v1 and v2, of which v2 serves; its Bento is in DVC's cache and in a store."""
+    root, home = tmp_path / "checkout", tmp_path / "bentoml"
+    root.mkdir()
+    for scope in ("GLOBAL", "SYSTEM"):
+        monkeypatch.setenv(f"GIT_CONFIG_{scope}", os.devnull)
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    monkeypatch.chdir(root)
+    Checkout.create(root)
+    shutil.copytree(packaged, root / "data" / "package")
+    with Repo() as repo:
+        repo.commit(target="package", force=True)
+    git(root, "add", "dvc.lock")
+    commit(root, "a run")
+    register("v1.0.0", packaged)
+    tag = register("v2.0.0", packaged)
+    assign("v2.0.0")
+    stored = home / "bentos" / tag.replace(":", "/")
+    with tarfile.open(packaged / "longtail.bento") as archive:
+        archive.extractall(stored, filter="data")
+    return root
+
+
+@pytest.mark.slow
+def test_what_serves_stays_until_another_version_does_and_is_named(released: Path) -> None:
+    places = [released / name for name in ("data", ".dvc", ".longtail")] + [released.parent / "bentoml"]
+    user = "0007"
+    assert len(holders(user, *places)) == 5  # output, cache, both archives kept, store
+    found = _forget.search(user)
+    lines = list(found.lines())
+    assert any(line.startswith("bento: version v1.0.0 (") and "nobody can roll back" in line for line in lines)
+    assert "still there: v2.0.0, which serves: version v2.0.0, Bento longtail:" in lines[-1]
+    assert "objects of DVC's cache; `longtail run` makes" in lines[-1]
+    _forget.remove(user, found)
+    left = {path.relative_to(released.parent) for path in holders(user, *places)}
+    archive = Path("checkout/.longtail/releases/v2.0.0/longtail.bento")
+    cached = {path for path in left if path.parts[:2] == ("checkout", ".dvc")}
+    stored = {path for path in left if path.parts[0] == "bentoml"}
+    assert left == {archive} | cached | stored
+    assert [path.name for path in stored] == ["users.safetensors"]
+    assert len(cached) == 1
+    assert list(_forget.search(user).lines()) == lines[-1:]
+
+    found = _forget.search(user, serving=True)
+    _forget.remove(user, found)
+    assert holders(user, *places) == []
+    assert list(_forget.search(user).lines()) == []
 
 
 @pytest.mark.slow
@@ -124,19 +212,27 @@ def test_after_forgetting_there_are_zero_hits(tmp_path: Path) -> None:
     clone.dvc("push")
 
     assert clone.json("data/split/holdout.json")["n_users"] == n_users - 1
-    for folder in (clone.root / "data", clone.root / ".dvc", clone.root / ".longtail", remote):
-        hits = [path for path in folder.rglob("*") if path.is_file() and names(path, "reader-7")]
-        assert hits == []
+    assert holders("reader-7", *(clone.root / name for name in ("data", ".dvc", ".longtail")), remote) == []
     assert "reader-70" in (raw / "interactions.csv").read_text()
     shutil.rmtree(remote)
 
 
 def names(path: Path, user_id: str) -> bool:
-    """Slow twin: every value of every table, and every byte of the rest."""
+    """Slow twin: every value of every table, and every byte of the rest, in archives as well."""
     data = path.read_bytes()
+    if data.startswith(b"\xfd7zXZ"):
+        with tarfile.open(path) as archive:
+            files = [archive.extractfile(member) for member in archive if member.isfile()]
+            data = b"\0".join(file.read() for file in files if file)
     if data.startswith(b"PAR1"):
         data = json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
     return any(data[at + len(user_id)] not in b"0123456789" for at in find(data + b" ", user_id.encode()))
+
+
+def holders(user_id: str, *folders: Path) -> list[Path]:
+    """Files below that name a user."""
+    files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in files if names(path, user_id)]
 
 
 def find(data: bytes, part: bytes) -> list[int]:

@@ -1,0 +1,82 @@
+"""Memory of the embed stage: `benchmarks.embed` asks how much it takes for a million short texts.
+
+The encoder is one layer of the packaged one, for speed; its vectors are as long. Memory is what the stage has for
+itself (RssAnon) at its worst, sampled: vectors and cache are files, kept in memory as long as there is room.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+
+from pipelines import _artifacts as artifacts
+from pipelines import _encoder as encoders
+from pipelines import _tables as tables
+from pipelines._params import Embed, load
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERY = 0.1  # seconds between two looks
+TEXT = "volume {n} of the collected letters"
+
+
+def rows(n_texts: int) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(dir=ROOT) as temp:
+        folder = Path(temp)
+        prepare(folder, n_texts)
+        started = time.perf_counter()
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(ROOT)}
+        stage = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.embed"], cwd=folder, env=env, stdout=subprocess.DEVNULL
+        )
+        own = 0.0
+        while stage.poll() is None:
+            own = max(own, of_its_own(stage.pid))
+            time.sleep(EVERY)
+        if stage.returncode:
+            raise ValueError(f"the embed stage ended with status {stage.returncode}")
+        size = (folder / "data/embed/embeddings.safetensors").stat().st_size
+        seconds = time.perf_counter() - started
+    yield {"texts": n_texts, "seconds": round(seconds), "memory_mb": round(own), "vectors_mb": round(size / 1e6)}
+
+
+def prepare(folder: Path, n_texts: int) -> None:
+    """A workspace with an encoder of one layer, and the items of so many texts."""
+    yaml, packaged = YAML(), encoders.find(load(Embed, ROOT / "params.yaml")).folder
+    one = folder / "one-layer"
+    shutil.copytree(packaged, one)
+    config = json.loads((packaged / "config.json").read_text("utf-8")) | {"num_hidden_layers": 1}
+    (one / "config.json").write_text(json.dumps(config), "utf-8")
+    params = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
+    params["embed"] |= {"model": "one-layer", "near_duplicates": None}
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        with artifacts.stage("split") as stage:
+            ids, texts = ([text.format(n=n) for n in range(n_texts)] for text in ("{n:08d}", TEXT))
+            tables.write(pa.table({"item_id": ids, "text": texts}), stage.output("items.parquet"))
+    finally:
+        os.chdir(here)
+
+
+def of_its_own(pid: int) -> float:
+    """Megabytes of a process that no file holds; 0 once it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    except OSError:
+        return 0.0
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return int(found[1]) / 1000 if found else 0.0

@@ -1,0 +1,36 @@
+"""A CLIP-like encoder: texts and images as vectors of one space, each by a tower of its own (Radford et al. 2021)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Projected(NamedTuple):
+    last_hidden_state: Tensor  # (b, n, t)
+
+
+class TextTower:
+    """Token states in the common space; that of a text's last token is the text's."""
+
+    def __init__(self, clip: Any) -> None:
+        """clip: of the transformers library."""
+        self.clip, self.device = clip, clip.device
+
+    def __call__(self, input_ids: Tensor) -> Projected:
+        states = self.clip.text_model(input_ids=input_ids).last_hidden_state
+        return Projected(self.clip.text_projection(states))
+
+
+class ImageTower:
+    def __init__(self, clip: Any) -> None:
+        self.clip = clip
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor, *, dim: int) -> Tensor:
+        """Unit vectors, float32 (b, dim), of images (b, 3, height, width) as the model's own settings prepare them."""
+        pooled = self.clip.vision_model(pixel_values=pixels.to(self.clip.device, self.clip.dtype)).pooler_output
+        projected = self.clip.visual_projection(pooled)[:, :dim].float()
+        return torch.nn.functional.normalize(projected, dim=1).cpu()

@@ -1,0 +1,56 @@
+"""The encoder of the Bento: each form gives what was checked, and one that keeps too little is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from bento.encoder import Encoder
+from pipelines import _encoder as encoders
+from pipelines import _packed_encoder as packed
+from pipelines._params import Embed, load
+from tests import judged
+from tests.conftest import Workspace
+
+
+def sample() -> packed.Sample:
+    return packed.Sample([judged.TEXTS], [1.0], judged.embeddings())
+
+
+@pytest.mark.parametrize("form", get_args(packed.Form))
+def test_a_wish_gets_the_vector_that_was_checked(workspace: Workspace, form: packed.Form) -> None:
+    judged.name_encoder()
+    Path("packed").mkdir()
+    about = packed.write(judged.factors(), encoders.find(load(Embed)), Path("packed/encoder"), sample(), form)
+    assert about["form"] == form
+    served = Encoder(about, Path.cwd())
+    cosines = []
+    for text, vector in zip(judged.TEXTS, judged.embeddings(), strict=True):
+        found = served(text)
+        assert found is not None
+        cosines.append(float(found @ vector))
+    assert min(cosines) == pytest.approx(about["cosine"], abs=1e-4)
+    assert min(cosines) > (0.9 if form == "static" else 0.999)
+    assert served("  ") is None
+    assert form == "half" or about["overlap@10"] > (0.4 if form == "static" else 0.95)
+
+
+def test_int8_that_loses_neighbours_is_refused_with_its_figures(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged.name_encoder()
+    monkeypatch.setattr("models.quantization.LARGEST", 1)  # three values for each weight
+    message = r"int8 keeps 0\.\d+ of the 10 nearest items \(overlap of 40 items, smallest cosine .*\), expected 0.95"
+    with pytest.raises(ValueError, match=message):
+        packed.write(judged.factors(), encoders.find(load(Embed)), Path("encoder-8"), sample(), "int8")
+    assert not Path("encoder-8").exists()
+
+
+def test_half_precision_that_is_another_encoder_is_refused(workspace: Workspace) -> None:
+    judged.name_encoder()
+    other = packed.Sample([judged.TEXTS], [1.0], np.roll(judged.embeddings(), 1, axis=0))
+    with pytest.raises(ValueError, match=r"the encoder for serving has cosine .* expected 0.999"):
+        packed.write(judged.factors(), encoders.find(load(Embed)), Path("encoder-16"), other)
