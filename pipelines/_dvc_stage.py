@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -102,9 +103,9 @@ def translated(stage: str, error: DvcException) -> Exception:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, StageCmdFailedError):
         cause = cause.__cause__
-    status = getattr(cause, "status", None)
-    if status in (1, 2):
-        return ValueError(f"{stage} refused to go on; its reason is above")
-    if status is not None:
+    if said := re.search(r"exited with (-?\d+)$", str(cause)):  # DVC keeps the status in its message alone
+        status = int(said[1])
+        if status in (1, 2):
+            return ValueError(f"{stage} refused to go on; its reason is above")
         return InterruptedStageError(f"{stage} was ended with status {status} (128 + signal, or minus signal)")
     return InterruptedStageError(f"DVC failed at {stage}: {error}: {error.__cause__ or ''}".rstrip(": "))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import _git, _run_tasks, _runs
+from pipelines import _dvc_stage, _git, _run_tasks, _runs
 from pipelines._params import Gate, Train, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout
@@ -87,6 +87,17 @@ def test_a_disk_that_is_nearly_full_is_refused_with_the_figure(
     with pytest.raises(_run_tasks.RoomError, match=r"1\.50 GB are free .* airflow.free_gigabytes is 2"):
         prepare()
     assert _runs.named(RUN).tip() is None
+
+
+def test_a_stage_that_refuses_its_input_is_told_from_one_that_was_killed(checkout: Checkout) -> None:
+    prepare()
+    with pytest.raises(ValueError, match="ingest refused to go on"):
+        _run_tasks.stage(RUN, "ingest", 1)  # its command is `exit 1`
+    found = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(found.replace("exit 1", "kill -9 $$", 1))
+    prepare({"note": "again"})
+    with pytest.raises(_dvc_stage.InterruptedStageError, match="ingest was ended with status"):
+        _run_tasks.stage(RUN, "ingest", 1)
 
 
 def test_no_stage_that_ends_at_the_same_time_loses_its_line(checkout: Checkout) -> None:
