@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup run test test-faults lint unit clean airflow
-.PHONY: bench-mf bench-embed bench-ingest bench-serving bench-airflow bench-evaluate bench-gate bench-verdicts
+.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-verdicts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -57,6 +57,9 @@ bench-serving: $(STAMP)  ## The Bento under load beside bare FastAPI and Starlet
 
 bench-ingest: $(STAMP)  ## Ingest and split of a million and of 20 million interactions beside polars and pandas
 	@python -m benchmarks.ingest
+
+bench-spark: $(STAMP)  ## Ingest, validate and split on Spark beside DuckDB, and from which size Spark pays
+	@python -m benchmarks.spark
 
 airflow: $(STAMP)  ## Airflow on this machine: trigger, watch, approve and roll back in the browser
 	@longtail airflow up

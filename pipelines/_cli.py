@@ -18,6 +18,7 @@ from pipelines import (
     _airflow,
     _cache_commands,
     _doctor,
+    _dvc_locks,
     _feedback_commands,
     _forget,
     _git,
@@ -124,6 +125,8 @@ def enter_checkout() -> None:
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
     _settings.check()
+    for text in _dvc_locks.mend():
+        say(NAME, text)
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()
     from pipelines._report import print_verdict  # rich, which no other command needs

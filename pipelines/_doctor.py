@@ -7,7 +7,6 @@ would be handed out as good ones.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -20,15 +19,10 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _partitions, _registry
+from pipelines import _dvc_locks, _partitions, _registry
 from pipelines._params import SECTIONS, Champion, load
 
-LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
 ROOM = 2 << 30  # bytes that a run should find free
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
 
@@ -76,62 +70,18 @@ def settings() -> Iterator[Finding]:
 
 
 def locks() -> Iterator[Finding]:
-    """Mend the two files that a killed DVC can leave empty and that it then cannot read."""
-    if holders := running():
+    if holders := _dvc_locks.holders():
         yield Finding(f"locks: DVC is at work ({holders})", "wait for it, or end it")
         return
-    if LOCK.exists() and not is_lock(LOCK.read_text("utf-8", "replace")):
-        committed = committed_lock()
-        if committed is None:
-            LOCK.unlink()
-        else:
-            LOCK.write_bytes(committed)
-        how = "removed; the next run writes it" if committed is None else "restored from the last commit"
-        yield Finding(f"locks: dvc.lock was unreadable and is {how}")
-    if RWLOCK.exists() and not is_json(RWLOCK):
-        RWLOCK.unlink()
-        yield Finding(f"locks: {RWLOCK} was unreadable and is removed")
+    for text in _dvc_locks.mend():
+        yield Finding(f"locks: {text}")
     yield Finding("locks: free")
-
-
-def running() -> str:
-    """The live processes that hold DVC's locks, in words."""
-    try:
-        held = json.loads(RWLOCK.read_text("utf-8"))
-        infos = [*held["write"].values(), *(info for infos in held["read"].values() for info in infos)]
-        alive = {info["pid"]: info["cmd"] for info in infos if psutil.pid_exists(info["pid"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return ", ".join(f"{command}, process {pid}" for pid, command in sorted(alive.items()))
-
-
-def is_lock(text: str) -> bool:
-    try:
-        document = YAML(typ="safe").load(text)
-    except YAMLError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("stages"), dict)
-
-
-def is_json(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_text("utf-8")), dict)
-    except ValueError:
-        return False
-
-
-def committed_lock() -> bytes | None:
-    try:
-        content = _git.read_file("HEAD", LOCK.name)
-    except _git.GitError:
-        return None
-    return content if is_lock(content.decode("utf-8", "replace")) else None
 
 
 def unfinished() -> Iterator[Finding]:
     """Remove what killed stages left, unless one is at work."""
     found = [path for path in artifacts.DATA.glob(".*") if path.suffix in (".partial", ".old")]
-    if found and running():
+    if found and _dvc_locks.holders():
         yield Finding(f"unfinished: {', '.join(map(str, found))}, of a stage at work")
         return
     for path in found:

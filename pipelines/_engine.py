@@ -18,7 +18,11 @@ from pipelines._artifacts import StageRun
 from pipelines._params import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
-MACROS = "create macro instant_of(s) as epoch_us(try_cast(s as timestamptz))"  # what no engine spells like another
+MACROS = r"""
+    create macro instant_of(s) as epoch_us(try_cast(s as timestamptz));
+    create macro words_of(s) as regexp_replace(replace(lower(s), 'ς', 'σ'), '[^\p{L}\p{N}]+', '', 'g');
+    create macro is_foreign(s) as regexp_matches(s, '[^\p{Latin}\P{L}]')
+"""  # what no engine spells like another: microseconds of a text; its letters and digits; has it letters beyond Latin?
 NO_ROOM = re.compile("max_temp_directory_size|No space left|File too large|quota", re.IGNORECASE)
 
 
@@ -27,6 +31,7 @@ class Tables(Protocol):
 
     def parquet(self, path: Path) -> str: ...
     def numbered(self, path: Path, column: str) -> str: ...
+    def after(self, path: Path, *columns: str) -> str: ...
     def view(self, name: str, query: str) -> None: ...
     def keep(self, name: str, query: str) -> None: ...
     def rows(self, query: str) -> list[tuple[Any, ...]]: ...
@@ -48,6 +53,11 @@ class Embedded:
         """SQL of the rows of a file with their number, from 1."""
         scan = f"read_parquet({literal(path)}, file_row_number = true)"
         return f"(select file_row_number + 1 as {column}, * exclude (file_row_number) from {scan})"
+
+    def after(self, path: Path, *columns: str) -> str:
+        """SQL of the rows of a file, beside them as `<column>_before` what some columns hold in the row before."""
+        before = ", ".join(f"lag({column}) over () as {column}_before" for column in columns)
+        return f"(select *, {before} from {self.parquet(path)})"
 
     def view(self, name: str, query: str) -> None:
         self.con.execute(f"create or replace view {name} as {query}")
@@ -88,12 +98,19 @@ def connect(stage: StageRun, memory_limit: str) -> Iterator[duckdb.DuckDBPyConne
     """
     with TemporaryDirectory(dir=stage.folder, prefix=".spill-") as spill, duckdb.connect() as con:
         con.execute(f"{settings(Path(spill), memory_limit)}; {MACROS}")
-        try:
+        with naming_shortages(stage, memory_limit):
             yield con
-        except duckdb.OperationalError as error:
-            if problem := shortage(str(error), stage.folder, f"{stage.name}.memory_limit", memory_limit):
-                raise ValueError(problem) from error
-            raise
+
+
+@contextmanager
+def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
+    """ValueError with what to do where memory or disk is not enough."""
+    try:
+        yield
+    except duckdb.OperationalError as error:
+        if problem := shortage(str(error), stage.folder, f"{stage.name}.memory_limit", memory_limit):
+            raise ValueError(problem) from error
+        raise
 
 
 def settings(spill: Path, memory_limit: str) -> str:

@@ -1,11 +1,11 @@
-"""Great Expectations over DuckDB views: run suites in SQL, report them as JSON and as one self-contained page."""
+"""Great Expectations over an engine's views: run suites on them, report them as JSON and as one self-contained page."""
 
 from __future__ import annotations
 
 import atexit
 import html
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
@@ -19,23 +19,27 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is 
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import sqlalchemy as sa
+from duckdb import DuckDBPyConnection
 from duckdb_engine import Dialect
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
-from great_expectations.datasource.fluent import SQLDatasource
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaSectionView
 from great_expectations.validator.v1_validator import Validator
 
-from pipelines import _engine
+from pipelines import _engine, _spark
 from pipelines._artifacts import StageRun
+from pipelines._engine import Embedded, Tables
+from pipelines._params import Engine
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
-__all__ = ["Expectation", "Results", "Source", "Suite", "describe", "duckdb_source", "gxe", "page"]
+__all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "page", "source"]
 
 # Counting unexpected rows costs what a bare boolean costs (1 M rows, 15 expectations: 0.54 s and 0.6 s); collecting
 # examples doubles it, so only failed expectations are asked for them.
@@ -43,6 +47,7 @@ COUNTS: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 
 EXAMPLES: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 5}
 
 Suite = list[Expectation]
+Batch = tuple[BatchDefinition[Any], dict[str, Any] | None]
 Results = dict[str, ExpectationSuiteValidationResult]
 
 
@@ -57,27 +62,27 @@ class AutocommitDialect(Dialect):
 
 
 class Source:
-    """Views in DuckDB that suites can be asked of."""
+    """Views of an engine that suites can be asked of; batch_of: all rows of a view, as GX wants to be asked of them."""
 
-    def __init__(self, datasource: SQLDatasource, connection: sa.Connection) -> None:
-        self.datasource = datasource
-        self.connection = connection
-
-    def view(self, name: str, query: str) -> None:
-        self.connection.exec_driver_sql(f"create view {name} as {query}")
-
-    def row(self, query: str) -> dict[str, Any]:
-        """The one row of a query by column."""
-        return dict(self.connection.exec_driver_sql(query).mappings().one())
+    def __init__(
+        self, engine: Tables, batch_of: Callable[[str], Batch], *, shortage: Callable[[str], str | None]
+    ) -> None:
+        """shortage: what to do, where a message says that memory or disk is not enough."""
+        self.engine = engine
+        self.batch_of = batch_of
+        self.shortage = shortage
 
     def check(self, view: str, suite: Suite) -> ExpectationSuiteValidationResult:
         """Results of a suite on a view, in the suite's order; examples of unexpected values where it failed."""
-        batch = self.datasource.add_table_asset(view, table_name=view).add_batch_definition_whole_table("all")
+        batch = self.batch_of(view)
         numbered = [e.copy(update={"meta": {**(e.meta or {}), "number": number}}) for number, e in enumerate(suite)]
         results = ask(batch, numbered, COUNTS)
         failed = [e for e, result in zip(numbered, results, strict=True) if not result.success]
         for result in ask(batch, failed, EXAMPLES) if failed else []:
             results[number_of(result)] = result
+        for message in filter(None, map(raised, results)):  # GX would count it as a finding about the data
+            if problem := self.shortage(message):
+                raise ValueError(problem)
         return ExpectationSuiteValidationResult(
             success=all(result.success for result in results),
             results=results,
@@ -89,30 +94,63 @@ class Source:
 
 
 @contextmanager
-def duckdb_source(stage: StageRun, memory_limit: str) -> Iterator[Source]:
-    """An empty in-memory DuckDB that spills into the stage's folder; nothing of it remains afterwards."""
-    sa.dialects.registry.register("duckdb.autocommit", __name__, AutocommitDialect.__name__)
+def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Source]:
+    """The engine that params.yaml names, without any views yet; ValueError where memory or disk is not enough."""
+
+    def shortage(message: str) -> str | None:
+        return _engine.shortage(message, stage.folder, f"{stage.name}.memory_limit", memory_limit)
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    if engine.name == "spark":
+        with _spark.connect(stage, memory_limit, engine) as spark:
+            yield Source(spark, spark_batches(context, spark), shortage=shortage)
+        return
+    with _engine.naming_shortages(stage, memory_limit), duckdb(context, stage, memory_limit) as (con, batch_of):
+        yield Source(Embedded(con), batch_of, shortage=shortage)
+
+
+def spark_batches(context: AbstractDataContext, spark: _spark.Spark) -> Callable[[str], Batch]:
+    datasource = context.data_sources.add_spark("spark")
+
+    def batch_of(view: str) -> Batch:
+        batch = datasource.add_dataframe_asset(view).add_batch_definition_whole_dataframe("all")
+        return batch, {"dataframe": spark.session.table(view)}
+
+    return batch_of
+
+
+@contextmanager
+def duckdb(
+    context: AbstractDataContext, stage: StageRun, memory_limit: str
+) -> Iterator[tuple[DuckDBPyConnection, Callable[[str], Batch]]]:
+    """An empty in-memory DuckDB that spills into the stage's folder; nothing of it remains afterwards."""
+    sa.dialects.registry.register("duckdb.autocommit", __name__, AutocommitDialect.__name__)
     # GX opens two engines; by its name they share the database, which lives as long as one connection to it
     spill = Path(mkdtemp(dir=stage.folder, prefix=".spill-"))
     url = f"duckdb+autocommit:///:memory:{spill.name}"
     datasource = context.data_sources.add_sql("duckdb", connection_string=url, create_temp_table=False)
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
+
+    def batch_of(view: str) -> Batch:
+        return datasource.add_table_asset(view, table_name=view).add_batch_definition_whole_table("all"), None
+
     try:
         with engines[0].connect() as connection:
-            connection.exec_driver_sql(_engine.settings(spill, memory_limit))
+            con: DuckDBPyConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
+            con.execute(f"{_engine.settings(spill, memory_limit)}; {_engine.MACROS}")
             # parquet statistics leave NaN out; DuckDB believes them, and a NaN would pass every range
-            connection.exec_driver_sql("set global disabled_optimizers = 'statistics_propagation,filter_pushdown'")
-            yield Source(datasource, connection)
+            con.execute("set global disabled_optimizers = 'statistics_propagation,filter_pushdown'")
+            yield con, batch_of
     finally:
         for engine in engines:
             engine.dispose()
         rmtree(spill, ignore_errors=True)
 
 
-def ask(batch: Any, suite: Suite, result_format: dict[str, Any]) -> list[ExpectationValidationResult]:
-    validator = Validator(batch, result_format=result_format)
+def ask(batch: Batch, suite: Suite, result_format: dict[str, Any]) -> list[ExpectationValidationResult]:
+    definition, parameters = batch
+    validator = Validator(definition, result_format=result_format, batch_parameters=parameters)
     results = validator.validate_expectation_suite(gx.ExpectationSuite(name="suite", expectations=suite)).results
     return sorted(results, key=number_of)  # GX puts those that raised first
 

@@ -39,6 +39,7 @@ _events: list[pa.Field[Any]] = [
     pa.field("n", pa.int64()),
 ]
 EVENTS = pa.schema(_events)
+WRITTEN = "format parquet, compression snappy, write_bloom_filter false"  # a partition, which nobody looks ids up in
 LARGEST = 3.4e38  # of a value; a sum beyond it is as large
 SPARK_READS = re.compile(
     r"VARCHAR|U?(TINY|SMALL|BIG)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*|TIMESTAMP( WITH TIME ZONE)?|DATE"
@@ -213,11 +214,11 @@ def _fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> s
     """SQL that writes what becomes of the rows of a scan to a parquet file."""
     hidden = intake.key is not None
     if not rules.catalogue:
-        return f"copy ({_judgement(rows, rules, scan, hidden)}) to {target} (format parquet, compression snappy)"
+        return f"copy ({_judgement(rows, rules, scan, hidden)}) to {target} ({WRITTEN})"
     # the join with the catalogue does not keep the order of rows, hence their numbers before it
     judgement = _judgement(rows, rules, "numbered", hidden, seq="rowid + 1 as seq, ")
     return f"""create or replace table numbered as select * from {scan};
-               copy ({judgement}) to {target} (format parquet, compression snappy);
+               copy ({judgement}) to {target} ({WRITTEN});
                drop table numbered"""
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from pipelines import _artifacts as artifacts
 from pipelines import _git
+from pipelines._engine import Tables
 
 KEPT = 20  # versions
-SCRIPT = r"[^\p{Latin}\P{L}]"  # a letter that is not Latin
 
-# One row. The head is the hundredth of touched items that holds most interactions; values are counted by their size.
-PROFILE = f"""
+# Common to DuckDB and Spark. One row; the head is the hundredth of touched items that holds most interactions.
+PROFILE = """
     select (select count(*) from interactions) as interactions,
            (select count(*) from of_users) as users,
            (select count(*) from of_items) as items,
@@ -22,19 +22,30 @@ PROFILE = f"""
            (select coalesce(median(n), 0) from (
               select count(*) as n from interactions where timestamp is not null
               group by date_trunc('day', timestamp))) as per_day,
-           (select sum(n) filter (place <= greatest(1, touched / 100)) / sum(n) from (
+           (select sum(n) filter (where place <= greatest(1, touched / 100)) / sum(n) from (
               select n, row_number() over (order by n desc, item_id) as place, count(*) over () as touched
               from of_items)) as head,
-           (select coalesce(avg(case when regexp_matches(text, '{SCRIPT}') then 1.0 else 0.0 end), 0)
-            from items where text <> '') as script,
-           (select map(list(size order by size), list(n order by size)) from (
-              select cast(floor(2 * log2(value)) as varchar) as size, count(*) as n
-              from interactions where value > 0 and value < 'infinity' group by all)) as sizes
+           (select coalesce(avg(case when is_foreign(text) then 1 else 0 end), 0)
+            from items where text <> '') as script
+"""
+# Values by their size, two steps to a doubling; a little above, since logarithms differ in their last digit.
+SIZES = """
+    select cast(floor(2 * log2(value) + 1e-9) as double) as size, count(*) as n
+    from interactions where value > 0 and value <= 3.4028234663852886e38
+    group by cast(floor(2 * log2(value) + 1e-9) as double)
 """
 VIEWS = {
     "of_users": "select user_id, count(*) as n from interactions group by user_id",
     "of_items": "select item_id, count(*) as n from interactions group by item_id",
 }
+
+
+def of(engine: Tables) -> dict[str, Any]:
+    """The profile of the views `interactions` and `items`."""
+    for name, query in VIEWS.items():
+        engine.view(name, query)
+    profile: dict[str, Any] = engine.table(PROFILE).to_pylist()[0]
+    return profile | {"sizes": {str(size): n for size, n in sorted(engine.rows(SIZES))}}
 
 
 def path_of(columns: list[str]) -> Path:
@@ -95,4 +106,4 @@ def moved(now: dict[str, int], before: dict[str, int]) -> float:
 
 def query(row: dict[str, float]) -> str:
     """SQL of one row."""
-    return "select " + ", ".join(f"{value!r}::double as {name}" for name, value in row.items())
+    return "select " + ", ".join(f"cast({value!r} as double) as {name}" for name, value in row.items())

@@ -26,7 +26,10 @@ SETTINGS = {  # so that Spark reads the text as DuckDB does
     "spark.sql.ansi.doubleQuotedIdentifiers": "true",
     "spark.sql.parser.escapedStringLiterals": "true",  # a backslash is a backslash
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",  # a zoned one would reach Python in the zone of this machine
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.filterPushdown": "false",  # statistics leave NaN out, and it would pass every range
+    "spark.sql.inMemoryColumnarStorage.partitionPruning": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
@@ -38,7 +41,9 @@ LOCAL = {
 FUNCTIONS = (  # of DuckDB and its macros, under the names they have there
     r"regexp_full_match(s string, p string) returns boolean return s rlike concat('\A(?:', p, ')\z')",
     "regexp_matches(s string, p string) returns boolean return s rlike p",
-    "instant_of(s string) returns bigint return unix_micros(try_cast(s as timestamp))",
+    "instant_of(s string) returns bigint return unix_micros(try_cast(s as timestamp_ltz))",
+    r"words_of(s string) returns string return regexp_replace(replace(lower(s), 'ς', 'σ'), '[^\p{L}\p{N}]+', '')",
+    r"is_foreign(s string) returns boolean return s rlike '[^\p{IsLatin}\P{L}]'",
 )
 GLOB = re.compile(r"([\\\[\]{}*?])")
 
@@ -59,6 +64,12 @@ class Spark:
     def numbered(self, path: Path, column: str) -> str:
         """SQL of the rows of a file with their number, from 1."""
         return f"(select _metadata.row_index + 1 as {column}, * from {self.parquet(path)})"
+
+    def after(self, path: Path, *columns: str) -> str:
+        """SQL of the rows of a file, beside them as `<column>_before` what some columns hold in the row before."""
+        before = ", ".join(f"b.{column} as {column}_before" for column in columns)
+        rows = self.numbered(path, "row_number")
+        return f"(select a.*, {before} from {rows} a left join {rows} b on b.row_number = a.row_number - 1)"
 
     def view(self, name: str, query: str) -> None:
         self.session.sql(f"create or replace temporary view {name} as {query}")

@@ -20,25 +20,26 @@ MAX_TEXT_LENGTH = 1_000_000  # characters; a longer text is a file in the wrong 
 ANEW = "run `dvc repro --force ingest`: the file is not what ingest writes"
 SOURCE = "look at the source: data is missing, or ingest.table names the wrong files"
 
-# Timestamps lose their time zone (the session's is UTC): fetching a zoned one into Python needs pytz. The columns that
-# are null in every good row name what is wrong in a bad one. A pair that comes twice stands beside itself, since the
-# table is sorted, which is asked for at the same time: comparing neighbours costs a third of counting pairs.
+# The SQL below is common to DuckDB and Spark. Timestamps lose their time zone (the session's is UTC): fetching a zoned
+# one into Python needs pytz. The columns that are null in every good row name what is wrong in a bad one. A pair that
+# comes twice stands beside itself, since the table is sorted, which is asked for at the same time: in DuckDB comparing
+# neighbours costs a third of counting pairs.
 INTERACTIONS = """
     select i.user_id, i.item_id, i.value, i.n_events, cast(i.timestamp as timestamp) as timestamp,
            case when t.item_id is null then i.item_id end as unknown_item,
-           case when i.user_id < i.user_before or i.user_id = i.user_before and i.item_id <= i.item_before
-             then concat(i.user_id, ' with ', i.item_id) end as repeated_pair,
-           case when i.timestamp > now() + interval 1 day then cast(i.timestamp as varchar) end as future
-    from (select *, lag(user_id) over () as user_before, lag(item_id) over () as item_before
-          from read_parquet('{interactions}')) i
-    left join (select distinct item_id from read_parquet('{items}')) t on i.item_id = t.item_id
+           case when i.user_id < i.user_id_before or i.user_id = i.user_id_before and i.item_id <= i.item_id_before
+             then concat(i.user_id, ' with ', coalesce(i.item_id, '')) end as repeated_pair,
+           case when i.timestamp > now() + interval 1 day
+             then cast(cast(i.timestamp as timestamp) as string) end as future
+    from {interactions_after} i
+    left join (select distinct item_id from {items}) t on i.item_id = t.item_id
 """
 ITEMS = """
     select i.item_id, i.title, trim(i.text) as text, t.item_id is not null as is_touched,
-           trim(i.text) = '' or row_number() over (partition by {normal} order by i.item_id) = 1 as is_original
-    from read_parquet('{{items}}') i
-    left join (select distinct item_id from read_parquet('{{interactions}}')) t on i.item_id = t.item_id
-""".format(normal=r"regexp_replace(lower(i.text), '[^\p{{L}}\p{{N}}]+', '', 'g')")
+           trim(i.text) = '' or row_number() over (partition by words_of(i.text) order by i.item_id) = 1 as is_original
+    from {items} i
+    left join (select distinct item_id from {interactions}) t on i.item_id = t.item_id
+"""
 USERS = """
     select user_id, cast(count(*) as double) / (select count(*) from interactions) as share
     from interactions group by user_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _rejected: list[pa.Field[Any]] = [
     pa.field("raw", pa.string()),
 ]
 ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchanged
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a text starts that a spreadsheet would compute
 INTERACTIONS, ITEMS, REJECTED = pa.schema(_interactions), pa.schema(_items), pa.schema(_rejected)
 
 
@@ -65,19 +67,37 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as they come, so that a long run can be watched; NaN becomes an empty field."""
+    """Write rows of equal keys as they come, so that a long run can be watched; NaN becomes an empty field.
+
+    People open these files: an apostrophe stands before a text that a spreadsheet would take for a formula.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = None
         for row in rows:
             if writer is None:
                 writer = csv.DictWriter(file, list(row), lineterminator="\n")
                 writer.writeheader()
-            writer.writerow({key: "" if value != value else value for key, value in row.items()})
+            writer.writerow({key: "" if value != value else harmless(value) for key, value in row.items()})
             file.flush()
 
 
+def harmless(value: Any) -> Any:
+    """A cell as it may stand in a spreadsheet; numbers, also those written as text, are what they are."""
+    if not isinstance(value, str) or not FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def read_csv(path: Path) -> dict[str, list[str]]:
-    """Columns of such a table by name, as text."""
+    """Columns of such a table by name, as the text that it was."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    return {name: [as_it_was(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+
+
+def as_it_was(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines import _fence, _git, _runs
+from pipelines import _dvc_locks, _fence, _git, _runs
 from pipelines._params import Ingest, load
 from pipelines._runs import Run
+from pipelines._stage import say
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
 
@@ -25,6 +26,8 @@ def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
     with _fence.hold(run.folder, task, attempt):
         made = refresh(run, checkout)
         os.chdir(run.folder)
+        for text in _dvc_locks.mend():
+            say(task, text)
         try:
             yield made
         finally:

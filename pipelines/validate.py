@@ -13,7 +13,8 @@ from pipelines import _expectations as gx
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
 from pipelines import _tables as tables
-from pipelines._params import Validate, load
+from pipelines._engine import Tables
+from pipelines._params import Engine, Validate, load
 from pipelines._stage import run, say
 
 FAILED_PAGE = artifacts.DATA / "validate.failed.html"
@@ -21,12 +22,12 @@ SHOWN = 3  # failures in the line that ends the stage
 
 
 def main() -> None:
-    params = load(Validate)
+    params, engine = load(Validate), load(Engine)
     with artifacts.stage("validate") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
         known = profiles.path_of(pq.read_schema(paths["items"]).names)
         data = stage.inputs[paths["interactions"].as_posix()]
-        with gx.duckdb_source(stage, params.memory_limit) as source:
+        with gx.source(stage, params.memory_limit, engine) as source:
             results, profile = examine(source, paths, params, profiles.former(known, data))
         report = judge(results, min_expectations=params.min_expectations, warn=params.warn)
         page = gx.page(
@@ -56,30 +57,30 @@ def examine(
     wanted, results = suites.suites(params), gx.Results()
     profile_suite = suites.against_profile(params.profile)
     suites.check_codes([*(e for suite in wanted.values() for e in suite), *profile_suite], params.warn)
-    for table, query in views(paths).items():
-        source.view(table, query)
+    for table, query in views(source.engine, paths).items():
+        source.engine.view(table, query)
         results[table] = source.check(table, wanted[table])
         if table == "columns" and not results[table].success:
             return results, {}
-    for name, query in profiles.VIEWS.items():
-        source.view(name, query)
-    profile = source.row(profiles.PROFILE)
+    profile = profiles.of(source.engine)
     if former is not None and profile["interactions"]:
-        source.view("profile", profiles.query(profiles.beside(profile, former)))
+        source.engine.view("profile", profiles.query(profiles.beside(profile, former)))
         results["profile"] = source.check("profile", profile_suite)
     return results, profile
 
 
-def views(paths: dict[str, Path]) -> dict[str, str]:
+def views(engine: Tables, paths: dict[str, Path]) -> dict[str, str]:
     """The tables that are judged, as queries on the files: nothing is copied."""
     pairs = [
         *column_pairs("interactions", pq.read_schema(paths["interactions"]), tables.INTERACTIONS, more=False),
         *column_pairs("items", pq.read_schema(paths["items"]), tables.ITEMS, more=True),
     ]
+    files = {name: engine.parquet(path) for name, path in paths.items()}
+    after = engine.after(paths["interactions"], "user_id", "item_id")
     return {
         "columns": " union all ".join(f"select {quote(a)} as found, {quote(b)} as expected" for a, b in pairs),
-        "interactions": suites.INTERACTIONS.format(**paths),
-        "items": suites.ITEMS.format(**paths),
+        "interactions": suites.INTERACTIONS.format(**files, interactions_after=after),
+        "items": suites.ITEMS.format(**files),
         "users": suites.USERS,
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import _parts as parts
-from pipelines import _spark, ingest, split
+from pipelines import _spark, ingest, split, validate
 from pipelines._params import Engine, load
 from tests.conftest import Workspace
+from tests.pipelines import canonical
 from tests.pipelines.canonical import write_validate
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "stars", "timestamp": "time"}
 ODD_IDS = ["NA", "null", "0007", " 7 ", "é", "🙂", "日本", "\x1b", "", None, "x" * 300, "\u00a0"]
 ODD_STARS = [float("nan"), float("inf"), -1.0, 0.0, 1e39, None, 1e-40, 2.5]
 N = 20_000
+ROWS = canonical.rows(60, 60)
 
 
 def write_events(path: Path) -> None:
@@ -60,9 +64,15 @@ def source(workspace: Workspace) -> Workspace:
     return workspace
 
 
+def use(workspace: Workspace, name: str) -> None:
+    """Set the engine; Spark plans for small tables, since every step of a plan costs a job."""
+    few = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "2"}
+    workspace.params("engine", {"name": name, "settings": few})
+
+
 def run(workspace: Workspace, name: str) -> Path:
     """Ingest and split by an engine; the folder that they wrote, moved aside."""
-    workspace.params("engine", {"name": name})
+    use(workspace, name)
     shutil.rmtree(".longtail", ignore_errors=True)  # partitions of the other engine
     ingest.main()
     write_validate()
@@ -91,6 +101,64 @@ def test_spark_gives_the_rows_that_duckdb_gives(
     for name in ("ingest/summary.json", "split/holdout.json"):
         assert (embedded / name).read_bytes() == (spark / name).read_bytes()
     assert pq.read_metadata(embedded / "ingest/rejected.parquet").num_rows > 40
+
+
+@pytest.fixture
+def abroad(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is not that of the data."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def broken() -> tuple[pa.Table, pa.Table]:
+    """Interactions and items in which nearly every expectation fails, some by a single row."""
+    odd: list[Any] = [0.0, -1.0, float("nan"), float("inf"), None]
+    many = [*ROWS[:80], *(("loud", f"i{n:03}", 1.0, canonical.day(1)) for n in range(60))]
+    good = canonical.interactions(many)
+    columns = {name: good[name].to_pylist() for name in good.column_names}
+    columns["value"][10:15] = odd
+    columns["user_id"][20:23] = ["", "u" * 513, None]
+    columns["item_id"][30:33] = [columns["item_id"][29], None, "unknown"]
+    columns["n_events"][40] = 0
+    columns["timestamp"][50:53] = [None, datetime(1970, 1, 1, 0, 0, 0, 120, UTC), datetime(2150, 1, 1, tzinfo=UTC)]
+    texts = ["The same, words", "the same WORDS!", " ", "", "ΟΔΟΣ", "οδος", "слова", None, *["words"] * 53]
+    items = canonical.catalogue([*canonical.item_ids(60), "i000"], text=texts, title=[None, *["title"] * 60])
+    return pa.table(columns, schema=good.schema), items
+
+
+@pytest.mark.slow
+def test_great_expectations_says_the_same_of_good_and_of_broken_tables(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, abroad: None
+) -> None:
+    workspace.params("validate", {"min_interactions": 100})
+    judge, reports = validate.judge, []
+
+    def recorded(*of: Any, **how: Any) -> dict[str, Any]:
+        reports.append(judge(*of, **how))
+        return reports[-1]
+
+    monkeypatch.setattr(validate, "judge", recorded)
+    profiles = []
+    for name in ("duckdb", "spark"):
+        use(workspace, name)
+        shutil.rmtree(".longtail", ignore_errors=True)  # the profile of the good version
+        canonical.write_ingest(canonical.interactions(ROWS), canonical.catalogue(canonical.item_ids(60)))
+        validate.main()
+        profiles.append(Path("data/validate/profile.json").read_bytes())
+        canonical.write_ingest(*broken())
+        with pytest.raises(ValueError, match=r"\d+ of 35 expectations failed"):
+            validate.main()
+    good, bad, good_on_spark, bad_on_spark = reports
+    assert good_on_spark == good
+    assert profiles[0] == profiles[1]
+    for one, other in zip(bad["expectations"], bad_on_spark["expectations"], strict=True):
+        assert other == one
+    assert bad_on_spark == bad
+    assert sum(not check["success"] for check in bad["expectations"]) == 20
+    assert not any(check["error"] for check in bad["expectations"])
 
 
 def test_ids_keep_their_order_however_many_windows_they_are_sorted_in(

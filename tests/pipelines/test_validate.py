@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import _artifacts as artifacts
+from pipelines._params import Engine
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
 
@@ -215,8 +216,9 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
         expectations.gxe.ExpectColumnValuesToBeBetween(column="absent", min_value=0, description="absent is positive"),
         expectations.gxe.ExpectTableRowCountToBeBetween(min_value=1, description="there are rows"),
     ]
-    with expectations.duckdb_source(artifacts.StageRun("validate", tmp_path), "1GB") as source:
-        source.view("things", "select 1 as present")
+    engine = Engine(name="duckdb", master="local", settings={})
+    with expectations.source(artifacts.StageRun("validate", tmp_path), "1GB", engine) as source:
+        source.engine.view("things", "select 1 as present")
         results = {"things": source.check("things", suite)}
 
     report = validate.judge(results, min_expectations=1, warn=["expect_column_values_to_be_between"])
@@ -224,6 +226,13 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
     assert [check["success"] for check in report["expectations"]] == [False, True]
     assert not report["success"]
     assert re.search(r'absent is positive \(it could not be evaluated: .*"absent".* does not exist', report["verdict"])
+
+
+def test_too_little_memory_is_no_finding_about_the_data(workspace: Workspace) -> None:
+    workspace.params("validate", {"memory_limit": "20MB"})
+    many = interactions(rows(1000, 5000, per_user=200))
+    with pytest.raises(ValueError, match=r"validate\.memory_limit is 20MB, which is not enough for this data"):
+        run_validate(many, catalogue(item_ids(5000)))
 
 
 def test_a_flipped_byte_is_refused(workspace: Workspace) -> None:

@@ -62,6 +62,13 @@ def test_a_lock_that_a_killed_dvc_left_is_replaced_by_the_runs_own(run: _runs.Ru
         assert not Path(".dvc/tmp/rwlock").exists()
 
 
+def test_an_emptied_lock_is_mended_before_the_run_has_one_of_its_own(run: _runs.Run) -> None:
+    for attempt in (1, 2):
+        with _worktree.workspace(run, "ingest", attempt):
+            assert not Path("dvc.lock").exists()
+            Path("dvc.lock").write_bytes(b"")
+
+
 def test_cleaning_up_leaves_the_ref_and_nothing_else(run: _runs.Run) -> None:
     with _worktree.workspace(run, "ingest"):
         pass

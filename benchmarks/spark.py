@@ -1,0 +1,136 @@
+"""Ingest from parquet, validate and split on DuckDB and on Spark: seconds of each, and whether every row is the same.
+
+`make bench-spark`, or `python -m benchmarks.spark [--rows N ...] [--master local[2]]`. Each stage is a process of its
+own; its start (imports, and a session of Spark) counts, and is shown alone as well. From which size Spark pays is
+extrapolated from these figures. Saved as `benchmarks/results/spark.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+from ruamel.yaml import YAML
+
+from benchmarks import _results as results
+from benchmarks.ingest import STAGE, measured, prepare
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+STAGES = ("ingest", "validate", "split")
+ENGINES = ("duckdb", "spark")
+MORE_CORES = (1, 4, 16, 64)
+START = """
+from pathlib import Path
+from pipelines import _spark
+from pipelines._artifacts import StageRun
+from pipelines._params import Engine, load
+with _spark.connect(StageRun("split", Path(".")), "4GB", load(Engine)) as spark:
+    spark.rows("select 1")
+"""
+Row = dict[str, Any]
+
+
+class Comparison:
+    """Both engines at each size; `seconds` by (engine, rows) is what the second table goes by."""
+
+    def __init__(self, sizes: Sequence[int], master: str) -> None:
+        self.sizes, self.master = sizes, master
+        self.seconds: dict[tuple[str, int], float] = {}
+
+    def stages(self) -> Iterator[Row]:
+        """A row per size and stage: seconds of both engines, and in how many rows their files differ."""
+        for n in self.sizes:
+            with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+                folder = Path(name)
+                prepare_parquet(folder, n)
+                if n == self.sizes[0]:
+                    self.use(folder, "spark")
+                    seconds = measured(folder, START, 1)["seconds"]
+                    yield {"rows": 0, "stage": "a session", "duckdb": None, "spark": seconds, "differing_rows": None}
+                taken = {}
+                for engine in ENGINES:
+                    self.use(folder, engine)
+                    for stage in STAGES:
+                        taken[engine, stage] = measured(folder, STAGE.format(stage), n)["seconds"]
+                    self.seconds[engine, n] = sum(taken[engine, stage] for stage in STAGES)
+                    (folder / "data").rename(folder / engine)
+                for stage in STAGES:
+                    found = {engine: taken[engine, stage] for engine in ENGINES}
+                    yield {"rows": n, "stage": stage, **found, "differing_rows": differing(folder, stage)}
+
+    def use(self, folder: Path, engine: str) -> None:
+        """Set the engine, and forget what the other one has read."""
+        yaml = YAML()
+        params = yaml.load((folder / "params.yaml").read_text("utf-8"))
+        params["engine"] |= {"name": engine, "master": self.master}
+        yaml.dump(params, folder / "params.yaml")
+        if (folder / ".longtail").is_dir():
+            (folder / ".longtail").rename(folder / f".longtail-before-{engine}")
+
+    def crossing(self) -> Iterator[Row]:
+        """From how many rows Spark with more cores is faster than DuckDB here; None: never, at any size.
+
+        By a straight line through the two largest sizes for each engine, as if cores divided the slope of Spark's.
+        """
+        if len(self.sizes) < 2:
+            return
+        first, second = sorted(self.sizes)[-2:]
+        lines = {}
+        for engine in ENGINES:
+            slope = (self.seconds[engine, second] - self.seconds[engine, first]) / (second - first)
+            lines[engine] = (self.seconds[engine, second] - slope * second, slope)
+        (fixed, slope), (fixed_spark, slope_spark) = lines["duckdb"], lines["spark"]
+        for times in MORE_CORES:
+            gain = slope - slope_spark / times
+            n = (fixed_spark - fixed) / gain if gain > 0 else None
+            yield {"cores_of_spark": f"{times} x those of DuckDB", "pays_from_rows": n and round(n)}
+
+
+def prepare_parquet(folder: Path, n: int) -> None:
+    """A folder with params.yaml and raw/interactions.parquet of `n` rows, of which some have no value."""
+    prepare(folder, n)
+    source, target = folder / "raw" / "interactions.csv", folder / "raw" / "interactions.parquet"
+    with duckdb.connect() as con:
+        con.execute(
+            f"""copy (select user_id, item_id, try_cast(value as double) as value,
+                             cast("timestamp" as bigint) as "timestamp"
+                      from read_csv('{source}', all_varchar = true)) to '{target}' (format parquet)"""
+        )
+    source.unlink()
+    yaml = YAML()
+    params = yaml.load((folder / "params.yaml").read_text("utf-8"))
+    params["ingest"]["table"]["interactions"] = ["interactions.parquet"]
+    yaml.dump(params, folder / "params.yaml")
+
+
+def differing(folder: Path, stage: str) -> int:
+    """Rows of either engine's files that are not in the other's; of validate, 1 where the reports differ."""
+    one, other = (folder / engine / stage for engine in ENGINES)
+    if stage == "validate":
+        return int((one / "report.json").read_bytes() != (other / "report.json").read_bytes())
+    query = "select count(*) from (from read_parquet('{}') except all from read_parquet('{}'))"
+    pairs = [(one / path.name, other / path.name) for path in one.glob("*.parquet")]
+    with duckdb.connect() as con:
+        return sum(con.sql(query.format(*files)).fetchall()[0][0] for pair in pairs for files in (pair, reversed(pair)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spark", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES), help="interactions (default: %(default)s)")
+    parser.add_argument("--master", default="local[2]", help="of Spark (default: %(default)s)")
+    arguments = parser.parse_args()
+    compared = Comparison(arguments.rows, arguments.master)
+    tables = {
+        "stages": ("Seconds of DuckDB and of Spark, start included", compared.stages),
+        "crossing": ("From which size Spark pays, extrapolated", compared.crossing),
+    }
+    results.run("spark", tables, None)
+
+
+if __name__ == "__main__":
+    main()
