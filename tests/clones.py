@@ -29,7 +29,7 @@ class Clone:
             "BENTOML_HOME": str(home / "bentoml"),
             "DVC_NO_ANALYTICS": "1",
             "BENTOML_DO_NOT_TRACK": "True",
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
             "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "numba"),  # compiling takes longer than a stage
         }
 

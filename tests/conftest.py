@@ -19,6 +19,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how long a tes
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share out the tests, those that share servers stay together, and those of a file."""
     for item in items:
