@@ -31,6 +31,7 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
     form: fields of the trigger form; data: a version of the source, as `_source.look` told of it, or empty; created:
     when Airflow made the run, since an id may be used again.
     """
+    _worktree.prune()
     check_room()
     run = _runs.named(run_id)
     tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from pipelines._runs import Run
 from pipelines._stage import say
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
+ABANDONED = 86_400.0  # seconds after its last task
 
 
 @contextmanager
@@ -83,6 +86,19 @@ def discard(run: Run, task: str, attempt: int = 1) -> None:
     with _fence.hold(run.folder, task, attempt):
         remove(run.folder)
         run.folder.with_name(f"{run.folder.name}.lock").unlink(missing_ok=True)
+
+
+def prune(*, older_than: float = ABANDONED) -> None:
+    """Remove worktrees that nobody has worked in for so many seconds, as runs leave behind that were never finished.
+
+    A task of such a run, should there be one yet, finds its worktree made anew, and its inputs in DVC's cache.
+    """
+    for path in (_git.state_folder() / "runs").glob("*.lock"):
+        with path.open("a+") as file, suppress(BlockingIOError):  # whoever owns it works there
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - path.stat().st_mtime > older_than:
+                remove(path.with_suffix(""))
+                path.unlink()
 
 
 def share_cache(folder: Path, checkout: Path) -> None:

@@ -84,7 +84,7 @@ def worker(clone: Clone, airflow: Airflow, queue: str) -> Iterator[None]:
 def test_stages_of_one_run_are_shared_by_workers_who_share_git_and_a_dvc_remote_alone(tmp_path: Path) -> None:
     template = Clone(tmp_path / "template")
     template.params({**TINY, **SHARING})
-    template.dvc("remote", "add", "-d", "shared", f"file://{tmp_path / 'dvc'}")
+    template.dvc("remote", "add", "-d", "shared", str(tmp_path / "dvc"))
     template.git("add", "-A")
     template.commit("how it is shared")
     template.git("clone", "-q", "--bare", ".", str(tmp_path / "origin.git"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,22 @@ def test_an_emptied_lock_is_mended_before_the_run_has_one_of_its_own(run: _runs.
         with _worktree.workspace(run, "ingest", attempt):
             assert not Path("dvc.lock").exists()
             Path("dvc.lock").write_bytes(b"")
+
+
+def test_a_worktree_that_nobody_has_used_for_a_day_is_removed_when_another_run_starts(run: _runs.Run) -> None:
+    with _worktree.workspace(run, "ingest"):
+        pass
+    lock = run.folder.with_name("r.lock")
+    for age in (0, 2 * _worktree.ABANDONED):
+        os.utime(lock, (time.time() - age,) * 2)
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _worktree.prune()
+        assert run.folder.is_dir()  # somebody works there
+        _worktree.prune()
+        assert run.folder.is_dir() == (age == 0)
+    with _worktree.workspace(run, "split") as made:
+        assert made
 
 
 def test_cleaning_up_leaves_the_ref_and_nothing_else(run: _runs.Run) -> None:
