@@ -125,6 +125,8 @@ def enter_checkout() -> None:
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
     _settings.check()
+    if holders := _dvc_locks.holders():
+        raise ValueError(f"another run is at work in this checkout ({holders}); wait for it, or end it")
     for text in _dvc_locks.mend():
         say(NAME, text)
     before = LOCK.read_bytes() if LOCK.is_file() else None

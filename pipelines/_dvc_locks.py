@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 from ruamel.yaml import YAML
@@ -13,10 +15,13 @@ from ruamel.yaml.error import YAMLError
 from pipelines import _git
 
 LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+SETTLED = 0.3  # seconds after which nobody is just writing it
 
 
 def mend() -> Iterator[str]:
     """Restore or remove what cannot be read, unless a DVC is at work; yields what was done, in words."""
+    if entries() is None:
+        time.sleep(SETTLED)
     if holders():
         return
     if LOCK.exists() and not is_lock(LOCK.read_text("utf-8", "replace")):
@@ -27,20 +32,43 @@ def mend() -> Iterator[str]:
             LOCK.write_bytes(committed)
         how = "removed; the next run writes it" if committed is None else "restored from the last commit"
         yield f"dvc.lock was unreadable and is {how}"
-    if RWLOCK.exists() and not is_json(RWLOCK):
+    if RWLOCK.exists() and entries() is None:
         RWLOCK.unlink()
         yield f"{RWLOCK} was unreadable and is removed"
+    elif entries():  # DVC goes by the number of a process alone, and another one may bear it by now
+        RWLOCK.unlink()
+        yield f"{RWLOCK}, which a killed DVC left, is removed"
 
 
 def holders() -> str:
     """The live processes that hold DVC's locks, in words."""
+    held = entries()
+    if not held:
+        return ""
+    alive = {info["pid"]: info["cmd"] for info in held if has_written(info["pid"])}
+    return ", ".join(f"{command}, process {pid}" for pid, command in sorted(alive.items()))
+
+
+def entries() -> list[dict[str, Any]] | None:
+    """Who holds what by the rwlock; None where it cannot be read."""
     try:
         held = json.loads(RWLOCK.read_text("utf-8"))
-        infos = [*held["write"].values(), *(info for infos in held["read"].values() for info in infos)]
-        alive = {info["pid"]: info["cmd"] for info in infos if psutil.pid_exists(info["pid"])}
+        writers, readers = held.get("write", {}).values(), held.get("read", {}).values()
+        return [
+            {"pid": int(info["pid"]), "cmd": info["cmd"]} for info in [*writers, *(i for of in readers for i in of)]
+        ]
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return ", ".join(f"{command}, process {pid}" for pid, command in sorted(alive.items()))
+        return None
+
+
+def has_written(pid: int) -> bool:
+    """Whether a process has been there since before the rwlock was written."""
+    try:
+        return bool(psutil.Process(pid).create_time() <= RWLOCK.stat().st_mtime + 1)
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 def is_lock(text: str) -> bool:
@@ -53,13 +81,6 @@ def is_lock(text: str) -> bool:
     except (YAMLError, Invalid):
         return False
     return True
-
-
-def is_json(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_text("utf-8")), dict)
-    except ValueError:
-        return False
 
 
 def committed_lock() -> bytes | None:

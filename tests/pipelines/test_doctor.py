@@ -75,15 +75,34 @@ def test_a_broken_rwlock_blocks_dvc_until_the_doctor_came(run_once: Checkout, co
     assert "rwlock" not in subprocess.run(["dvc", "status"], capture_output=True, text=True, check=True).stderr
 
 
-def test_a_running_dvc_keeps_its_locks_and_is_named(run_once: Checkout) -> None:
+def hold(pid: int) -> None:
+    """Let a process hold a lock of DVC."""
     Path(".dvc/tmp").mkdir(exist_ok=True)
-    held = f'{{"write": {{"data/x": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}, "read": {{}}}}'
-    Path(".dvc/tmp/rwlock").write_text(held)
+    Path(".dvc/tmp/rwlock").write_text(f'{{"write": {{"data/x": {{"pid": {pid}, "cmd": "dvc repro"}}}}, "read": {{}}}}')
+
+
+def test_a_running_dvc_keeps_its_locks_and_is_named(run_once: Checkout) -> None:
+    hold(os.getpid())
     Path("data/.train.partial").mkdir()
     Path("dvc.lock").write_text("")
     assert f"DVC is at work (dvc repro, process {os.getpid()}) -> wait for it" in texts()
     assert Path("data/.train.partial").exists()
     assert Path("dvc.lock").read_text() == ""
+
+
+def test_a_second_run_says_who_is_at_work(run_once: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    hold(os.getpid())
+    with pytest.raises(SystemExit):
+        _cli.main(["run"])
+    said = f"another run is at work in this checkout (dvc repro, process {os.getpid()}); wait for it"
+    assert said in capsys.readouterr().err
+
+
+def test_a_lock_of_a_process_whose_number_was_given_away_is_removed(run_once: Checkout) -> None:
+    hold(os.getpid())
+    os.utime(".dvc/tmp/rwlock", (1, 1))  # from before this process began
+    assert "rwlock, which a killed DVC left, is removed" in texts()
+    assert not Path(".dvc/tmp/rwlock").exists()
 
 
 def test_what_killed_stages_left_is_removed(run_once: Checkout) -> None:
