@@ -25,6 +25,8 @@ Indices = npt.NDArray[np.integer[Any]]
 NEAREST = 50  # m
 SHARPNESS = 1.2  # γ
 NUGGET = 0.3  # ν, how much of a single item's residual is its own affair
+FEW = 10_000  # texts that one search looks at as a whole, in less than a millisecond; of more ...
+COARSE, SHORTLIST = 64, 1000  # ... so many directions choose so many
 CELLS = 2**23  # numbers in the largest array of a batch: 32 MiB
 
 
@@ -59,10 +61,27 @@ class Neighbours:
     def like(self, centred: Floats, *, m: int) -> tuple[npt.NDArray[np.int32], Floats]:
         """The m items whose texts are nearest to one (t,), best first, and k(e, e') of each over that of the first."""
         text = centred / np.float32(self.unit)
-        distances = self.squares - 2 * (self.support @ text)  # (s,), short of |e|²
+        among = self.promising(text)
+        distances = self.squares[among] - 2 * (self.support[among] @ text)  # short of |e|²
         nearest = np.argpartition(distances, min(m, len(distances)) - 1)[:m]
         nearest = nearest[np.argsort(distances[nearest], kind="stable")]
-        return self.rows[nearest], np.exp(-SHARPNESS * (distances[nearest] - distances[nearest[0]]))
+        weights = np.exp(-SHARPNESS * (distances[nearest] - distances[nearest[0]]))
+        return self.rows[among][nearest], weights
+
+    def promising(self, text: Floats) -> Any:
+        """Positions worth comparing with a text (t,): all of few, else those nearest in directions that tell most."""
+        if len(self.rows) <= FEW:
+            return slice(None)
+        basis, coarse = self.coarse
+        rough = self.squares - 2 * (coarse @ (text @ basis))
+        return np.sort(np.argpartition(rough, SHORTLIST)[:SHORTLIST])
+
+    @cached_property
+    def coarse(self) -> tuple[Floats, Floats]:
+        """The directions (t, c) in which texts differ most, and the texts along them (s, c)."""
+        sample = self.support[:: max(1, len(self.support) // FEW)]
+        basis = np.linalg.eigh(sample.T @ sample)[1][:, -COARSE:].astype(np.float32)
+        return basis, self.support @ basis
 
     def near(
         self, centred: Floats, apart_from: Indices | None = None

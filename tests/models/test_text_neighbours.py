@@ -72,3 +72,21 @@ def test_texts_come_back_as_given_to_half_precision() -> None:
     known = Neighbours.of(np.arange(5), texts)
     np.testing.assert_allclose(known.centred(np.array([3, 1])), texts[[3, 1]], rtol=2e-3, atol=1e-5)
     assert (known.vectors.astype(np.float64) ** 2).sum(axis=1).mean() == pytest.approx(1, rel=1e-2)
+
+
+def test_of_many_texts_a_shortlist_holds_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    spectrum = np.arange(1, 41) ** -0.8  # as texts have it: a few directions tell most
+    centres = rng.normal(size=(60, 40))
+    texts = ((centres[rng.integers(0, 60, 3000)] + 0.5 * rng.normal(size=(3000, 40))) * spectrum).astype(np.float32)
+    queries = texts[::100] + 0.05 * rng.normal(size=(30, 40)).astype(np.float32) * spectrum.astype(np.float32)
+    full = [Neighbours.of(np.arange(3000), texts).like(query, m=10) for query in queries]
+    monkeypatch.setattr("models.text_neighbours.FEW", 500)
+    monkeypatch.setattr("models.text_neighbours.COARSE", 16)
+    monkeypatch.setattr("models.text_neighbours.SHORTLIST", 150)
+    found = Neighbours.of(np.arange(3000), texts)
+    same = [np.isin(items, found.like(query, m=10)[0]).mean() for (items, _), query in zip(full, queries, strict=True)]
+    assert np.mean(same) > 0.99
+    items, weights = found.like(queries[0], m=10)
+    assert items[0] == full[0][0][0]
+    assert weights[0] == 1
