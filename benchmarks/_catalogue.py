@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,23 @@ import pyarrow as pa
 
 from models.factors import Factors
 from models.reranking import Rerank
+from models.text_neighbours import Neighbours
 from models.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
-from pipelines import _cells, _model, _packed, package
+from pipelines import _cells, _model, _packed, _packed_encoder, package
+from pipelines import _encoder as encoders
+from pipelines._params import Embed, load
 
+TEXT = 384  # length of text vectors
 TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic
 ENCODER = {"reason": "the model is made up"}
+
+
+def spoken(n: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Neighbours:
+    """Texts of the n most popular items, by topic as well."""
+    centres = rng.normal(size=(TOPICS, TEXT)).astype(np.float32)
+    texts = centres[topic[:n]] + NOISE * rng.normal(size=(n, TEXT)).astype(np.float32)
+    return Neighbours.of(np.arange(n), texts / np.linalg.norm(texts, axis=1, keepdims=True))
 
 
 def factors(n: int, d: int, *, rng: np.random.Generator) -> tuple[Factors, npt.NDArray[np.int64]]:
@@ -56,10 +68,16 @@ def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generato
     return _packed.Users([f"{u:08d}" for u in range(n_users)], offsets, items[first].astype(np.int32))
 
 
-def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool) -> str:
-    """A folder that the service runs from, as the package stage writes it; a sentence about the search."""
+def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: int = 0) -> str:
+    """A folder that the service runs from, as the package stage writes it; a sentence about the search.
+
+    texts: of how many items there are, to be found by wishes in words.
+    """
     rng = np.random.default_rng(0)
     model, topic = factors(n, d, rng=rng)
+    if texts:
+        nothing, weights = np.zeros(TEXT, np.float32), np.zeros((TEXT + 1, d), np.float32)
+        model = replace(model, neighbours=spoken(texts, topic, rng=rng), text_mean=nothing, text_weights=weights)
     crowd = users(n_users, topic, rng=rng)
     package.copy_code(folder)
     packed = folder / package.PACKED
@@ -71,6 +89,10 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool) -> str:
     search = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
     about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
     about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up", "files": {}}
+    if texts:
+        sample = _packed_encoder.Sample([], [], np.zeros((0, TEXT), np.float32))
+        encoder = encoders.find(load(Embed, package.CHECKOUT / "params.yaml"))
+        about["encoder"] = _packed_encoder.write(model, encoder, packed / "encoder", sample)
     artifacts.write_json(packed / "release.json", about)
     (packed / "users.json").write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
     return search

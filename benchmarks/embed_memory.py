@@ -1,6 +1,6 @@
 """Memory of the embed stage: `benchmarks.embed` asks how much it takes for a million short texts.
 
-The encoder is one layer of the packaged one, for speed; its vectors are as long. Memory is what the stage has for
+The encoder is the packaged one without its layers, for speed; its vectors are as long. Memory is what the stage has for
 itself (RssAnon) at its worst, sampled: vectors and cache are files, kept in memory as long as there is room.
 """
 
@@ -52,14 +52,14 @@ def rows(n_texts: int) -> Iterator[dict[str, Any]]:
 
 
 def prepare(folder: Path, n_texts: int) -> None:
-    """A workspace with an encoder of one layer, and the items of so many texts."""
+    """A workspace with the encoder, and the items of so many texts."""
     yaml, packaged = YAML(), encoders.find(load(Embed, ROOT / "params.yaml")).folder
-    one = folder / "one-layer"
+    one = folder / "no-layers"
     shutil.copytree(packaged, one)
-    config = json.loads((packaged / "config.json").read_text("utf-8")) | {"num_hidden_layers": 1}
+    config = json.loads((packaged / "config.json").read_text("utf-8")) | {"num_hidden_layers": 0}
     (one / "config.json").write_text(json.dumps(config), "utf-8")
     params = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
-    params["embed"] |= {"model": "one-layer", "near_duplicates": None}
+    params["embed"] |= {"model": "no-layers", "near_duplicates": None}
     with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     here = Path.cwd()

@@ -1,7 +1,8 @@
 """`make bench-serving`: the Bento under load beside bare FastAPI and Starlette applications that do the same search.
 
 Each size is served by each of the three in turn, from the same folder, in one process with one math thread, and loaded
-by 16 connections of another process. `python -m benchmarks.serving 10000` does one size alone.
+by 16 connections of another process. `python -m benchmarks.serving 10000` does one size alone, `python -m
+benchmarks.serving wishes` wishes in words.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import psutil
 import requests
 
@@ -28,6 +30,11 @@ ITEMS, DIMENSIONS = (10_000, 100_000, 1_000_000), (64, 128)
 CONNECTIONS, SECONDS = 16, 5.0
 BATCH = 1000
 REPO = Path(__file__).resolve().parents[1]
+WORDS = (4, 8, 16)  # of a wish
+PHRASE = (
+    "a quiet book about the night sky for somebody who likes old letters slow trains and rain on a tin roof but not "
+    "too sad with a robot in a garden that learns to sing before winter comes to the harbour and everybody goes home"
+)
 PEERS = ("fastapi", "starlette")
 SEARCH = """
 import json, time
@@ -70,6 +77,28 @@ def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]
             together = batch(port, folder) if server == "bento" else None
         more = {"search_ms": pure, "batch_of_1000_s": together, "ready_s": ready, "memory_mb": memory}
         yield {**about, "server": server, **load, **more}
+
+
+def wishes() -> Iterator[Mapping[str, Any]]:
+    """recommend_for_text over HTTP, one after the other: from request to answer, in ms."""
+    for n, n_texts in ((10_000, 10_000), (100_000, 50_000)):
+        with TemporaryDirectory() as temp:
+            folder = Path(temp)
+            _catalogue.write(folder, n, 64, 1000, in_cells=False, texts=n_texts)
+            with serving(folder, "bento") as (port, _, _), requests.Session() as session:
+                phrase = PHRASE.split()
+                for words in WORDS:
+                    asked = [" ".join(phrase[i : i + words]) for i in range(len(phrase) - words)] * 8
+                    times = [asked_for(session, port, text) for text in asked][len(asked) // 8 :]
+                    p50, p99 = np.percentile(times, [50, 99]) * 1e3
+                    yield {"items": n, "with text": n_texts, "words": words, "p50_ms": float(p50), "p99_ms": float(p99)}
+
+
+def asked_for(session: requests.Session, port: int, text: str) -> float:
+    started = time.perf_counter()
+    answer = session.post(f"http://127.0.0.1:{port}/recommend_for_text", json={"text": text}, timeout=30)
+    answer.raise_for_status()
+    return time.perf_counter() - started
 
 
 def seconds_of(process: psutil.Process) -> float:
@@ -136,6 +165,10 @@ def batch(port: int, folder: Path) -> float:
 
 def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
+    if sys.argv[1:] == ["wishes"]:
+        found = printed("Wishes in words, one at a time", wishes())
+        print(f"\nkept in {save('serving-wishes', {'wishes': found})}")
+        return
     sizes = [int(word) for word in sys.argv[1:]] or list(ITEMS)
     title = f"Requests for ten items, {CONNECTIONS} connections, one worker; memory of the worker, histories included"
     found = printed(title, rows(sizes))

@@ -114,9 +114,11 @@ def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample)
     """The table (v, t) of the encoder's tokens, fitted on the items of the sample."""
     import torch
 
+    from models.precision import choose
     from models.text_encoder import encode
 
-    states, tokenizer = load(encoder, device=torch.device("cpu"), dtype=torch.float32)
+    device = torch.device("cpu")
+    states, tokenizer = load(encoder, device=device, dtype=choose("auto", device))
     around = tokenizer.encode("").ids  # what stands before and after every text
     before, after = around[: len(around) // 2], around[len(around) // 2 :]
     ids = [[*before, number, *after] for number in range(tokenizer.get_vocab_size())]
