@@ -101,8 +101,8 @@ def standalone(clone: Clone, environment: Mapping[str, str] | None = None) -> It
     """`longtail airflow up`, then `down` whatever happens."""
     clone.env |= environment or {}
     port = free_port()
-    printed = clone.longtail("airflow", "up", "--port", str(port))
     try:
+        printed = clone.longtail("airflow", "up", "--port", str(port))
         assert f"Airflow is at http://127.0.0.1:{port}" in printed
         airflow = Airflow(clone, port)
         airflow.until(lambda: True if airflow.get("dags")["total_entries"] >= 5 else None)
