@@ -15,6 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from benchmarks import _results as results
@@ -95,12 +98,9 @@ def prepare_parquet(folder: Path, n: int) -> None:
     """A folder with params.yaml and raw/interactions.parquet of `n` rows, of which some have no value."""
     prepare(folder, n)
     source, target = folder / "raw" / "interactions.csv", folder / "raw" / "interactions.parquet"
-    with duckdb.connect() as con:
-        con.execute(
-            f"""copy (select user_id, item_id, try_cast(value as double) as value,
-                             cast("timestamp" as bigint) as "timestamp"
-                      from read_csv('{source}', all_varchar = true)) to '{target}' (format parquet)"""
-        )
+    types = {"user_id": pa.string(), "item_id": pa.string(), "value": pa.float64(), "timestamp": pa.int64()}
+    how = csv.ConvertOptions(column_types=types, null_values=["x"])
+    pq.write_table(csv.read_csv(source, convert_options=how), target)
     source.unlink()
     yaml = YAML()
     params = yaml.load((folder / "params.yaml").read_text("utf-8"))
