@@ -41,9 +41,12 @@ def rows(n_texts: int) -> Iterator[dict[str, Any]]:
             [sys.executable, "-m", "pipelines.embed"], cwd=folder, env=env, stdout=subprocess.DEVNULL
         )
         own = 0.0
-        while stage.poll() is None:
-            own = max(own, of_its_own(stage.pid))
-            time.sleep(EVERY)
+        try:
+            while stage.poll() is None:
+                own = max(own, of_its_own(stage.pid))
+                time.sleep(EVERY)
+        finally:
+            stage.kill()
         if stage.returncode:
             raise ValueError(f"the embed stage ended with status {stage.returncode}")
         size = (folder / "data/embed/embeddings.safetensors").stat().st_size
@@ -55,7 +58,7 @@ def prepare(folder: Path, n_texts: int) -> None:
     """A workspace with the encoder, and the items of so many texts."""
     yaml, packaged = YAML(), encoders.find(load(Embed, ROOT / "params.yaml")).folder
     one = folder / "no-layers"
-    shutil.copytree(packaged, one)
+    shutil.copytree(packaged, one, ignore=shutil.ignore_patterns("*.md"))
     config = json.loads((packaged / "config.json").read_text("utf-8")) | {"num_hidden_layers": 0}
     (one / "config.json").write_text(json.dumps(config), "utf-8")
     params = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
