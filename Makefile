@@ -33,7 +33,7 @@ run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipelin
 	@longtail run
 
 test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores (four at most)
-	@OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --durations 10
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-faults: $(STAMP)  ## What dies in the middle of a run, and two Celery workers: a quarter of an hour
 	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py

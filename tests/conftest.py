@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 from ruamel.yaml import YAML
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pipelines.package import main as run_package
 from tests import judged
@@ -19,12 +20,17 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how long a tes
 hypothesis.settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share out the tests, those that share servers stay together, and those of a file."""
-    for item in items:
-        together = item.path.parent if item.path.parent.name in ("bento", "dags") else item.path
-        item.add_marker(pytest.mark.xdist_group(together.relative_to(REPO).as_posix()))
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+    """Shares out tests over processes: those of a file stay together, and those of folders that share servers."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in ("tests/bento/", "tests/dags/") if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    return ByServers(config, log)
 
 
 class Workspace:
