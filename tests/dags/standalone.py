@@ -65,7 +65,8 @@ class Airflow:
 
     def log(self, dag: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         path = f"dags/{dag}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/logs/{attempt}"
-        return "\n".join(str(line.get("event")) for line in self.get(path)["content"])
+        lines = self.get(path)["content"]
+        return "\n".join(f"{line.get('event')} {line.get('reason', '')}" for line in lines)  # why a task was skipped
 
     def finish(self, dag: str, run_id: str, state: str = "success") -> Any:
         """Wait until a run has ended, as it must, in this state."""
