@@ -17,7 +17,7 @@ from models.factors import Factors
 from models.reranking import none, rerank
 from pipelines._packed import Users
 
-LARGE = 2**24  # numbers in the item vectors: up to that the full search takes a few milliseconds at most
+LARGE = 2**22  # numbers in the item vectors: up to that the full search takes a millisecond at most
 RECALL, K = 0.99, 10
 CROWD = 200  # users on whom recall is measured
 SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)  # of the catalogue; more would not be worth it

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import _abuse, _csv, _partitions, _pseudonyms
@@ -20,6 +18,7 @@ from pipelines import _tables as tables
 from pipelines._csv import literal
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
+from pipelines._pairs import LARGEST
 from pipelines._params import Abuse, TableColumns
 from pipelines._partitions import Partition
 from pipelines._stage import say
@@ -31,16 +30,7 @@ WHOLE = r"-?[0-9]{1,18}"
 EPOCH = r"-?[0-9]{1,18}(\.[0-9]+)?"
 ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?"
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_events: list[pa.Field[Any]] = [
-    pa.field("user_id", pa.string()),
-    pa.field("item_id", pa.string()),
-    pa.field("value", pa.float64()),
-    pa.field("instant", pa.int64()),
-    pa.field("n", pa.int64()),
-]
-EVENTS = pa.schema(_events)
 WRITTEN = "format parquet, compression snappy, write_bloom_filter false"  # a partition, which nobody looks ids up in
-LARGEST = 3.4e38  # of a value; a sum beyond it is as large
 SPARK_READS = re.compile(
     r"VARCHAR|U?(TINY|SMALL|BIG)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*|TIMESTAMP( WITH TIME ZONE)?|DATE"
 )
@@ -247,57 +237,6 @@ def _judgement(
         from (select *, {reason} as reason
               from (select *, {known} as is_known, {_number("value")} as number
                     from (select *, {seq or ""}{_fields(rows, rules)} from {source})))"""
-
-
-def merged(intake: Intake, duplicates: str) -> pa.RecordBatchReader:
-    """One row per user and item, in their order: value by the rule, the last timestamp, how many events."""
-    events = intake.engine.batches(
-        """select user_id, item_id, value::double as value, instant, 1::bigint as n from events
-           order by user_id, item_id, instant nulls first, file, seq""",
-        tables.ROWS,
-    )
-    return tables.even(_finished(collapsed(events, duplicates)), tables.INTERACTIONS)
-
-
-def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.Table]:
-    """Sorted events (user_id, item_id, value, instant, n) with one row per pair, which is the last of its events."""
-    rest = EVENTS.empty_table()
-    for batch in events:
-        whole = _collapse(
-            pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(EVENTS)]).combine_chunks(), duplicates
-        )
-        rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may go on with it
-        yield whole.slice(0, max(whole.num_rows - 1, 0))
-    yield rest
-
-
-def _collapse(events: pa.Table, duplicates: str) -> pa.Table:
-    if events.num_rows < 2:
-        return events
-    same = [pc.equal(events[key].slice(1), events[key].slice(0, events.num_rows - 1)) for key in ("user_id", "item_id")]
-    new = ~pc.and_(*same).to_numpy()  # whether an event is not of the pair before it
-    if new.all():
-        return events
-    first = np.concatenate([[0], 1 + np.flatnonzero(new)])
-    last = np.append(first[1:], events.num_rows) - 1
-    value, n = events["value"].to_numpy(), events["n"].to_numpy()
-    if duplicates == "last":
-        of_pair = value[last]
-    else:
-        of_pair = (np.maximum if duplicates == "max" else np.add).reduceat(value, first)
-    pairs = events.take(pa.array(last))
-    pairs = pairs.set_column(2, "value", pa.array(of_pair))
-    return pairs.set_column(4, "n", pa.array(np.add.reduceat(n, first)))
-
-
-def _finished(pairs: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
-    """Pairs as the canonical table has them."""
-    for table in pairs:
-        value = np.minimum(table["value"].to_numpy(), LARGEST).astype(np.float32)
-        time = table["instant"].cast(tables.INTERACTIONS.field("timestamp").type)
-        n = table["n"].cast(pa.int32())
-        columns = [table["user_id"], table["item_id"], pa.chunked_array([value]), time, n]
-        yield from pa.table(columns, schema=tables.INTERACTIONS).to_batches()
 
 
 def _fields(rows: Rows, rules: Rules) -> str:

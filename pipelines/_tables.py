@@ -39,7 +39,9 @@ def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
     """Write a table, or a stream of batches in bounded memory; returns the number of rows."""
     rows = 0
     batches = table.to_reader() if isinstance(table, pa.Table) else table
-    with pq.ParquetWriter(path, batches.schema, compression="zstd", write_page_checksum=True) as writer:
+    alike = [field.name for field in batches.schema if not pa.types.is_timestamp(field.type)]  # moments seldom recur
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": alike, "write_page_checksum": True}
+    with pq.ParquetWriter(path, batches.schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch)
             rows += batch.num_rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from models import demo_catalogue
 from pipelines import _artifacts as artifacts
-from pipelines import _download, _interactions, _items, _movielens_source, _table_source
+from pipelines import _download, _items, _movielens_source, _pairs, _table_source
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
 from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, load
@@ -27,7 +27,7 @@ def main() -> None:
         counts = desk.account()
         refuse_bad_input(counts, params.max_rejected, stage.output("rejected.parquet"))
         refuse_other_size(counts["interactions"]["read"], params.expected_rows)
-        n_pairs = tables.write(_interactions.merged(desk, params.duplicates), stage.output("interactions.parquet"))
+        n_pairs = tables.write(_pairs.merged(desk.engine, params.duplicates), stage.output("interactions.parquet"))
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
         n_users = int(desk.engine.rows("select count(distinct user_id) from events")[0][0])
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
