@@ -89,7 +89,15 @@ def owner_of(file: IO[str]) -> dict[str, Any]:
 
 
 def alive(owner: dict[str, Any]) -> psutil.Process | None:
-    """The process of an owner, unless its number belongs to another one by now."""
+    """The process of an owner, unless it has ended; one that nobody has waited for yet has."""
+    process = process_of(owner)
+    with suppress(psutil.NoSuchProcess):
+        return process if process and process.status() != psutil.STATUS_ZOMBIE else None
+    return None
+
+
+def process_of(owner: dict[str, Any]) -> psutil.Process | None:
+    """What holds an owner's number, unless that belongs to another process by now."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(owner["pid"])
         if process.create_time() == owner["started"]:
@@ -99,7 +107,7 @@ def alive(owner: dict[str, Any]) -> psutil.Process | None:
 
 def session_of(owner: dict[str, Any]) -> list[psutil.Process]:
     """Processes of the session that an owner leads, or led: none can lead another one of its number before they end."""
-    if not owner["pid"] or (alive(owner) is None and psutil.pid_exists(owner["pid"])):
+    if not owner["pid"] or (process_of(owner) is None and psutil.pid_exists(owner["pid"])):
         return []  # the number was given away, so the session is over
     found = []
     for process in psutil.process_iter():

@@ -23,7 +23,8 @@ ABANDONED = 86_400.0  # seconds after its last task
 def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
     """Work in the run's folder, alone; it is made where it is missing, and brought to what the run's ref holds.
 
-    Yields whether it was made now, without any stage's output.
+    Yields whether it was made now, without any stage's output. It stays for the next task, unless workers share the run
+    through remotes: nobody knows then who gets that task.
     """
     checkout = Path.cwd()
     with _fence.hold(run.folder, task, attempt):
@@ -35,6 +36,8 @@ def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
             yield made
         finally:
             os.chdir(checkout)
+            if run.remote is not None:
+                forget(run)
 
 
 def refresh(run: Run, checkout: Path) -> bool:
@@ -84,8 +87,13 @@ def remove(folder: Path) -> None:
 def discard(run: Run, task: str, attempt: int = 1) -> None:
     """Remove a run's worktree, and end what still works in it. Its outputs stay in DVC's cache."""
     with _fence.hold(run.folder, task, attempt):
-        remove(run.folder)
-        run.folder.with_name(f"{run.folder.name}.lock").unlink(missing_ok=True)
+        forget(run)
+
+
+def forget(run: Run) -> None:
+    """Remove a run's worktree and its lock, which this process holds."""
+    remove(run.folder)
+    run.folder.with_name(f"{run.folder.name}.lock").unlink(missing_ok=True)
 
 
 def prune(*, older_than: float = ABANDONED) -> None:

@@ -131,3 +131,13 @@ def test_a_process_number_that_was_given_to_another_is_not_taken_for_the_owner()
     me = psutil.Process()
     assert _fence.alive({"pid": me.pid, "started": me.create_time()}) == me
     assert _fence.alive({"pid": me.pid, "started": me.create_time() - 1}) is None
+
+
+def test_a_process_that_has_ended_is_not_alive_though_nobody_has_waited_for_it_yet() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    owner = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert _fence.alive(owner) is None
+    assert [process.pid for process in _fence.session_of(owner)] == [child.pid]  # its number is still its own
+    child.wait()
+    assert _fence.session_of(owner) == []
