@@ -53,13 +53,13 @@ class Comparison:
                 prepare_parquet(folder, n)
                 if n == self.sizes[0]:
                     self.use(folder, "spark")
-                    seconds = measured(folder, START, 1)["seconds"]
+                    seconds = measured(folder, START)["seconds"]
                     yield {"rows": 0, "stage": "a session", "duckdb": None, "spark": seconds, "differing_rows": None}
                 taken = {}
                 for engine in ENGINES:
                     self.use(folder, engine)
                     for stage in STAGES:
-                        taken[engine, stage] = measured(folder, STAGE.format(stage), n)["seconds"]
+                        taken[engine, stage] = measured(folder, STAGE.format(stage))["seconds"]
                     self.seconds[engine, n] = sum(taken[engine, stage] for stage in STAGES)
                     (folder / "data").rename(folder / engine)
                 for stage in STAGES:

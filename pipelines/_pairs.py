@@ -14,6 +14,7 @@ from pipelines._engine import Embedded, Tables
 
 LARGEST = 3.4e38  # of a value; a sum beyond it is as large
 IDS = ("user_id", "item_id")
+LONGEST = 2**31 - 1  # bytes of texts in an array of type string
 
 
 def merged(engine: Tables, duplicates: str) -> pa.RecordBatchReader:
@@ -26,7 +27,17 @@ def merged(engine: Tables, duplicates: str) -> pa.RecordBatchReader:
     source = f"(select user_id_rank, item_id_rank, value, instant, file, seq from events {joined})"
     events = engine.batches(ordered("user_id_rank", "item_id_rank", source), tables.ROWS)
     batches = tables.even(finished(collapsed(events, duplicates)), ranks_of(tables.INTERACTIONS))
-    return pa.RecordBatchReader.from_batches(tables.INTERACTIONS, (named(batch, ids) for batch in batches))
+    return pa.RecordBatchReader.from_batches(
+        tables.INTERACTIONS, (named(batch, ids) for batch in tables.ahead(batches))
+    )
+
+
+def n_users(engine: Tables) -> int:
+    """How many users have `events`; after these were merged."""
+    query = "select count(*) from ranks_of_user_id"
+    if not isinstance(engine, Embedded):
+        query = "select count(distinct user_id) from events"
+    return int(engine.rows(query)[0][0])
 
 
 def ordered(user: str, item: str, source: str) -> str:
@@ -46,7 +57,8 @@ def ranked(engine: Embedded, column: str) -> pa.Array[Any]:
             from (select distinct {column} from events)""",
     )
     ids = engine.table(f"select {column} from ranks_of_{column} order by {column}_rank")
-    return ids[column].cast(pa.large_string()).combine_chunks()  # large, since all together may exceed 2 GB
+    large = ids.nbytes > LONGEST
+    return ids[column].cast(pa.large_string() if large else pa.string()).combine_chunks()
 
 
 def ranks_of(schema: pa.Schema) -> pa.Schema:

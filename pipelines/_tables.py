@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,20 @@ def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
     alike = [field.name for field in batches.schema if not pa.types.is_timestamp(field.type)]  # moments seldom recur
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": alike, "write_page_checksum": True}
     with pq.ParquetWriter(path, batches.schema, **options) as writer:
-        for batch in batches:
+        for batch in ahead(batches):
             writer.write_batch(batch)
             rows += batch.num_rows
     return rows
+
+
+def ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; each is computed, by another thread, while the one before it is in use."""
+    coming = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        batch = thread.submit(next, coming, None)
+        while (now := batch.result()) is not None:
+            batch = thread.submit(next, coming, None)
+            yield now
 
 
 def even(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:

@@ -29,7 +29,7 @@ def main() -> None:
         refuse_other_size(counts["interactions"]["read"], params.expected_rows)
         n_pairs = tables.write(_pairs.merged(desk.engine, params.duplicates), stage.output("interactions.parquet"))
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
-        n_users = int(desk.engine.rows("select count(distinct user_id) from events")[0][0])
+        n_users = _pairs.n_users(desk.engine)
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
     for kind, count in counts.items():
