@@ -8,6 +8,7 @@ end of the task before.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ STAGES = ("ingest", "validate", "split", "embed", "train", "champion", "evaluate
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.airflow", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="longtail-bench-") as folder:
         alone, clone = (Clone(Path(folder) / name / "longtail") for name in ("alone", "airflow"))
         alone.params(TINY)

@@ -2,11 +2,12 @@
 
 Each size is served by each of the three in turn, from the same folder, in one process with one math thread, and loaded
 by 16 connections of another process. `python -m benchmarks.serving 10000` does one size alone, `python -m
-benchmarks.serving wishes` wishes in words.
+benchmarks.serving --wishes` wishes in words.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -168,12 +169,16 @@ def batch(port: int, folder: Path) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", metavar="ITEMS", help=f"of the catalogue (default: {ITEMS})")
+    parser.add_argument("--wishes", action="store_true", help="wishes in words instead, one at a time")
+    arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    if sys.argv[1:] == ["wishes"]:
+    if arguments.wishes:
         found = printed("Wishes in words, one at a time", wishes())
         print(f"\nkept in {save('serving-wishes', {'wishes': found})}")
         return
-    sizes = [int(word) for word in sys.argv[1:]] or list(ITEMS)
+    sizes = arguments.sizes or list(ITEMS)
     title = f"Requests for ten items, {CONNECTIONS} connections, one worker; memory of the worker, histories included"
     found = printed(title, rows(sizes))
     name = "serving" if len(sizes) == len(ITEMS) else f"serving-{sizes[0]}"
