@@ -86,7 +86,7 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     assert model.rerank is not None
     _packed.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
     crowd.write(packed / "users.safetensors")
-    search = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
+    search, _ = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
     about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
     about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up", "files": {}}
     if texts:

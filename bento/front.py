@@ -6,6 +6,7 @@ BentoML's own stack costs more than the search does, so what has to be fast is a
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -76,6 +77,8 @@ class Front:
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
         self.document = openapi.document(service, [module.PATHS for module in MODULES])
+        gc.collect()
+        gc.freeze()  # all this stays: no collection shall walk through it while requests wait
 
     async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 500

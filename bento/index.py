@@ -25,7 +25,10 @@ class Index:
         self.is_anchored = factors.anchored
         self.cells = cells
         if cells is not None:
-            self.in_cells = self.factors[cells.items]  # in the order of cells, so that one is read in a piece
+            # in the order of cells, so that one is read in a piece
+            self.in_cells, self.is_tail_in_cells = self.factors[cells.items], is_tail[cells.items]
+            self.place = np.empty(len(cells.items), np.int32)  # (n_items,), where in that order an item stands
+            self.place[cells.items] = np.arange(len(cells.items), dtype=np.int32)
 
     def candidates(self, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
         """What `candidates.of_scores` finds for a user (d,), whose cold items gain `bonus`, and a list of k."""
@@ -33,7 +36,10 @@ class Index:
             spans = self.cells.spans(user, wanted=k + len(seen))
             items = np.concatenate([self.cells.items[start:end] for start, end in spans])
             scores = np.concatenate([self.in_cells[start:end] @ user for start, end in spans])  # no cell is copied
-            return self.among(items, self.lifted(scores, items, bonus), seen, k=k)
+            is_tail = np.concatenate([self.is_tail_in_cells[start:end] for start, end in spans])
+            scores = self.lifted(scores, items, bonus)
+            scores[within(spans, self.place[seen])] = -np.inf
+            return named(of_scores(scores, is_tail, k=k), items)
         scores = self.factors @ user
         scores[self.anchored] += np.float32(bonus)
         scores[seen] = -np.inf
@@ -50,8 +56,7 @@ class Index:
         hidden = np.zeros(len(self.factors), np.bool_)
         hidden[seen] = True
         scores[hidden[items]] = -np.inf
-        found = of_scores(scores, self.is_tail[items], k=k)
-        return Candidates(np.append(items, -1)[found.items], found.relevance)  # -1 stays -1
+        return named(of_scores(scores, self.is_tail[items], k=k), items)
 
     def lifted(self, scores: Floats, items: Indices, bonus: float) -> Floats:
         """Scores (m,) of items (m,), those of cold ones with their bonus."""
@@ -77,3 +82,17 @@ class Index:
                 row[hidden] = -np.inf
                 found.append(of_scores(row, self.is_tail, k=k))
         return found
+
+
+def named(found: Candidates, items: Indices) -> Candidates:
+    """Candidates among items (m,) that were found by their position there; -1 stays -1."""
+    return Candidates(np.append(items, -1)[found.items], found.relevance)
+
+
+def within(spans: Sequence[tuple[int, int]], places: Indices) -> Indices:
+    """Where places (h,) stand in the concatenation of spans; those outside of all spans are left out."""
+    starts, ends = np.array(spans).T
+    offsets = np.cumsum(ends - starts) - (ends - starts)
+    row, span = np.nonzero((places[:, None] >= starts) & (places[:, None] < ends))
+    where: Indices = places[row] - starts[span] + offsets[span]
+    return where

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from json.encoder import encode_basestring as quoted  # a text in JSON; far faster than a call of `json.dumps`
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,9 @@ class Items:
         return lru_cache(CARDS)(self.render)
 
     def render(self, i: int) -> bytes:
-        about = {"item_id": self.item_id[i], "title": self.title[i], "segment": self.segment[i]}
-        text = json.dumps(about | {"popularity": int(self.popularity[i])}, ensure_ascii=False)
-        return text[:-1].encode() + b', "score": '
+        item_id, title = quoted(self.item_id[i]), quoted(self.title[i])
+        about = f'"segment": "{self.segment[i]}", "popularity": {self.popularity[i]}, "score": '
+        return f'{{"item_id": {item_id}, "title": {title}, {about}'.encode()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ faiss; looking into them is pure numpy, so that serving needs nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,3 +38,10 @@ class Cells:
     def places(self, query: Floats, *, wanted: int) -> npt.NDArray[np.int64]:
         """The same as positions (m,)."""
         return np.concatenate([np.arange(start, end) for start, end in self.spans(query, wanted=wanted)])
+
+    def looked_at(self, query: Floats, scores: npt.NDArray[Any], *, wanted: int) -> npt.NDArray[Any]:
+        """Of the scores (n,) those that a search sees; -inf for the rest."""
+        items = self.items[self.places(query, wanted=wanted)]
+        looked = np.full_like(scores, -np.inf)
+        looked[items] = scores[items]
+        return looked

@@ -80,7 +80,7 @@ def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.
     """Sorted events (user_id, item_id, value, instant, n) with one row per pair, which is the last of its events."""
     rest = None
     for batch in events:
-        table = pa.Table.from_batches([batch])
+        table = pa.table(batch.columns, names=batch.schema.names)  # engines say in their own ways what may be null
         whole = of_pairs(pa.concat_tables([rest, table]).combine_chunks() if rest else table, duplicates)
         rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may go on with it
         yield whole.slice(0, max(whole.num_rows - 1, 0))

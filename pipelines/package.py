@@ -60,11 +60,12 @@ def main() -> None:
             copy_code(context)
             packed = context / PACKED
             pack(packed, [model, judged], items, users)
+            search, cells = _cells.write_cells(factors, users, packed / "cells.safetensors")
             about = {
                 **release(verdict, holdout["head_share"]),
                 "figures": metrics["models"]["candidate"],
                 "judged_users": metrics["n_users"],
-                "search": _cells.write_cells(factors, users, packed / "cells.safetensors"),
+                "search": search,
                 "encoder": pack_encoder(factors, packed / "encoder", items, vectors, encoder, params.encoder),
             }
             files = digests(context)
@@ -78,8 +79,7 @@ def main() -> None:
             _bento.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
             say("package", "asking the exported Bento over HTTP")
             ids = list(map(str, items["item_id"].to_pylist()))
-            exact = not (packed / "cells.safetensors").exists()
-            probe = _smoke.Probe(factors, ids, users.user_id[0], users.history(0), exact)
+            probe = _smoke.Probe(factors, ids, users.user_id[0], users.history(0), cells)
             home = Path(temp) / "smoke"
             smoke, seconds, memory = _smoke.test(archive, tag, probe, home=home, timeout=params.ready_timeout)
             taken = _card.sizes(archive, packed, context / "bento/requirements.txt", seconds=seconds, memory=memory)
