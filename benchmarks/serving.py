@@ -1,8 +1,8 @@
 """`make bench-serving`: the Bento under load beside bare FastAPI and Starlette applications that do the same search.
 
-Each size is served by each of the three in turn, from the same folder, in one process with one math thread, and loaded
-by 16 connections of another process. `python -m benchmarks.serving 10000` does one size alone, `python -m
-benchmarks.serving --wishes` wishes in words.
+Each size is served by all three, from the same folder, each in one process with one math thread. They are loaded in
+turn, by 16 connections of another process; the table has medians of five rounds. `python -m benchmarks.serving 10000`
+does one size alone, `python -m benchmarks.serving --wishes` wishes in words.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,7 +29,7 @@ from benchmarks._results import printed, save
 from pipelines import _bento, _smoke
 
 ITEMS, DIMENSIONS = (10_000, 100_000, 1_000_000), (64, 128)
-CONNECTIONS, SECONDS = 16, 5.0
+CONNECTIONS, SECONDS, ROUNDS = 16, 3.0, 5
 BATCH = 1000
 REPO = Path(__file__).resolve().parents[1]
 WORDS = (4, 8, 16)  # of a wish
@@ -65,19 +66,30 @@ def rows(items: list[int]) -> Iterator[Mapping[str, Any]]:
 
 
 def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A row per server; all three run, and are loaded in turn, round after round: what slows a round slows all."""
     pure = float(python(folder, "-c", SEARCH))
-    for server in ("bento", *PEERS):
-        with serving(folder, server) as (port, worker, ready):
-            before = seconds_of(worker)
-            load = json.loads(
-                python(REPO, "-m", "benchmarks._load", str(port), "/recommend", str(CONNECTIONS), str(SECONDS),
-                       str(folder / "packed" / "users.json"))
-            )  # fmt: skip
-            load["processor_ms"] = (seconds_of(worker) - before) / load.pop("answers") * 1000
+    with ExitStack() as running:
+        servers = {name: running.enter_context(serving(folder, name)) for name in ("bento", *PEERS)}
+        loads: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, (port, worker, _) in servers.items():
+                loads[name].append(loaded(folder, port, worker))
+        for name, (port, worker, ready) in servers.items():
+            found = {key: median(load[key] for load in loads[name]) for key in loads[name][0]}
+            together = batch(port, folder) if name == "bento" else None
             memory = worker.memory_full_info().pss / 1e6
-            together = batch(port, folder) if server == "bento" else None
-        more = {"search_ms": pure, "batch_of_1000_s": together, "ready_s": ready, "memory_mb": memory}
-        yield {**about, "server": server, **load, **more}
+            more = {"search_ms": pure, "batch_of_1000_s": together, "ready_s": ready, "memory_mb": memory}
+            yield {**about, "server": name, **found, **more}
+
+
+def loaded(folder: Path, port: int, worker: psutil.Process) -> dict[str, float]:
+    """What one round of load finds, and milliseconds of the worker's processor per answer."""
+    before = seconds_of(worker)
+    users = str(folder / "packed" / "users.json")
+    found: dict[str, float] = json.loads(
+        python(REPO, "-m", "benchmarks._load", str(port), "/recommend", str(CONNECTIONS), str(SECONDS), users)
+    )
+    return found | {"processor_ms": (seconds_of(worker) - before) / found.pop("answers") * 1000}
 
 
 def wishes() -> Iterator[Mapping[str, Any]]:
