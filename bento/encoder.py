@@ -14,6 +14,7 @@ from bento.packed import FOLDER, ROOT
 from models import static_encoder
 from models.bert_weights import arrange
 from models.numpy_encoder import Floats, NumpyEncoder, unit_vector
+from models.projection import COMPONENTS, MEAN, Projection
 from models.quantization import restored
 from models.tokens import tokenize
 
@@ -27,6 +28,8 @@ class Encoder:
         arrays = load_file(folder / "model.safetensors")
         self.about = about
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        reduces = MEAN in arrays
+        self.projection = Projection(arrays.pop(MEAN), arrays.pop(COMPONENTS)) if reduces else None
         config = json.loads((folder / "config.json").read_text("utf-8"))
         if "table" in arrays:  # of the form static
             table = arrays["table"]
@@ -41,4 +44,7 @@ class Encoder:
             return None
         about = self.about
         tokens = tokenize(self.tokenizer, [about["prompt"] + text], max_length=about["max_length"])[0]
-        return self.vector(tokens) if tokens else None
+        if not tokens:
+            return None
+        vector = self.vector(tokens)
+        return vector if self.projection is None else self.projection(vector[None])[0]

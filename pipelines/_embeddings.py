@@ -1,7 +1,11 @@
-"""data/embed/embeddings.safetensors: a unit vector per item, and in its header the encoder that made them."""
+"""data/embed/embeddings.safetensors: a unit vector per item, and in its header the encoder that made them.
+
+projection.safetensors is beside it where the encoder's vectors were reduced to their principal components.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -12,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
-NAME = "embeddings.safetensors"
+from models.projection import Projection
+
+NAME, PROJECTION = "embeddings.safetensors", "projection.safetensors"
 Vectors = npt.NDArray[np.float32]
 
 
@@ -49,3 +56,20 @@ def read(path: Path, *, n_items: int) -> tuple[Vectors, str]:
     if len(vectors) != n_items:
         raise ValueError(f"{path} has {len(vectors)} rows, but the split has {n_items} items; run `dvc repro embed`")
     return vectors, encoder
+
+
+def write_projection(projection: Projection, path: Path) -> None:
+    save_file({"mean": projection.mean, "components": projection.components}, path)
+
+
+def read_projection(path: Path) -> Projection:
+    arrays = load_file(path)
+    return Projection(arrays["mean"], arrays["components"])
+
+
+def identity(encoder: str, projection: Projection | None) -> str:
+    """What vectors depend on, as a digest: that of their encoder, and how they were reduced, if they were."""
+    if projection is None:
+        return encoder
+    parts = (encoder.encode(), projection.mean.tobytes(), projection.components.tobytes())
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()

@@ -23,6 +23,7 @@ from models.bert_weights import arrange, supported
 from models.factors import Factors
 from models.neighbour_overlap import overlap
 from models.numpy_encoder import NumpyEncoder, unit_vector
+from models.projection import COMPONENTS, MEAN, Projection
 from models.quantization import quantized, restored
 from models.tokens import tokenize
 from pipelines._artifacts import read_json
@@ -45,6 +46,7 @@ class Sample:
     texts: list[list[str]]
     weights: list[float]
     vectors: Floats
+    projection: Projection | None = None  # how they were reduced, if they were
 
     def rows(self, most: int) -> npt.NDArray[np.intp]:
         """Items that have a vector, evenly spread."""
@@ -54,7 +56,8 @@ class Sample:
     def of(self, row: int, vector: Callable[[str], Floats]) -> Floats:
         """An item's unit vector by an encoder of texts."""
         mixed = np.sum([w * vector(texts[row]) for texts, w in zip(self.texts, self.weights, strict=True)], axis=0)
-        return static_encoder.unit(mixed)
+        whole = static_encoder.unit(mixed)
+        return whole if self.projection is None else self.projection(whole[None])[0]
 
 
 def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample, form: Form = "half") -> dict[str, Any]:
@@ -71,9 +74,13 @@ def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample, form: 
         weights = load_file(encoder.folder / "model.safetensors")
     except (SafetensorError, TypeError, KeyError):  # a number format that numpy lacks
         return {"reason": "its encoder's weights are neither in single nor in half precision"}
+    if form == "static" and sample.projection is not None:
+        raise ValueError("package.encoder is static, which needs embed.reduce: null; set either")
     arrays, vector = prepared(form, weights, config, encoder, sample)
     figures = checked(form, sample, vector)
     folder.mkdir()
+    if sample.projection is not None:
+        arrays |= {MEAN: sample.projection.mean, COMPONENTS: sample.projection.components}
     save_file(arrays, folder / "model.safetensors")
     for name in ("tokenizer.json", "config.json"):
         shutil.copy(encoder.folder / name, folder)

@@ -138,6 +138,11 @@ class Split(Section):
     memory_limit: Memory
 
 
+class Reduce(Strict):
+    method: Literal["pca", "whiten"]
+    dimensions: Annotated[int, Field(ge=1)]
+
+
 class Embed(Section):
     section = "embed"
     model: Text
@@ -147,6 +152,7 @@ class Embed(Section):
     prompt: str | None
     max_length: Annotated[int, Field(ge=1, le=8192)]
     dimensions: Annotated[int, Field(ge=1)] | None
+    reduce: Reduce | None
     precision: Literal["auto", "fp32", "bf16"]
     batch_tokens: Count
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None

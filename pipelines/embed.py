@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from models.projection import Projection
+from models.projection import fit as projection_of
 from models.tokens import tokenize
 from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
@@ -50,18 +53,49 @@ def main() -> None:
     with artifacts.stage("embed") as stage:
         path = stage.input("split", "items.parquet")
         items = tables.read(path, ["item_id", "text"])
-        with _embeddings.create(
-            stage.output(_embeddings.NAME), len(items), encoder.dim,
-            encoder=encoder.digest, model=params.model, revision=encoder.revision,
-        ) as vectors:  # fmt: skip
+        with room(stage, len(items), encoder, params) as vectors:
             mix(vectors, parts(path, encoder, params), params)
             if params.near_duplicates:
                 pairs, said = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
                 tables.write_csv(stage.output(near_duplicates.NAME), pairs)
                 say("embed", said)
+            if params.reduce is not None:
+                reduce(vectors, stage, path, encoder, params)
     removed, freed = caches.prune(caches.root(), int(params.cache_gigabytes * 1e9))
     if removed:
         say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, as embed.cache_gigabytes says")
+
+
+@contextmanager
+def room(stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: Embed) -> Iterator[Vectors]:
+    """Zeros (n, t) for the encoder's vectors: the output itself, or a file for a while where they will be reduced."""
+    if params.reduce is None:
+        with output(stage, n, encoder, params, None) as vectors:
+            yield vectors
+    else:
+        with TemporaryFile(dir=stage.folder) as file:
+            yield np.memmap(file, np.float32, "w+", shape=(n, encoder.dim))
+
+
+def output(
+    stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: Embed, projection: Projection | None
+) -> AbstractContextManager[Vectors]:
+    return _embeddings.create(
+        stage.output(_embeddings.NAME), n, encoder.dim if projection is None else projection.components.shape[1],
+        encoder=_embeddings.identity(encoder.digest, projection), model=params.model, revision=encoder.revision,
+    )  # fmt: skip
+
+
+def reduce(vectors: Vectors, stage: artifacts.StageRun, items: Path, encoder: encoders.Encoder, params: Embed) -> None:
+    """Write the principal components of vectors (n, t), fitted on those of the items in train."""
+    assert params.reduce is not None
+    trained = np.flatnonzero(tables.read(items, ["popularity"])["popularity"].to_numpy() > 0)
+    projection = projection_of(vectors, trained, method=params.reduce.method, dim=params.reduce.dimensions)
+    _embeddings.write_projection(projection, stage.output(_embeddings.PROJECTION))
+    with output(stage, len(vectors), encoder, params, projection) as reduced:
+        for start in range(0, len(vectors), CHUNK):
+            reduced[start : start + CHUNK] = projection(vectors[start : start + CHUNK])
+    say("embed", f"{reduced.shape[1]} components of {encoder.dim} hold {projection.kept:.1%} of the variance")
 
 
 def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:

@@ -25,7 +25,17 @@ from pipelines._stage import run, say
 CHECKOUT = Path(__file__).resolve().parents[1]
 MODELS = (  # what bento/ needs of them
     *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
-    *("packing", "postings", "quantization", "reranking", "static_encoder", "strings", "text_neighbours", "tokens"),
+    *(
+        "packing",
+        "postings",
+        "projection",
+        "quantization",
+        "reranking",
+        "static_encoder",
+        "strings",
+        "text_neighbours",
+        "tokens",
+    ),
     "user_side",
 )
 CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
@@ -66,7 +76,7 @@ def main() -> None:
                 "figures": metrics["models"]["candidate"],
                 "judged_users": metrics["n_users"],
                 "search": search,
-                "encoder": pack_encoder(factors, packed / "encoder", items, vectors, encoder, params.encoder),
+                "encoder": pack_encoder(stage, factors, packed / "encoder", items, (vectors, encoder), params.encoder),
             }
             files = digests(context)
             tag = f"{name}:{version(files)}"
@@ -134,15 +144,18 @@ def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Us
 
 
 def pack_encoder(
-    model: Factors, folder: Path, items: pa.Table, vectors: Vectors, digest: str, form: _packed_encoder.Form
-) -> dict[str, Any]:
+    stage: artifacts.StageRun, model: Factors, folder: Path, items: pa.Table, embedded: tuple[Vectors, str],
+    form: _packed_encoder.Form,
+) -> dict[str, Any]:  # fmt: skip
     """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
-    params = load(Embed)
-    encoder = encoders.find(params)
-    if encoder.digest != digest:
+    params, (vectors, digest) = load(Embed), embedded
+    encoder, projection = encoders.find(params), None
+    if params.reduce is not None:
+        projection = _embeddings.read_projection(stage.input("embed", _embeddings.PROJECTION))
+    if _embeddings.identity(encoder.digest, projection) != digest:
         raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
     texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
-    sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors)
+    sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors, projection)
     return _packed_encoder.write(model, encoder, folder, sample, form)
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
 
+from models.projection import fit
 from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders
@@ -27,7 +28,7 @@ from tests.conftest import REPO, Workspace
 TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "", "Robots learn to garden " * 200]
 
 
-def write_items(texts: Sequence[object], kind: pa.DataType | None = None, **further: Sequence[str]) -> None:
+def write_items(texts: Sequence[object], kind: pa.DataType | None = None, **further: Sequence[object]) -> None:
     with artifacts.stage("split") as stage:
         ids = [f"{n:04}" for n in range(len(texts))]
         column = pa.array(texts, kind or pa.string())
@@ -71,6 +72,27 @@ def test_an_empty_text_has_the_zero_vector_and_is_counted_and_others_have_length
     embed.main()
     np.testing.assert_allclose(np.linalg.norm(embeddings(), axis=1), [1, 1, 0, 1], atol=1e-5)
     assert "4 texts, 1 of them empty; 3 distinct, 3 to compute" in capsys.readouterr().out
+
+
+def test_vectors_are_reduced_to_components_of_what_was_in_train(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [*TEXTS, "A garden of robots", "Rain on the lighthouse"]
+    popularity = [2, 1, 5, 4, 0, 1]
+    write_items(texts, popularity=popularity)
+    embed.main()
+    whole = embeddings()
+    workspace.params("embed", {"reduce": {"method": "pca", "dimensions": 2}})
+    embed.main()
+    said = capsys.readouterr().out.splitlines()
+    assert "0 to compute" in said[-3]
+    assert "2 components of 384 hold" in said[-1]
+    expected = fit(whole, np.array([0, 1, 3, 5]), method="pca", dim=2)
+    np.testing.assert_allclose(embeddings(), expected(whole), atol=1e-5)
+    assert not embeddings()[2].any()
+    workspace.params("embed", {"reduce": {"method": "pca", "dimensions": 9}})
+    with pytest.raises(ValueError, match="the 4 texts of train span 3 directions"):
+        embed.main()
 
 
 def test_only_new_texts_are_computed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

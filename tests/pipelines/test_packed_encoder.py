@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
 
 from bento.encoder import Encoder
+from models.projection import fit
 from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
 from pipelines._params import Embed, load
@@ -36,6 +37,25 @@ def test_a_wish_gets_the_vector_that_was_checked(workspace: Workspace, form: pac
     assert min(cosines) > (0.9 if form == "static" else 0.999)
     assert served("  ") is None
     assert form == "half" or about["overlap@10"] > (0.4 if form == "static" else 0.95)
+
+
+@pytest.mark.parametrize("method", ["pca", "whiten"])
+def test_a_wish_is_reduced_as_the_vectors_of_the_items_were(
+    workspace: Workspace, method: Literal["pca", "whiten"]
+) -> None:
+    judged.name_encoder()
+    whole = judged.embeddings()
+    projection = fit(whole, np.arange(len(whole)), method=method, dim=6)
+    reduced = packed.Sample([judged.TEXTS], [1.0], projection(whole), projection)
+    Path("packed").mkdir()
+    encoder = encoders.find(load(Embed))
+    served = Encoder(packed.write(judged.factors(), encoder, Path("packed/encoder"), reduced), Path.cwd())
+    for text, vector in zip(judged.TEXTS, projection(whole), strict=True):
+        found = served(text)
+        assert found is not None
+        assert found @ vector > 0.999
+    with pytest.raises(ValueError, match=r"package\.encoder is static, which needs embed\.reduce: null"):
+        packed.write(judged.factors(), encoder, Path("packed/static"), reduced, "static")
 
 
 def test_int8_that_loses_neighbours_is_refused_with_its_figures(
