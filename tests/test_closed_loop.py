@@ -73,7 +73,7 @@ def test_serve_click_export_retrain_gate_promote_serve(clone: Clone, serving: Se
     assert "no new events" in clone.longtail("feedback", "export")
 
     clone.params({"train": {"als.embedding_dim": 32, "als.epochs": 12}})
-    with Load(serving.url) as load:
+    with Load(serving.url, pause=0.1) as load:  # it shall leave the run some of the processor
         printed = clone.longtail("run")
         assert "v2.0.0 serves now, in place of v1.0.0" in printed, printed
         serving.wait_for("serving v2.0.0")

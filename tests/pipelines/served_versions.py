@@ -113,9 +113,10 @@ class Serving:
 
 @dataclass
 class Load:
-    """Clients that ask without a break: some keep their connection, some open one for each request."""
+    """Clients that ask again and again: some keep their connection, some open one for each request."""
 
     url: str
+    pause: float = 0.002  # seconds
     models: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -142,7 +143,7 @@ class Load:
                 self.models[answer.json().get("model", "none")] += 1
             except requests.RequestException as error:
                 self.failures.append(repr(error))
-            time.sleep(0.002)
+            time.sleep(self.pause)
 
 
 def head(root: Path) -> str:
