@@ -32,8 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names
 	@longtail run
 
-test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores (four at most)
-	@OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
+# One process more than cores, five at most: many tests wait for servers.
+test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores
+	@OMP_NUM_THREADS=1 python -m pytest --dist loadfile --no-loadscope-reorder --durations 10 \
+	  --numprocesses $$(python -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
 
 test-faults: $(STAMP)  ## What dies in the middle of a run, and two Celery workers: a quarter of an hour
 	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py
