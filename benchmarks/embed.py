@@ -214,6 +214,7 @@ def forms(name: str = NAMES[0], n_timed: int = 100) -> Iterator[dict[str, Any]]:
                 vector(text)
             seconds = (time.process_time() - start) / n_timed
         yield {
+            "data": name,
             "form": form,
             "megabytes": round(sum(array.nbytes for array in arrays.values()) / 1e6, 1),
             "ms": round(1e3 * seconds, 3),

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-RARE = 1e-3  # a token with this share of all tokens counts half
-RIDGE = 1.0
+RARE = 0.03  # a token with this share of all tokens counts half
+RIDGE = 1e-5  # of what a direction of the sums amounts to on average: sums are short, and a ridge of one would hide them
 
 
 def distilled(alone: Floats, tokens: Sequence[Sequence[int]], vectors: Floats) -> Floats:
@@ -23,7 +23,8 @@ def distilled(alone: Floats, tokens: Sequence[Sequence[int]], vectors: Floats) -
     weights = RARE / (RARE + counts / max(1, counts.sum()))
     table = (alone * weights[:, None]).astype(np.float32)
     sums = np.stack([unit(table[list(ids)].sum(axis=0)) for ids in tokens]).astype(np.float64)  # (n, t)
-    gram = sums.T @ sums + RIDGE * np.eye(sums.shape[1])
+    gram = sums.T @ sums
+    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     fitted: Floats = (table @ np.linalg.solve(gram, sums.T @ vectors)).astype(np.float32)
     return fitted
 
