@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 RARE = 0.03  # a token with this share of all tokens counts half
-RIDGE = 1e-5  # of what a direction of the sums amounts to on average: sums are short, and a ridge of one would hide them
+RIDGE = 1e-5  # of what a direction of the sums amounts to on average; a ridge of one would flatten them, they are short
 
 
 def distilled(alone: Floats, tokens: Sequence[Sequence[int]], vectors: Floats) -> Floats:
