@@ -16,6 +16,7 @@ from pipelines.package import main as run_package
 from tests import judged
 
 REPO = Path(__file__).resolve().parents[1]
+SCREENSHOTS = REPO / "build" / "screenshots"  # what pages look like, to be looked at after a run of the tests
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes depends on the machine
 hypothesis.settings.load_profile("untimed")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from pipelines._smoke import call, post
 from tests import judged
+from tests.conftest import SCREENSHOTS
 from tests.judged import ITEM_IDS, USER_IDS
 
 pytestmark = pytest.mark.slow
@@ -182,7 +182,7 @@ def test_the_comparison_shows_what_the_previous_version_answers(browser: Browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, url: str, scheme: Any, tmp_path: Path) -> None:
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, url: str, scheme: Any) -> None:
     context = browser.new_context(viewport=PHONE, device_scale_factor=2, has_touch=True, color_scheme=scheme)  # type: ignore[arg-type]
     with context:
         page = context.new_page()
@@ -194,7 +194,9 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, url: str, scheme:
                .filter(e => e.offsetParent && e.getBoundingClientRect().height < 40).length"""
         )
         assert small == 0  # what a finger has to hit
-        page.screenshot(path=tmp_path / f"phone-{scheme}.png", full_page=True)
+        page.screenshot(path=SCREENSHOTS / f"explorer-phone-{scheme}.png", full_page=True)
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.screenshot(path=SCREENSHOTS / f"explorer-{scheme}.png", full_page=True)
 
 
 def test_a_server_that_went_away_is_said_in_words(browser: Browser, url: str) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.conftest import REPO
+from tests.conftest import SCREENSHOTS
 from tests.dags.standalone import TRAIN, Airflow
 
 pytestmark = pytest.mark.slow  # after test_airflow.py, whose Airflow it uses, it finds every stage cached
 
 CHROMIUM = shutil.which("chromium")
-SCREENSHOTS = REPO / "build" / "screenshots"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines import evaluate, gate
-from tests.conftest import Workspace
+from tests.conftest import SCREENSHOTS, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
 
@@ -45,7 +45,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_opens_from_disk_without_requests_or_errors_and_nothing_sticks_out(
-    browser: Any, report: Path, width: int, tmp_path: Path
+    browser: Any, report: Path, width: int
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, java_script_enabled=True)
     requests: list[str] = []
@@ -60,8 +60,9 @@ def test_it_opens_from_disk_without_requests_or_errors_and_nothing_sticks_out(
     assert page.locator("figure svg").count() == 4
     assert page.locator(".user").count() == 5
     assert page.locator(".user").first.is_visible()
-    page.screenshot(path=tmp_path / "report.png", full_page=True)
-    assert (tmp_path / "report.png").stat().st_size > 50_000
+    path = SCREENSHOTS / f"report-{width}.png"
+    page.screenshot(path=path, full_page=True)
+    assert path.stat().st_size > 50_000
     page.close()
 
 
