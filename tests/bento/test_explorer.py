@@ -195,7 +195,10 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, url: str, scheme:
         )
         assert small == 0  # what a finger has to hit
         page.screenshot(path=SCREENSHOTS / f"explorer-phone-{scheme}.png", full_page=True)
+        plot = page.locator("#plot")
+        narrow = plot.get_attribute("viewBox")
         page.set_viewport_size({"width": 1280, "height": 900})
+        expect(plot).not_to_have_attribute("viewBox", str(narrow))  # it is drawn anew
         page.screenshot(path=SCREENSHOTS / f"explorer-{scheme}.png", full_page=True)
 
 
