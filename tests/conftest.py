@@ -21,11 +21,6 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how long a tes
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs, which lie above the folders of this one, come first: the longest shall not be left for the end."""
-    items.sort(key=lambda item: len(item.path.parts))
-
-
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
     """Shares out tests over processes: those of a file stay together, and those of folders that share servers."""
 
