@@ -32,7 +32,7 @@ from pipelines import _near_duplicates as near_duplicates
 from pipelines import _tables as tables
 from pipelines._embedding_cache import EmbeddingCache, Rows
 from pipelines._embeddings import Vectors
-from pipelines._params import Embed, load
+from pipelines._params import Embed, Reduce, load
 from pipelines._shards import Halves
 from pipelines._stage import run, say
 from pipelines._texts import Texts
@@ -60,7 +60,7 @@ def main() -> None:
                 tables.write_csv(stage.output(near_duplicates.NAME), pairs)
                 say("embed", said)
             if params.reduce is not None:
-                reduce(vectors, stage, path, encoder, params)
+                reduce(vectors, fitted(vectors, path, params.reduce), stage, encoder, params)
     removed, freed = caches.prune(caches.root(), int(params.cache_gigabytes * 1e9))
     if removed:
         say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, as embed.cache_gigabytes says")
@@ -74,6 +74,7 @@ def room(stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: E
             yield vectors
     else:
         with TemporaryFile(dir=stage.folder) as file:
+            os.posix_fallocate(file.fileno(), 0, n * encoder.dim * 4)  # a map that finds no room kills without a word
             yield np.memmap(file, np.float32, "w+", shape=(n, encoder.dim))
 
 
@@ -86,11 +87,16 @@ def output(
     )  # fmt: skip
 
 
-def reduce(vectors: Vectors, stage: artifacts.StageRun, items: Path, encoder: encoders.Encoder, params: Embed) -> None:
-    """Write the principal components of vectors (n, t), fitted on those of the items in train."""
-    assert params.reduce is not None
+def fitted(vectors: Vectors, items: Path, how: Reduce) -> Projection:
+    """The projection of vectors (n, t) that those of the items in train ask for."""
     trained = np.flatnonzero(tables.read(items, ["popularity"])["popularity"].to_numpy() > 0)
-    projection = projection_of(vectors, trained, method=params.reduce.method, dim=params.reduce.dimensions)
+    return projection_of(vectors, trained, method=how.method, dim=how.dimensions)
+
+
+def reduce(
+    vectors: Vectors, projection: Projection, stage: artifacts.StageRun, encoder: encoders.Encoder, params: Embed
+) -> None:
+    """Write the principal components of vectors (n, t), and the projection that gives them."""
     _embeddings.write_projection(projection, stage.output(_embeddings.PROJECTION))
     with output(stage, len(vectors), encoder, params, projection) as reduced:
         for start in range(0, len(vectors), CHUNK):
