@@ -78,6 +78,8 @@ def test_serve_click_export_retrain_gate_promote_serve(clone: Clone, serving: Se
         assert "v2.0.0 serves now, in place of v1.0.0" in printed, printed
         serving.wait_for("serving v2.0.0")
         second = serving.model()
+        assert second is not None
+        load.wait_for(second)
     assert load.failures == []
     assert load.models.keys() == {first, second}
 

@@ -132,6 +132,13 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def wait_for(self, model: str, answers: int = 1, seconds: float = 60) -> None:
+        """Wait until these clients, which pause between their requests, have had answers of a model."""
+        end = time.monotonic() + seconds
+        while self.models[model] < answers:
+            assert time.monotonic() < end, f"{model} gave {self.models[model]} of {answers} answers: {self.models}"
+            time.sleep(0.02)
+
     def ask(self, keeps: bool) -> None:
         session = requests.Session()
         while not self._stop.is_set():
