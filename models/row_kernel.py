@@ -1,8 +1,8 @@
 """Conjugate gradient for one row after another, on the CPU: `models.row_solver` compiled by Numba.
 
 A row takes all its steps at once, while the factors of its pairs are in the cache: main memory sees each of them once a
-half-sweep. Four pairs are worked on together, so that the row's own vectors are read a quarter as often. A row's result
-depends on nothing but that row, hence neither on the number of threads nor on their schedule.
+half-sweep. A row's result depends on nothing but that row, hence neither on the number of threads nor on their
+schedule.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit, prange
 
 from models import compiled
-from models.prefetch import prefetch
+from models.pair_kernel import add_errors
 
 compiled.share()
 
@@ -27,8 +27,7 @@ ROW_COST = 8  # what a row costs beside its pairs, in pairs
 # «fast» without the flags that let the compiler assume that nothing is NaN or infinite: divergence must be seen
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 TINY = 1e-30  # keeps the 0 / 0 of a solved row from becoming NaN
-AHEAD = 12  # pairs whose factors are asked for ahead of their use: past that the cache drops them again
-LINE = 16  # float32 numbers in a cache line
+CACHE = 1 << 17  # numbers that stay in the cache of a core from one step to the next
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
@@ -68,8 +67,7 @@ def _improve(
             if begin < end:
                 anchor = prior[row] if len(prior) > 0 else shared[:0]
                 total += _solve(
-                    columns[begin:end], weights[begin:end], fixed, rows[row], shared, regularization[row], anchor,
-                    steps, scratch,
+                    columns, begin, end, weights, fixed, rows[row], shared, regularization[row], anchor, steps, scratch,
                 )  # fmt: skip
         objectives[chunk] = total
     return objectives
@@ -77,18 +75,19 @@ def _improve(
 
 @njit(fastmath=FAST, cache=True, inline="always")
 def _solve(
-    columns: Ints, weights: Floats, fixed: Floats, x: Floats, shared: Floats, ridge: np.float32, anchor: Floats,
-    steps: int, scratch: Floats,
+    columns: Ints, begin: int, end: int, weights: Floats, fixed: Floats, x: Floats, shared: Floats, ridge: np.float32,
+    anchor: Floats, steps: int, scratch: Floats,
 ) -> float:  # fmt: skip
     """Improve x in place; its objective afterwards."""
     residual, direction, image, diagonal = scratch[0], scratch[1], scratch[2], scratch[3]
     objective = np.float64(0)
+    far = (end - begin) * len(x) > CACHE
     for k in range(len(x)):
         diagonal[k] = shared[k] + ridge
         pull = anchor[k] if len(anchor) > 0 else ZERO
         residual[k] = ridge * pull - diagonal[k] * x[k]
         objective += shared[k] * x[k] * x[k] + ridge * (x[k] - pull) * (x[k] - pull)
-    objective += _add_errors(columns, weights, fixed, x, ONE, residual, True)
+    objective += np.float64(add_errors(columns, begin, end, weights, fixed, x, ONE, residual, True, True))
     rz = ZERO
     for k in range(len(x)):
         direction[k] = residual[k] / diagonal[k]
@@ -99,7 +98,7 @@ def _solve(
         for k in range(len(x)):
             image[k] = -diagonal[k] * direction[k]
             curvature -= image[k] * direction[k]
-        curvature += _add_errors(columns, weights, fixed, direction, ZERO, image, not last)
+        curvature += np.float64(add_errors(columns, begin, end, weights, fixed, direction, ZERO, image, not last, far))
         alpha = np.float32(rz / max(curvature, TINY))
         objective -= alpha * rz  # exact line search on a quadratic
         for k in range(len(x)):
@@ -113,77 +112,3 @@ def _solve(
             for k in range(len(x)):
                 direction[k] = residual[k] / diagonal[k] + beta * direction[k]
     return objective
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _add_errors(
-    columns: Ints, weights: Floats, fixed: Floats, x: Floats, target: np.float32, out: Floats, wanted: bool
-) -> float:
-    """Σ w (target - x·y)²; where wanted, out += Σ w (target - x·y) y."""
-    weighted, n, total, i = len(weights) > 0, len(columns), np.float64(0), 0
-    while i + 4 <= n:
-        for ahead in range(i + AHEAD, min(i + AHEAD + 4, n)):
-            for k in range(0, len(x), LINE):
-                prefetch(fixed, np.uint32(columns[ahead]), k)
-        a, b, c, e = _four_dots(columns, fixed, x, i)
-        a, b, c, e = target - a, target - b, target - c, target - e
-        if weighted:
-            u, v, w, z = weights[i] * a, weights[i + 1] * b, weights[i + 2] * c, weights[i + 3] * e
-        else:
-            u, v, w, z = a, b, c, e
-        total += u * a + v * b + w * c + z * e
-        if wanted:
-            _add_four(columns, fixed, u, v, w, z, out, i)
-        i += 4
-    while i < n:
-        a = target - _dot(columns, fixed, x, i)
-        u = weights[i] * a if weighted else a
-        total += u * a
-        if wanted:
-            _add(columns, fixed, u, out, i)
-        i += 1
-    return total
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _four_dots(
-    columns: Ints, fixed: Floats, x: Floats, i: int
-) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """x·y of the pairs i .. i + 3."""
-    j0, j1, j2, j3 = (
-        np.uint32(columns[i]), np.uint32(columns[i + 1]), np.uint32(columns[i + 2]), np.uint32(columns[i + 3])
-    )  # fmt: skip
-    a, b, c, e = ZERO, ZERO, ZERO, ZERO
-    for k in range(len(x)):
-        a += x[k] * fixed[j0, k]
-        b += x[k] * fixed[j1, k]
-        c += x[k] * fixed[j2, k]
-        e += x[k] * fixed[j3, k]
-    return a, b, c, e
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _add_four(
-    columns: Ints, fixed: Floats, u: np.float32, v: np.float32, w: np.float32, z: np.float32, out: Floats, i: int
-) -> None:
-    """out += the combination of y of the pairs i .. i + 3."""
-    j0, j1, j2, j3 = (
-        np.uint32(columns[i]), np.uint32(columns[i + 1]), np.uint32(columns[i + 2]), np.uint32(columns[i + 3])
-    )  # fmt: skip
-    for k in range(len(out)):
-        out[k] += u * fixed[j0, k] + v * fixed[j1, k] + w * fixed[j2, k] + z * fixed[j3, k]
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _dot(columns: Ints, fixed: Floats, x: Floats, i: int) -> np.float32:
-    j, total = np.uint32(columns[i]), ZERO
-    for k in range(len(x)):
-        total += x[k] * fixed[j, k]
-    return total
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _add(columns: Ints, fixed: Floats, u: np.float32, out: Floats, i: int) -> None:
-    j = np.uint32(columns[i])
-    for k in range(len(out)):
-        out[k] += u * fixed[j, k]
