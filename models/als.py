@@ -29,7 +29,7 @@ from models.row_solver import improve
 from models.user_side import LeastSquares
 
 LINE = 16  # float32 numbers in a cache line
-ROWS_AT_A_TIME = 1 << 14  # turned in place: bounds the memory beside the factors
+ROWS_AT_A_TIME = 1 << 12  # turned in place: bounds the memory beside the factors
 
 __all__ = ["Als", "Epoch", "Interactions", "Settings"]
 
@@ -141,7 +141,8 @@ class Als:
             shared=shared, regularization=self.item_regularization[own], prior=prior, steps=self.settings.cg_steps,
         )  # fmt: skip
         self.item_factors = self.ranks.gather(rows, self.item_shares)
-        return self._total(objective + float(self.user_regularization @ self.user_factors.square().sum(1)))
+        lengths = torch.linalg.vector_norm(self.user_factors, dim=1)
+        return self._total(objective + float(self.user_regularization @ lengths.square_()))
 
     def _turn(self, gram: Tensor) -> Tensor:
         """Turn all factors into the eigenbasis of α Σ z zᵀ, where Σ z zᵀ is given; its eigenvalues, (d,)."""
