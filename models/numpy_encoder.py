@@ -12,15 +12,15 @@ from models.bert_weights import Bert, Linear, Norm
 Floats = npt.NDArray[np.float32]
 # erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: wrong by at most 1.5e-7
 SLOPE, ERF = 0.3275911, (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-# Products of so few rows and columns have kernels of their own in OpenBLAS, which read the weights where they are;
+# Products of less than a million terms have kernels of their own in OpenBLAS, which read the weights where they are;
 # larger ones copy them first, and with few rows the copy is half of the time.
-ROWS, COLUMNS = 32, 64
+ROWS, COLUMNS, DEPTH = 32, 64, 480
 
 
 class Blocks(NamedTuple):
-    """A dense layer whose weights (in, out) are cut into blocks of columns."""
+    """A dense layer whose weights (in, out) are cut into parts of `in` and blocks of columns."""
 
-    weight: Floats  # (out / columns, in, columns)
+    weight: Floats  # (parts, out / columns, in / parts, columns)
     bias: Floats  # (out / columns, columns)
 
 
@@ -95,17 +95,21 @@ def blocks(linear: Linear) -> Blocks:
     weight = np.asarray(linear.weight.T, np.float32)
     n_in, n_out = weight.shape
     columns = COLUMNS if n_out % COLUMNS == 0 else n_out
-    cut = np.ascontiguousarray(weight.reshape(n_in, -1, columns).transpose(1, 0, 2))
+    parts = next(count for count in range(-(-n_in // DEPTH), n_in + 1) if n_in % count == 0)
+    cut = np.ascontiguousarray(weight.reshape(parts, n_in // parts, -1, columns).transpose(0, 2, 1, 3))
     return Blocks(cut, np.asarray(linear.bias, np.float32).reshape(-1, columns))
 
 
 def dense(x: Floats, layer: Blocks) -> Floats:
     """x W + b, (n, out)."""
-    n_blocks, _, columns = layer.weight.shape
+    parts, n_blocks, depth, columns = layer.weight.shape
     y = np.empty((len(x), n_blocks, columns), np.float32)
     for start in range(0, len(x), ROWS):
-        part = slice(start, start + ROWS)
-        np.add((x[part] @ layer.weight).transpose(1, 0, 2), layer.bias, out=y[part])
+        rows = x[start : start + ROWS].reshape(-1, parts, depth)
+        total = rows[:, 0] @ layer.weight[0]
+        for part in range(1, parts):
+            total += rows[:, part] @ layer.weight[part]
+        np.add(total.transpose(1, 0, 2), layer.bias, out=y[start : start + ROWS])
     return y.reshape(len(x), -1)
 
 
