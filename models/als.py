@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
+from models.dense import Dense
 from models.distributed import Ranks
 from models.export import export
 from models.factors import Factors
@@ -150,9 +151,10 @@ class Als:
             return torch.full_like(gram[0], torch.nan)  # passed on to the objective
         eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
         basis = self.ranks.first(vectors.float())
+        turned = Dense(basis.T.contiguous())
         for table in (self.user_factors, self.item_factors):
             for block in torch.split(table, ROWS_AT_A_TIME):
-                block.copy_(block @ basis)
+                block.copy_(turned(block))
         if self.anchor is not None:
             self.anchor.turn(basis)
         return self.ranks.first(eigenvalues.clamp(min=0).float())

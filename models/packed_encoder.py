@@ -7,13 +7,14 @@ which each sees only itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from models.bert_weights import Bert, Layer, Linear, Norm
+from models.dense import Dense
 
 WIDTH = 32  # attention blocks are a multiple of it: a softmax over other widths took four times as long
 
@@ -37,7 +38,7 @@ class PackedEncoder:
             return Norm(norm.weight.to(device), norm.bias.to(device))
 
         def dense(linear: Linear) -> Dense:
-            return Dense(Linear(linear.weight.to(device, dtype), linear.bias.to(device, dtype)))
+            return Dense(linear.weight.to(device, dtype), linear.bias.to(device, dtype))
 
         self.device, self.dtype = device, dtype
         self.dim, self.heads, self.epsilon = bert.words.shape[1], bert.heads, bert.epsilon
@@ -140,21 +141,3 @@ def side_by_side(layer: Layer, heads: int) -> Linear:
     scale = (layer.query.weight.shape[1] / heads) ** -0.5
     parts = (Linear(layer.query.weight * scale, layer.query.bias * scale), layer.key, layer.value)
     return Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
-
-
-class Dense:
-    """x Wᵀ + b, and gelu of it in the same pass where the CPU's library offers that."""
-
-    def __init__(self, linear: Linear) -> None:
-        self.weight, self.bias = linear
-        self.packed = None
-        if self.weight.device.type == "cpu" and torch._C._has_mkldnn:
-            # oneDNN's own layout of the weights: on AMD processors twice as fast as what F.linear calls
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-
-    def __call__(self, x: Tensor, *, gelu: bool = False) -> Tensor:
-        if self.packed is None:
-            y = F.linear(x, self.weight, self.bias)
-            return F.gelu(y) if gelu else y
-        after = "gelu" if gelu else "none"
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, after, [], "none"))

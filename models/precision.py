@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.bert_weights import Linear
-from models.packed_encoder import Dense
+from models.dense import Dense
 
 Precision = Literal["auto", "fp32", "bf16"]
 GAIN = 1.25  # bf16 keeps 8 bits of 24: it has to be clearly faster to be chosen
@@ -44,7 +43,7 @@ def layer(dtype: torch.dtype) -> tuple[Dense, Tensor]:
     """A dense layer of a small encoder and what goes into it."""
     rng = torch.Generator().manual_seed(0)
     weight, bias, x = (torch.randn(*shape, generator=rng).to(dtype) for shape in ((1536, 384), (1536,), (64, 384)))
-    return Dense(Linear(weight, bias)), x
+    return Dense(weight, bias), x
 
 
 def timed(dense: Dense, x: Tensor) -> float:
