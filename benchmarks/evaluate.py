@@ -1,10 +1,10 @@
 """Full-catalogue ranking beside the bare matrix product of the same shape, in the same run: `make bench-evaluate`.
 
-`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 2,500; the product of a block is
-taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns, and of every block the
-fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb` is how far memory rises
-above what users and items take while the lists of all users are made. Factors are random, histories those of the data
-set or random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
+`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 2,500; the product of a block,
+torch's operator @, is taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns,
+and of every block the fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb`
+is how far memory rises above what users and items take while the lists of all users are made. Factors are random,
+histories those of the data set or random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
 from benchmarks import _datasets, _results
-from models import ranking
+from models import ranking, references
 from models.candidates import Bools
 from models.ranking import Rows
 from models.reranking import Rerank
@@ -68,14 +68,15 @@ def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> 
     """The ways of the product, and those of making lists, each for some rows of users."""
     n_items = seen.shape[1]
 
-    def scorer(rows: Rows) -> Tensor:
+    def product(rows: Rows) -> Tensor:
         return users[torch.from_numpy(rows)] @ items.T
 
+    scorer = references.products(users, items)
     options: Any = {"allowed": np.ones(n_items, np.bool_), "k": K, "batch": BATCH}
     how = Rerank("popularity", 1.0, is_tail, np.linspace(1, 0, n_items, dtype=np.float32))
     return {
-        "at once": scorer,
-        "in tiles": lambda rows: drain(map(scorer, ranking.batches(rows, ranking.TILE // n_items))),
+        "at once": product,
+        "in tiles": lambda rows: drain(map(product, ranking.batches(rows, ranking.TILE // n_items))),
     }, {
         f"best {K}": lambda rows: drain(ranking.recommend(scorer, seen, rows=rows, **options)),
         "candidates of re-ranking": lambda rows: drain(ranking.shortlist(scorer, seen, is_tail, rows=rows, **options)),

@@ -14,15 +14,14 @@ class Dense:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight: (out, in); bias: (out,)."""
-        self.weight, self.bias = weight, bias
-        self.packed = None
-        if weight.device.type == "cpu" and torch._C._has_mkldnn:
-            # oneDNN's own layout: on AMD processors twice as fast as what F.linear and the operator @ call
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self.is_packed = weight.device.type == "cpu" and torch._C._has_mkldnn
+        # oneDNN's own layout: on AMD processors twice as fast as what F.linear and the operator @ call
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
+        self.bias = bias
 
     def __call__(self, x: Tensor, *, gelu: bool = False) -> Tensor:
-        if self.packed is None:
+        if not self.is_packed:
             y = F.linear(x, self.weight, self.bias)
             return F.gelu(y) if gelu else y
         after = "gelu" if gelu else "none"
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, after, [], "none"))
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, after, [], "none"))

@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from models.dense import Dense
 from models.factors import Factors
 from models.ranking import Rows, Scorer
 from models.user_side import Floats
@@ -43,12 +44,16 @@ def content(histories: csr_array[Any], embeddings: npt.NDArray[np.floating[Any]]
     touched = csr_array((np.ones(len(histories.indices), np.float32), histories.indices, histories.indptr),
                         shape=histories.shape)  # fmt: skip
     means = torch.from_numpy((touched @ texts / lengths[:, None]).astype(np.float32)).to(device)  # (n_users, t)
-    items = torch.from_numpy(texts).to(device)
-    return lambda rows: means[torch.from_numpy(rows).to(device)] @ items.T
+    return products(means, torch.from_numpy(texts).to(device))
 
 
 def factors(model: Factors, users: Floats, *, device: torch.device) -> Scorer:
     """Inner products of the folded-in users (n_users, d) with all items of a model."""
     items = torch.from_numpy(model.item_vectors()).to(device)
-    queries = torch.from_numpy(model.queries(users)).to(device)
-    return lambda rows: queries[torch.from_numpy(rows).to(device)] @ items.T
+    return products(torch.from_numpy(model.queries(users)).to(device), items)
+
+
+def products(users: Tensor, items: Tensor) -> Scorer:
+    """Inner products of users (n_users, d) with items (n_items, d), float32 and on one device."""
+    with_all = Dense(items)
+    return lambda rows: with_all(users[torch.from_numpy(rows).to(users.device)])
