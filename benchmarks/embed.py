@@ -1,6 +1,6 @@
 """Texts a second of the text encoder, and what its cache and its slim form for serving take.
 
-`python -m benchmarks.embed [--only speed cache query forms memory quality] [--texts N]`, saved in
+`python -m benchmarks.embed [--only speed gpu cache query forms memory quality] [--texts N]`, saved in
 `benchmarks/results/embed.json`.
 Texts are words drawn with a seed, their number log-normal around three means.
 
@@ -9,6 +9,7 @@ which all take turns: what else the machine does hardly shows in processor time.
 `SentenceTransformer.encode` as it comes (fp32, sorted by length, batches of 32 padded texts), and the same model of the
 transformers library in bf16. `of_peak` is the share of the rate at which this machine multiplies large bf16 or fp32
 matrices in oneDNN's layout, counting dense layers alone (21 MFLOP a token for the packaged model).
+gpu: texts a second of elapsed time and the peak of the device's memory, where torch sees a CUDA device.
 cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds of
 processor time in the environment that a served Bento has. forms: what the cheaper encoders of `package.encoder` keep of
 nearest items. memory: the embed stage on so many short texts (`benchmarks.embed_memory`).
@@ -18,12 +19,14 @@ quality: what the texts do for the ranking (`benchmarks.embed_quality`).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,8 +36,8 @@ import torch
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from benchmarks import _gpu, embed_memory, embed_quality
 from benchmarks import _results as results
-from benchmarks import embed_memory, embed_quality
 from benchmarks._datasets import NAMES, embeddings, read
 from models import demo_words
 from models.neighbour_overlap import overlap
@@ -86,6 +89,25 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
             }
 
 
+def gpu(devices: Sequence[torch.device], n_words: int = 1_000_000) -> Iterator[dict[str, Any]]:
+    """A row per device, length of texts and number format; `cosine`: the smallest with fp32 of the same device."""
+    params = load(Embed, ROOT / "params.yaml")
+    encoder = encoders.find(params)
+    for device, (length, words) in itertools.product(devices, MEANS.items()):
+        texts, exact = sentences(n_words // words, words), None
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            run = packed(encoder, params, dtype, device)
+            vectors = run(texts)  # warms up, too
+            exact = vectors if exact is None else exact
+            yield {
+                "what": f"{device.type}, {name}",
+                "texts": length,
+                "texts_s": round(len(texts) / min(_gpu.seconds(partial(run, texts), device) for _ in range(ROUNDS))),
+                "gpu_mb": _gpu.peak_megabytes(partial(run, texts), device),
+                "cosine": round(float((vectors * exact).sum(1).min()), 6),
+            }
+
+
 def sentences(n: int, words: int) -> list[str]:
     """Texts of random words, the number of which is log-normal around `words`."""
     rng = np.random.default_rng(SEED)
@@ -133,8 +155,8 @@ def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
     return run
 
 
-def packed(encoder: encoders.Encoder, params: Embed, dtype: torch.dtype) -> Encode:
-    states, tokenizer = encoders.load(encoder, device=CPU, dtype=dtype)
+def packed(encoder: encoders.Encoder, params: Embed, dtype: torch.dtype, device: torch.device = CPU) -> Encode:
+    states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
 
     def run(texts: Sequence[str]) -> Floats:
         vectors = np.empty((len(texts), encoder.dim), np.float32)
@@ -230,6 +252,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=list(NAMES), help="names of data sets, or their folders")
     tables: dict[str, tuple[str, Callable[[], Iterator[dict[str, Any]]]]] = {
         "speed": ("Texts a second of processor time", speed),
+        "gpu": ("Texts a second on a GPU", lambda: gpu(_gpu.devices())),
         "cache": ("The cache", lambda: cache(arguments.texts)),
         "query": ("One text at a time, for serving", query),
         "forms": ("Forms of the encoder for serving", forms),

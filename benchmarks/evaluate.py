@@ -4,13 +4,14 @@
 torch's operator @, is taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns,
 and of every block the fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb`
 is how far memory rises above what users and items take while the lists of all users are made. Factors are random,
-histories those of the data set or random ones of about 50 items. Saved as `benchmarks/results/evaluate.json`.
+histories those of the data set or random ones of about 50 items. A CUDA device that torch sees is measured as well.
+Saved as `benchmarks/results/evaluate.json`.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,32 +22,35 @@ import torch
 from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
-from benchmarks import _datasets, _results
+from benchmarks import _datasets, _gpu, _results
 from models import ranking, references
 from models.candidates import Bools
 from models.ranking import Rows
 from models.reranking import Rerank
 
 D, K, BATCH, SEED, BLOCK = 128, 20, 1024, 42, 2500
+CPU = torch.device("cpu")
 Ways = dict[str, Callable[[Rows], object]]
 
 
 def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
     """A row for each way of making lists, for each catalogue."""
-    for name, seen, is_tail in catalogues(sizes):
+    for (name, seen, is_tail), device in itertools.product(catalogues(sizes), [CPU, *_gpu.devices()]):
         n_users, n_items = seen.shape
         generator = torch.Generator().manual_seed(SEED)
-        users, items = (torch.randn(n, D, generator=generator) for n in (n_users, n_items))
+        users, items = (torch.randn(n, D, generator=generator).to(device) for n in (n_users, n_items))
         products, lists = ways(users, items, seen, is_tail)
         everybody = np.arange(n_users)
-        seconds = fastest(products | lists, list(ranking.batches(everybody, BLOCK)), repeats=repeats)
+        blocks = list(ranking.batches(everybody, BLOCK))
+        seconds = fastest(products | lists, blocks, repeats=repeats, device=device)
         product = min(seconds[way] for way in products)
+        where = name if device == CPU else f"{name}, {device}"
         for way, run in lists.items():
             yield {
-                "catalogue": name, "users": n_users, "items": n_items, "d": D, "lists": way,
+                "catalogue": where, "users": n_users, "items": n_items, "d": D, "lists": way,
                 "seconds": round(seconds[way], 3), "product_seconds": round(product, 3),
                 "times_product": round(seconds[way] / product, 2),
-                "extra_mb": extra_megabytes(partial(run, everybody)),
+                "extra_mb": extra_megabytes(partial(run, everybody), device),
             }  # fmt: skip
 
 
@@ -91,24 +95,22 @@ def drain(parts: Iterator[object]) -> None:
         pass
 
 
-def fastest(ways: Ways, blocks: Sequence[Rows], *, repeats: int) -> dict[str, float]:
+def fastest(ways: Ways, blocks: Sequence[Rows], *, repeats: int, device: torch.device) -> dict[str, float]:
     """Seconds of each way: the sum over blocks of the fastest repeat; the first block warms up before that."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}  # by block
     for block in [blocks[0], *blocks]:
-        rounds = [{name: timed(partial(run, block)) for name, run in ways.items()} for _ in range(repeats)]
+        rounds = [
+            {name: _gpu.seconds(partial(run, block), device) for name, run in ways.items()} for _ in range(repeats)
+        ]
         for name in ways:
             seconds[name].append(min(each[name] for each in rounds))
     return {name: sum(of_blocks[1:]) for name, of_blocks in seconds.items()}
 
 
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def extra_megabytes(run: Callable[[], object]) -> int | None:
-    """How far the resident memory rises during a run; None where the system does not tell."""
+def extra_megabytes(run: Callable[[], object], device: torch.device) -> int | None:
+    """How far the resident memory rises during a run; None where the system does not tell. On a GPU, what it takes."""
+    if device != CPU:
+        return _gpu.peak_megabytes(run, device)
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not (status.is_file() and reset.exists()):
         return None

@@ -27,6 +27,7 @@ import torch
 from numba import njit, prange
 from scipy.sparse import csr_array, csr_matrix
 
+from benchmarks import _gpu
 from benchmarks._power_law import sample
 from models.als import Als, Settings
 from models.fold_in import fold_in as solve_users
@@ -60,6 +61,7 @@ def rows(*, full: bool = False) -> Iterator[dict[str, Any]]:
                     yield from (row for who in ("ours", PEER) for row in measured("memory", size, folder, who, str(d)))
                 yield from measured("fold_in", size, folder)
             yield from measured("scale", size, folder)
+            yield from measured("gpu", size, folder)
             Path(folder, f"{size}.npz").unlink()
 
 
@@ -214,6 +216,26 @@ def scale(size: str, folder: str) -> Iterator[dict[str, Any]]:
     }  # fmt: skip
 
 
+def gpu(size: str, folder: str) -> Iterator[dict[str, Any]]:
+    """Seconds an epoch on a CUDA device, where torch sees one."""
+    for device in _gpu.devices():
+        yield from epochs_on(device, read(size, folder)[0])
+
+
+def epochs_on(device: torch.device, train: Interactions) -> Iterator[dict[str, Any]]:
+    for d in DIMS:
+        settings = replace(SETTINGS, embedding_dim=d, cg_steps=max(STEPS))
+        als = Als(train, None, settings, device=device)
+        running = als.epochs()
+        next(running)  # warms up
+        seconds = [_gpu.seconds(lambda: next(running), device) for _ in range(4)]  # noqa: B023
+        yield {
+            "table": "gpu", "pairs": len(train.item_idx), "d": d, "device": device.type,
+            "seconds_per_epoch": median(seconds), "least_seconds_per_epoch": min(seconds),
+            "gpu_megabytes": _gpu.peak_megabytes(lambda: next(running), device),  # noqa: B023
+        }  # fmt: skip
+
+
 def fold_in(size: str, folder: str) -> Iterator[dict[str, Any]]:
     train, _ = read(size, folder)
     als = start(train, 128, SETTINGS.cg_steps, epochs=2)
@@ -292,6 +314,7 @@ PARTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "epochs": epochs,
     "memory": memory,
     "scale": scale,
+    "gpu": gpu,
     "fold_in": fold_in,
 }
 
