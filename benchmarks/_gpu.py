@@ -27,11 +27,13 @@ def settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_megabytes(run: Callable[[], object], device: torch.device) -> int:
-    """The most memory of the device that tensors take during a run, those included that are there before."""
+def peak_megabytes(run: Callable[[], object], device: torch.device) -> int | None:
+    """The most memory of the device that tensors take during a run, those included that are there before.
+
+    None, without a run, for a device that is not of CUDA and does not tell.
+    """
     if device.type != "cuda":
-        run()
-        return 0
+        return None
     torch.cuda.reset_peak_memory_stats(device)
     run()
     return int(torch.cuda.max_memory_allocated(device)) // 10**6

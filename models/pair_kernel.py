@@ -1,7 +1,7 @@
 """Inner loop of `models.row_kernel`: the errors of a row's pairs, eight pairs at a time, written as LLVM's own vectors.
 
-Where Numba vectorizes by itself, two thirds of the time go beside the arithmetic: a reduction to one number per pair,
-a question whether arrays overlap, a tail per loop. Here eight dot products are folded together into one vector, whose
+Where Numba vectorizes by itself, much of the time goes beside the arithmetic: a reduction to one number per pair, a
+question whether arrays overlap, a tail per loop. Here eight dot products are folded together into one vector, whose
 lanes are eight errors, and what is left of the pairs or of d goes through the same code with the other lanes masked.
 """
 
