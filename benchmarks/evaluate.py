@@ -4,7 +4,8 @@
 torch's operator @, is taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns,
 and of every block the fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb`
 is how far memory rises above what users and items take while the lists of all users are made. Factors are random,
-histories those of the data set or random ones of about 50 items. A CUDA device that torch sees is measured as well.
+histories those of the data set or random ones of about 50 items. A CUDA device that torch sees is measured as well:
+there users, items and histories lie beforehand, and all users are one block.
 Saved as `benchmarks/results/evaluate.json`.
 """
 
@@ -27,6 +28,7 @@ from models import ranking, references
 from models.candidates import Bools
 from models.ranking import Rows
 from models.reranking import Rerank
+from models.seen import Seen
 
 D, K, BATCH, SEED, BLOCK = 128, 20, 1024, 42, 2500
 CPU = torch.device("cpu")
@@ -41,7 +43,7 @@ def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
         users, items = (torch.randn(n, D, generator=generator).to(device) for n in (n_users, n_items))
         products, lists = ways(users, items, seen, is_tail)
         everybody = np.arange(n_users)
-        blocks = list(ranking.batches(everybody, BLOCK))
+        blocks = list(ranking.batches(everybody, BLOCK if device == CPU else n_users))
         seconds = fastest(products | lists, blocks, repeats=repeats, device=device)
         product = min(seconds[way] for way in products)
         where = name if device == CPU else f"{name}, {device}"
@@ -70,7 +72,8 @@ def catalogues(sizes: Sequence[int]) -> Iterator[tuple[str, csr_array[Any], Bool
 
 def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> tuple[Ways, Ways]:
     """The ways of the product, and those of making lists, each for some rows of users."""
-    n_items = seen.shape[1]
+    n_items, histories = seen.shape[1], Seen(seen)
+    tile = ranking.TILE if users.device == CPU else ranking.FAR_TILE
 
     def product(rows: Rows) -> Tensor:
         return users[torch.from_numpy(rows)] @ items.T
@@ -80,12 +83,14 @@ def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> 
     how = Rerank("popularity", 1.0, is_tail, np.linspace(1, 0, n_items, dtype=np.float32))
     return {
         "at once": product,
-        "in tiles": lambda rows: drain(map(product, ranking.batches(rows, ranking.TILE // n_items))),
+        "in tiles": lambda rows: drain(map(product, ranking.batches(rows, tile // n_items))),
     }, {
-        f"best {K}": lambda rows: drain(ranking.recommend(scorer, seen, rows=rows, **options)),
-        "candidates of re-ranking": lambda rows: drain(ranking.shortlist(scorer, seen, is_tail, rows=rows, **options)),
+        f"best {K}": lambda rows: drain(ranking.recommend(scorer, histories, rows=rows, **options)),
+        "candidates of re-ranking": lambda rows: drain(
+            ranking.shortlist(scorer, histories, is_tail, rows=rows, **options)
+        ),
         f"{K}, re-ranked": lambda rows: drain(
-            ranking.reranked(scorer, seen, how, histories=seen, rows=rows, **options)
+            ranking.reranked(scorer, histories, how, histories=seen, rows=rows, **options)
         ),
     }
 

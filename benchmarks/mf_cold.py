@@ -30,6 +30,7 @@ from models.fold_in import fold_in
 from models.holdout import head_items
 from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Rows, Scorer, recommend
+from models.seen import Seen
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")
@@ -114,7 +115,7 @@ def figures(scorer: Scorer, data: Dataset) -> dict[str, float]:
     present, relevant = relevant_in(data, "test")
     cold = data.catalogue.is_cold
     lists, among_cold = (
-        np.concatenate(list(recommend(scorer, data.seen("test"), rows=present, allowed=some, k=20, batch=BATCH)))
+        np.concatenate(list(recommend(scorer, Seen(data.seen("test")), rows=present, allowed=some, k=20, batch=BATCH)))
         for some in (np.ones(len(cold), np.bool_), cold)
     )
     result = ev.evaluate(lists, among_cold, relevant, data.catalogue, ks=(10, 20))

@@ -22,6 +22,7 @@ from models import references
 from models.fold_in import fold_in
 from models.interactions import Interactions
 from models.ranking import Scorer, recommend
+from models.seen import Seen
 from models.tail_setting import Holdout
 from pipelines import _fitting as fitting
 from pipelines._params import Als, Train, load
@@ -81,7 +82,8 @@ def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
     judged = (data.valid if part == "valid" else data.test).tocoo()
     users, row_of = np.unique(judged.row.astype(np.int64), return_inverse=True)
     every = np.ones(data.train.shape[1], np.bool_)
-    lists = np.concatenate(list(recommend(scorer, data.seen(part), rows=users, allowed=every, k=max(KS), batch=1024)))
+    seen = Seen(data.seen(part))
+    lists = np.concatenate(list(recommend(scorer, seen, rows=users, allowed=every, k=max(KS), batch=1024)))
     result = ev.evaluate(lists, np.full_like(lists, -1), ev.Relevant(row_of, judged.col), data.catalogue, ks=KS)
     summary = ev.summary(result, data.catalogue, ks=KS)
     return {column: round(summary[column], 4) for column in COLUMNS}

@@ -30,6 +30,7 @@ from models.fold_in import fold_in
 from models.metrics import Lists
 from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Scorer, recommend
+from models.seen import Seen
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")
@@ -157,7 +158,7 @@ def lists(scorer: Scorer, data: Dataset, part: str) -> Lists:
     """The first 20 of every user, (n_users, 20)."""
     everybody, every = np.arange(data.train.shape[0]), np.ones(data.train.shape[1], np.bool_)
     return np.concatenate(
-        list(recommend(scorer, data.seen(part), rows=everybody, allowed=every, k=max(KS), batch=BATCH))
+        list(recommend(scorer, Seen(data.seen(part)), rows=everybody, allowed=every, k=max(KS), batch=BATCH))
     )
 
 
@@ -187,7 +188,7 @@ def reranked(model: Factors, data: Dataset) -> tuple[Lists, str]:
     how = tail_setting.choose(outcomes, max_ndcg_loss=params.max_ndcg_loss).how
     users, every = np.arange(data.train.shape[0]), np.ones(data.train.shape[1], np.bool_)
     parts = ranking.reranked(
-        to_scorer(model, data), data.seen("test"), how,
+        to_scorer(model, data), Seen(data.seen("test")), how,
         histories=data.train, rows=users, allowed=every, k=max(KS), batch=BATCH,
     )  # fmt: skip
     return np.concatenate(list(parts)), f"{how.method} {how.strength:g}"

@@ -26,6 +26,7 @@ from models.factors import Factors
 from models.fold_in import fold_in
 from models.metrics import Lists
 from models.reranking import Rerank, rerank
+from models.seen import Seen
 from models.tail_setting import Holdout, K, Outcome
 from pipelines import _fitting as fitting
 from pipelines import _training_data as stage
@@ -83,7 +84,8 @@ def judged(data: Dataset, part: str) -> tuple[Holdout, csr_array[Any]]:
 def shortlist(model: Factors, test: Holdout, seen: csr_array[Any], catalogue: Catalogue) -> Candidates:
     scorer = references.factors(model, fold_in(model, test.histories, device=CPU), device=CPU)
     everybody, every = np.arange(seen.shape[0]), np.ones(seen.shape[1], np.bool_)
-    parts = list(ranking.shortlist(scorer, seen, catalogue.is_tail, rows=everybody, allowed=every, k=K, batch=1024))
+    options: Any = {"rows": everybody, "allowed": every, "k": K, "batch": 1024}
+    parts = list(ranking.shortlist(scorer, Seen(seen), catalogue.is_tail, **options))
     return Candidates(np.vstack([part.items for part in parts]), np.vstack([part.relevance for part in parts]))
 
 

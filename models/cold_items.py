@@ -21,6 +21,7 @@ from models.cold_level import ColdLevel
 from models.evaluation import Relevant
 from models.factors import Factors
 from models.fold_in import fold_in
+from models.seen import Seen
 from models.text_neighbours import Neighbours
 
 Floats = npt.NDArray[np.float32]
@@ -187,8 +188,9 @@ def rank(
     plain = replace(model, cold=None)
     users = fold_in(plain, histories, device=device)
     scorer, rows = references.factors(plain, users, device=device), np.arange(len(users))
+    not_again = Seen(seen)
     sides = [
-        np.concatenate(list(ranking.recommend(scorer, seen, rows=rows, allowed=side & allowed, k=K, batch=BATCH)))
+        np.concatenate(list(ranking.recommend(scorer, not_again, rows=rows, allowed=side & allowed, k=K, batch=BATCH)))
         for side in (~cold.anchored, cold.anchored)
     ]
     items, queries, vectors = np.hstack(sides), plain.queries(users), plain.item_vectors()

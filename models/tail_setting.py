@@ -18,6 +18,7 @@ from models.factors import Factors
 from models.fold_in import fold_in
 from models.metrics import Bools, Floats, Lists
 from models.reranking import Rerank, rerank
+from models.seen import Seen
 
 K = 10
 
@@ -49,7 +50,7 @@ def lists(
     n_users, n_items = holdout.histories.shape
     scorer = references.factors(model, users, device=device)
     every = np.ones(n_items, np.bool_)
-    parts = ranking.recommend(scorer, holdout.histories, rows=np.arange(n_users), allowed=every, k=K, batch=batch)
+    parts = ranking.recommend(scorer, Seen(holdout.histories), rows=np.arange(n_users), allowed=every, k=K, batch=batch)
     return np.concatenate(list(parts))
 
 
@@ -92,7 +93,7 @@ def shortlist(
     n_users, n_items = histories.shape
     scorer = references.factors(model, fold_in(model, histories, device=device), device=device)
     rows, every = np.arange(n_users), np.ones(n_items, np.bool_)
-    parts = list(ranking.shortlist(scorer, histories, is_tail, rows=rows, allowed=every, k=K, batch=batch))
+    parts = list(ranking.shortlist(scorer, Seen(histories), is_tail, rows=rows, allowed=every, k=K, batch=batch))
     items, relevance = ([getattr(part, name) for part in parts] for name in ("items", "relevance"))
     return Candidates(np.concatenate(items), np.concatenate(relevance))
 

@@ -28,6 +28,7 @@ from models.fold_in import fold_in
 from models.metrics import Lists
 from models.ranking import Scorer, recommend, reranked
 from models.reranking import Rerank
+from models.seen import Seen
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings, _model, _per_user, _slices, _tables
 from pipelines._params import Evaluate, load
@@ -64,7 +65,7 @@ class Holdout:
     items: pa.Table
     catalogue: ev.Catalogue
     histories: Sparse  # train pairs (n_rows, n_items)
-    seen: Sparse  # train and valid pairs
+    seen: Seen  # train and valid pairs
     relevant: ev.Relevant
     embeddings: npt.NDArray[np.floating[Any]]  # of the items' texts (n_items, t)
     encoder: str
@@ -122,7 +123,7 @@ def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
     catalogue = ev.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
     )
-    seen = (histories + pairs(valid, user_idx, shape)).tocsr()
+    seen = Seen((histories + pairs(valid, user_idx, shape)).tocsr())
     embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
     pairs_of_test = ev.Relevant(relevant.row, relevant.col)
     return Holdout(user_idx, items, catalogue, histories, seen, pairs_of_test, embeddings, encoder)
@@ -210,7 +211,7 @@ def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -
         holdout.relevant,
         holdout.catalogue,
         ks=params.k,
-        users=ev.Users(holdout.histories, holdout.seen),
+        users=ev.Users(holdout.histories, holdout.seen.pairs),
         embeddings=holdout.embeddings,
     )
 

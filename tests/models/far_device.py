@@ -34,6 +34,25 @@ def far() -> Iterator[torch.device]:
         yield FAR
 
 
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What the far device does while it is entered, by the names of torch's operations; views do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[tuple[str, int]] = []  # with the elements of the largest tensor that is read or written
+        self.fetched: list[str] = []  # what makes the caller wait for the device
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        given, got = ([one for one in tree_leaves(each) if isinstance(one, FarTensor)] for each in (args, made))
+        name = func.overloadpacket.__name__
+        if given and not got:
+            self.fetched.append(name)
+        elif given and not func.is_view:
+            self.sizes.append((name, max(one.numel() for one in given + got)))
+        return made
+
+
 class FarTensor(Tensor):
     """A tensor of the far device."""
 

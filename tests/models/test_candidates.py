@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from scipy.sparse import csr_array
 from models import candidates
 from models.candidates import best, join, of_scores, relevance
 from models.ranking import shortlist
+from models.seen import Seen
 
 INF = float("inf")
 SCORES = hnp.arrays(  # few values, hence many ties, and items that must not appear
@@ -66,9 +69,8 @@ def test_a_batch_has_the_same_candidates_as_each_user_alone(monkeypatch: pytest.
     scores = rng.integers(0, 12, size=(9, 60)).astype(np.float32)  # ties across every cut
     is_tail, allowed = np.arange(60) % 3 > 0, rng.random(60) < 0.9
     seen = csr_array(rng.random((9, 60)) < 0.2)
-    batches = shortlist(
-        lambda rows: torch.from_numpy(scores[rows]), seen, is_tail, rows=np.arange(9), allowed=allowed, k=k, batch=4
-    )
+    options: Any = {"rows": np.arange(9), "allowed": allowed, "k": k, "batch": 4}
+    batches = shortlist(lambda rows: torch.from_numpy(scores[rows]), Seen(seen), is_tail, **options)
     row = 0
     for found in batches:
         for items, values in zip(found.items, found.relevance, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from models import cold_items, ranking, references, tail_setting
 from models.anchor import TextAnchor
@@ -17,10 +18,12 @@ from models.factors import Factors
 from models.fold_in import fold_in
 from models.neighbour_anchor import NeighbourAnchor
 from models.packed_encoder import PackedEncoder
+from models.reranking import Rerank
+from models.seen import Seen
 from models.text_encoder import encode
 from models.training import Settings, trainer
 from tests.models import tiny_bert
-from tests.models.far_device import FAR, Pool, far
+from tests.models.far_device import FAR, Operations, Pool, far
 from tests.models.small_interactions import from_matrix, histories, random_weights
 from tests.models.test_training import BRIEFLY
 
@@ -73,7 +76,7 @@ def test_every_model_is_trained_there(name: str, anchor: str) -> None:
 
 def test_lists_are_found_there() -> None:
     model, known = trained(BRIEFLY["als"], CPU), histories(MATRIX)
-    rows, allowed = np.arange(known.shape[0]), np.ones(known.shape[1], np.bool_)
+    rows, allowed, seen = np.arange(known.shape[0]), np.ones(known.shape[1], np.bool_), Seen(known)
 
     def lists(device: torch.device) -> Any:
         scorers = [
@@ -81,11 +84,52 @@ def test_lists_are_found_there() -> None:
             references.content(known, TEXTS, device=device),
         ]
         return [
-            np.concatenate(list(ranking.recommend(scorer, known, rows=rows, allowed=allowed, k=4, batch=5)))
+            np.concatenate(list(ranking.recommend(scorer, seen, rows=rows, allowed=allowed, k=4, batch=5)))
             for scorer in scorers
         ]
 
     np.testing.assert_array_equal(lists(FAR), lists(CPU))
+
+
+def test_scores_are_read_once_there_and_nothing_waits_before_what_was_found_is_fetched() -> None:
+    rng, n_users, n_items = np.random.default_rng(0), 30, 6000
+    users, items = (torch.from_numpy(rng.normal(size=(n, 4)).astype(np.float32)) for n in (n_users, n_items))
+    seen, every = csr_array(rng.random((n_users, n_items)) < 0.01), np.ones(n_items, np.bool_)
+    scorer, excluded = references.products(users.to(FAR), items.to(FAR)), Seen(seen)
+    ranking.unseen(scorer, excluded, np.arange(1))  # what users have seen is sent there once
+    with Operations() as operations:
+        found, _ = ranking.top_k(ranking.unseen(scorer, excluded, np.arange(n_users)), every, k=20)
+    large = [name for name, size in operations.sizes if size > n_users * n_items // 2]
+    # what gathers and puts by index touches no more than it is pointed at
+    assert [name for name in large if name not in ("gather", "index_put_")] == ["mm", "amax"]
+    assert operations.fetched == ["_to_copy", "_to_copy"]  # items and scores
+    expected, _ = ranking.top_k(
+        ranking.unseen(references.products(users, items), excluded, np.arange(n_users)), every, k=20
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("batch", "tile"), [(2, 9), (5, 9 * 12), (3, 9 * 4), (40, 1)])
+def test_lists_do_not_depend_on_batches_or_tiles_there(batch: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "FAR_TILE", tile)
+    model, known, is_tail = trained(BRIEFLY["als"], CPU), histories(MATRIX), np.arange(MATRIX.shape[1]) > 3
+    rows = np.array([3, 11, 0, 7, 7, 1, 10, 2, 5])  # neither in order nor once each
+
+    def lists(device: torch.device) -> Any:
+        scorer = references.factors(model, fold_in(model, known, device=device), device=device)
+        options: Any = {"rows": rows, "allowed": np.arange(MATRIX.shape[1]) != 2, "k": 4, "batch": batch}
+        found = list(ranking.recommend(scorer, Seen(known), **options))
+        assert [len(part) for part in found] == [len(part) for part in ranking.batches(rows, batch)]
+        how = Rerank("popularity", 0.5, is_tail, np.linspace(1, 0, MATRIX.shape[1], dtype=np.float32))
+        again = ranking.reranked(scorer, Seen(known), how, histories=known, **options)
+        return np.concatenate([*found, *again])
+
+    np.testing.assert_array_equal(lists(FAR), lists(CPU))
+
+
+def test_nobody_to_recommend_to_has_no_lists() -> None:
+    options: Any = {"rows": np.arange(0), "allowed": np.ones(9, np.bool_), "k": 4, "batch": 5}
+    assert not list(ranking.recommend(references.random(9, seed=1), Seen(histories(MATRIX)), **options))
 
 
 def test_what_is_re_ranked_is_found_there() -> None:

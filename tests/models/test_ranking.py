@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models import ranking, references
-from models.ranking import by_torch, recommend, tail_shares, top_k
+from models import ranking, references, top_k_torch
+from models.ranking import recommend, tail_shares, top_k
 from models.reranking import none
+from models.seen import Seen
 
 INF = float("inf")
 Search = Callable[..., ranking.Best]
@@ -25,7 +26,11 @@ def sorted_twin(row: list[float], k: int) -> list[int]:
     return best + [-1] * (k - len(best))
 
 
-each_way = pytest.mark.parametrize("search", [top_k, by_torch])  # compiled for the CPU, and for any device
+def of_torch(scores: torch.Tensor, among: np.ndarray, *, k: int) -> ranking.Best:
+    return top_k_torch.best(scores, np.flatnonzero(~among), k=k)
+
+
+each_way = pytest.mark.parametrize("search", [top_k, of_torch])  # compiled for the CPU, and for any device
 
 
 @each_way
@@ -50,13 +55,28 @@ def test_top_k_equals_a_sort_by_score_then_item(
     assert np.array_equal(values, expected)
 
 
+@settings(deadline=None)
+@given(
+    scores=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 700)),
+        elements=st.sampled_from([-INF, -1.0, 0.0, 0.5, 2.0, np.nan]),
+    ),
+    k=st.integers(1, 9),
+)
+def test_columns_found_by_groups_of_groups_are_those_of_a_stable_sort(scores: np.ndarray, k: int) -> None:
+    largest = top_k_torch.largest(torch.from_numpy(scores), k=k)
+    nan_first = np.where(np.isnan(scores), -INF, -scores)
+    assert np.array_equal(largest.numpy(), nan_first.argsort(axis=1, kind="stable")[:, :k])
+
+
 @pytest.mark.parametrize("k", [1, 20, 200])
 @pytest.mark.parametrize("decimals", [1, 7])  # many ties, hardly any
 def test_both_ways_find_the_same_in_a_large_catalogue(k: int, decimals: int) -> None:
     rng = np.random.default_rng(k)
     scores = torch.from_numpy(rng.normal(size=(9, 5003)).round(decimals).astype(np.float32))
     for among in (np.ones(5003, bool), rng.random(5003) < 0.1):
-        compiled, other = top_k(scores, among, k=k), by_torch(scores, among, k=k)
+        compiled, other = top_k(scores, among, k=k), of_torch(scores, among, k=k)
         assert np.array_equal(compiled[0], other[0])
         assert np.array_equal(compiled[1], other[1])
 
@@ -79,7 +99,7 @@ def test_seen_and_forbidden_items_never_appear_and_short_lists_end_in_minus_one(
     scores = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
     seen = csr_array(np.array([[1, 0, 0, 0, 0], [0, 1, 1, 0, 0]]))
     allowed = np.array([True, True, True, True, False])
-    (lists,) = recommend(lambda rows: scores[rows], seen, rows=np.arange(2), allowed=allowed, k=4, batch=8)
+    (lists,) = recommend(lambda rows: scores[rows], Seen(seen), rows=np.arange(2), allowed=allowed, k=4, batch=8)
     assert lists.tolist() == [[1, 2, 3, -1], [0, 3, -1, -1]]
 
 
@@ -88,7 +108,7 @@ def test_lists_do_not_depend_on_batches_or_tiles(batch: int, tile: int, monkeypa
     monkeypatch.setattr(ranking, "TILE", tile)
     seen = csr_array(np.eye(7, 30))
     scorer = references.random(30, seed=3)
-    options = {"seen": seen, "rows": np.arange(7), "allowed": np.ones(30, bool), "k": 5}
+    options = {"seen": Seen(seen), "rows": np.arange(7), "allowed": np.ones(30, bool), "k": 5}
     whole = np.concatenate(list(recommend(scorer, batch=100, **options)))  # type: ignore[arg-type]
     parts = np.concatenate(list(recommend(scorer, batch=batch, **options)))  # type: ignore[arg-type]
     assert np.array_equal(whole, parts)
