@@ -86,8 +86,7 @@ def judge(
     measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
     outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
     controls = [control(name, outcomes.get(name, []), how) for name in CONTROLS]
-    n_users = len(evaluations[CANDIDATE].lists)
-    verdict, reason = conclude(outcomes[CANDIDATE], controls, n_users=n_users, how=how)
+    verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
 
 
@@ -220,7 +219,7 @@ def control(name: str, outcomes: Iterable[Outcome], how: Procedure) -> Control:
 
 
 def conclude(
-    outcomes: Sequence[Outcome], controls: Sequence[Control], *, n_users: int, how: Procedure
+    outcomes: Sequence[Outcome], controls: Sequence[Control], how: Procedure
 ) -> tuple[Literal["PROMOTE", "HOLD", "REJECT"], str]:
     """The verdict and the sentence that gives its reason."""
     applicable = [o for o in outcomes if o.decision != "not_applicable"]
@@ -234,22 +233,29 @@ def conclude(
     if blind := [c for c in controls if not c.discriminates and not c.undecided]:
         which = " and ".join(f"no {CONTROLS[c.model]} rule rejects {c.model} recommendations" for c in blind)
         return "REJECT", f"The policy cannot discriminate: {which}, so that passing it would prove nothing."
-    if failed := [o for o in applicable if o.decision == "fail"]:
-        return "REJECT", sentence(failed, len(applicable), "violated")
-    if open_ := [o for o in applicable if o.decision == "inconclusive"]:
-        return "HOLD", sentence(open_, len(applicable), "neither confirmed nor ruled out")
+    decisions = {o.decision for o in applicable}
+    if "fail" in decisions:
+        return "REJECT", sentence(applicable)
+    if "inconclusive" in decisions:
+        return "HOLD", sentence(applicable)
     if unproven := [c.model for c in controls if c.undecided]:
         return (
             "HOLD",
             f"Too few users to show that the policy rejects {' and '.join(unproven)} recommendations; "
             f"gate.min_users is {how.min_users}.",
         )
-    return (
-        "PROMOTE",
-        f"All {len(applicable)} rules hold with {percent(how.confidence)} confidence on {n_users:,} users.",
-    )
+    few, many = (f"{count(o.n_users for o in applicable):,}" for count in (min, max))
+    users = few if few == many else f"{few} to {many}"
+    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(how.confidence)} confidence on {users} users."
 
 
-def sentence(outcomes: Sequence[Outcome], n_rules: int, what: str) -> str:
-    first = outcomes[0]
-    return f"{len(outcomes)} of {n_rules} rules {what}; {first.name}: {first.reason}."
+def sentence(outcomes: Sequence[Outcome]) -> str:
+    """How many rules do not hold, then each of them with its reason, those of equal reason together."""
+    words = {"fail": "violated", "inconclusive": "neither confirmed nor ruled out"}
+    counts = {decision: sum(o.decision == decision for o in outcomes) for decision in words}
+    told = [f"{n} {words[decision]}" for decision, n in counts.items() if n]
+    reasons: dict[str, list[str]] = {}
+    for o in (o for decision in words for o in outcomes if o.decision == decision):
+        reasons.setdefault(o.reason, []).append(f"«{o.name}»")
+    each = (f"{', '.join(names)}: {reason}." for reason, names in reasons.items())
+    return " ".join([f"{', '.join(told).replace(' ', f' of {len(outcomes)} rules ', 1)}.", *each])

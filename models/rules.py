@@ -159,12 +159,18 @@ def explain(rule: Rule, decision: Decision, effect: float, low: float, high: flo
         )
     sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
     (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
-    known = {"pass": f"{passed} {show(rule, passed_bound)}", "fail": f"{failed} {show(rule, failed_bound)}"}.get(
-        decision, f"between {show(rule, low)} and {show(rule, high)}, too wide to tell"
-    )
-    sure = f"with {percent(confidence)} confidence {known}"
+    sure = f"with {percent(confidence)} confidence"
+    known = {
+        "pass": f"{sure} {passed} {show(rule, passed_bound)}",
+        "fail": f"{sure} {failed} {show(rule, failed_bound)}",
+    }.get(decision, f"between {show(rule, low)} and {show(rule, high)} ({two_sided(confidence)}), too wide to tell")
     slack = f", a tolerance of {show(rule, rule.tolerance)} included" if rule.tolerance else ""
-    return f"{subject} is {show(rule, effect)}, {sure}; required {passed} {show(rule, rule.threshold())}{slack}"
+    return f"{subject} is {show(rule, effect)}, {known}; required {passed} {show(rule, rule.threshold())}{slack}"
+
+
+def two_sided(confidence: float) -> str:
+    """What lies between two bounds each of which holds with this confidence, such as a 90 % interval for 0.95."""
+    return f"{percent(2 * confidence - 1)} interval"
 
 
 def percent(share: float) -> str:

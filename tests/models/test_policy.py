@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Literal
 
@@ -61,7 +62,7 @@ def test_a_candidate_that_holds_every_rule_is_promoted() -> None:
 def test_one_violated_rule_rejects_and_the_reason_names_it() -> None:
     verdict = judge([ACCURATE, TAIL], model(0.3, 0.02))
     assert verdict.verdict == "REJECT"
-    assert verdict.reason.startswith("1 of 2 rules violated; tail: tail_recall@5 gain over popularity is +0.02")
+    assert verdict.reason.startswith("1 of 2 rules violated. «tail»: tail_recall@5 gain over popularity is +0.02")
 
 
 def test_a_rule_within_the_noise_holds_the_candidate_back() -> None:
@@ -71,7 +72,29 @@ def test_a_rule_within_the_noise_holds_the_candidate_back() -> None:
     verdict = judge([ACCURATE, TAIL], candidate)
     assert verdict.verdict == "HOLD"
     assert [outcome.decision for outcome in verdict.rules] == ["inconclusive", "pass"]
-    assert "1 of 2 rules neither confirmed nor ruled out; accurate: " in verdict.reason
+    assert verdict.reason.startswith("1 of 2 rules neither confirmed nor ruled out. «accurate»: ")
+    assert re.search(r"is -?\+?[0-9e.-]+, between -0.0\S+ and \+0.0\S+ \(90 % interval\), too wide", verdict.reason)
+    assert "confidence" not in verdict.reason
+
+
+def test_all_rules_that_do_not_hold_are_named_violated_ones_first_equal_reasons_once() -> None:
+    uncertain = 0.2 + 4 * NOISE - 4 * NOISE.mean()
+    candidate = with_values(model(0.2, 0.0), ndcg=uncertain)
+    beaten = replace(TAIL, name="beaten", metric="arp@5", reference=None, min_gain=None, max=1.0)
+    reason = judge([ACCURATE, replace(ACCURATE, name="twin"), TAIL, beaten], candidate).reason
+    assert reason.startswith("2 of 4 rules violated, 2 neither confirmed nor ruled out. «tail»: tail_recall@5 gain")
+    assert re.search("«tail»: .*«beaten»: arp@5 is .*«accurate», «twin»: ", reason)
+    assert reason.count("too wide to tell") == 1
+
+
+def test_a_promotion_says_on_how_many_users_its_rules_rest() -> None:
+    half = np.where(np.arange(N_USERS) % 2 == 0, 0.2, np.nan)
+    candidate, popularity = (
+        with_values(each, tail_recall=half + shift) for each, shift in ((model(0.3, 0), 0.1), (POPULARITY, 0))
+    )
+    random = with_values(RANDOM, tail_recall=half)
+    verdict = judge([ACCURATE, TAIL], candidate, popularity=popularity, random=random)
+    assert verdict.reason == "All 2 rules hold with 95 % confidence on 20 to 40 users."
 
 
 def test_a_violated_rule_outweighs_an_inconclusive_one() -> None:
@@ -294,7 +317,7 @@ def test_a_rule_on_a_slice_looks_at_its_users_only() -> None:
     assert verdict.rules[3].n_users == 10
     assert [verdict.rules[3].value, verdict.rules[3].reference_value] == pytest.approx([0.1, 0.3])
     assert verdict.verdict == "REJECT"
-    assert "niche held: ndcg@5 of group=niche gain over champion is -0.2" in verdict.reason
+    assert "«niche held»: ndcg@5 of group=niche gain over champion is -0.2" in verdict.reason
 
 
 def test_coverage_of_a_slice_counts_the_lists_of_its_users() -> None:
