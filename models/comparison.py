@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import bootstrap, exposure, metrics, parity
+from models import bootstrap, metrics, parity
 from models.bootstrap import Statistic
 from models.evaluation import Evaluation
+from models.leave_one_out import losses
 from models.metrics import Bools, Floats
 from models.rules import Rule
 
@@ -59,6 +60,8 @@ def measure(
     """All figures that the rules compare, resampled together; those of models that were not evaluated are left out."""
     named = {figure for rule in rules for contender in contenders for figure in figures(rule, contender)}
     wanted = sorted((f for f in named if f.model in evaluations), key=str)
+    if not wanted:
+        return {}
     counted = {figure: users_of(figure, evaluations, slices) for figure in wanted}
     statistics = {figure: statistic(figure, evaluations, is_tail, users) for figure, users in counted.items()}
     n_users = len(next(iter(evaluations.values())).lists)
@@ -90,6 +93,5 @@ def statistic(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bo
         return bootstrap.mean_of(np.where(users, evaluation.per_user[figure.metric], np.nan))
     if base in parity.RATIOS:
         columns = parity.columns(evaluation.counts, base, k) * users[:, None]
-        return bootstrap.OfSums(columns, parity.figure, centred=True)
-    shown = exposure.incidence(np.where(users[:, None], evaluation.lists[:, :k], -1), n_items=len(is_tail))
-    return bootstrap.OfExposure(shown, lambda counts: exposure.OF_EXPOSURE[base](counts, is_tail))
+        return Statistic(columns, parity.figure, centred=True)
+    return bootstrap.first_order(*losses(base, np.where(users[:, None], evaluation.lists[:, :k], -1), is_tail))

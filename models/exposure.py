@@ -75,13 +75,6 @@ def mean_over_list(lists: Lists, of_item: Floats) -> Floats:
     return ratio(sums, lengths)
 
 
-def incidence(lists: Lists, *, n_items: int) -> csr_array[Any]:
-    """Which user (row) is shown which item (column), ones in a sparse (n_users, n_items)."""
-    present = lists >= 0
-    indptr = np.concatenate([[0], present.sum(axis=1).cumsum()])
-    return csr_array((np.ones(indptr[-1]), lists[present], indptr), shape=(len(lists), n_items))
-
-
 def coverage(exposure: Floats) -> Floats:
     """Share of items that anybody is shown, |U L_u| / |I| (Herlocker et al. 2004, TOIS 22(1)); NaN without items.
 

@@ -81,12 +81,6 @@ def test_replacing_a_head_item_by_a_tail_item_raises_aplt_and_aclt(lists: np.nda
         np.testing.assert_equal(after[~touched], before[~touched])
 
 
-def test_incidence_sums_to_how_often_each_item_is_shown() -> None:
-    lists = np.array([[0, 2], [2, -1], [-1, -1]], np.int32)
-    shown = exposure.incidence(lists, n_items=4)
-    assert shown.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-
-
 @pytest.mark.parametrize(
     ("counts", "coverage", "gini", "entropy"),
     [

@@ -77,6 +77,6 @@ def test_counts_add_up_over_the_users_a_resample_draws() -> None:
     drawn = np.repeat(np.arange(8), weights[0].astype(int))
     again = evaluated([lists[u] for u in drawn], [wanted[u] for u in drawn], [seen[u] for u in drawn], {3, 4, 5}, 3)
     for name in parity.RATIOS:
-        statistic = bootstrap.OfSums(parity.columns(whole.counts, name, 3), parity.figure, centred=True)
+        statistic = bootstrap.Statistic(parity.columns(whole.counts, name, 3), parity.figure, centred=True)
         expected = parity.figure(parity.columns(again.counts, name, 3).sum(axis=0))
-        assert bootstrap.Weighing({name: statistic}).of(weights)[name] == pytest.approx([float(expected)])
+        assert bootstrap.weighed({name: statistic}, weights)[name] == pytest.approx([float(expected)])
