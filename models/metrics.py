@@ -110,16 +110,17 @@ class Metric:
     kind: Literal["accuracy", "tail"]
     higher_is_better: bool
     per_user: bool  # a mean over users; else a figure of all lists together
+    by_holdout: bool = False  # who has a value is decided by the holdout and not by the lists
     lowest: float = 0.0
     highest: float = 1.0
 
 
 REGISTRY: dict[str, Metric] = {
-    **{name: Metric("accuracy", higher_is_better=True, per_user=True) for name in BY_RELEVANCE},
-    "tail_ndcg": Metric("tail", higher_is_better=True, per_user=True),
-    "tail_recall": Metric("tail", higher_is_better=True, per_user=True),
-    "cold_recall": Metric("tail", higher_is_better=True, per_user=True),
-    "cold_recall_among_cold": Metric("tail", higher_is_better=True, per_user=True),
+    **{name: Metric("accuracy", higher_is_better=True, per_user=True, by_holdout=True) for name in BY_RELEVANCE},
+    "tail_ndcg": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
+    "tail_recall": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
+    "cold_recall": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
+    "cold_recall_among_cold": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
     "aplt": Metric("tail", higher_is_better=True, per_user=True),
     "aclt": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
     "arp": Metric("tail", higher_is_better=False, per_user=True, highest=math.inf),

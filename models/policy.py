@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from models import metrics, parity
+from models import metrics, parity, undefined
 from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.evaluation import Evaluation
 from models.metrics import Bools
@@ -82,6 +82,7 @@ def judge(
     its rules are not applicable.
     """
     check(rules, evaluations, slices)
+    evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
     outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
@@ -107,8 +108,8 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated, k is {ks}; add k to evaluate.k")
         if base in parity.RATIOS and not evaluations[CANDIDATE].counts:
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated; run `dvc repro evaluate`")
-        if metric.per_user:
-            check_defined(rule, evaluations)
+        if metric.by_holdout:
+            undefined.check(rule.metric, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
         references = sorted({CHAMPION, *evaluations} - {CANDIDATE})
         for what, name, known in (("reference", rule.reference, references), ("slice", rule.slice, sorted(slices))):
@@ -116,21 +117,6 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
                 raise ValueError(
                     f"rule {rule.name!r}: unknown {what} {name!r}; expected one of {', '.join(known) or 'none at all'}"
                 )
-
-
-def check_defined(rule: Rule, evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise ValueError where the candidate has no value for a user for whom another model has one.
-
-    A mean skips the undefined: what is lost for the users a model serves worst would raise it.
-    """
-    ours = evaluations[CANDIDATE].per_user[rule.metric]
-    for name, evaluation in evaluations.items():
-        lost = int((np.isnan(ours) & ~np.isnan(evaluation.per_user.get(rule.metric, ours))).sum())
-        if lost:
-            raise ValueError(
-                f"rule {rule.name!r}: {rule.metric} of the candidate is undefined for {lost} users for whom that of "
-                f"{name} is defined; run `dvc repro --force --single-item evaluate`"
-            )
 
 
 def judged(
@@ -211,9 +197,9 @@ def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
 
 
 def control(name: str, outcomes: Iterable[Outcome], how: Procedure) -> Control:
-    """Whether a model that must not pass fails a rule of the kind that is about it."""
+    """Whether a model that must not pass fails a rule of the kind that is about it, and not for lack of a value."""
     about_it = [o for o in outcomes if o.kind == CONTROLS[name]]
-    failed = [o.name for o in about_it if o.decision == "fail"]
+    failed = [o.name for o in about_it if o.decision == "fail" and o.effect is not None]
     thin = any(0 < o.n_users < how.min_users for o in about_it)
     return Control(name, failed, discriminates=bool(failed), undecided=thin and not failed)
 

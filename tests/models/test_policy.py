@@ -193,8 +193,8 @@ def test_a_metric_without_a_value_fails() -> None:
 def test_a_single_nan_among_defined_users_is_skipped_but_too_few_defined_users_cannot_pass() -> None:
     few = np.full(N_USERS, np.nan)
     few[0] = 1.0  # every third resample misses this user
-    candidate = replace(model(0.3, 0.2), per_user=model(0.3, 0.2).per_user | {"cold_recall@5": few})
-    outcome = only(Rule("cold", "cold_recall@5", min=0.1), candidate)
+    models = {name: with_values(model(0.3, 0.2), cold_recall=few) for name in ("popularity", "random")}
+    outcome = only(Rule("cold", "cold_recall@5", min=0.1), with_values(model(0.3, 0.2), cold_recall=few), **models)
     assert (outcome.decision, outcome.value, outcome.interval) == ("inconclusive", 1.0, None)
 
 
@@ -266,13 +266,41 @@ def test_a_rule_about_nothing_that_was_evaluated_is_an_error(rule: Rule, message
         judge([ACCURATE, TAIL, rule], model(0.3, 0.2))
 
 
-def test_a_candidate_whose_worst_users_are_undefined_is_an_error() -> None:
-    candidate = model(0.3, 0.2, noise=1)
-    candidate.per_user["ndcg@5"][candidate.per_user["ndcg@5"].argmin()] = np.nan
-    with pytest.raises(
-        ValueError, match="ndcg@5 of the candidate is undefined for 1 users for whom that of popularity"
-    ):
-        judge([ACCURATE, TAIL], candidate)
+@pytest.mark.parametrize("blind", ["candidate", "champion", "popularity", "random"])
+def test_a_model_without_values_for_users_of_the_holdout_is_an_error(blind: str) -> None:
+    models = {name: model(0.3, 0.2) for name in ("candidate", "champion", "popularity", "random")}
+    models[blind].per_user["ndcg@5"][3:] = np.nan
+    with pytest.raises(ValueError, match=f"ndcg@5 of {blind} is undefined for 37 users for whom that of "):
+        policy.judge([ACCURATE, TAIL], models, IS_TAIL, HOW)
+
+
+def test_a_control_without_values_is_not_one_that_was_rejected() -> None:
+    shown = Rule("unpopular", "arp@5", max=4.0)
+    unknown = with_values(POPULARITY, arp=np.full(N_USERS, np.nan))
+    verdict = judge([ACCURATE, shown], model(0.3, 0.2), popularity=unknown)
+    assert [o.decision for o in verdict.rules] == ["pass", "pass"]
+    assert (verdict.verdict, verdict.controls[1].rejected_by) == ("REJECT", [])
+    assert "no tail rule rejects popularity" in verdict.reason
+
+
+def test_a_user_whose_list_the_candidate_has_made_undefined_counts_as_the_worst_value() -> None:
+    """Of 40 users with a diversity of 0.5 the candidate leaves ten with a single text: the mean falls by a quarter."""
+    whole = with_values(model(0.3, 0.2), diversity=np.full(N_USERS, 0.5))
+    lossy = with_values(whole, diversity=np.where(np.arange(N_USERS) < 10, np.nan, 0.5))
+    held = Rule("diverse", "diversity@5", reference="champion", max_loss=0.05)
+    outcome = only(held, lossy, champion=whole, popularity=whole, random=whole)
+    assert (outcome.decision, outcome.n_users) == ("fail", N_USERS)
+    assert outcome.value == pytest.approx(0.375)
+    outcome = only(held, lossy, champion=lossy, popularity=lossy, random=lossy)  # nothing could have been shown
+    assert (outcome.decision, outcome.value, outcome.n_users) == ("pass", 0.5, 30)
+
+
+def test_what_has_no_worst_value_counts_as_the_worst_that_any_model_shows() -> None:
+    """The candidate shows one user of 40 nothing, popularity shows another an item that 120 users have touched."""
+    candidate = with_values(model(0.3, 0.2), arp=np.where(np.arange(N_USERS) == 7, np.nan, 3.0))
+    popularity = with_values(POPULARITY, arp=np.where(np.arange(N_USERS) == 9, 120.0, 50.0))
+    outcome = only(Rule("unpopular", "arp@5", max=4.0), candidate, popularity=popularity)
+    assert outcome.value == pytest.approx((39 * 3 + 120) / 40)
 
 
 def test_models_judged_on_different_or_no_users_are_an_error() -> None:
@@ -283,7 +311,7 @@ def test_models_judged_on_different_or_no_users_are_an_error() -> None:
 
 
 def with_values(evaluation: Evaluation, **metrics: np.ndarray) -> Evaluation:
-    """The evaluation with other values of ndcg, tail_recall or cold_recall."""
+    """The evaluation with other values of metrics at 5."""
     changed = {f"{name}@5": values for name, values in metrics.items()}
     return replace(evaluation, per_user=evaluation.per_user | changed)
 
@@ -339,12 +367,12 @@ def test_an_unknown_slice_is_an_error_that_lists_what_exists() -> None:
 def test_users_for_whom_only_the_candidate_has_a_value_do_not_enter_its_comparison() -> None:
     """The champion answers half of the users, the easy ones; on these it is as good as the candidate."""
     easy = np.arange(N_USERS) % 2 == 0
-    candidate = with_values(model(0.3, 0.2), ndcg=np.where(easy, 0.4, 0.2))
-    champion = with_values(model(0.3, 0.2), ndcg=np.where(easy, 0.4, np.nan))
-    outcome = only(Rule("held", "ndcg@5", reference="champion", max_loss=0.0), candidate, champion=champion)
+    candidate = with_values(model(0.3, 0.2), arp=np.where(easy, 2.0, 4.0))
+    champion = with_values(model(0.3, 0.2), arp=np.where(easy, 2.0, np.nan))
+    outcome = only(Rule("held", "arp@5", reference="champion", max_loss=0.0), candidate, champion=champion)
     assert (outcome.decision, outcome.effect, outcome.n_users) == ("pass", 0.0, N_USERS // 2)
-    assert outcome.value == outcome.reference_value == pytest.approx(0.4)
-    assert only(Rule("floor", "ndcg@5", min=0.3), candidate, champion=champion).value == pytest.approx(0.3)
+    assert outcome.value == outcome.reference_value == 2.0
+    assert only(Rule("ceiling", "arp@5", max=3.0), candidate, champion=champion).value == 3.0
 
 
 def test_fewer_users_than_asked_for_settle_nothing_however_sure_it_looks() -> None:
@@ -377,12 +405,10 @@ def test_too_few_users_to_reject_a_control_hold_and_do_not_reject() -> None:
 
 
 def test_candidates_that_pass_are_held_where_a_control_had_too_few_users() -> None:
-    """Cold items are wanted by everybody whom the candidate serves, and by hardly anyone whom popularity does."""
-    few = np.where(np.arange(N_USERS) < 3, 0.0, np.nan)
-    popularity = with_values(POPULARITY, cold_recall=few)
-    candidate = with_values(model(0.3, 0.2), cold_recall=np.full(N_USERS, 0.5))
-    rules = [ACCURATE, Rule("cold", "cold_recall@5", min=0.2)]
-    verdict = judge(rules, candidate, replace(HOW, min_users=10), popularity=popularity)
+    """Popularity has nothing to show to most users."""
+    popularity = with_values(POPULARITY, arp=np.where(np.arange(N_USERS) < 3, 9.0, np.nan))
+    rules = [ACCURATE, Rule("unpopular", "arp@5", max=4.0)]
+    verdict = judge(rules, model(0.3, 0.2), replace(HOW, min_users=10), popularity=popularity)
     assert [o.decision for o in verdict.rules] == ["pass", "pass"]
     assert verdict.verdict == "HOLD"
     assert verdict.reason.startswith("Too few users to show that the policy rejects popularity recommendations")
