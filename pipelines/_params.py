@@ -356,6 +356,9 @@ class Rule(Strict):
         return self
 
 
+BEYOND = 5  # resamples at least that a one-sided bound leaves out
+
+
 class Gate(Section):
     section = "gate"
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -374,12 +377,15 @@ class Gate(Section):
         return self
 
     @model_validator(mode="after")
-    def resamples_reach_the_corrected_level(self) -> Gate:
-        level = (1 - self.confidence) / max(len(self.rules), 1)
-        if self.correction == "holm" and self.resamples * level < 1:
+    def resamples_reach_beyond_every_bound(self) -> Gate:
+        holm = self.correction == "holm"
+        level = (1 - self.confidence) / (max(len(self.rules), 1) if holm else 1)
+        # a bound that hardly any resample lies beyond is as good as their extreme, and no quantile
+        if self.resamples < (needed := math.ceil(round(BEYOND / level, 6))):
+            corrected = f" of {len(self.rules)} rules corrected by holm" if holm else ""
             raise ValueError(
-                f"resamples is {self.resamples}, but {len(self.rules)} rules corrected at {self.confidence} confidence "
-                f"need at least {math.ceil(1 / level)}"
+                f"resamples is {self.resamples}, too few for a confidence of {self.confidence}{corrected}; set "
+                f"gate.resamples to at least {needed}, or gate.confidence lower"
             )
         return self
 
