@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _verdict, _version_files
+from pipelines import _bento_sources, _git, _verdict, _version_files
 from pipelines._artifacts import DATA
 from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
@@ -52,8 +52,21 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
     if changed := differing(verdict["digests"], bento["digests"]):
         raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
+    if changed := differing(bento.get("sources", {}), _bento_sources.digests()):
+        more = f" and {len(changed) - 1} more" * (len(changed) > 1)
+        raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
+    if changed := other_commands():
+        raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
     artifacts.verify(_version_files.ARCHIVE)
     return bento
+
+
+def other_commands() -> list[str]:
+    """Stages whose command in dvc.yaml is not the one that dvc.lock says made their output."""
+    from dvc.repo import Repo  # half a second
+
+    with Repo() as repo:
+        return [stage.addressing for stage in repo.index.stages if getattr(stage, "cmd_changed", False)]
 
 
 def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
@@ -42,8 +43,7 @@ def params_digest() -> str:
     """Of the judged sections as values, so that neither comments nor the order of keys count."""
     document = read()
     values = {section.section: document[section.section] for section in JUDGED}
-    # `default`, since YAML knows dates; no section takes one, but a digest can tell that it is there
-    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":"), default=str))
+    return of_values(values)
 
 
 def code_digest() -> str:
@@ -57,6 +57,11 @@ def code_digest() -> str:
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Names whose digests differ, or that only one of the two has."""
     return [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+
+
+def of_values(values: Any) -> str:
+    # `default`, since YAML knows dates; no section takes one, but a digest can tell that it is there
+    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":"), default=str))
 
 
 def of_text(text: str) -> str:

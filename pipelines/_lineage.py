@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _registry, _version_files
+from pipelines import _candidate, _git, _registry, _version_files
 from pipelines._artifacts import DATA
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -60,7 +60,12 @@ def candidate(serving: Version | None) -> Iterator[str]:
     elif serving and _version_files.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
-        yield line("", "`longtail promote` lets it serve")
+        try:
+            _candidate.packaged(_candidate.judged())
+        except (FileNotFoundError, ValueError) as error:
+            yield line("", f"`longtail promote` refuses it: {error}")
+        else:
+            yield line("", "`longtail promote` lets it serve")
 
 
 def named(registry: Registry, name: str) -> Version:

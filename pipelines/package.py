@@ -16,19 +16,24 @@ import pyarrow as pa
 from models.factors import Factors
 from models.tokens import clean
 from pipelines import _artifacts as artifacts
-from pipelines import _bento, _card, _cells, _embeddings, _model, _packed, _packed_encoder, _smoke, _tables
+from pipelines import (
+    _bento,
+    _bento_sources,
+    _card,
+    _cells,
+    _embeddings,
+    _model,
+    _packed,
+    _packed_encoder,
+    _smoke,
+    _tables,
+)
 from pipelines import _encoder as encoders
 from pipelines._embeddings import Vectors
 from pipelines._params import Champion, Embed, Package, load
 from pipelines._stage import run, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-MODELS = (  # what bento/ needs of them
-    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
-    *("packing", "postings", "projection", "quantization", "reranking", "static_encoder", "strings"),
-    *("text_neighbours", "tokens", "user_side"),
-)
-CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
 CARD = "README.md"  # of the Bento; bentofile.yaml names it
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 
@@ -90,6 +95,7 @@ def main() -> None:
             "tag": tag,
             "verdict_sha256": stage.inputs[judged.as_posix()],
             "digests": verdict["digests"],
+            "sources": _bento_sources.digests(CHECKOUT),
             "files": {f"src/{path}": digest for path, digest in files.items()},
             "smoke": smoke,
         }
@@ -116,8 +122,7 @@ def refuse_other_encoder(actual: str, provenance: dict[str, Any]) -> None:
 
 def copy_code(context: Path) -> None:
     """The serving code, at its paths in the checkout, and `bentofile.yaml` at the root, where BentoML looks for it."""
-    found = {path for pattern in CODE for path in CHECKOUT.glob(pattern) if path.is_file()}
-    for path in sorted(path for path in found if "__pycache__" not in path.parts):
+    for path in _bento_sources.code(CHECKOUT):
         target = context / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

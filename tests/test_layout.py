@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import package
+from pipelines import _bento_sources
 from pipelines._params import SECTIONS
 from tests.conftest import REPO
 
@@ -126,7 +126,7 @@ def test_every_code_dependency_is_needed(name: str) -> None:
 
 def test_the_bento_holds_every_model_file_that_the_service_imports_and_no_other() -> None:
     imported = {path.stem for path in our_files(REPO / "bento" / "service.py") if path.parent.name == "models"}
-    assert set(package.MODELS) == imported | {"__init__"}
+    assert set(_bento_sources.MODELS) == imported | {"__init__"}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from models.rules import outcome
 from pipelines import _artifacts as artifacts
-from pipelines import _registry, _tables
+from pipelines import _bento_sources, _registry, _tables
 from pipelines._digests import digests
 from pipelines._params import Champion, Gate, load
 from pipelines._verdict import SCHEMA_VERSION, policy_of
@@ -62,6 +62,7 @@ class Checkout:
             "/.longtail\n__pycache__\n",
             "data/raw/README.md": "nothing here\n",
             "notes.txt": "tracked\n",
+            "bento/service.py": "# what serves\n",
         }.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
@@ -119,7 +120,7 @@ def package(seed: int, *, built: bool) -> None:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {
                 "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
-                "files": {"service.py": f"{seed}"}, "smoke": {},
+                "sources": _bento_sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},
                 "verdict_sha256": artifacts.sha256(judged), "digests": artifacts.read_json(judged)["digests"],
             }  # fmt: skip
         artifacts.write_json(stage.output("bento.json"), bento)

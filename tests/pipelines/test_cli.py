@@ -103,6 +103,12 @@ def test_status_says_what_changed_since_the_verdict(checkout: Checkout, run: Run
     assert "stale: data/train/model.safetensors is missing" in run("status")[1]
 
 
+def test_status_says_that_the_bento_is_older_than_its_code(checkout: Checkout, run: Run) -> None:
+    checkout.candidate(1)
+    Path("bento/service.py").write_text("# edited\n")
+    assert "`longtail promote` refuses it: bento/service.py changed after the Bento was built" in run("status")[1]
+
+
 def test_status_says_that_a_verdict_is_damaged(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
     verdict = Path("data/gate/verdict.json")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines import _artifacts as artifacts
 from pipelines import _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, load
+from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
 
 pytestmark = pytest.mark.slow  # Git and DVC for real
@@ -255,6 +257,38 @@ def test_a_bento_of_another_verdict_or_model_is_refused(checkout: Checkout) -> N
     rewrite(path, {"digests": digests() | {"model": "0" * 64}})
     with pytest.raises(ValueError, match="built from another model than was judged"):
         _release.promote()
+
+
+@pytest.mark.parametrize("remember", [False, True])
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda: Path("bento/service.py").write_text("# edited\n"), r"bento/service\.py"),
+        (lambda: Path("bento/added.py").write_text("# new\n"), r"bento/added\.py"),
+        (lambda: Path("bento/service.py").unlink(), r"bento/service\.py"),
+        (lambda: edit_params(Path("params.yaml"), "package", {"encoder": "int8"}), r"params\.yaml: package"),
+    ],
+)
+def test_a_bento_older_than_its_code_or_settings_is_refused(
+    checkout: Checkout, edit: Callable[[], object], message: str, remember: bool
+) -> None:
+    """Also where DVC was told that all is well."""
+    checkout.candidate(1)
+    edit()
+    if remember:
+        record()
+    with pytest.raises(ValueError, match=f"^{message} changed after the Bento was built; run `dvc repro package`"):
+        _release.promote()
+    assert serving() is None
+
+
+def test_a_command_edited_after_it_was_run_is_refused(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    path = Path("dvc.yaml")
+    path.write_text(path.read_text().replace("exit 1", "exit 2", 1))
+    with pytest.raises(ValueError, match=r"^dvc\.yaml has another cmd of ingest than was run; run `dvc repro package`"):
+        _release.promote()
+    assert serving() is None
 
 
 def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> None:

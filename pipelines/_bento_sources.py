@@ -1,0 +1,28 @@
+"""What a Bento is made of beside data: the serving code and the settings of packaging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines import _artifacts as artifacts
+from pipelines._digests import of_values
+from pipelines._params import FILE, Package, read
+
+MODELS = (  # what bento/ needs of them
+    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
+    *("packing", "postings", "projection", "quantization", "reranking", "static_encoder", "strings"),
+    *("text_neighbours", "tokens", "user_side"),
+)
+CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
+
+
+def code(checkout: Path) -> list[Path]:
+    """The files of a checkout that go into a Bento."""
+    found = {path for pattern in CODE for path in checkout.glob(pattern) if path.is_file()}
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def digests(checkout: Path = Path()) -> dict[str, str]:
+    """sha256 in hex of these files, by their paths in the checkout, and of the settings of packaging."""
+    files = {path.relative_to(checkout).as_posix(): artifacts.sha256(path) for path in code(checkout)}
+    return files | {f"{FILE}: {Package.section}": of_values(read()[Package.section])}
