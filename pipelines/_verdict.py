@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from models.policy import CONTROLS, Procedure
+from models.policy import CANDIDATE, CHAMPION, CONTROLS, Procedure
 from models.rules import ROUNDING, Rule
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
@@ -19,6 +19,7 @@ from pipelines._params import Gate
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA_VERSION = 1  # raised where a reader of older verdicts would misread newer ones
+SHORT = 12  # characters of a digest that people compare
 Record = Mapping[str, Any]
 
 
@@ -68,6 +69,19 @@ def check_inputs() -> None:
     judged = {path: sha256 for path, sha256 in inputs.items() if not path.startswith(f"{DATA.as_posix()}/champion/")}
     if changed := [path for path, sha256 in judged.items() if artifacts.sha256(DATA.parent / path) != sha256]:
         raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
+
+
+def summary(verdict: Record) -> Record:
+    """What `dvc metrics diff` compares: the verdict, the figures that its rules speak of, and what it rests on."""
+    of: dict[str, dict[str, float]] = {CANDIDATE: {}, CHAMPION: {}}
+    for rule in verdict["rules"]:
+        name = f"{rule['metric']} {rule['slice']}" if rule["slice"] else rule["metric"]
+        reference = rule["reference_value"] if rule["reference"] == CHAMPION else None
+        for model, value in ((CANDIDATE, rule["value"]), (CHAMPION, reference)):
+            if value is not None:
+                of[model][name] = value
+    measured_on = {"holdout": verdict["digests"]["split"][:SHORT], "tail": verdict["digests"]["tail"][:SHORT]}
+    return {"verdict": verdict["verdict"]} | measured_on | {model: values for model, values in of.items() if values}
 
 
 def refused(why: str) -> ValueError:

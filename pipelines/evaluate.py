@@ -1,8 +1,8 @@
 """data/evaluate: candidate, champion and references on the same holdout, per user and in sum.
 
-metrics.json (all models), summary.json (the candidate in a line), per_user.parquet, slices.csv (groups of users and
-items), and for plots deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv
-(accuracy and tail coverage).
+metrics.json (all models), per_user.parquet, slices.csv (groups of users and items), and for plots, at the first of
+`evaluate.k`, deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy and
+tail coverage).
 """
 
 from __future__ import annotations
@@ -35,14 +35,6 @@ from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
 
 STAGE = "evaluate"
-HEADLINE = ("ndcg", "recall", "tail_recall", "cold_recall", "tail_coverage", "gini")
-MODELS = (
-    "candidate",
-    "champion",
-    "popularity",
-    "random",
-    "content",
-)  # columns of the plots, with or without a champion
 Bools = npt.NDArray[np.bool_]
 Sparse = csr_array[Any]
 
@@ -94,7 +86,6 @@ def main() -> None:
                 "models": summaries,
             },
         )
-        artifacts.write_json(stage.output("summary.json"), headline(summaries["candidate"], k=params.k[0]))
         write_slices(stage, results, holdout, params)
         write_plots(stage, results, summaries, holdout, params)
     k = params.k[0]
@@ -230,12 +221,6 @@ def ranked(
     return np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
 
 
-def headline(values: Mapping[str, float], *, k: int) -> dict[str, float]:
-    """The few figures that fit a line of `dvc metrics show`."""
-    names = [f"{name}@{k}" for name in HEADLINE]
-    return {name: round(values[name], 4) for name in names if name in values}
-
-
 def write_slices(
     stage: artifacts.StageRun, results: Mapping[str, ev.Evaluation], holdout: Holdout, params: Evaluate
 ) -> None:
@@ -258,28 +243,19 @@ def write_plots(
     holdout: Holdout,
     params: Evaluate,
 ) -> None:
-    """Wide tables, a column per model, empty where there is no such model."""
-    recall, curves = {}, {}
-    for name, result in results.items():
-        recall[name] = ev.recall_by_decile(result.lists, holdout.relevant, holdout.catalogue)
-        curves[name] = ev.lorenz(ev.exposure_of(result.lists[:, : params.k[0]], holdout.catalogue))
-    deciles = {"decile": np.arange(1, ev.N_DECILES + 1)} | recall
-    _tables.write_csv(stage.output("deciles.csv"), wide(deciles))
-    shares = np.linspace(0, 1, len(next(iter(curves.values()))))
-    _tables.write_csv(stage.output("exposure.csv"), wide({"share_of_items": shares} | curves))
+    """Long tables, a row per point: a model that was not evaluated has none, and neither has what is undefined."""
     k = params.k[0]
-    tradeoff = [
-        {"model": name, "ndcg": values[f"ndcg@{k}"], "tail_coverage": values[f"tail_coverage@{k}"]}
-        for name, values in summaries.items()
-    ]
-    _tables.write_csv(stage.output("tradeoff.csv"), tradeoff)
-
-
-def wide(columns: Mapping[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
-    """Rows of equally long columns, with a column for each of MODELS."""
-    names = [name for name in columns if name not in MODELS] + list(MODELS)
-    n_rows = len(next(iter(columns.values())))
-    return [{name: columns[name][row] if name in columns else math.nan for name in names} for row in range(n_rows)]
+    deciles, exposure, tradeoff = [], [], []
+    for name, result in results.items():
+        lists, of = result.lists[:, :k], {"model": name, "k": k}
+        recall = ev.recall_by_decile(lists, holdout.relevant, holdout.catalogue)
+        deciles += [of | {"decile": n, "recall": value} for n, value in enumerate(recall, start=1) if value == value]
+        curve = ev.lorenz(ev.exposure_of(lists, holdout.catalogue))
+        shares = np.linspace(0, 1, len(curve))
+        exposure += [of | {"share_of_items": x, "share_of_lists": y} for x, y in zip(shares, curve, strict=True)]
+        tradeoff.append(of | {metric: summaries[name][f"{metric}@{k}"] for metric in ("ndcg", "tail_coverage")})
+    for file, rows in (("deciles.csv", deciles), ("exposure.csv", exposure), ("tradeoff.csv", tradeoff)):
+        _tables.write_csv(stage.output(file), rows)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""data/gate: verdict.json (PROMOTE, HOLD or REJECT, with a reason per rule), report.html and report.md.
+"""data/gate: verdict.json (PROMOTE, HOLD or REJECT, with a reason per rule), summary.json, report.html and report.md.
 
 A rejected candidate is a result, not an error: the stage succeeds whatever the verdict is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,7 +49,10 @@ def main() -> None:
         record |= {"champion": champion, "unfair_champion": unfair, "n_users": metrics["n_users"]}
         record |= {"digests": _digests.digests()}
         artifacts.write_json(stage.output("verdict.json"), record)
+        artifacts.write_json(stage.output("summary.json"), _verdict.summary(record))
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        curves["deciles.csv"] = wide(curves["deciles.csv"], "decile", "recall")
+        curves["exposure.csv"] = wide(curves["exposure.csv"], "share_of_items", "share_of_lists")
         curves["pareto.csv"] = _tables.read_csv(stage.input("train", "pareto.csv"))
         user_idx = _per_user.users(per_user)
         train, test = (_tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
@@ -60,6 +64,13 @@ def main() -> None:
         text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
         stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{verdict.verdict}: {verdict.reason} The table is in data/gate/report.md.")
+
+
+def wide(columns: Mapping[str, Sequence[str]], x: str, y: str) -> dict[str, list[str]]:
+    """A long table as one with a row per `x` and a column per model, which is empty where the model has no `y`."""
+    cells = dict(zip(zip(columns["model"], columns[x], strict=True), columns[y], strict=True))
+    rows, models = list(dict.fromkeys(columns[x])), dict.fromkeys(columns["model"])
+    return {x: rows} | {model: [cells.get((model, row), "") for row in rows] for model in models}
 
 
 def check_lineage(

@@ -22,9 +22,30 @@ HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1}
 ENCODER = "e" * 64
 PARETO = [
-    {"method": "none", "strength": 0.0, "valid_ndcg": 0.3, "valid_tail_coverage": 0.1, "chosen": 0},
-    {"method": "slots", "strength": 0.5, "valid_ndcg": 0.29, "valid_tail_coverage": 0.3, "chosen": 1},
-    {"method": "slots", "strength": 1.0, "valid_ndcg": 0.2, "valid_tail_coverage": 0.4, "chosen": 0},
+    {
+        "method": "none",
+        "strength": 0.0,
+        "valid_ndcg": 0.3,
+        "valid_tail_ndcg": 0.02,
+        "valid_tail_coverage": 0.1,
+        "chosen": 0,
+    },
+    {
+        "method": "slots",
+        "strength": 0.5,
+        "valid_ndcg": 0.29,
+        "valid_tail_ndcg": 0.03,
+        "valid_tail_coverage": 0.3,
+        "chosen": 1,
+    },
+    {
+        "method": "slots",
+        "strength": 1.0,
+        "valid_ndcg": 0.2,
+        "valid_tail_ndcg": 0.04,
+        "valid_tail_coverage": 0.4,
+        "chosen": 0,
+    },
 ]
 
 

@@ -19,6 +19,8 @@ from tests.pipelines.holdouts import model
 
 OUT = Path("data/gate")
 HTML_TAG = "<b>bold</b>"
+TAIL_OF_DIVERSE = {"name": "tail", "metric": "tail_recall@20", "slice": "group=diverse", "reference": "popularity",
+                   "min_gain": 0.0}  # fmt: skip
 
 
 def judge() -> dict[str, Any]:
@@ -50,6 +52,35 @@ def test_the_verdict_carries_the_digests_of_what_it_speaks_of(workspace: Workspa
     assert verdict["digests"]["model"] == artifacts.sha256(Path("data/train/model.safetensors"))
     assert verdict["champion"] == artifacts.read_json(Path("data/champion/champion.json"))
     assert (verdict["confidence"], verdict["resamples"], verdict["seed"]) == (0.95, 1000, 42)
+
+
+def test_the_summary_holds_what_the_rules_judge_and_what_it_was_measured_on(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    workspace.params("gate", {"rules": [rule(), rule(name="held", reference="champion"), TAIL_OF_DIVERSE]})
+    verdict = judge()
+    models = artifacts.read_json(Path("data/evaluate/metrics.json"))["models"]
+    summary = artifacts.read_json(OUT / "summary.json")
+    tail = models["candidate"]["tail_recall@20"]  # everybody is diverse
+    assert summary == {
+        "verdict": verdict["verdict"],
+        "holdout": holdouts.HASHES["holdout_sha256"][:12],
+        "tail": holdouts.HASHES["tail_sha256"][:12],
+        "candidate": pytest.approx({"ndcg@10": models["candidate"]["ndcg@10"], "tail_recall@20 group=diverse": tail}),
+        "champion": pytest.approx({"ndcg@10": models["champion"]["ndcg@10"]}),
+    }
+
+
+def test_a_summary_without_a_champion_says_nothing_of_one(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    judge()
+    summary = artifacts.read_json(OUT / "summary.json")
+    assert set(summary) == {"verdict", "holdout", "tail", "candidate"}
+    assert list(summary["candidate"]) == ["ndcg@10", "tail_coverage@10", "tail_recall@20"]
+
+
+def test_a_long_table_becomes_wide_with_empty_cells_where_a_model_has_no_value() -> None:
+    table = {"model": ["a", "a", "b"], "decile": ["1", "3", "1"], "recall": ["0.5", "0.0", "0.1"]}
+    assert gate.wide(table, "decile", "recall") == {"decile": ["1", "3"], "a": ["0.5", "0.0"], "b": ["0.1", ""]}
 
 
 def test_a_candidate_worse_than_the_champion_is_rejected_and_the_stage_still_succeeds(workspace: Workspace) -> None:
@@ -244,7 +275,7 @@ def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> N
         verdict["verdict"],
         verdict["reason"],
         *(outcome["name"] for outcome in verdict["rules"]),
-        *evaluate.MODELS,
+        *("candidate", "champion", "popularity", "random", "content"),
         *verdict["digests"].values(),
         "40 of 48 items",
     ):
