@@ -19,6 +19,7 @@ from models.evaluation import Evaluation
 from models.metrics import Bools, Lists
 from models.slices import Names, members
 from pipelines import _tables
+from pipelines._per_user_check import check_columns, check_users, check_values
 
 SLICING, COUNT = "slice:", "count:"  # how columns of slicings, and of what ratios are made of, begin
 
@@ -41,18 +42,24 @@ def table(
     return pa.concat_tables(parts)
 
 
-def read(path: Path) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
+def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
     """Evaluations by model, and who belongs to which slice (n_users,), by `<slicing>=<value>`.
 
-    Raises ValueError where the models were not judged on the same users.
+    Raises ValueError where the models were not judged on the same users, or values are none that metrics can have.
     """
     everything = _tables.read(path)
-    models = [str(name) for name in everything["model"].unique().to_pylist()]
-    parts = {name: everything.filter(pc.equal(everything["model"], pa.scalar(name))) for name in models}
-    users = [part["user_idx"] for part in parts.values()]
-    if any(not each.equals(users[0]) for each in users):
-        raise ValueError(f"{path} has other users for some models; run `dvc repro evaluate --force`")
-    return {model: evaluation(part) for model, part in parts.items()}, slices(next(iter(parts.values())))
+    try:
+        values = [name for name in everything.column_names if "@" in name or name.startswith(COUNT)]
+        check_columns(everything, values, n_items=n_items)
+        models = [str(name) for name in everything["model"].unique().to_pylist()]
+        parts = {name: everything.filter(pc.equal(everything["model"], pa.scalar(name))) for name in models}
+        check_users(parts)
+        evaluations = {model: evaluation(part) for model, part in parts.items()}
+        for model, each in evaluations.items():
+            check_values(model, each)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; run `dvc repro --force --single-item evaluate`") from None
+    return evaluations, slices(parts[models[0]])
 
 
 def users(path: Path) -> npt.NDArray[np.integer[Any]]:

@@ -34,8 +34,8 @@ def decide(path: Path) -> tuple[Record, Record]:
     inputs = artifacts.read_manifest(PATH.parent)["inputs"]
     if stale := [p.as_posix() for p in JUDGED if artifacts.verify(p) != inputs.get(p.as_posix())]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
-    evaluations, slices = _per_user.read(JUDGED[0])
     is_tail = _tables.read(JUDGED[1], ["is_tail"])["is_tail"].to_numpy()
+    evaluations, slices = _per_user.read(JUDGED[0], n_items=len(is_tail))
     rules, how = policy_of(read(path))
     try:
         verdict = policy.judge(

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from models import policy
+from models.evaluation import Catalogue
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _changes,
@@ -24,6 +25,7 @@ from pipelines import (
     _verdict,
 )
 from pipelines._params import Gate, load
+from pipelines._per_user_check import check_sums
 from pipelines._stage import run, say
 
 STAGE = "gate"
@@ -39,9 +41,10 @@ def main() -> None:
         _, provenance = _model.read(stage.input("train", "model.safetensors"))
         check_lineage(metrics, holdout, provenance, champion)
         items = _tables.read(stage.input("split", "items.parquet"))
-        is_tail = items["is_tail"].to_numpy()
+        popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         per_user = stage.input("evaluate", "per_user.parquet")
-        evaluations, slices = _per_user.read(per_user)
+        evaluations, slices = _per_user.read(per_user, n_items=len(is_tail))
+        check_sums(evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
         rules, how = _verdict.policy_of(params)
         unfair = metrics["unfair_champion"]
         verdict = policy.judge(rules, evaluations, is_tail, how, slices=slices, unfair_champion=unfair)

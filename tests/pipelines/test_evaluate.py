@@ -182,7 +182,7 @@ def test_metrics_that_need_histories_or_texts_are_there(workspace: Workspace) ->
 def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     values = run()["models"]
-    evaluations, slices = _per_user.read(OUT / "per_user.parquet")
+    evaluations, slices = _per_user.read(OUT / "per_user.parquet", n_items=holdouts.N_ITEMS)
     assert set(evaluations) == set(values)
     items = _tables.read(Path("data/split/items.parquet"))
     catalogue = ev.Catalogue(
