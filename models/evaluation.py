@@ -16,6 +16,7 @@ from models.metrics import Bools, Floats, Lists
 Sparse = csr_array[Any]
 Indices = npt.NDArray[np.integer[Any]]
 N_DECILES = 10
+NUMBERS = 2**24  # of the vectors of lists at a time: 64 MB
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ def evaluate(
     return Evaluation(per_user, lists, parity.counts(lists, hits, of_groups, users.seen, catalogue.is_tail, ks=ks))
 
 
-def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]], *, batch: int = 1024) -> Floats:
+def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
     """Diversity of each list; the vectors of all lists at once would be larger than everything else."""
+    batch = max(1, NUMBERS // (max(lists.shape[1], 1) * embeddings.shape[1]))
     parts = [lists[start : start + batch] for start in range(0, len(lists), batch)]
     return np.concatenate([np.empty(0), *(exposure.diversity(part, embeddings) for part in parts)])
 

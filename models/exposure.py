@@ -16,7 +16,10 @@ from models.metrics import Bools, Floats, Lists, ratio
 
 
 def aplt(lists: Lists, is_tail: Bools) -> Floats:
-    """Share of a list that is tail, |L ∩ T| / |L|, per user (APLT of Abdollahpouri et al. 2019, arXiv:1901.07555)."""
+    """Share of a list that is tail, |L ∩ T| / |L|, per user (APLT of Abdollahpouri et al. 2019, arXiv:1901.07555).
+
+    |L| is k but for lists that are shorter, where nothing else was left to show.
+    """
     return mean_over_list(lists, is_tail.astype(np.float64))
 
 
@@ -96,7 +99,7 @@ def gini(exposure: Floats) -> Floats:
 
 
 def entropy(exposure: Floats) -> Floats:
-    """Shannon entropy -Σ p log2 p of exposure, in bits: 0 one item only, log2 n all items equally often."""
+    """Entropy -Σ p log2 p of exposure, in bits: 0 one item only, log2 n all items equally often (Shannon 1948)."""
     total = exposure.sum(axis=-1, keepdims=True)
     p = np.divide(exposure, total, out=np.zeros_like(exposure), where=total > 0)
     bits = -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)

@@ -5,7 +5,8 @@ are in all. Where a user has none the metric is undefined and NaN; means are tak
 
 Beside public toolkits: ranx has the same numbers but for MAP; its means count users without relevant items as 0.
 RecTools (0.x) and LensKit (2025) differ where a docstring says so, and LensKit divides precision by the length of a
-list that is shorter than k.
+list that is shorter than k. `tail_ndcg`, `tail_recall` and `cold_recall` are these with R cut to the tail or to cold
+items, in the same lists; `cold_recall_among_cold` is recall in lists that rank cold items only.
 """
 
 from __future__ import annotations
@@ -63,10 +64,12 @@ def average_precision(hits: Bools, n_relevant: Counts, k: int) -> Floats:
 
 
 def ndcg(hits: Bools, n_relevant: Counts, k: int) -> Floats:
-    """Σ 1/log2(rank + 1) over relevant ranks, divided by that of the best list (Järvelin and Kekäläinen 2002).
+    """Σ 1/log2(rank + 1) over relevant ranks, divided by that of the best list (Burges et al. 2005, ICML).
 
-    The best list has min(k, |R|) relevant items on top, as in ranx and LensKit; in RecTools it has k, however few items
-    are relevant, which makes NDCG smaller for users with fewer than k.
+    Järvelin and Kekäläinen (2002, TOIS 20(4)) discount by max(1, log2 rank), so that ranks 1 and 2 count alike, as does
+    LensKit by default; its LogRankWeight(offset=1) is the discount here, and that of ranx. The best list has
+    min(k, |R|) relevant items on top; in RecTools it has k unless divide_by_achievable is set, so that NDCG is smaller
+    for users with fewer.
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = discounts.cumsum()[np.clip(n_relevant, 1, k) - 1]

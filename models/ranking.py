@@ -8,8 +8,9 @@ from the one list of the largest k.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -121,12 +122,13 @@ def in_threads(
     part = max(1, tile // batch) * batch  # whole batches
     # one thread for each product: several would meet after every tile, and wait for the slowest
     pool = ThreadPoolExecutor(FAR_THREADS if is_far else n_threads, initializer=torch.set_num_threads, initargs=(1,))
+    started: deque[list[Future[Arrays]]] = deque()
     try:
-        started = [[pool.submit(search, users) for users in batches(some, tile)] for some in batches(rows, part)]
-        for futures in started:
-            columns = zip(*(future.result() for future in futures), strict=True)
-            futures.clear()
-            found = [np.concatenate(each) for each in columns]
+        for some in (*batches(rows, part), *[rows[:0]] * n_threads):  # so many parts ahead of what is used
+            started.append([pool.submit(search, users) for users in batches(some, tile)])
+            if len(started) <= n_threads or not (futures := started.popleft()):
+                continue
+            found = [np.concatenate(each) for each in zip(*(future.result() for future in futures), strict=True)]
             for start in range(0, len(found[0]), batch):
                 yield tuple(each[start : start + batch] for each in found)
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +114,23 @@ def test_lists_do_not_depend_on_batches_or_tiles(batch: int, tile: int, monkeypa
     whole = np.concatenate(list(recommend(scorer, batch=100, **options)))  # type: ignore[arg-type]
     parts = np.concatenate(list(recommend(scorer, batch=batch, **options)))  # type: ignore[arg-type]
     assert np.array_equal(whole, parts)
+
+
+def test_the_search_runs_ahead_of_a_slow_caller_by_a_few_batches_only() -> None:
+    found, asked = references.random(30, seed=3), []
+
+    def scorer(rows: np.ndarray) -> torch.Tensor:
+        asked.append(len(rows))
+        return found(rows)
+
+    options: Any = {"rows": np.arange(200), "allowed": np.ones(30, bool), "k": 5, "batch": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "TILE", 1)
+        lists = recommend(scorer, Seen(csr_array((200, 30))), **options)
+        next(lists)
+        time.sleep(0.2)
+        assert sum(asked) <= 1 + 1 + torch.get_num_threads() + 1  # the first asks for the device
+        assert len(list(lists)) == 199
 
 
 def test_the_tail_shares_of_many_users_are_those_of_each_alone() -> None:
