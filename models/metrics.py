@@ -108,34 +108,61 @@ def hits(lists: Lists, user_rows: Counts, items: Counts, *, n_items: int) -> tup
 
 @dataclass(frozen=True)
 class Metric:
-    """What a rule has to know of a metric."""
+    """What rules and reports have to know of a metric."""
 
     kind: Literal["accuracy", "tail"]
     higher_is_better: bool
     per_user: bool  # a mean over users; else a figure of all lists together
+    says: str  # what it measures, in a line
+    unit: str = ""  # "" of shares
     by_holdout: bool = False  # who has a value is decided by the holdout and not by the lists
     lowest: float = 0.0
     highest: float = 1.0
 
 
+def accuracy(says: str) -> Metric:
+    return Metric("accuracy", higher_is_better=True, per_user=True, says=says, by_holdout=True)
+
+
+def tail(says: str, *, higher_is_better: bool = True, per_user: bool = True, **more: Any) -> Metric:
+    return Metric("tail", higher_is_better, per_user, says, **more)
+
+
 REGISTRY: dict[str, Metric] = {
-    **{name: Metric("accuracy", higher_is_better=True, per_user=True, by_holdout=True) for name in BY_RELEVANCE},
-    "tail_ndcg": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
-    "tail_recall": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
-    "cold_recall": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
-    "cold_recall_among_cold": Metric("tail", higher_is_better=True, per_user=True, by_holdout=True),
-    "aplt": Metric("tail", higher_is_better=True, per_user=True),
-    "aclt": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
-    "arp": Metric("tail", higher_is_better=False, per_user=True, highest=math.inf),
-    "novelty": Metric("tail", higher_is_better=True, per_user=True, highest=math.inf),
-    "popularity_lift": Metric("tail", higher_is_better=False, per_user=True, lowest=-1.0, highest=math.inf),
-    "diversity": Metric("tail", higher_is_better=True, per_user=True, highest=2.0),
-    "item_coverage": Metric("tail", higher_is_better=True, per_user=False),
-    "tail_coverage": Metric("tail", higher_is_better=True, per_user=False),
-    "gini": Metric("tail", higher_is_better=False, per_user=False),
-    "entropy": Metric("tail", higher_is_better=True, per_user=False, highest=math.inf),
-    "poprsp": Metric("tail", higher_is_better=False, per_user=False),
-    "popreo": Metric("tail", higher_is_better=False, per_user=False),
+    "ndcg": accuracy("relevant items in the list, worth more the earlier they stand; 1 is the best possible list"),
+    "recall": accuracy("share of a user's relevant items that the list holds"),
+    "precision": accuracy("share of the k places that hold a relevant item"),
+    "f1": accuracy("harmonic mean of precision and recall"),
+    "hit_rate": accuracy("share of users whose list holds a relevant item"),
+    "mrr": accuracy("1 / rank of the first relevant item"),
+    "map": accuracy("precision at the rank of each relevant item, on average"),
+    "tail_ndcg": tail("ndcg where only tail items are relevant", by_holdout=True),
+    "tail_recall": tail("share of a user's relevant tail items that the list holds", by_holdout=True),
+    "cold_recall": tail(
+        "share of a user's relevant cold items, nobody's in train, that the list holds", by_holdout=True
+    ),
+    "cold_recall_among_cold": tail("the same in a list of cold items only", by_holdout=True),
+    "aplt": tail("share of a list that is tail"),
+    "aclt": tail("how many of a list are tail", unit="items", highest=math.inf),
+    "arp": tail("train users of a listed item, on average", unit="users", higher_is_better=False, highest=math.inf),
+    "novelty": tail("how rarely listed items were touched: -log2 of the share of users", unit="bits", highest=math.inf),
+    "popularity_lift": tail(
+        "by how much a list is more popular than what its user touched; 0 is faithful",
+        higher_is_better=False,
+        lowest=-1.0,
+        highest=math.inf,
+    ),
+    "diversity": tail("how unlike each other the texts in a list are: 1 - mean cosine", highest=2.0),
+    "item_coverage": tail("share of the catalogue that anybody is shown", per_user=False),
+    "tail_coverage": tail("share of the tail that anybody is shown", per_user=False),
+    "gini": tail("how unequally items are shown: 0 all alike, 1 a single one", higher_is_better=False, per_user=False),
+    "entropy": tail("how evenly items are shown", unit="bits", per_user=False, highest=math.inf),
+    "poprsp": tail(
+        "how far the chances of head and tail items to be listed differ: 0 not at all, 1 one part has none",
+        higher_is_better=False,
+        per_user=False,
+    ),
+    "popreo": tail("the same among relevant items", higher_is_better=False, per_user=False),
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _git, _verdict, _version_files
+from pipelines import _bento_sources, _changes, _git, _verdict, _version_files
 from pipelines._artifacts import DATA
 from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
@@ -79,6 +79,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "replaced": current.serving.name if current.serving else None,
         "digests": verdict["digests"],
         "split": split(),
+        "sizes": sizes(),
         "files": {path.as_posix(): artifacts.verify(path) for path in _version_files.FILES},
     }
     files = {
@@ -96,6 +97,12 @@ def split() -> dict[str, Any]:
     artifacts.verify(path)
     description = artifacts.read_json(path)
     return {name: description[name] for name in ("strategy", "cutoffs", "seed", "test")}
+
+
+def sizes() -> dict[str, int]:
+    """How much data the model was trained on, for the report of the one that follows it."""
+    description = artifacts.read_json(DATA / "split" / "holdout.json")
+    return {name: description[name] for name in _changes.SIZES if name in description}
 
 
 def keep_data(commit: str) -> None:

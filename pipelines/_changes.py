@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipelines._digests import CODE, digests
 from pipelines._lineage import flat
 
 Record = Mapping[str, Any]
+SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
 SHOWN = 12  # settings or files that are named one by one
 
 
@@ -22,14 +24,22 @@ def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
     """
     if champion["commit"] is None:
         return None
-    before, now = _version_files.document(champion["commit"])["digests"], digests()
-    other = {name: before.get(name) != now[name] for name in now}
+    release, now = _version_files.document(champion["commit"]), digests()
+    other = {name: release["digests"].get(name) != now[name] for name in now}
     return {
-        "data": ["other interactions or items"] * other["data"],
+        "data": list(data(release.get("sizes") or {}, holdout)) if other["data"] else [],
         "split": list(split(champion.get("split"), holdout)) if other["split"] or other["tail"] else [],
         "settings": brief(list(settings(champion["commit"]))) if other["params"] else [],
         "code": brief(files(champion["commit"])) if other["code"] else [],
     }
+
+
+def data(before: Mapping[str, int], holdout: Record) -> Iterator[str]:
+    """How large it was and is, where its size differs; nothing is known of releases without a record of it."""
+    changed = [(key, n) for key, n in before.items() if n != holdout[key]]
+    yield from (f"{n:,} → {holdout[key]:,} {SIZES[key]}" for key, n in changed)
+    if not changed:
+        yield "other interactions or items"
 
 
 def split(before: Record | None, holdout: Record) -> Iterator[str]:
@@ -53,6 +63,10 @@ def settings(commit: str) -> Iterator[str]:
 def worded(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
         return ", ".join(str(each.get("name", each)) if isinstance(each, Mapping) else str(each) for each in value)
+    if isinstance(value, list):
+        return ", ".join(map(worded, value)) or "none"
+    if isinstance(value, str):
+        return re.sub(r"^(\d{4}-\d\d-\d\d)T00:00:00(\.0+)?\+00:00$", r"\1", value)
     return "none" if value is None else str(value)
 
 

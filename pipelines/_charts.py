@@ -14,9 +14,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = {
-    "candidate": "#0f766e", "champion": "#b45309", "content": "#7c3aed", "popularity": "#64748b", "random": "#94a3b8"
+    "candidate": "#0f766e", "champion": "#b45309", "content": "#7c3aed", "popularity": "#475569", "random": "#64748b"
 }  # fmt: skip
-METHODS = {"none": "#64748b", "popularity": "#b45309", "xquad": "#1d4ed8", "slots": "#0f766e"}  # of re-ranking
+DASHES: dict[str, Any] = {
+    "candidate": "-", "champion": (0, (5, 2)), "content": (0, (6, 2, 1, 2)), "popularity": (0, (1, 1.5)),
+    "random": (0, (2, 3)),
+}  # fmt: skip
+MARKERS = {"candidate": "o", "champion": "s", "content": "^", "popularity": "D", "random": "v"}
+METHODS: dict[str, tuple[str, str, Any]] = {  # of re-ranking: colour, marker, dashes
+    "none": ("#475569", "D", "-"), "popularity": ("#b45309", "s", (0, (5, 2))), "xquad": ("#1d4ed8", "^", (0, (2, 2))),
+    "slots": ("#0f766e", "o", "-"),
+}  # fmt: skip
+METHODS_SAY = (
+    "slots keeps the last two of every five places for tail items, those shown least first; xquad balances head and "
+    "tail as the user's history does; popularity ranks popular items lower; none goes by score alone."
+)
 STYLE: Any = {  # matplotlib types the keys one by one
     "svg.fonttype": "none",  # text stays text, in the page's font
     "font.family": "sans-serif",
@@ -35,23 +47,24 @@ Columns = Mapping[str, Sequence[str]]
 Point = tuple[str, float, float]  # name, x, y
 
 
-def tradeoff(columns: Columns) -> str:
+def tradeoff(columns: Columns, k: int) -> str:
     """Accuracy against tail coverage, a point per model, and the line of those that no other one beats in both."""
-    figure, axes = canvas("share of the tail that anybody is shown", "ndcg")
+    figure, axes = canvas(f"share of the tail shown in the top {k}", f"ndcg@{k}")
     points = list(zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True))
     best = np.array(front([(x, y) for _, x, y in points]))  # (m, 2)
     axes.plot(*best.T, color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), zorder=2, label="Pareto front")
-    axes.set_xlim(-0.03, max(1.0, *(x for _, x, _ in points)) * 1.25)
+    axes.set_xlim(0, 1)
     axes.set_ylim(0, max(y for _, _, y in points) * 1.2 or 1)
     for name, x, y in points:
-        axes.scatter([x], [y], s=70, color=colour(name), zorder=3)
+        axes.scatter([x], [y], s=70, color=colour(name), marker=MARKERS.get(name, "o"), zorder=3, clip_on=False)
     height = axes.get_ylim()[1] * 0.075
     for name, x, y in apart(points, width=0.3, height=height):
         crowded = any(0 < other - x < 0.3 and abs(at - y) < height for _, other, at in points)  # to the right
-        side = {"xytext": (-8, -4), "ha": "right"} if crowded else {"xytext": (8, -4)}
-        axes.annotate(name, (x, y), textcoords="offset points", color=colour(name), **side)
+        side = {"xytext": (-8, -4), "ha": "right"} if crowded or x > 0.7 else {"xytext": (8, -4)}
+        above_axis = max(y, 0.6 * height)
+        axes.annotate(name, (x, above_axis), textcoords="offset points", color=colour(name), **side)
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    return svg(figure, "tradeoff")
+    return svg(figure, "tradeoff", f"ndcg and tail coverage at {k} of {', '.join(columns['model'])}")
 
 
 def apart(points: Sequence[Point], *, width: float, height: float) -> list[Point]:
@@ -70,24 +83,25 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def pareto(columns: Columns) -> str:
     """Accuracy against tail coverage of every way of re-ranking on valid, the one that was chosen in a ring."""
-    figure, axes = canvas("share of the tail that anybody is shown", "ndcg")
+    figure, axes = canvas("share of the tail shown in the top 10", "ndcg@10")
     points = list(zip(
         columns["method"], numbers(columns["valid_tail_coverage"]), numbers(columns["valid_ndcg"]), columns["chosen"],
         strict=True,
     ))  # fmt: skip
     for method in dict.fromkeys(columns["method"]):
         x, y = zip(*((x, y) for name, x, y, _ in points if name == method), strict=True)
-        axes.plot(x, y, marker="o", markersize=5, linewidth=1, color=METHODS.get(method, "#7c3aed"), label=method)
+        hue, marker, dashes = METHODS.get(method, ("#7c3aed", "v", "-"))
+        axes.plot(x, y, marker=marker, markersize=5, linewidth=1, linestyle=dashes, color=hue, label=method)
     x, y = zip(*((x, y) for _, x, y, chosen in points if chosen == "1"), strict=True)
     axes.scatter(x, y, s=130, facecolors="none", edgecolors="#0f172a", linewidths=1.5, zorder=4, label="chosen")
     axes.legend(frameon=False)
-    return svg(figure, "pareto")
+    return svg(figure, "pareto", "ndcg and tail coverage at 10 of every way of re-ranking")
 
 
-def deciles(columns: Columns) -> str:
+def deciles(columns: Columns, k: int) -> str:
     """Recall per popularity decile, candidate beside champion (beside popularity where there is none)."""
     shown = [name for name in ("candidate", "champion", "popularity") if present(columns.get(name, []))][:2]
-    figure, axes = canvas("popularity decile of the item, 1 = most popular", "recall")
+    figure, axes = canvas("popularity decile of the item, 1 = most popular", f"recall@{k}")
     width = 0.8 / max(len(shown), 1)
     for place, name in enumerate(shown):
         left = [float(decile) - 0.4 + width * (place + 0.5) for decile in columns["decile"]]
@@ -95,25 +109,31 @@ def deciles(columns: Columns) -> str:
             left,
             [0.0 if math.isnan(v) else v for v in numbers(columns[name])],
             width * 0.92,
-            color=colour(name),
             label=name,
+            edgecolor=colour(name),
+            facecolor=colour(name) if place == 0 else "#ffffff",
+            hatch="" if place == 0 else "/////",
         )
     axes.set_xticks([int(decile) for decile in columns["decile"]])
     axes.grid(axis="x", visible=False)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=len(shown))
-    return svg(figure, "deciles")
+    return svg(figure, "deciles", f"recall at {k} by popularity decile of {' and '.join(shown)}")
 
 
-def lorenz(columns: Columns) -> str:
+def lorenz(columns: Columns, k: int) -> str:
     """Share of all exposure that the least shown share of the catalogue gets."""
-    figure, axes = canvas("share of the catalogue, least shown first", "share of all recommendations")
+    figure, axes = canvas("share of the catalogue, least shown first", f"share of all places in the top {k}")
     shares = numbers(columns["share_of_items"])
     axes.plot([0, 1], [0, 1], color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), label="every item equally")
-    for name in COLOURS:
-        if present(columns.get(name, [])):
-            axes.plot(shares, numbers(columns[name]), color=colour(name), linewidth=2, label=name)
-    axes.legend(loc="upper left", frameon=False)
-    return svg(figure, "lorenz")
+    shown = [name for name in COLOURS if present(columns.get(name, []))]
+    for name in reversed(shown):  # the candidate on top
+        width, alpha = (4.0, 0.6) if name == "candidate" else (1.8, 1.0)  # what it covers shows
+        axes.plot(
+            shares, numbers(columns[name]), color=colour(name), linestyle=DASHES[name], label=name, linewidth=width,
+            alpha=alpha,
+        )  # fmt: skip
+    axes.legend(loc="upper left", frameon=False, reverse=True, handlelength=3)
+    return svg(figure, "lorenz", f"Lorenz curves of exposure in the top {k} of {', '.join(shown)}")
 
 
 def canvas(x: str, y: str) -> tuple[Figure, Axes]:
@@ -125,14 +145,16 @@ def canvas(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def svg(figure: Figure, name: str) -> str:
-    """The figure as an <svg> element without dates or random ids; `name` keeps the ids of several charts apart."""
+def svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an <svg> without dates or random ids; `name` keeps the ids of several charts apart, `label` is read
+    out."""
     buffer = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     # groups are numbered alike in every chart, nothing refers to them, and a page must not repeat an id
-    return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
+    element = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
+    return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def colour(name: str) -> str:

@@ -6,21 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from pipelines._examples import Example, Shown
+from pipelines._report_text import plain
 
-CSS = """
-.users { display: grid; gap: 1.4rem; }
-.user { border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1.1rem 1rem; break-inside: avoid; }
-.user h3 { margin: 0 0 .6rem; font-size: .95rem; } .user h3 small { font-weight: 400; color: var(--soft); }
-.lists { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 0 1.6rem; }
-.lists h4 { margin: 0 0 .2rem; font-size: .8rem; color: var(--soft); }
-.lists ol, .lists ul { margin: 0; font-size: .86rem; line-height: 1.5; }
-.lists ol { list-style-position: inside; padding-left: 0; } .lists ul { list-style: none; padding-left: 0; }
-.lists li { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.tail { color: #0f766e; } .tail::before { content: "◆ "; font-size: .7em; vertical-align: .12em; }
-.hit { font-weight: 650; } .hit::before { content: "✓ "; } .tail.hit::before { content: "◆ ✓ "; font-size: .85em; }
-.changes dt { font-weight: 600; } .changes dd { margin: 0 0 .5rem; color: var(--soft); }
-@media (max-width: 44rem) { .lists { grid-template-columns: 1fr; } }
-"""
 TITLES = {"history": "Touched, the latest first", "candidate": "Candidate", "champion": "Champion"}
 Changes = Mapping[str, Sequence[str]]
 
@@ -54,12 +41,12 @@ def items(shown: Sequence[Shown]) -> str:
 
 def about(example: Example) -> str:
     plural = "" if example.n_history == 1 else "s"
-    return f"{example.n_history:,} item{plural} in train, {example.tail_share:.0%} of the tail"
+    return f"{example.n_history:,} item{plural} in train, {example.tail_share * 100:.0f} % of them tail items"
 
 
 def heading(model: str, shown: Sequence[Shown]) -> str:
     n_tail = sum(item.is_tail for item in shown)
-    return f"{TITLES.get(model, model.capitalize())}, {n_tail} of the tail"
+    return f"{TITLES.get(model, model.capitalize())}, {n_tail} of {len(shown)} are tail items"
 
 
 def changes_html(changes: Changes | None) -> str:
@@ -79,18 +66,14 @@ def markdown(examples: Sequence[Example], changes: Changes | None) -> list[str]:
     lines += ["", "## What it looks like", "", "◆ is a tail item, ✓ is what the user did touch in test.", ""]
     for number, example in enumerate(examples, start=1):
         lines += [f"**User {number}**, {about(example)}", ""]
-        lines += [f"- touched: {', '.join(marked(item) for item in example.history)}"]
-        lines += [f"- {name}: {', '.join(marked(item) for item in shown)}" for name, shown in example.lists.items()]
+        lines += [f"- touched: {' · '.join(marked(item) for item in example.history)}"]
+        lines += [
+            f"- {heading(name, shown)}: {' · '.join(marked(item) for item in shown)}"
+            for name, shown in example.lists.items()
+        ]
         lines += [""]
     return lines
 
 
 def marked(item: Shown) -> str:
     return ("◆ " if item.is_tail else "") + plain(item.title) + (" ✓" if item.is_hit else "")
-
-
-def plain(text: str) -> str:
-    """Text that Markdown takes for nothing else."""
-    for sign in "\\`*_[]<|":
-        text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
-    return " ".join(text.split())

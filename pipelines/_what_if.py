@@ -15,7 +15,7 @@ from rich.table import Table
 
 from models import policy
 from pipelines import _artifacts as artifacts
-from pipelines import _params, _per_user, _report, _tables
+from pipelines import _params, _per_user, _report, _report_rules, _tables
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
 from pipelines._verdict import PATH, policy_of
@@ -70,15 +70,15 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
     console = console or Console()
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("rule")
-    for name in ("effect, interval", "as judged", "what if"):
+    for name in ("gain (+ is better), interval", "as judged", "what if"):
         table.add_column(name, justify="right", no_wrap=True)
     rules = [{key(rule): rule for rule in verdict["rules"]} for verdict in (given, other)]
     for each in {**rules[0], **rules[1]}:
         before, after = (some.get(each) for some in rules)
         known = after or before or {}
         table.add_row(
-            f"{escape(known['name'])}\n[dim]{escape(_report.bounded(known))}[/]",
-            f"{_report.effect(known, known['effect'])}\n[dim]{_report.interval(known)}[/]",
+            f"{escape(known['name'])}\n[dim]{escape(_report_rules.bounded(known))}[/]",
+            f"{_report_rules.effect(known, known['effect'])}\n[dim]{_report_rules.interval(known)}[/]",
             cell(before),
             cell(after),
         )
@@ -97,5 +97,5 @@ def cell(rule: Record | None) -> str:
     """Decision and bound; a dash where the policy has no such rule."""
     if rule is None:
         return "–"
-    colour, decision = _report.DECISION_COLOURS[rule["decision"]], _report.words(rule["decision"])
-    return f"[{colour}]{decision}[/]\n[dim]{_report.required(rule)}[/]"
+    colour, decision = _report.DECISION_COLOURS[rule["decision"]], _report_rules.words(rule["decision"])
+    return f"[{colour}]{decision}[/]\n[dim]{_report_rules.required(rule)}[/]"

@@ -35,6 +35,7 @@ DVC_YAML = "stages:\n" + "".join(
     for name in STAGES
 )
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1}
+SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
 MEASURED = {
     "n_users": 3, "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15], "p_violated": 1.0,
     "decision": "pass", "reason": "0.2 against 0.1",
@@ -93,7 +94,7 @@ def write_ingest_and_split() -> None:
     with artifacts.stage("split") as stage:
         _tables.write(pa.table({"item_idx": [0, 1], "item_id": ["a", "b"]}), stage.output("items.parquet"))
         hashes = {"tail_sha256": "t" * 64, "holdout_sha256": "h" * 64}
-        artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT)
+        artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
 def judge(verdict: str, champion: dict[str, Any]) -> None:

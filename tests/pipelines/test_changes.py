@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines import _changes, _registry, _release
+from pipelines import _changes, _registry, _release, _version_files
 from pipelines._params import Champion, load
 from pipelines.champion import champion_of
 from tests.conftest import edit_params
-from tests.pipelines.releases import SPLIT, Checkout
+from tests.pipelines.releases import SIZES, SPLIT, Checkout
 
 pytestmark = pytest.mark.slow  # Git and DVC for real
 
@@ -52,6 +52,21 @@ def test_settings_and_modules_are_named_with_what_they_were(promoted: Checkout) 
     (line,) = [line for line in found["settings"] if line.startswith("gate.rules: beats popularity, accuracy held, ")]
     assert line.endswith(" → r")
     assert found["code"] == ["models/metrics.py", "models/new.py"]
+
+
+def test_other_data_says_how_much_there_was_and_is_where_the_release_knows(promoted: Checkout) -> None:
+    assert list(_changes.data({"n_train": 88158, "n_users": 5}, {"n_train": 73012, "n_users": 5})) == [
+        "88,158 → 73,012 train events"
+    ]
+    assert list(_changes.data({"n_items": 3}, {"n_items": 3})) == ["other interactions or items"]
+    assert list(_changes.data({}, {"n_items": 3})) == ["other interactions or items"]
+    assert _version_files.document(_registry.read(load(Champion)).version("v1.0.0").commit)["sizes"] == SIZES
+
+
+def test_cutoffs_are_dates() -> None:
+    before = {"cutoffs": ["2024-08-20T00:00:00+00:00", "2024-10-27T12:30:00+00:00"]}
+    (line,) = _changes.split(before, {"cutoffs": None})
+    assert line == "cutoffs: 2024-08-20, 2024-10-27T12:30:00+00:00 → none"
 
 
 def test_another_split_says_how_it_differs(promoted: Checkout) -> None:

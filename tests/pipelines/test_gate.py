@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _report, evaluate, gate
+from pipelines import _digests, _report, _report_rules, _report_slices, evaluate, gate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -21,6 +21,7 @@ OUT = Path("data/gate")
 HTML_TAG = "<b>bold</b>"
 TAIL_OF_DIVERSE = {"name": "tail", "metric": "tail_recall@20", "slice": "group=diverse", "reference": "popularity",
                    "min_gain": 0.0}  # fmt: skip
+MODELS = (("candidate", "0.25"), ("champion", "0.3"))
 
 
 def judge() -> dict[str, Any]:
@@ -288,13 +289,82 @@ def test_both_reports_show_slices_and_mark_the_small_ones(workspace: Workspace) 
     judge()
     page = Page((OUT / "report.html").read_text("utf-8"))
     markdown = (OUT / "report.md").read_text("utf-8")
-    for name in ("group diverse", "history 10-19", "country DE", "part cold", "decile 1", "decile 10"):
+    for name in ("group diverse", "history 10-19", "country DE", "part tail with train events", "decile 1"):
         assert name in page.texts
         assert f"| {name} " in markdown
-    (line,) = [line for line in markdown.splitlines() if line.startswith("| country DE")]
-    assert line.startswith("| country DE * | 24 | ")
-    assert len(line.split("|")) == 10  # five models
+    lines = [line for line in markdown.splitlines() if line.startswith("| country DE * | 24 | ")]
+    assert [len(line.split("|")) for line in lines] == [11, 11]  # ndcg and tail_recall of five models, and the gain
     assert page.texts.count("small") == markdown.count(" * | ") > 0
+
+
+def test_slices_by_numbers_are_in_order_and_values_of_columns_stay_as_they_are() -> None:
+    slices = [
+        *(("users", "history", value) for value in ("1-4", "10-19", "100+", "5-9")),
+        *(("users", "age", value) for value in ("0-17", "00")),
+        *(("items", "decile", value) for value in ("01", "10", "02")),
+        *(("items", "part", value) for value in ("cold", "head", "tail")),
+    ]
+    rows = [(*key, "3", "7", "False", model, score) for key in slices for model, score in MODELS]
+    names = ("of", "slicing", "slice", "n", "n_events", "small", "model", "ndcg@5")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"tail_recall@5": columns["ndcg@5"], "recall@5": [""] * len(rows)}
+    users, of_tail, items = (found for _, _, found in _report_slices.tables(columns))
+    histories = [f"history {value}" for value in ("1-4", "5-9", "10-19", "100+")]
+    assert [each.name for each in users] == [each.name for each in of_tail] == [*histories, "age 0-17", "age 00"]
+    deciles = [f"decile {n}" for n in (1, 2, 10)]
+    parts = ["part head", "part tail with train events", "part tail without train events (cold)"]
+    assert [each.name for each in items] == [*deciles, *parts]
+    assert _report_slices.cells(users[0]) == {"candidate": "0.2500", "champion": "0.3000", "gain": "-0.0500"}
+    assert _report_slices.cells(items[0])["gain"] == "–"
+
+
+def test_both_reports_say_of_rules_that_do_not_pass_why_and_on_how_many_users_all_rest(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=0.02), model(knowledge=1))
+    workspace.params(
+        "gate", {"rules": [rule(), rule(name="fair", metric="gini@10", reference="champion", min_gain=0.5)]}
+    )
+    verdict = judge()
+    page = Page((OUT / "report.html").read_text("utf-8"))
+    markdown = (OUT / "report.md").read_text("utf-8")
+    other = [outcome for outcome in verdict["rules"] if outcome["decision"] != "pass"]
+    assert other
+    for outcome in other:
+        assert outcome["reason"] in page.texts
+        assert f"- «{outcome['name']}», {outcome['decision']}: {outcome['reason']}" in markdown
+        assert f"«{outcome['name']}»" in verdict["reason"] or "discriminate" in verdict["reason"]
+    assert "gini@10, lower is better" in page.texts
+    assert "| fair | gini@10, lower is better | 60 | " in markdown
+    low, high = other[-1]["interval"]
+    assert f"{low:+.4f} … {high:+.4f}" in page.texts
+
+
+def test_relative_gains_say_of_what(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    judge()
+    markdown = (OUT / "report.md").read_text("utf-8")
+    (line,) = [line for line in markdown.splitlines() if line.startswith("| accuracy held")]
+    assert re.search(r"% of champion \| .* \| ≥ -5.0% of champion \| pass", line)
+    assert "of champion" in Page((OUT / "report.html").read_text("utf-8")).texts
+
+
+def test_reports_say_what_metrics_references_and_intervals_are(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    judge()
+    for report in ("report.md", "report.html"):
+        text = (OUT / report).read_text("utf-8")
+        assert "from percentile 5 to percentile 95 of 1,000 paired bootstrap resamples" in text
+        assert "content gives the items whose texts are most like" in text
+        assert "how evenly items are shown" in text
+        assert "bits" in text
+        assert "60 of them the test events on which models are judged" in text
+
+
+def test_charts_and_tables_can_be_read_out_and_state_their_k(page: Page) -> None:
+    html = (OUT / "report.html").read_text("utf-8")
+    assert page.tags.count("table") == page.tags.count("thead")
+    assert html.count('<svg role="img" aria-label="') == 4
+    for label in (">ndcg@10<", ">recall@10<", ">share of all places in the top 10<"):
+        assert label in html
 
 
 def test_a_rule_on_a_slice_is_judged_on_its_users(workspace: Workspace) -> None:
@@ -321,7 +391,7 @@ def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
     markdown = (OUT / "report.md").read_text("utf-8")
     (line,) = [line for line in markdown.splitlines() if line.startswith("| ") and "bold" in line]
     assert HTML_TAG not in line
-    assert len(re.findall(r"(?<!\\)\|", line)) == 9
+    assert len(re.findall(r"(?<!\\)\|", line)) == 10
 
 
 def printed(verdict: dict[str, Any], width: int = 80) -> str:
@@ -348,7 +418,7 @@ def test_markup_in_a_rule_name_is_printed_as_it_is(workspace: Workspace) -> None
 
 
 def test_an_interval_is_drawn_in_order() -> None:
-    drawn = _report.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
+    drawn = _report_rules.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
     assert re.fullmatch(r"\| +-+o-+  pass", drawn)
 
 

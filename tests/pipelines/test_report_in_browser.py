@@ -56,6 +56,10 @@ def test_it_opens_from_disk_without_requests_or_errors_and_nothing_sticks_out(
     assert requests == [report.as_uri()]
     assert complaints == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("document.querySelectorAll('.lists li').forEach(item => item.textContent += ' and so on'.repeat(9))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.reload()
+    requests.pop()
     assert page.locator("h1").inner_text() in ("PROMOTE", "HOLD", "REJECT")
     assert page.locator("figure svg").count() == 4
     assert page.locator(".user").count() == 5
@@ -74,4 +78,5 @@ def test_it_prints_on_a_few_pages_and_no_user_is_torn_apart(browser: Any, report
     page.emulate_media(media="print")
     broken = page.evaluate("getComputedStyle(document.querySelector('.user')).breakInside")
     assert broken == "avoid"
+    assert page.evaluate("getComputedStyle(document.querySelector('.lists li')).whiteSpace") == "normal"
     page.close()

@@ -1,0 +1,161 @@
+"""The rules of a verdict as cells, drawn intervals and an HTML table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from models.rules import percent
+
+BAR = 25  # characters of a drawn interval
+Record = Mapping[str, Any]
+
+
+def row(rule: Record) -> list[str]:
+    """Name, metric, users, value, reference, gain, interval, bound and decision of a rule, as text."""
+    reference = f"{number(rule['reference_value'])} {rule['reference']}" if rule["reference"] else ""
+    return [
+        rule["name"],
+        bounded(rule),
+        f"{rule['n_users']:,}",
+        number(rule["value"]),
+        reference,
+        gain(rule),
+        interval(rule),
+        f"{required(rule)} {share_of(rule)}".strip(),
+        words(rule["decision"]),
+    ]
+
+
+def gain(rule: Record) -> str:
+    """How much better than the reference the candidate is; nothing where the rule names none."""
+    if rule["reference"] is None:
+        return ""
+    return f"{effect(rule, rule['effect'])} {share_of(rule) if rule['effect'] is not None else ''}".strip()
+
+
+def interval(rule: Record) -> str:
+    return "–" if rule["interval"] is None else " … ".join(effect(rule, bound) for bound in rule["interval"])
+
+
+def bounded(rule: Record) -> str:
+    """The metric, of whom where it is not everybody, and whether less of it is better."""
+    metric = f"{rule['metric']} of {rule['slice']}" if rule["slice"] else str(rule["metric"])
+    return metric + (", lower is better" if rule["better"] == "lower" else "")
+
+
+def required(rule: Record) -> str:
+    return f"{'≤' if 'max' in rule['bound'] else '≥'} {effect(rule, rule['threshold'])}"
+
+
+def share_of(rule: Record) -> str:
+    """Of what the rule's percentages are shares."""
+    return f"of {rule['reference']}" if rule["bound"].get("relative") else ""
+
+
+def effect(rule: Record, value: float | None) -> str:
+    """A number in the unit of the rule's effect: a share where the bound is relative."""
+    if value is None:
+        return "–"
+    if rule["bound"].get("relative"):
+        return f"{value:+.1%}"
+    return f"{value:+.4f}" if rule["reference"] else number(value)
+
+
+def number(value: float | None) -> str:
+    """Four decimals, two from 10 on, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+
+
+def words(decision: str) -> str:
+    return decision.replace("_", " ")
+
+
+def meaning(verdict: Record) -> str:
+    """What an interval is."""
+    low, high = (f"{100 * share:.4g}" for share in (1 - verdict["confidence"], verdict["confidence"]))
+    return (
+        f"from percentile {low} to percentile {high} of {verdict['resamples']:,} paired bootstrap resamples of the "
+        f"users, so that each end holds with {percent(verdict['confidence'])} confidence"
+    )
+
+
+def by_whom(control: Record) -> str:
+    """What a control is rejected by."""
+    if control["discriminates"]:
+        return "rejected by " + ", ".join(f"«{name}»" for name in control["rejected_by"])
+    return "NOT rejected by a rule of the kind it has to fail"
+
+
+def drawn(rule: Record) -> str:
+    """The interval as a line of characters, over a range that holds the bound as well."""
+    if rule["interval"] is None or rule["effect"] is None:
+        return "–"
+    low, high = rule["interval"]
+    points = [low, high, rule["threshold"], rule["effect"]]
+    left, span = min(points), (max(points) - min(points)) or 1.0
+    at = {name: round((value - left) / span * (BAR - 1)) for name, value in zip("lhte", points, strict=True)}
+    line = ["-" if at["l"] <= i <= at["h"] else " " for i in range(BAR)]
+    line[at["e"]] = "o"
+    line[at["t"]] = "|" if at["t"] != at["e"] else "ø"
+    return "".join(line) + f"  {words(rule['decision'])}"
+
+
+def html(verdict: Record) -> str:
+    """A row per rule, its decision first, with the reason below where it did not pass."""
+    head = (
+        '<thead><tr><th>rule<th>decision<th class="n">value<th class="n">reference<th class="n">gain (+ is better)'
+        '<th>interval and bound<th class="n">required<th class="n">users</tr></thead>'
+    )
+    return (
+        f'<h2>Rules</h2><table class="rules">{head}{"".join(body(rule) for rule in verdict["rules"])}</table>'
+        f'<p class="note">A dot is the measured gain over the reference (the value itself where a rule names none), '
+        f"the bar its interval {meaning(verdict)}; the dark line is the bound. A bar wholly on the green side passes, "
+        "wholly outside fails, across is inconclusive. Users are those who have a value of this metric.</p>"
+    )
+
+
+def body(rule: Record) -> str:
+    """The rows of a rule, together on a page."""
+    reference = number(rule["reference_value"]) if rule["reference"] else ""
+    gained = effect(rule, rule["effect"]) if rule["reference"] else ""
+    of = f"<small>{share_of(rule)}</small>"
+    why = f'<tr class="why"><td colspan="8">{escape(rule["reason"])}</td></tr>' if rule["decision"] != "pass" else ""
+    return (
+        f"<tbody><tr><td>{escape(rule['name'])}<small>{escape(bounded(rule))}</small></td>"
+        f'<td><span class="badge {rule["decision"]}">{words(rule["decision"])}</span></td>'
+        f'<td class="n" data-is="value">{number(rule["value"])}</td>'
+        f'<td class="n" data-is="reference">{reference}<small>{escape(rule["reference"] or "")}</small></td>'
+        f'<td class="n" data-is="gain (+ is better)">{gained}{of if rule["effect"] is not None else ""}</td>'
+        f'<td class="bar">{bar(rule)}</td><td class="n" data-is="required">{required(rule)}{of}</td>'
+        f'<td class="n" data-is="users">{rule["n_users"]:,}</td></tr>{why}</tbody>'
+    )
+
+
+def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
+    """The interval against its bound, the allowed side shaded, its ends below."""
+    if rule["interval"] is None or rule["effect"] is None:
+        return ""
+    low, high = rule["interval"]
+    points = [low, high, rule["threshold"], rule["effect"]]
+    margin = (max(points) - min(points)) * 0.12 or abs(points[0]) * 0.1 or 1.0
+    left, span = min(points) - margin, max(points) - min(points) + 2 * margin
+
+    def x(value: float) -> float:
+        return round(float(value - left) / float(span) * width, 2)
+
+    bound, middle = x(rule["threshold"]), height / 2
+    allowed = (0.0, bound) if "max" in rule["bound"] else (bound, round(width - bound, 2))
+    label = f"{interval(rule)}, {required(rule)} is required"
+    return (
+        f'<svg class="{rule["decision"]}" width="{width}" height="{height}" role="img" aria-label="{label}">'
+        f'<rect x="{allowed[0]}" y="2" width="{allowed[1]}" height="{height - 4}" rx="3" fill="#dcfce7"/>'
+        f'<line x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}" stroke="var(--tone)" stroke-width="5" '
+        'stroke-linecap="round" opacity=".45"/>'
+        f'<line x1="{bound}" x2="{bound}" y1="1" y2="{height - 1}" stroke="#0f172a" stroke-width="1.5"/>'
+        f'<circle cx="{x(rule["effect"])}" cy="{middle}" r="4.5" fill="var(--tone)"/></svg>'
+        f"<small>{interval(rule)}</small>"
+    )

@@ -1,0 +1,41 @@
+"""Text that Markdown takes for nothing else, and sentences that both reports share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def cell(text: str) -> str:
+    """Text that cannot break a Markdown table."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
+def plain(text: str) -> str:
+    """Text without any markup."""
+    for sign in "\\`*_[]<|":
+        text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
+    return " ".join(text.split())
+
+
+def code(lines: list[str]) -> list[str]:
+    return [f"    {' '.join(line.splitlines())}" for line in lines]
+
+
+def tail_words(holdout: Record) -> str:
+    """How the tail was defined for this holdout."""
+    return (
+        f"{holdout['n_tail']:,} of {holdout['n_items']:,} items, all but the most popular ones that together hold "
+        f"{holdout['head_share']:.0%} of the train interactions; {holdout['n_cold']:,} of them have none"
+    )
+
+
+def split_words(holdout: Record, verdict: Record) -> str:
+    """How many events and users there are, and how many of the users are judged."""
+    return (
+        f"by {holdout['strategy']}, {holdout['n_train']:,} train, {holdout['n_valid']:,} valid (on which settings are "
+        f"chosen) and {holdout['n_test']:,} test events; {holdout['n_users']:,} users have train events, "
+        f"{verdict['n_users']:,} of them the test events on which models are judged"
+    )
