@@ -51,6 +51,8 @@ def read(path: Path) -> Gate:
 
     What it does not say is taken from params.yaml.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; name a YAML file that holds `rules:` or a `gate:` section")
     document = _params.document(path)
     known = [section.section for section in SECTIONS]
     if "gate" in document:

@@ -117,6 +117,11 @@ def test_a_policy_that_means_nothing_is_an_error_that_lists_what_exists(
         _what_if.decide(write(policy))
 
 
+def test_a_file_that_does_not_exist_is_said_to_be_none(judged: Workspace) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^there is no file nope\.yaml; name a YAML file that holds `rules:`"):
+        _what_if.decide(Path("nope.yaml"))
+
+
 def test_values_that_were_evaluated_after_the_verdict_are_not_those_that_were_judged(judged: Workspace) -> None:
     write({"rules": [BEATS]})
     holdouts.write_candidate(model(knowledge=0.3))
