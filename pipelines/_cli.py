@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -137,15 +138,17 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     if LOCK.is_file() and LOCK.read_bytes() == before:
         say(NAME, "nothing has changed since the last run")
     print_verdict(verdict)
+    promoted = False
     if arguments.no_promote:
-        say(NAME, "not promoted, as --no-promote says")
+        allowed = verdict["verdict"] == "PROMOTE"
+        say(NAME, "not promoted, as --no-promote says" + (f"; `{NAME} promote` does it" if allowed else ""))
     elif verdict["verdict"] != "PROMOTE":
         say(NAME, f"not promoted: the verdict is {verdict['verdict']}")
     else:
-        promote_unless_rolled_back()
+        promoted = promote_unless_rolled_back()
     say(NAME, f"the report is {(DATA / 'gate' / 'report.html').absolute()}")
     print("next:")
-    for text in following():
+    for text in following(verdict, promoted=promoted):
         print(f"  {prompt()}{text}")
 
 
@@ -179,12 +182,14 @@ def interrupt(pid: int) -> None:
             process.send_signal(signal.SIGINT)
 
 
-def promote_unless_rolled_back() -> None:
-    """A model that a person has rolled back is a result of the run, not a failure of it."""
+def promote_unless_rolled_back() -> bool:
+    """Whether it serves now; a model that a person has rolled back is a result of the run, not a failure of it."""
     try:
         say(NAME, _release.promote().text)
     except _release.RolledBackError as error:
         say(NAME, f"not promoted: {error}")
+        return False
+    return True
 
 
 def prompt() -> str:
@@ -195,11 +200,14 @@ def prompt() -> str:
     return f"{folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}/"
 
 
-def following() -> list[str]:
-    """Three commands worth trying next."""
-    if _registry.read(load(Champion)).serving is None:
-        return ["dvc metrics show", "dvc params diff", f"{NAME} status"]
-    return [f"{NAME} serve", f"{NAME} lineage", "dvc metrics show"]
+def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
+    """Commands worth trying next: what serves now, or what sets the candidate apart from the champion."""
+    version = verdict["champion"]["version"]
+    compare = ["dvc metrics show", "dvc plots show"]
+    if version is not None:
+        tag = _registry.read(load(Champion)).version_tag(version)
+        compare = [f"dvc {what} diff {tag}" for what in ("metrics", "params", "plots")]
+    return [f"{NAME} serve", f"{NAME} lineage", compare[0]] if promoted else compare
 
 
 def run_gate(arguments: argparse.Namespace) -> None:

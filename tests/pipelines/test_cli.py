@@ -181,6 +181,15 @@ def test_commands_work_from_a_folder_below(checkout: Checkout, run: Run, monkeyp
     assert run("promote")[0] == 0
 
 
+def test_what_to_try_next_compares_with_the_champion_where_there_is_one(checkout: Checkout) -> None:
+    held = {"verdict": "HOLD", "champion": {"version": None}}
+    assert _cli.following(held, promoted=False) == ["dvc metrics show", "dvc plots show"]
+    held = {"verdict": "HOLD", "champion": {"version": "v2.0.0"}}
+    differs = [f"dvc {what} diff longtail@v2.0.0" for what in ("metrics", "params", "plots")]
+    assert _cli.following(held, promoted=False) == differs
+    assert _cli.following(held, promoted=True) == ["longtail serve", "longtail lineage", differs[0]]
+
+
 @pytest.mark.slow
 def test_a_run_promotes_and_a_second_run_changes_nothing(checkout: Checkout) -> None:
     checkout.candidate(1)
