@@ -10,7 +10,6 @@ from ruamel.yaml import YAML
 
 from pipelines import _git, _params, _version_files
 from pipelines._digests import CODE, digests
-from pipelines._lineage import flat
 
 Record = Mapping[str, Any]
 SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
@@ -80,3 +79,14 @@ def files(commit: str) -> list[str]:
 def brief(lines: list[str]) -> list[str]:
     """The first ones, and how many follow."""
     return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key: value`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

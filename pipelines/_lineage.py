@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from pipelines import _artifacts as artifacts
 from pipelines import _candidate, _git, _registry, _version_files
 from pipelines._artifacts import DATA
+from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
 from pipelines._registry import Registry, Version
@@ -145,17 +146,6 @@ def settings(registry: Registry, version: Version, replaced: str | None) -> Iter
 def yaml(version: Version, path: str) -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe").load(_git.read_file(version.commit, path)) or {}
     return loaded
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section.key: value`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def line(label: str, text: str) -> str:
