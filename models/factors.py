@@ -103,7 +103,8 @@ class Factors:
     @cached_property
     def popular(self) -> Floats:
         """Factors (m, d) of the most popular items, ties in order of the item index."""
-        order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items)]
+        touched = int((self.popularity_bias > 0).sum())
+        order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items, touched)]
         return self.item_factors[order]
 
     def item_vectors(self) -> Floats:

@@ -16,10 +16,10 @@ from models.ranking import Rows, Scorer
 from models.user_side import Floats
 
 
-def popularity(users_of_item: npt.NDArray[np.integer[Any]]) -> Scorer:
+def popularity(users_of_item: npt.NDArray[np.number[Any]]) -> Scorer:
     """The same for everybody: items by train users, ties in order of the item index. users_of_item: (n_items,)."""
     rank = np.empty(len(users_of_item), np.float32)  # ranks, since distinct scores spare `top_k` its tie handling
-    rank[np.argsort(-users_of_item.astype(np.int64), kind="stable")] = np.arange(len(users_of_item))
+    rank[np.argsort(-users_of_item.astype(np.float64), kind="stable")] = np.arange(len(users_of_item))
     scores = -torch.from_numpy(rank)
     return lambda rows: scores.repeat(len(rows), 1)
 

@@ -15,7 +15,7 @@ from models import exposure, metrics
 from models.evaluation import Catalogue, Evaluation, Relevant, deciles, exposure_of
 from models.metrics import Bools, Lists
 
-Names = npt.NDArray[np.str_]  # value of each user or item, "" where it has none
+Names = npt.NDArray[Any]  # text: value of each user or item, "" where it has none
 HISTORY_LENGTHS = (1, 5, 10, 20, 50, 100)  # where a length begins
 USER_METRICS = ("ndcg", "recall", "tail_recall", "aplt", "popularity_lift")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
 from models import slices
@@ -28,27 +29,39 @@ def of_users(histories: csr_array[Any], catalogue: Catalogue, users: pa.Table, n
         "group": slices.user_groups(histories, catalogue.is_tail),
         "history": slices.history_lengths(histories),
     }
-    return found | {name: categories(users, name, "users") for name in names}
+    return found | {name: categories(users, name, "users", apart_from=found) for name in names}
 
 
 def of_items(catalogue: Catalogue, items: pa.Table, names: Sequence[str]) -> Slicings:
     """How the items are sliced: by popularity decile, by part, by the named columns of `items`."""
-    return slices.item_slicings(catalogue) | {name: categories(items, name, "items") for name in names}
+    found = slices.item_slicings(catalogue)
+    return found | {name: categories(items, name, "items", apart_from=found) for name in names}
 
 
-def categories(table: pa.Table, name: str, what: str) -> Names:
-    """A column as text, "" where it is null; raises ValueError where it is missing or has very many values."""
+def categories(table: pa.Table, name: str, what: str, *, apart_from: Slicings) -> Names:
+    """A column as text, "" where it is null or not a number.
+
+    Raises ValueError where it is missing, has very many values, lists for values, or the name of a slicing that exists.
+    """
+    if name in apart_from:
+        raise ValueError(f"evaluate.slices.{what}: {name!r} is a slicing of its own already; rename the column")
     if name not in table.column_names:
         raise ValueError(
             f"evaluate.slices.{what}: there is no column {name!r}; data/split/{what}.parquet has "
             f"{', '.join(table.column_names)}"
         )
-    values = np.array(["" if v is None else str(v) for v in table[name].to_pylist()], dtype=np.str_)
-    if (n := len(np.unique(values))) > MAX_VALUES:
+    column = table[name].combine_chunks()
+    if pa.types.is_nested(column.type):
+        raise ValueError(f"evaluate.slices.{what}: {name!r} holds {column.type}, no categories; name another")
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    encoded = column.dictionary_encode()
+    if (n := len(encoded.dictionary)) > MAX_VALUES:
         raise ValueError(
             f"evaluate.slices.{what}: {name!r} has {n:,} values, a category at most {MAX_VALUES}; name another"
         )
-    return values
+    values: Names = np.array(["", *map(str, encoded.dictionary.to_pylist())], dtype=object)
+    return np.asarray(values[1 + encoded.indices.fill_null(-1).to_numpy()])
 
 
 def rows(

@@ -47,6 +47,7 @@ class Contender:
     recommendable: Bools  # (n_items,)
     rerank: Rerank | None = None  # what makes lists of scores, if not their order ...
     histories: Sparse | None = None  # ... and what it goes by (n_rows, n_items): all that the model knows of the users
+    popular: Scorer | None = None  # what users are served of whom it knows nothing
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
         return {}
     model, provenance = _model.read(stage.input("champion", "model.safetensors"))
     own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
+    if len(own_ids) != len(model.item_factors):
+        raise ValueError(
+            f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
+            "`dvc repro --force --single-item champion`"
+        )
     source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
     same_encoder = provenance.get("encoder") == holdout.encoder
     aligned, recommendable = carry_over(model, source, holdout.embeddings if same_encoder else None)
@@ -173,7 +179,7 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
 
 def contender(model: Factors, histories: Sparse, recommendable: Bools, device: torch.device) -> Contender:
     scorer = references.factors(model, fold_in(model, histories, device=device), device=device)
-    return Contender(scorer, recommendable, model.rerank, histories)
+    return Contender(scorer, recommendable, model.rerank, histories, references.popularity(model.popularity_bias))
 
 
 def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[str, Contender]:
@@ -218,7 +224,12 @@ def ranked(
         how, histories = contender.rerank, contender.histories
         batches = reranked(contender.scorer, holdout.seen, how, histories=histories, **options)
     total = math.ceil(len(rows) / params.batch_users)
-    return np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
+    lists = np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
+    if contender.popular is not None and contender.histories is not None:
+        strangers = np.flatnonzero(np.diff(contender.histories.indptr)[rows] == 0)
+        found = recommend(contender.popular, holdout.seen, **options | {"rows": rows[strangers]})
+        lists[strangers] = np.concatenate([lists[:0], *found])
+    return lists
 
 
 def write_slices(

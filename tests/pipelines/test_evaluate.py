@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from models import evaluation as ev
 from models.candidates import of_scores
 from models.reranking import Rerank, rerank
 from pipelines import _artifacts as artifacts
-from pipelines import _per_user, _slices, _tables, evaluate
+from pipelines import _model, _per_user, _slices, _tables, evaluate
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import COLD, GENRE, HEAD, N_ITEMS, N_USERS, model
@@ -119,6 +120,33 @@ def test_a_champion_of_another_encoder_never_recommends_items_it_does_not_know(w
     holdouts.write_embeddings(encoder="f" * 64)
     run()
     assert max(item for shown in lists("champion") for item in shown) < N_ITEMS - COLD
+
+
+def test_a_champion_shows_what_is_popular_to_users_of_whose_history_it_knows_nothing(workspace: Workspace) -> None:
+    popularity = np.linspace(0.2, 1, N_ITEMS, dtype=np.float32)[np.random.default_rng(0).permutation(N_ITEMS)]
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(replace(model(knowledge=1), popularity_bias=popularity), n_items=2)
+    run()
+    parts, n_strangers = holdouts.pairs(), 0
+    for user, shown in enumerate(lists("champion")):
+        seen = {item for u, item in parts.train + parts.valid if u == user}
+        if not {item for u, item in parts.train if u == user and item < 2}:
+            unseen = [item for item in range(2) if item not in seen]
+            n_strangers += 1
+            assert shown[: len(unseen)] == sorted(unseen, key=lambda item: -popularity[item])
+    assert n_strangers > 0
+
+
+def test_a_champion_of_other_items_than_its_model_is_refused(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=1))
+    factors = model(knowledge=1)
+    cut = replace(factors, item_factors=factors.item_factors[:5], popularity_bias=factors.popularity_bias[:5])
+    with artifacts.stage("champion") as stage:
+        artifacts.write_json(stage.output("champion.json"), {"version": "v1.0.0", "split": holdouts.SPLIT})
+        _model.write(cut, stage.output("model.safetensors"), provenance={"encoder": holdouts.ENCODER})
+        _tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(6)]}), stage.output("items.parquet"))
+    with pytest.raises(ValueError, match="data/champion has 6 items and a model of 5"):
+        evaluate.main()
 
 
 def test_the_same_model_as_champion_has_exactly_the_same_figures(workspace: Workspace) -> None:
@@ -235,10 +263,21 @@ def test_a_slice_that_cannot_be_is_an_error(workspace: Workspace, slices: dict[s
 
 def test_a_column_of_very_many_values_is_no_category(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_slices, "MAX_VALUES", 2)
-    table = pa.table({"many": ["a", "b", "c"], "few": ["a", None, "a"]})
-    assert _slices.categories(table, "few", "items").tolist() == ["a", "", "a"]
+    table = pa.table(
+        {"many": ["a", "b", "c"], "few": ["a", None, "b"], "stars": [1.5, math.nan, 2.0], "lists": [["a"], [], None]}
+    )
+
+    def categories(name: str) -> list[str]:
+        return list(_slices.categories(table, name, "items", apart_from={"part": np.array([])}))
+
+    assert categories("few") == ["a", "", "b"]
+    assert categories("stars") == ["1.5", "", "2.0"]
     with pytest.raises(ValueError, match="'many' has 3 values, a category at most 2; name another"):
-        _slices.categories(table, "many", "items")
+        categories("many")
+    with pytest.raises(ValueError, match=r"'lists' holds list<.*>, no categories"):
+        categories("lists")
+    with pytest.raises(ValueError, match="'part' is a slicing of its own already; rename the column"):
+        categories("part")
 
 
 def test_without_test_users_the_error_says_what_to_change(workspace: Workspace) -> None:
