@@ -12,6 +12,7 @@ items, in the same lists; `cold_recall_among_cold` is recall in lists that rank 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -169,6 +170,6 @@ REGISTRY: dict[str, Metric] = {
 def look_up(name: str) -> tuple[str, Metric, int]:
     """Base name, properties and k of a metric written `<name>@<k>`; raises ValueError that lists what exists."""
     base, _, k = name.partition("@")
-    if base not in REGISTRY or not k.isdecimal() or int(k) == 0:
+    if base not in REGISTRY or not re.fullmatch(r"[1-9]\d{0,3}", k, re.ASCII):
         raise ValueError(f"unknown metric {name!r}; write <metric>@<k> with one of {', '.join(REGISTRY)}")
     return base, REGISTRY[base], int(k)

@@ -22,7 +22,7 @@ from models.rules import (
     Kind,
     Outcome,
     Rule,
-    check_consistent,
+    check_bounds,
     decide,
     effect_of,
     explain,
@@ -77,8 +77,8 @@ def judge(
     """Judge `evaluations["candidate"]`, and by the same rules the controls.
 
     is_tail: (n_items,). unfair_champion: why the champion cannot be compared with, which is then not among the
-    evaluations; its rules stay open, or do not apply where the procedure skips them. Raises ValueError where rules
-    contradict each other, or name a metric, slice or reference that was not evaluated; a missing champion is no error,
+    evaluations; its rules stay open, or do not apply where the procedure skips them. Raises ValueError where a rule has
+    no sound bound, or names a metric, slice or reference that was not evaluated; a missing champion is no error,
     its rules are not applicable.
     """
     check(rules, evaluations, slices)
@@ -92,14 +92,14 @@ def judge(
 
 
 def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: Slices = EVERYBODY) -> None:
-    """Raise ValueError where rules contradict each other, or do not belong to these evaluations."""
+    """Raise ValueError where rules have no sound bounds, or do not belong to these evaluations."""
     n_users = {len(evaluation.lists) for evaluation in evaluations.values()}
     if CANDIDATE not in evaluations or len(n_users) != 1 or n_users == {0}:
         raise ValueError(
             f"models {sorted(evaluations)} with {sorted(n_users)} users cannot be judged; expected the "
             f"candidate and others on the same users, at least one; run `dvc repro evaluate`"
         )
-    check_consistent(rules)
+    check_bounds(rules)
     for rule in rules:
         base, metric, k = metrics.look_up(rule.metric)
         available = evaluations[CANDIDATE].per_user

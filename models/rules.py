@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -184,24 +183,28 @@ def show(rule: Rule, number: float) -> str:
     return f"{number:+.4g}" if rule.reference else f"{number:.4g}"
 
 
-def check_consistent(rules: Iterable[Rule]) -> None:
-    """Raise ValueError where no candidate whatsoever could keep a rule, or two of them at once."""
-    rules = list(rules)
+def check_bounds(rules: Iterable[Rule]) -> None:
+    """Raise ValueError where a bound is none, punishes the better of two candidates, or could be kept by nobody."""
     for rule in rules:
-        lowest, highest = reachable(rule)
-        limit = rule.threshold()
+        metric = metrics.look_up(rule.metric)[1]
+        better, key, wrong = ("higher", "min", "max") if metric.higher_is_better else ("lower", "max", "min")
+        if getattr(rule, wrong) is not None:
+            raise ValueError(
+                f"rule {rule.name!r}: {rule.metric} is better when {better}, so that {wrong} would punish a better "
+                f"candidate; bound it by {key}, or by min_gain or max_loss against a reference"
+            )
+        if rule.relative and metric.lowest < 0:
+            raise ValueError(
+                f"rule {rule.name!r}: {rule.metric} can be {metric.lowest:g}, and there is no share of what is not "
+                "positive; leave `relative` out and give the bound in the unit of the metric"
+            )
+        limit, (lowest, highest) = rule.threshold(), reachable(rule)
+        if not np.isfinite(limit):
+            raise ValueError(f"rule {rule.name!r}: the bound {rule.bound()} comes to {limit:g}; use smaller numbers")
         if (limit < lowest - ROUNDING) if rule.max is not None else (limit > highest + ROUNDING):
             raise ValueError(
                 f"rule {rule.name!r} can never hold: {rule.of()} {'gain ' if rule.reference else ''}is between "
                 f"{lowest:g} and {highest:g}, its bound is {rule.bound()}; correct the bound"
-            )
-    floors, ceilings = ([r for r in rules if getattr(r, bound) is not None] for bound in ("min", "max"))
-    for floor, ceiling in product(floors, ceilings):
-        same = (floor.metric, floor.slice) == (ceiling.metric, ceiling.slice)
-        if same and floor.threshold() > ceiling.threshold() + ROUNDING:
-            raise ValueError(
-                f"rules {floor.name!r} and {ceiling.name!r} contradict each other: {floor.of()} cannot be at least "
-                f"{floor.threshold():g} and at most {ceiling.threshold():g}; correct one of them"
             )
 
 
@@ -214,4 +217,4 @@ def reachable(rule: Rule) -> tuple[float, float]:
         span = metric.highest - metric.lowest
         return -span, span
     # a share of the reference: what is better when lower cannot fall by more than all of it
-    return (-np.inf, np.inf) if metric.higher_is_better or metric.lowest < 0 else (-np.inf, 1.0)
+    return (-np.inf, np.inf) if metric.higher_is_better else (-np.inf, 1.0)

@@ -17,7 +17,7 @@ def check(path: Path = FILE) -> None:
     for rule in bounds:
         if metrics.look_up(rule.metric)[2] not in ks:
             raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
-    rules.check_consistent(bounds)
+    rules.check_bounds(bounds)
     source = load(Ingest, path).path
     if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")

@@ -102,7 +102,13 @@ def test_hits_are_found_by_user_and_item_and_padding_hits_nothing() -> None:
     assert n_relevant.tolist() == [2, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@ten", "ndcg@-1"])
+@pytest.mark.parametrize("k", ["", "@", "@0", "@ten", "@-1", "@010", "@١٠", "@１０", "@²", "@10\n", "@" + 5000 * "9"])
+def test_what_follows_the_name_of_a_metric_is_a_plain_number(k: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown metric 'tail_coverage.*; write <metric>@<k> with one of ndcg"):
+        look_up(f"tail_coverage{k}")
+
+
+@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@ten"])
 def test_an_unknown_metric_is_an_error_that_lists_what_exists(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name!r}.*ndcg, recall.*tail_coverage"):
         look_up(name)

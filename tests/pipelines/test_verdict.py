@@ -53,7 +53,12 @@ def test_the_schema_is_one() -> None:
         (
             1,
             None,
-            {"rules": [rule(tolerance=0.1), rule(name="cold", reference=None, min_gain=None, max=0.9)]},
+            {
+                "rules": [
+                    rule(tolerance=0.1),
+                    rule(name="even", metric="gini@10", reference=None, min_gain=None, max=0.9),
+                ]
+            },
             "REJECT",
         ),
         (1, None, {"rules": [rule(relative=True, metric="aplt@10"), rule(name="gini", metric="gini@20")]}, "REJECT"),
