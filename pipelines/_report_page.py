@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -53,10 +54,12 @@ def banner(verdict: Record) -> str:
         "correction of rejections": "Holm" if verdict["correction"] == "holm" else "none",
         "model": verdict["digests"]["model"][:12],
     }
+    first, *rules = re.split(r"(?<=\.) (?=«)", verdict["reason"])  # a sentence about each rule that does not hold
+    listed = f"<ul>{''.join(f'<li>{escape(sentence)}' for sentence in rules)}</ul>" if rules else ""
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         f'<header class="verdict {escape(verdict["verdict"])}"><h1>{escape(verdict["verdict"])}</h1>'
-        f'<p>{escape(verdict["reason"])}</p>{unfair(verdict)}<dl class="facts">{items}</dl></header>'
+        f'<p>{escape(first)}</p>{listed}{unfair(verdict)}<dl class="facts">{items}</dl></header>'
     )
 
 

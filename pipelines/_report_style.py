@@ -13,7 +13,7 @@ p { margin: .3rem 0 .6rem; max-width: 46rem; }
 .verdict { border-left: 6px solid var(--tone); padding: 1rem 1.4rem 1.1rem; border-radius: 0 10px 10px 0;
   background: color-mix(in srgb, var(--tone) 7%, white); }
 .verdict h1 { color: var(--tone); }
-.verdict p { font-size: 1.08rem; }
+.verdict p { font-size: 1.08rem; } .verdict ul { margin: .3rem 0; padding-left: 1.2rem; }
 .PROMOTE, .pass { --tone: var(--pass); } .REJECT, .fail { --tone: var(--fail); }
 .HOLD, .inconclusive { --tone: var(--open); } .not_applicable { --tone: #64748b; }
 .facts { display: flex; flex-wrap: wrap; gap: .4rem 2.2rem; margin: 1.1rem 0 0; }
@@ -58,7 +58,7 @@ code { font: .84rem ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ov
   body { padding: 1.2rem 1rem 3rem; }
   .lists { grid-template-columns: minmax(0, 1fr); } .lists div + div { margin-top: .7rem; }
   .wide :is(th, td):first-child { position: sticky; left: 0; background: #fff; }
-  .metrics td:first-child { min-width: 9rem; }
+  .dense td:first-child { min-width: 7.5rem; } .metrics td:first-child { min-width: 9rem; }
   .rules, .rules tbody, .rules tr, .rules td { display: block; }
   .rules thead { display: none; } .rules tbody { padding: .7rem 0; }
   .rules tr:first-child { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem 1rem; }

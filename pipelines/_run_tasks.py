@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _form, _git, _runs, _worktree
+from pipelines import _form, _git, _report_rules, _report_text, _runs, _worktree
 from pipelines._artifacts import DATA
 from pipelines._params import Airflow, load
 from pipelines._stage import say
@@ -135,19 +135,10 @@ def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
     yield f"**{verdict['verdict']}** {verdict['reason']}\n"
     yield f"Run `{run_id}`, judged on {verdict['n_users']:,} users against {champion or 'no champion'}.\n"
-    yield "| rule | metric | value | reference | effect | decision |"
-    yield "|---|---|---|---|---|---|"
+    yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for rule in verdict["rules"]:
-        figures = (figure(rule[key]) for key in ("value", "reference_value", "effect"))
-        value, reference, effect = figures
-        yield (
-            f"| {rule['name']} | {rule['metric']} | {value} | {rule['reference'] or ''} {reference} | {effect} "
-            f"| {rule['decision'].replace('_', ' ')} |"
-        )
-
-
-def figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+        yield f"| {' | '.join(_report_text.cell(text) for text in _report_rules.row(rule))} |"
 
 
 def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _report, _report_rules, _report_slices, evaluate, gate
+from pipelines import _digests, _report, _report_rules, _report_slices, _run_tasks, evaluate, gate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -345,6 +345,13 @@ def test_relative_gains_say_of_what(workspace: Workspace) -> None:
     (line,) = [line for line in markdown.splitlines() if line.startswith("| accuracy held")]
     assert re.search(r"% of champion \| .* \| ≥ -5.0% of champion \| pass", line)
     assert "of champion" in Page((OUT / "report.html").read_text("utf-8")).texts
+
+
+def test_who_approves_a_run_reads_the_same_rows_as_in_the_report(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    rows = [line for line in _run_tasks.table("run", judge()) if line.startswith("| ")]
+    assert set(rows) <= set((OUT / "report.md").read_text("utf-8").splitlines())
+    assert len(rows) == 7  # heading and six rules
 
 
 def test_reports_say_what_metrics_references_and_intervals_are(workspace: Workspace) -> None:
