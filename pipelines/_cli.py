@@ -29,8 +29,8 @@ from pipelines import (
     _release,
     _serve_commands,
     _settings,
+    _verdict,
 )
-from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
 from pipelines._params import Champion, load
 from pipelines._stage import run as guarded
@@ -134,7 +134,7 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     reproduce()
     from pipelines._report import print_verdict  # rich, which no other command needs
 
-    verdict = artifacts.read_json(DATA / "gate" / "verdict.json")
+    verdict = _verdict.read()
     if LOCK.is_file() and LOCK.read_bytes() == before:
         say(NAME, "nothing has changed since the last run")
     print_verdict(verdict)
@@ -211,11 +211,13 @@ def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
 
 
 def run_gate(arguments: argparse.Namespace) -> None:
-    from pipelines import _report, _verdict, _what_if
+    from pipelines import _report, _what_if
 
     if arguments.what_if is None:
-        artifacts.verify(_verdict.PATH)
-        _report.print_verdict(artifacts.read_json(_verdict.PATH))
+        verdict = _verdict.read()
+        _report.print_verdict(verdict)
+        if (stale := _lineage.stale(verdict)) is not None:
+            say(NAME, stale)
     else:
         _what_if.print_both(*_what_if.decide(arguments.what_if))
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _candidate, _git, _registry, _version_files
-from pipelines._artifacts import DATA
+from pipelines import _candidate, _git, _registry, _verdict, _version_files
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -40,33 +38,36 @@ def status() -> Iterator[str]:
 
 
 def candidate(serving: Version | None) -> Iterator[str]:
-    path = DATA / "gate" / "verdict.json"
-    if not path.is_file():
+    if not _verdict.PATH.is_file():
         yield line("candidate", "none yet; `longtail run` trains and judges one")
         return
     try:
-        artifacts.verify(path)
+        verdict = _verdict.read()
     except (FileNotFoundError, ValueError) as error:
         yield line("candidate", f"unknown: {error}")
         return
-    verdict = artifacts.read_json(path)
     yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
-    try:
-        changed = differing(verdict["digests"], digests())
-    except (FileNotFoundError, ValueError) as error:
-        yield line("", f"stale: {error}")
-        return
-    if changed:
-        yield line("", f"stale: {' and '.join(changed)} changed since the verdict; `dvc repro` judges again")
+    if (old := stale(verdict)) is not None:
+        yield line("", old)
     elif serving and _version_files.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
         try:
             _candidate.packaged(_candidate.judged())
+            _verdict.decide_again(verdict)
         except (FileNotFoundError, ValueError) as error:
             yield line("", f"`longtail promote` refuses it: {error}")
         else:
             yield line("", "`longtail promote` lets it serve")
+
+
+def stale(verdict: Mapping[str, Any]) -> str | None:
+    """Why a verdict does not speak of the working tree any more; None where it does."""
+    try:
+        changed = differing(verdict["digests"], digests())
+    except (FileNotFoundError, ValueError) as error:
+        return f"stale: {error}"
+    return f"stale: {' and '.join(changed)} changed since the verdict; `dvc repro` judges again" if changed else None
 
 
 def named(registry: Registry, name: str) -> Version:

@@ -472,6 +472,8 @@ def document(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it in that encoding") from None
     except YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}; correct it at that place") from None
+    except RecursionError:
+        raise ValueError(f"{path} nests lists or mappings too deeply to be read; correct it") from None
     if not isinstance(values, dict):
         known = ", ".join(s.section for s in SECTIONS)
         raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {known}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _candidate, _git, _registry, _version_files
+from pipelines import _candidate, _git, _registry, _verdict, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
 from pipelines.champion import champion_of
@@ -46,6 +46,7 @@ def promote(*, again: bool = False) -> Outcome:
         compare(verdict, current)
         if not again:
             refuse_rolled_back(current, verdict)
+        _verdict.decide_again(verdict)
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
         _candidate.keep_data(commit)
@@ -98,6 +99,11 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
         raise OvertakenError(
             f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
             f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
+        )
+    if other := [name for name in champion if champion[name] != verdict["champion"].get(name)]:
+        raise ValueError(
+            f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
+            "run `dvc repro`"
         )
 
 

@@ -1,26 +1,101 @@
-"""verdict.json as a document: the policy it was given by, and whether it says what its numbers say.
+"""verdict.json as a document: read by its schema `verdict.schema.json`, and decided from what evaluate has saved.
 
-Its schema is `pipelines/verdict.schema.json`. Nobody has to forge a verdict for it to be wrong: a rule that was removed
-by hand, or a NaN where a number should be, is refused as well.
+The gate writes what `record` says; promote and what-if ask it once more. Nobody has to forge a verdict for it to be
+wrong: a rule that was removed by hand is enough.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from models.policy import CANDIDATE, CHAMPION, CONTROLS, Procedure
-from models.rules import ROUNDING, Rule
+from models import policy
+from models.evaluation import Evaluation
+from models.metrics import Bools
+from models.policy import CANDIDATE, CHAMPION, Procedure
+from models.rules import Rule
 from pipelines import _artifacts as artifacts
+from pipelines import _per_user, _tables
 from pipelines._artifacts import DATA
-from pipelines._params import Gate
+from pipelines._params import Gate, load
+from pipelines._stage import say
 
 PATH = DATA / "gate" / "verdict.json"
+SCHEMA = Path(__file__).with_name("verdict.schema.json")
 SCHEMA_VERSION = 1  # raised where a reader of older verdicts would misread newer ones
+AGAIN = "run `dvc repro --force --single-item gate`"
+MANY = 20_000  # users from which on deciding takes a while
 SHORT = 12  # characters of a digest that people compare
 Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What evaluate has saved, from which any policy can decide."""
+
+    evaluations: Mapping[str, Evaluation]
+    slices: Mapping[str, Bools]
+    is_tail: Bools  # (n_items,)
+    metrics: Record  # metrics.json
+    read: Mapping[str, str]  # sha256 of what evaluate has read, by path
+
+
+def read() -> dict[str, Any]:
+    """verdict.json of the working tree; raises ValueError where it is not what its manifest or schema says."""
+    from jsonschema import Draft202012Validator  # a third of a second
+    from jsonschema.exceptions import best_match
+
+    artifacts.verify(PATH)
+    verdict: dict[str, Any] = artifacts.read_json(PATH)
+    if error := best_match(Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).iter_errors(verdict)):
+        raise ValueError(f"{PATH} is no verdict: {error.message[:200]} at {error.json_path}; {AGAIN}")
+    return verdict
+
+
+def saved(path: Callable[[str, str], Path]) -> Saved:
+    """path: (stage, name) to the file; raises ValueError where the files do not speak of the same models and users."""
+    metrics: dict[str, Any] = artifacts.read_json(path("evaluate", "metrics.json"))
+    per_user = path("evaluate", "per_user.parquet")
+    is_tail = _tables.read(path("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
+    evaluations, slices = _per_user.read(per_user, n_items=len(is_tail))
+    n_users = {len(evaluation.lists) for evaluation in evaluations.values()}
+    if (set(evaluations), n_users) != (set(metrics["models"]), {metrics["n_users"]}):
+        raise ValueError(
+            f"{per_user} has {', '.join(sorted(evaluations))} on {sorted(n_users)} users, metrics.json has "
+            f"{', '.join(sorted(metrics['models']))} on {metrics['n_users']}; "
+            "run `dvc repro --force --single-item evaluate`"
+        )
+    return Saved(evaluations, slices, is_tail, metrics, artifacts.read_manifest(per_user.parent)["inputs"])
+
+
+def record(params: Gate, judged: Saved, champion: Record) -> dict[str, Any]:
+    """verdict.json, but for the digests: what a policy says of the saved values. champion: champion.json."""
+    check_champion(judged, champion)
+    rules, how = policy_of(params)
+    unfair = judged.metrics["unfair_champion"]
+    verdict = policy.judge(rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair)
+    found = {"schema_version": SCHEMA_VERSION} | asdict(verdict) | asdict(how)
+    return found | {"champion": champion, "unfair_champion": unfair, "n_users": judged.metrics["n_users"]}
+
+
+def check_champion(judged: Saved, champion: Record) -> None:
+    """Raise ValueError where another champion was evaluated, or none."""
+    models, version = judged.metrics["models"], champion["version"]
+    evaluated = CHAMPION in models or judged.metrics["unfair_champion"] is not None
+    if (version is not None) != evaluated:
+        raise ValueError(
+            f"the champion is {version}, but the evaluated models are {', '.join(models)}; run `dvc repro evaluate`"
+        )
+    model = judged.read.get(f"{DATA}/champion/model.safetensors")
+    if CHAMPION in models and model != champion.get("model_sha256"):
+        raise ValueError(
+            f"the champion is {version} with the model {champion.get('model_sha256')}, but the one that was evaluated "
+            f"is {model}; run `dvc repro evaluate`"
+        )
 
 
 def policy_of(params: Gate) -> tuple[list[Rule], Procedure]:
@@ -30,34 +105,34 @@ def policy_of(params: Gate) -> tuple[list[Rule], Procedure]:
     return rules, Procedure(**settings)
 
 
-def check(verdict: Record, params: Gate) -> None:
-    """Raise ValueError where a PROMOTE is not one by its own numbers, or not by the policy of params.yaml."""
-    rules, how = policy_of(params)
-    expected = {rule.name: (rule.metric, rule.slice, rule.reference, rule.bound()) for rule in rules}
-    found = {r["name"]: (r["metric"], r["slice"], r["reference"], r["bound"]) for r in verdict["rules"]}
-    if other := sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name)):
-        raise refused(f"its rules are not those of gate.rules: {', '.join(map(repr, other))} missing, added or changed")
-    if other := [name for name, value in asdict(how).items() if verdict.get(name) != value]:
-        raise refused(f"{' and '.join(other)} of the policy were others when it was given")
-    if wrong := [rule["name"] for rule in verdict["rules"] if not holds(rule)]:
-        raise refused(f"its numbers do not show that rule {wrong[0]!r} holds")
-    if all(rule["decision"] == "not_applicable" for rule in verdict["rules"]):
-        raise refused("no rule was applied")
-    if {control["model"] for control in verdict["controls"] if control["discriminates"]} != CONTROLS.keys():
-        raise refused(f"it does not show that {' and '.join(CONTROLS)} were rejected")
+def decide_again(verdict: Record) -> None:
+    """Raise ValueError where a verdict is not what the policy of params.yaml says of the saved values."""
+    if verdict["n_users"] >= MANY:
+        say("longtail", f"deciding again, from the saved values of {verdict['n_users']:,} users")
+    again = json.loads(json.dumps(record(load(Gate), saved(verified), verdict["champion"])))
+    if other := [name for name, value in again.items() if not same(value, verdict[name])]:
+        raise ValueError(
+            f"{PATH} is not what gate in params.yaml says of the saved values, which is {again['verdict']}: "
+            f"{' and '.join(other)} differ; {AGAIN}"
+        )
 
 
-def holds(rule: Record) -> bool:
-    """Whether a rule passed, on numbers that say so, or had nothing to compare with."""
-    if rule["decision"] == "not_applicable":
-        return True
-    numbers = [rule["value"], rule["effect"], rule["threshold"], *(rule["interval"] or [None])]
-    if rule["decision"] != "pass" or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-        return False
-    low, high = rule["interval"]
-    if "max" in rule["bound"]:
-        return bool(high <= rule["threshold"] + ROUNDING)
-    return bool(low >= rule["threshold"] - ROUNDING)
+def same(one: Any, other: Any) -> bool:
+    """Equal, but for the last digits of a sum: other processors and numbers of threads add in another order."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(one == other)
+
+
+def verified(stage: str, name: str) -> Path:
+    """Path of a stage's file, verified against its manifest."""
+    path = DATA / stage / name
+    artifacts.verify(path)
+    return path
 
 
 def check_inputs() -> None:
@@ -82,7 +157,3 @@ def summary(verdict: Record) -> Record:
                 of[model][name] = value
     measured_on = {"holdout": verdict["digests"]["split"][:SHORT], "tail": verdict["digests"]["tail"][:SHORT]}
     return {"verdict": verdict["verdict"]} | measured_on | {model: values for model, values in of.items() if values}
-
-
-def refused(why: str) -> ValueError:
-    return ValueError(f"{PATH} says PROMOTE, but {why}; run `dvc repro --force --single-item gate`")

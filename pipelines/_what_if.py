@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models import policy
 from pipelines import _artifacts as artifacts
-from pipelines import _params, _per_user, _report, _report_rules, _tables
+from pipelines import _params, _report, _report_rules, _verdict
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
-from pipelines._verdict import PATH, policy_of
+from pipelines._verdict import PATH
 
-JUDGED = (DATA / "evaluate" / "per_user.parquet", DATA / "split" / "items.parquet")  # what the verdict was read from
+JUDGED = (  # what the verdict was read from
+    DATA / "evaluate" / "metrics.json",
+    DATA / "evaluate" / "per_user.parquet",
+    DATA / "split" / "items.parquet",
+)
 Record = Mapping[str, Any]
 
 
@@ -29,21 +31,15 @@ def decide(path: Path) -> tuple[Record, Record]:
 
     Raises ValueError where the saved values are not those that were judged, or the policy is none.
     """
-    artifacts.verify(PATH)
-    given: Record = artifacts.read_json(PATH)
+    given = _verdict.read()
     inputs = artifacts.read_manifest(PATH.parent)["inputs"]
     if stale := [p.as_posix() for p in JUDGED if artifacts.verify(p) != inputs.get(p.as_posix())]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
-    is_tail = _tables.read(JUDGED[1], ["is_tail"])["is_tail"].to_numpy()
-    evaluations, slices = _per_user.read(JUDGED[0], n_items=len(is_tail))
-    rules, how = policy_of(read(path))
+    params, saved = read(path), _verdict.saved(lambda stage, name: DATA / stage / name)
     try:
-        verdict = policy.judge(
-            rules, evaluations, is_tail, how, slices=slices, unfair_champion=given.get("unfair_champion")
-        )
+        return given, _verdict.record(params, saved, given["champion"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return given, asdict(verdict) | asdict(how)
 
 
 def read(path: Path) -> Gate:

@@ -17,7 +17,8 @@ from pipelines._registry import Registry
 from pipelines._stage import run, say
 
 NONE = {
-    "version": None, "commit": None, "model_sha256": None, "tail_sha256": None, "holdout_sha256": None, "split": None
+    "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
+    "holdout_sha256": None, "split": None,
 }  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
         "version": serving.name,
         "commit": serving.commit,
         "model_sha256": record["digests"]["model"],
+        "items_sha256": record["files"].get(_version_files.ITEMS.as_posix()),
         "tail_sha256": record["digests"]["tail"],
         "holdout_sha256": record["digests"]["split"],
         "split": record.get("split"),

@@ -159,8 +159,16 @@ def split_of(description: Mapping[str, Any]) -> leakage.Split:
 
 def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:
     """The model that serves now, judged on the current holdout; empty where none serves."""
-    if artifacts.read_json(stage.input("champion", "champion.json"))["version"] is None:
+    identity = artifacts.read_json(stage.input("champion", "champion.json"))
+    if identity["version"] is None:
         return {}
+    for name, key in (("model.safetensors", "model_sha256"), ("items.parquet", "items_sha256")):
+        found = stage.inputs[stage.input("champion", name).as_posix()]
+        if found != identity.get(key, found):  # releases of old do not name their items
+            raise ValueError(
+                f"data/champion/{name} is not that of {identity['version']}: its sha256 is {found}, {key} is "
+                f"{identity[key]}; run `dvc repro --force --single-item champion`"
+            )
     model, provenance = _model.read(stage.input("champion", "model.safetensors"))
     own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
     if len(own_ids) != len(model.item_factors):

@@ -146,7 +146,6 @@ def write_champion(
     """data/champion: none, or a model of the first `n_items` items."""
     with artifacts.stage("champion") as stage:
         identity = {"version": version if factors else None, "commit": None, "model_sha256": None, "split": split}
-        artifacts.write_json(stage.output("champion.json"), identity | HASHES)
         if factors:
             known = replace(
                 factors,
@@ -154,9 +153,12 @@ def write_champion(
                 item_factors=factors.item_factors[:n_items],
                 popularity_bias=factors.popularity_bias[:n_items],
             )
-            _model.write(known, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER})
+            path = stage.output("model.safetensors")
+            _model.write(known, path, provenance=HASHES | {"encoder": ENCODER})
+            identity["model_sha256"] = artifacts.sha256(path)
             ids = pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]})
             _tables.write(ids, stage.output("items.parquet"))
+        artifacts.write_json(stage.output("champion.json"), identity | HASHES)
 
 
 def write_all(candidate: Factors, champion: Factors | None = None) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ import pyarrow as pa
 from dvc.repo import Repo
 from safetensors.numpy import save_file
 
-from models.rules import outcome
+from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _registry, _tables
+from pipelines import _bento_sources, _per_user, _registry, _tables, _verdict
 from pipelines._digests import digests
 from pipelines._params import Champion, Gate, load
-from pipelines._verdict import SCHEMA_VERSION, policy_of
 from pipelines.champion import champion_of
 from tests.conftest import REPO, Workspace
 
@@ -36,14 +34,10 @@ DVC_YAML = "stages:\n" + "".join(
 )
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
-MEASURED = {
-    "n_users": 3, "value": 0.2, "reference_value": 0.1, "effect": 0.1, "interval": [0.05, 0.15], "p_violated": 1.0,
-    "decision": "pass", "reason": "0.2 against 0.1",
+N_USERS, N_ITEMS, HEAD = 120, 40, 8
+VALUES = {  # of NDCG and of recall of the tail, the same for every user
+    "candidate": (0.4, 0.3), "champion": (0.4, 0.3), "popularity": (0.2, 0.0), "random": (0.01, 0.05)
 }  # fmt: skip
-CONTROLS = [
-    {"model": name, "rejected_by": [rule], "discriminates": True, "undecided": False}
-    for name, rule in (("random", "beats popularity"), ("popularity", "tail is found"))
-]
 
 
 class Checkout:
@@ -92,25 +86,48 @@ def write_ingest_and_split() -> None:
         for name in ("interactions", "items"):
             _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
     with artifacts.stage("split") as stage:
-        _tables.write(pa.table({"item_idx": [0, 1], "item_id": ["a", "b"]}), stage.output("items.parquet"))
-        hashes = {"tail_sha256": "t" * 64, "holdout_sha256": "h" * 64}
+        items = {"item_idx": range(N_ITEMS), "item_id": [f"i{i}" for i in range(N_ITEMS)]}
+        items["is_tail"] = [i >= HEAD for i in range(N_ITEMS)]
+        _tables.write(pa.table(items), stage.output("items.parquet"))
+        hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
         artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
 def judge(verdict: str, champion: dict[str, Any]) -> None:
-    """A verdict on every rule of params.yaml, all with the same numbers, as from data/evaluate/metrics.json."""
-    rules, how = policy_of(load(Gate))
-    outcomes = [asdict(outcome(rule, "pass", "", n_users=3, value=0.2)) | MEASURED for rule in rules]
-    record = {
-        "schema_version": SCHEMA_VERSION, "verdict": verdict, "reason": f"the hand-made verdict is {verdict}",
-        "rules": outcomes, "controls": CONTROLS, "champion": champion, "n_users": 3, "digests": digests(),
-        **asdict(how),
-    }  # fmt: skip
-    with artifacts.stage("evaluate") as stage:
-        artifacts.write_json(stage.output("metrics.json"), {"ndcg@10": 0.2})
+    """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
+    evaluate(champion)
     with artifacts.stage("gate") as stage:
-        stage.input("evaluate", "metrics.json")
+        record = _verdict.record(load(Gate), _verdict.saved(stage.input), champion) | {"digests": digests()}
+        assert record["verdict"] == "PROMOTE", record["reason"]
+        if verdict != "PROMOTE":
+            record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}
         artifacts.write_json(stage.output("verdict.json"), record)
+
+
+def evaluate(champion: dict[str, Any]) -> None:
+    """Candidate and references, and the champion where there is one, each the same for every user."""
+    models = [name for name in VALUES if name != "champion" or champion["version"]]
+    with artifacts.stage("evaluate") as stage:
+        _tables.write(
+            _per_user.table({name: evaluation(name) for name in models}, np.arange(N_USERS, dtype=np.int32), {}),
+            stage.output("per_user.parquet"),
+        )
+        described: dict[str, Any] = {
+            "n_users": N_USERS,
+            "unfair_champion": None,
+            "models": {name: {} for name in models},
+        }
+        artifacts.write_json(stage.output("metrics.json"), described)
+        stage.inputs["data/champion/model.safetensors"] = champion["model_sha256"]
+
+
+def evaluation(model: str) -> Evaluation:
+    """Lists of the head by popularity, and all over the catalogue by the others."""
+    ndcg, tail_recall = (np.full(N_USERS, value) for value in VALUES[model])
+    per_user = {f"{name}@{k}": v for name, v in (("ndcg", ndcg), ("tail_recall", tail_recall)) for k in (10, 20)}
+    n_listed = HEAD if model == "popularity" else N_ITEMS
+    lists = (np.arange(N_USERS)[:, None] + np.arange(min(20, n_listed))) % n_listed
+    return Evaluation(per_user, lists.astype(np.int32))
 
 
 def package(seed: int, *, built: bool) -> None:

@@ -38,8 +38,9 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
         "version": "v1.0.0",
         "commit": git(checkout.root, "rev-parse", "longtail@v1.0.0^{commit}"),
         "model_sha256": model,
-        "tail_sha256": "t" * 64,
-        "holdout_sha256": "h" * 64,
+        "items_sha256": artifacts.sha256(Path("data/split/items.parquet")),
+        "tail_sha256": "a" * 64,
+        "holdout_sha256": "b" * 64,
         "split": SPLIT,
     }
 

@@ -70,7 +70,7 @@ def test_cutoffs_are_dates() -> None:
 
 
 def test_another_split_says_how_it_differs(promoted: Checkout) -> None:
-    holdout = SPLIT | {"holdout_sha256": "i" * 64, "tail_sha256": "t" * 64}
+    holdout = SPLIT | {"holdout_sha256": "i" * 64, "tail_sha256": "a" * 64}
     with artifacts.stage("split") as stage:
         artifacts.write_json(stage.output("holdout.json"), holdout | {"seed": 7})
     assert since()["split"] == ["seed: 42 → 7"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines import _artifacts as artifacts
 from pipelines import _cli
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, longtail, start
@@ -98,7 +99,8 @@ def test_promote_status_rollback_lineage_speak_of_what_they_did(checkout: Checko
 def test_status_says_what_changed_since_the_verdict(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
     Path("models/factors.py").write_text("# edited\n")
-    assert "stale: code changed since the verdict; `dvc repro` judges again" in run("status")[1]
+    for command in ("status", "gate"):
+        assert "stale: code changed since the verdict; `dvc repro` judges again" in run(command)[1]
     shutil.rmtree("data/train")
     assert "stale: data/train/model.safetensors is missing" in run("status")[1]
 
@@ -152,10 +154,9 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     assert f"code       commit {head}: start" in lines
     assert any(line.startswith("with edits in notes.txt, params.yaml: `git diff") for line in lines)
     assert {"params     as of v1.0.0, but", "train.als.cg_steps: 3 -> 4", f"model      sha256 {model}"} < lines
-    assert {
-        "verdict    PROMOTE: the hand-made verdict is PROMOTE",
-        "pass            beats popularity: 0.2 against 0.1",
-    } < lines
+    verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+    first = verdict["rules"][0]
+    assert {f"verdict    PROMOTE: {verdict['reason']}", f"pass            {first['name']}: {first['reason']}"} < lines
     assert any(line.startswith("data/ingest  md5 ") for line in lines)
     assert any(line.startswith("assigned to prod #2, ") for line in lines)
     assert "replaced   v1.0.0; `longtail lineage v1.0.0` goes on from there" in lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,22 @@ def test_a_champion_of_other_items_than_its_model_is_refused(workspace: Workspac
         _tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(6)]}), stage.output("items.parquet"))
     with pytest.raises(ValueError, match="data/champion has 6 items and a model of 5"):
         evaluate.main()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "items.parquet"])
+def test_a_champion_whose_files_were_swapped_is_refused(workspace: Workspace, name: str) -> None:
+    """Also where the manifest was made to match."""
+    holdouts.write_all(model(knowledge=0.1), model(knowledge=1))
+    folder = Path("data/champion")
+    identity = artifacts.read_json(folder / "champion.json")
+    identity["items_sha256"] = artifacts.sha256(folder / "items.parquet")
+    artifacts.write_json(folder / "champion.json", identity)
+    other = {"model.safetensors": "data/train/model.safetensors", "items.parquet": "data/split/items.parquet"}[name]
+    shutil.copy(other, folder / name)
+    (folder / artifacts.MANIFEST).unlink()
+    artifacts.write_manifest(folder, stage="champion", inputs={})
+    with pytest.raises(ValueError, match=rf"data/champion/{name} is not that of v1\.0\.0: its sha256 is .*; run `dvc"):
+        run()
 
 
 def test_the_same_model_as_champion_has_exactly_the_same_figures(workspace: Workspace) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gto.api import history, show
@@ -201,26 +202,46 @@ def test_a_replayed_verdict_is_refused(checkout: Checkout, tmp_path: Path) -> No
     assert serving() is None
 
 
-@pytest.mark.parametrize("change", ["missing rule", "NaN", "REJECT that says PROMOTE"])
-def test_a_verdict_rewritten_with_its_manifest_is_refused(checkout: Checkout, change: str) -> None:
-    checkout.candidate(1)
+def with_verdict(verdict: dict[str, Any], seed: int) -> None:
+    """Put a verdict in place of the gate's: manifests, Bento and dvc.lock made to match."""
     path = Path("data/gate/verdict.json")
-    verdict = artifacts.read_json(path)
-    if change == "missing rule":
-        del verdict["rules"][-1]
-    elif change == "NaN":
-        verdict["rules"][0]["value"] = float("nan")
-    else:
-        verdict["rules"][0]["decision"] = "fail"
     inputs = artifacts.read_manifest(path.parent)["inputs"]
     (path.parent / artifacts.MANIFEST).unlink()
     path.write_text(json.dumps(verdict))
     artifacts.write_manifest(path.parent, stage="gate", inputs=inputs)
-    package(1, built=True)
+    package(seed, built=True)
     record()
-    with pytest.raises(ValueError, match=r"verdict\.json says PROMOTE, but "):
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda verdict: verdict["rules"].pop(), "rules differ"),
+        (lambda verdict: verdict["rules"][0].update(value=float("nan")), "rules differ"),
+        (lambda verdict: verdict["rules"][0].update(threshold=-1.0), "rules differ"),
+        (lambda verdict: verdict.update(reason="forged"), "reason differ"),
+        (
+            lambda verdict: [
+                rule.update(decision="not_applicable", effect=None, interval=None, p_violated=None)
+                for rule in verdict["rules"]
+                if rule["reference"] == "champion"
+            ],
+            "rules differ",
+        ),
+        (lambda verdict: verdict["champion"].update(model_sha256="0" * 64), "model_sha256 of the champion in"),
+    ],
+)
+def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[str, Any]], object], what: str) -> None:
+    """Also where manifests, Bento and dvc.lock were made to match."""
+    checkout.candidate(1)
+    _release.promote()
+    checkout.candidate(2)
+    verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+    edit(verdict)
+    with_verdict(verdict, 2)
+    with pytest.raises(ValueError, match=rf"{what}.*run `dvc repro"):
         _release.promote()
-    assert serving() is None
+    assert serving() == "v1.0.0"
 
 
 def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:

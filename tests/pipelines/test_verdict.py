@@ -1,19 +1,19 @@
-"""The verdict as a document: its published schema, and a PROMOTE that its own numbers do not bear."""
+"""The verdict as a document: its published schema, and one that is not what the saved values say."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines import _verdict, evaluate, gate
-from pipelines._params import Gate, load
+from pipelines import _tables, _verdict, evaluate, gate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -112,43 +112,103 @@ def test_the_schema_refuses_what_is_no_verdict(
     assert any(message in each for each in errors(promoted))
 
 
-def test_a_verdict_as_the_gate_gives_it_is_one(promoted: Record) -> None:
-    _verdict.check(promoted, load(Gate))
-    _verdict.check_inputs()
+def rewrite(text: str) -> None:
+    """verdict.json with another text, its manifest made to match."""
+    manifest = _verdict.PATH.with_name(artifacts.MANIFEST)
+    inputs = artifacts.read_manifest(manifest.parent)["inputs"]
+    manifest.unlink()
+    _verdict.PATH.write_text(text)
+    artifacts.write_manifest(manifest.parent, stage="gate", inputs=inputs)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "where"),
     [
-        (lambda record: record["rules"].pop(), "'tail still shown' missing, added or changed"),
-        (lambda record: record["rules"].append(record["rules"][0] | {"name": "more"}), "'more' missing, added or"),
-        (of_rule(bound={"min_gain": -1.0, "relative": False}), "'beats popularity' missing, added or changed"),
-        (of_rule(slice="group=niche"), "'beats popularity' missing, added or changed"),
-        (lambda record: record.update(confidence=0.6), "confidence of the policy were others"),
-        (of_rule(value=float("nan")), "do not show that rule 'beats popularity' holds"),
-        (of_rule(interval=[float("nan"), 0.3]), "do not show that rule 'beats popularity' holds"),
-        (of_rule(interval=None), "do not show that rule 'beats popularity' holds"),
-        (of_rule(interval=[-0.1, 0.3]), "do not show that rule 'beats popularity' holds"),
-        (of_rule(decision="fail"), "do not show that rule 'beats popularity' holds"),
-        (of_rule(decision="inconclusive"), "do not show that rule 'beats popularity' holds"),
-        (lambda record: [r.update(decision="not_applicable") for r in record["rules"]], "no rule was applied"),
-        (lambda record: record["controls"].pop(), "does not show that random and popularity were rejected"),
-        (lambda record: record["controls"][0].update(discriminates=False), "does not show that random"),
+        (without("digests"), r"'digests' is a required property at \$"),
+        (lambda record: record.update(rules=None), r"None is not of type 'array' at \$\.rules"),
+        (lambda record: record["rules"][0].pop("interval"), r"'interval' is a required property at \$\.rules\[0\]"),
+        (lambda record: record["controls"][1].pop("discriminates"), r"'discriminates' is .* at \$\.controls\[1\]"),
+        (lambda record: record.update(champion=None), r"at \$\.champion"),
+        (lambda record: record.update(schema_version=99), r"1 was expected at \$\.schema_version"),
+        (lambda record: record.clear(), r"is a required property at \$"),
     ],
 )
-def test_a_promote_that_its_own_numbers_do_not_bear_is_refused(
-    promoted: Record, change: Callable[[Record], object], message: str
+def test_what_is_no_verdict_is_not_read(promoted: Record, change: Callable[[Record], object], where: str) -> None:
+    change(promoted)
+    rewrite(json.dumps(promoted))
+    with pytest.raises(ValueError, match=rf"^data/gate/verdict\.json is no verdict: .*{where}; run `dvc repro --force"):
+        _verdict.read()
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", "{", "[" * 100_000])
+def test_what_is_no_object_is_not_read(promoted: Record, text: str) -> None:
+    rewrite(text)
+    with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is (no verdict|not JSON)"):
+        _verdict.read()
+
+
+def test_a_verdict_as_the_gate_gives_it_is_decided_again(promoted: Record) -> None:
+    _verdict.decide_again(_verdict.read())
+    _verdict.check_inputs()
+
+
+def test_the_last_digits_of_a_sum_may_differ(promoted: Record) -> None:
+    """As they do with another number of threads."""
+    promoted["rules"][0]["value"] *= 1 + 1e-13
+    _verdict.decide_again(promoted)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda record: record["rules"].pop(), "rules"),
+        (lambda record: record["rules"].append(record["rules"][0] | {"name": "more"}), "rules"),
+        (of_rule(bound={"min_gain": 0.1, "relative": False}), "rules"),
+        (of_rule(threshold=-1.0), "rules"),
+        (of_rule(value=0.99), "rules"),
+        (of_rule(value=float("nan")), "rules"),
+        (of_rule(interval=[0.1, 0.3]), "rules"),
+        (of_rule(decision="not_applicable", effect=None, interval=None), "rules"),
+        (lambda record: record["controls"].pop(), "controls"),
+        (lambda record: record["controls"][0].update(undecided=True), "controls"),
+        (lambda record: record.update(confidence=0.6), "confidence"),
+        (lambda record: record.update(reason="forged"), "reason"),
+        (lambda record: record.update(n_users=1), "n_users"),
+        (lambda record: record.update(unfair_champion="forged"), "unfair_champion"),
+    ],
+)
+def test_a_verdict_that_the_saved_values_do_not_give_is_refused(
+    promoted: Record, change: Callable[[Record], object], what: str
 ) -> None:
-    forged = copy.deepcopy(promoted)
-    change(forged)
-    with pytest.raises(ValueError, match=f"says PROMOTE, but .*{message}.*; run `dvc repro"):
-        _verdict.check(forged, load(Gate))
+    change(promoted)
+    with pytest.raises(ValueError, match=f"saved values, which is PROMOTE: {what} differ; run `dvc repro"):
+        _verdict.decide_again(promoted)
 
 
-def test_an_upper_bound_is_shown_by_the_upper_end(promoted: Record) -> None:
-    upper = promoted["rules"][0] | {"bound": {"max": 0.5}, "threshold": 0.5, "interval": [0.1, 0.4]}
-    assert _verdict.holds(upper)
-    assert not _verdict.holds(upper | {"interval": [0.1, 0.6]})
+def test_a_reject_that_says_promote_is_refused(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=0.02), model(knowledge=1))
+    rejected = judge()
+    with pytest.raises(ValueError, match="saved values, which is REJECT: verdict differ"):
+        _verdict.decide_again(rejected | {"verdict": "PROMOTE"})
+
+
+def test_a_champion_whose_rows_are_missing_is_noticed(promoted: Record) -> None:
+    """Else its rules would not apply, as if nothing had served."""
+    path = Path("data/evaluate/per_user.parquet")
+    table = _tables.read(path)
+    inputs = artifacts.read_manifest(path.parent)["inputs"]
+    _tables.write(table.filter(pc.not_equal(table["model"], pa.scalar("champion"))), path)
+    path.with_name(artifacts.MANIFEST).unlink()
+    artifacts.write_manifest(path.parent, stage="evaluate", inputs=inputs)
+    for decide in (gate.main, lambda: _verdict.decide_again(promoted)):
+        with pytest.raises(ValueError, match=r"per_user\.parquet has candidate, .* has candidate, champion"):
+            decide()
+
+
+def test_a_champion_that_was_not_the_one_evaluated_is_noticed(promoted: Record) -> None:
+    holdouts.write_champion(model(knowledge=-1))
+    with pytest.raises(ValueError, match=r"^the champion is v1\.0\.0 with the model .*, but the one that was"):
+        gate.main()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,12 @@ def test_a_file_that_does_not_exist_is_said_to_be_none(judged: Workspace) -> Non
         _what_if.decide(Path("nope.yaml"))
 
 
+def test_a_file_that_nests_without_end_is_an_error(judged: Workspace) -> None:
+    FILE.write_text("[" * 5000)
+    with pytest.raises(ValueError, match=r"^other\.yaml nests lists or mappings too deeply"):
+        _what_if.decide(FILE)
+
+
 def test_values_that_were_evaluated_after_the_verdict_are_not_those_that_were_judged(judged: Workspace) -> None:
     write({"rules": [BEATS]})
     holdouts.write_candidate(model(knowledge=0.3))
