@@ -44,7 +44,7 @@ good = (events.user_id.str.strip() != "") & (events.item_id.str.strip() != "") &
 good &= (events.value < 3.4e38) & events.timestamp.between(631152000, 4102444799)
 events = events[good].sort_values("timestamp", kind="stable")
 merged = events.groupby(["user_id", "item_id"], sort=True).agg(
-    value=("value", "last"), timestamp=("timestamp", "last"), n_events=("value", "size")).reset_index()
+    value=("value", "last"), timestamp=("timestamp", "first"), n_events=("value", "size")).reset_index()
 merged["timestamp"] = pd.to_datetime(merged.timestamp, unit="s", utc=True)
 merged.to_parquet("peer.parquet", compression="zstd")
 """
@@ -56,7 +56,7 @@ good = events.filter(
     (pl.col("user_id").str.strip_chars() != "") & (pl.col("item_id").str.strip_chars() != "")
     & (pl.col("value") > 0) & pl.col("value").is_finite() & pl.col("timestamp").is_between(631152000, 4102444799))
 merged = good.group_by("user_id", "item_id").agg(
-    pl.col("value").sort_by("timestamp").last(), pl.col("timestamp").max(), pl.len().alias("n_events"))
+    pl.col("value").sort_by("timestamp").last(), pl.col("timestamp").min(), pl.len().alias("n_events"))
 merged.with_columns(pl.from_epoch("timestamp")).sort("user_id", "item_id").collect().write_parquet("peer.parquet")
 """
 STAGE = "import pipelines.{0} as stage; stage.main()"

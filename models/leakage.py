@@ -23,8 +23,8 @@ class Split:
 def seen(then: Split, now: Split) -> str | None:
     """Why a model of the split `then` is no fair comparison on the test set of `now`; None where it is one.
 
-    By time it has seen what happened before its own test set began. By hash a pair keeps its place between 0 and 1 as
-    long as the seed is the same, and test is what lies below its share.
+    By time it has seen the pairs that were there before its own test set began, which repeats do not move. By hash a
+    pair keeps its place between 0 and 1 as long as the seed is the same, and test is what lies below its share.
     """
     if then.strategy != now.strategy:
         return f"it was trained on a split by {then.strategy}, and this holdout is drawn by {now.strategy}"

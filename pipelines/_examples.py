@@ -33,7 +33,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Example:
-    """A user: the latest items of the history, and lists by model."""
+    """A user: the items that came last to the history, and lists by model."""
 
     n_history: int
     tail_share: float
@@ -81,7 +81,7 @@ def tail_shares(train: pa.Table, is_tail: Bools, *, n_users: int) -> npt.NDArray
 
 
 def latest(pairs: pa.Table, user: int) -> list[int]:
-    """Items of one user, the latest first where there are times."""
+    """Items of one user, in the order of their first events, the latest ahead, where there are times."""
     mine: Any = pairs.filter(pc.equal(pairs["user_idx"], pa.scalar(user, pa.int32())))
     if "timestamp" in mine.column_names:
         mine = mine.sort_by([("timestamp", "descending"), ("item_idx", "ascending")])

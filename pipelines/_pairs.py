@@ -1,4 +1,9 @@
-"""The events of a pair of user and item become one row: an engine sorts them, and batch by batch they are merged."""
+"""The events of a pair of user and item become one row: an engine sorts them, and batch by batch they are merged.
+
+The time of a pair is that of its first event. A split by time then has in test what was new when test began, and a pair
+stays in its part however often it is repeated: by the last event it would move from train into the test set of a later
+split, where a model that was trained on it is judged.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,11 @@ from pipelines._engine import Embedded, Tables
 LARGEST = 3.4e38  # of a value; a sum beyond it is as large
 IDS = ("user_id", "item_id")
 LONGEST = 2**31 - 1  # bytes of texts in an array of type string
+NEVER = np.iinfo(np.int64).max  # later than any instant
 
 
 def merged(engine: Tables, duplicates: str) -> pa.RecordBatchReader:
-    """One row per user and item of `events`, in their order: value by the rule, the last timestamp, how many events."""
+    """One row per user and item of `events`, in their order: value by the rule, first known time, number of events."""
     if not isinstance(engine, Embedded):
         events = engine.batches(ordered("user_id", "item_id", "events"), tables.ROWS)
         return tables.even(finished(collapsed(events, duplicates)), tables.INTERACTIONS)
@@ -77,7 +83,7 @@ def named(batch: pa.RecordBatch, ids: dict[str, pa.Array[Any]]) -> pa.RecordBatc
 
 
 def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.Table]:
-    """Sorted events (user_id, item_id, value, instant, n) with one row per pair, which is the last of its events."""
+    """Sorted events (user_id, item_id, value, instant, n) with one row per pair."""
     rest = None
     for batch in events:
         table = pa.table(batch.columns, names=batch.schema.names)  # engines say in their own ways what may be null
@@ -89,6 +95,7 @@ def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.
 
 
 def of_pairs(events: pa.Table, duplicates: str) -> pa.Table:
+    """One row per pair of sorted events, of which the first may be a pair that is merged as far as it goes."""
     if events.num_rows < 2:
         return events
     same = [pc.equal(events[key].slice(1), events[key].slice(0, events.num_rows - 1)) for key in IDS]
@@ -98,12 +105,15 @@ def of_pairs(events: pa.Table, duplicates: str) -> pa.Table:
     first = np.concatenate([[0], 1 + np.flatnonzero(new)])
     last = np.append(first[1:], events.num_rows) - 1
     value, n = events["value"].to_numpy(), events["n"].to_numpy()
+    times: Any = events["instant"]
     if duplicates == "last":
         of_pair = value[last]
     else:
         of_pair = (np.maximum if duplicates == "max" else np.add).reduceat(value, first)
     pairs = events.take(pa.array(last))
     pairs = pairs.set_column(2, "value", pa.array(of_pair))
+    began = np.minimum.reduceat(times.fill_null(NEVER).to_numpy(), first)
+    pairs = pairs.set_column(3, "instant", pa.array(began, mask=began == NEVER))
     return pairs.set_column(4, "n", pa.array(np.add.reduceat(n, first)))
 
 

@@ -8,7 +8,7 @@ from html import escape
 from pipelines._examples import Example, Shown
 from pipelines._report_text import plain
 
-TITLES = {"history": "Touched, the latest first", "candidate": "Candidate", "champion": "Champion"}
+TITLES = {"history": "Touched, the last new one first", "candidate": "Candidate", "champion": "Champion"}
 Changes = Mapping[str, Sequence[str]]
 
 

@@ -16,7 +16,7 @@ _interactions: list[pa.Field[Any]] = [
     pa.field("user_id", pa.string(), nullable=False),
     pa.field("item_id", pa.string(), nullable=False),
     pa.field("value", pa.float32(), nullable=False),
-    pa.field("timestamp", pa.timestamp("us", tz="UTC")),
+    pa.field("timestamp", pa.timestamp("us", tz="UTC")),  # of the first event whose time is known
     pa.field("n_events", pa.int32(), nullable=False),  # input rows merged into this pair
 ]
 _items: list[pa.Field[Any]] = [  # further columns of the source follow

@@ -60,7 +60,7 @@ def test_without_a_champion_popularity_stands_beside_the_candidate() -> None:
     assert list(choose("candidate", "popularity", "random")[0].lists) == ["popularity", "candidate"]
 
 
-def test_the_history_begins_with_the_latest_item() -> None:
+def test_the_history_begins_with_the_item_that_came_last() -> None:
     example = choose("candidate", "popularity")[-1]  # of head items, touched in order
     assert [item.title for item in example.history] == [f"Title {n}" for n in range(9, 1, -1)]
     assert example.n_history == 10

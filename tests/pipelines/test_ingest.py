@@ -70,13 +70,15 @@ def test_a_second_run_writes_the_same_bytes(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("rule", "value"), [("last", 2.0), ("max", 5.0), ("sum", 8.0)])
-def test_events_of_a_pair_are_merged_by_the_rule(workspace: Workspace, rule: str, value: float) -> None:
+def test_events_of_a_pair_are_merged_by_the_rule_and_dated_by_the_first(
+    workspace: Workspace, rule: str, value: float
+) -> None:
     text = "user_id,item_id,rating,time\nu,i,5,1600000000\nu,i,1,1600000900\nu,i,2,1600000900\n"
     columns = {"user_id": "user_id", "item_id": "item_id", "value": "rating", "timestamp": "time"}
     source(workspace, text, duplicates=rule, **{"table.columns": columns})
     ingest.main()
     (pair,) = rows("interactions")
-    assert (pair["value"], pair["n_events"], int(pair["timestamp"].timestamp())) == (value, 3, 1600000900)
+    assert (pair["value"], pair["n_events"], int(pair["timestamp"].timestamp())) == (value, 3, 1600000000)
 
 
 def test_without_timestamps_the_last_line_wins(workspace: Workspace) -> None:
