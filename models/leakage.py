@@ -18,13 +18,15 @@ class Split:
     cutoffs: tuple[str, str] | None  # first moments of valid and of test, ISO 8601, of a split by time
     seed: int  # of the hash
     test: float  # share of the pairs
+    user_space: str | None  # None: users by their ids; else by pseudonyms, and this tells their key from another one
 
 
 def seen(then: Split, now: Split) -> str | None:
     """Why a model of the split `then` is no fair comparison on the test set of `now`; None where it is one.
 
     By time it has seen the pairs that were there before its own test set began, which repeats do not move. By hash a
-    pair keeps its place between 0 and 1 as long as the seed is the same, and test is what lies below its share.
+    pair keeps its place between 0 and 1 as long as the seed and the name of its user are the same, and test is what
+    lies below its share.
     """
     if then.strategy != now.strategy:
         return f"it was trained on a split by {then.strategy}, and this holdout is drawn by {now.strategy}"
@@ -33,8 +35,17 @@ def seen(then: Split, now: Split) -> str | None:
         if datetime.fromisoformat(begins) < datetime.fromisoformat(until):
             return f"it was trained and chosen on events up to {until}, and this holdout begins at {begins}"
         return None
+    if then.user_space != now.user_space:
+        return f"its pairs were drawn by {users(then)}, and this holdout is drawn by {users(now)}"
     if then.seed != now.seed:
         return f"its pairs were drawn with seed {then.seed}, and this holdout is drawn with seed {now.seed}"
     if now.test > then.test:
         return f"its holdout was the first {then.test:g} of all pairs by hash, and this one is the first {now.test:g}"
     return None
+
+
+def users(split: Split) -> str:
+    """What users are called by, in words."""
+    if split.user_space is None:
+        return "the ids of users"
+    return f"pseudonyms of users (key {split.user_space})"

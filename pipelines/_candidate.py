@@ -93,7 +93,7 @@ def split() -> dict[str, Any]:
     path = DATA / "split" / "holdout.json"
     artifacts.verify(path)
     description = artifacts.read_json(path)
-    return {name: description[name] for name in ("strategy", "cutoffs", "seed", "test")}
+    return {name: description[name] for name in ("strategy", "cutoffs", "seed", "test", "user_space")}
 
 
 def sizes() -> dict[str, int]:

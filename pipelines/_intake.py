@@ -98,6 +98,7 @@ class Intake:
         self.scratch = scratch
         self.stage = stage
         self.n_files = 0
+        self.user_space = None if key is None else _pseudonyms.check(key)  # where ids of users mean the same
         con.execute(
             "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
         )

@@ -101,8 +101,7 @@ def judged(intake: Intake, file: File, rules: Rules) -> Partition:
     """The partition of a file: the one of an earlier run where it still holds, else a new one."""
     digest = intake.record(file)
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
-    key_check = intake.key and _pseudonyms.pseudonym("longtail", intake.key)  # another key, another partition
-    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), key_check])
+    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), intake.user_space])
     for partition in _partitions.find(name):
         if not rules.catalogue or knows_the_same(intake, partition):
             return partition

@@ -152,9 +152,18 @@ def unfair_champion(stage: artifacts.StageRun, description: Mapping[str, Any]) -
 
 
 def split_of(description: Mapping[str, Any]) -> leakage.Split:
+    """The split that holdout.json or the record of a release describes.
+
+    An early release says no `user_space`; its users count as known by their ids.
+    """
     cutoffs = description["cutoffs"]
-    times = (cutoffs[0], cutoffs[1]) if cutoffs else None
-    return leakage.Split(description["strategy"], times, description["seed"], description["test"])
+    return leakage.Split(
+        strategy=description["strategy"],
+        cutoffs=(cutoffs[0], cutoffs[1]) if cutoffs else None,
+        seed=description["seed"],
+        test=description["test"],
+        user_space=description.get("user_space"),
+    )
 
 
 def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:

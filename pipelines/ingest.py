@@ -31,7 +31,8 @@ def main() -> None:
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
         n_users = _pairs.n_users(desk.engine)
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
-        artifacts.write_json(stage.output("summary.json"), {"source": params.source, **sizes, **counts})
+        source = {"source": params.source, "user_space": desk.user_space}
+        artifacts.write_json(stage.output("summary.json"), {**source, **sizes, **counts})
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
         for file in count["unfinished_files"]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from models.leakage import Split, seen
 
-BY_TIME = Split("time", ("2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"), seed=42, test=0.1)
-BY_HASH = Split("hash", None, seed=42, test=0.1)
+BY_TIME = Split("time", ("2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"), seed=42, test=0.1, user_space=None)
+BY_HASH = Split("hash", None, seed=42, test=0.1, user_space=None)
 
 
 def from_(test: str) -> Split:
@@ -42,6 +42,21 @@ def test_another_seed_of_time_splits_does_not_matter() -> None:
 @pytest.mark.parametrize(("then", "now"), [(BY_TIME, BY_HASH), (BY_HASH, BY_TIME)])
 def test_a_holdout_of_another_strategy_was_seen(then: Split, now: Split) -> None:
     assert f"a split by {then.strategy}, and this holdout is drawn by {now.strategy}" in str(seen(then, now))
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "how"),
+    [
+        (None, "1a2b3c4d", "the ids of users, and this holdout is drawn by pseudonyms of users (key 1a2b3c4d)"),
+        ("1a2b3c4d", None, "pseudonyms of users (key 1a2b3c4d), and this holdout is drawn by the ids of users"),
+        ("1a2b3c4d", "5e6f7a8b", "(key 1a2b3c4d), and this holdout is drawn by pseudonyms of users (key 5e6f7a8b)"),
+    ],
+)
+def test_users_by_another_name_are_drawn_anew_by_hash_but_not_by_time(
+    then: str | None, now: str | None, how: str
+) -> None:
+    assert how in str(seen(replace(BY_HASH, user_space=then), replace(BY_HASH, user_space=now)))
+    assert seen(replace(BY_TIME, user_space=then), replace(BY_TIME, user_space=now)) is None
 
 
 @given(st.integers(0, 2), st.integers(0, 2), st.floats(0.01, 0.9), st.floats(0.01, 0.9))

@@ -49,6 +49,7 @@ def write_ingest(interactions: pa.Table, items: pa.Table) -> None:
     with artifacts.stage("ingest") as stage:
         tables.write(interactions, stage.output("interactions.parquet"))
         tables.write(items, stage.output("items.parquet"))
+        artifacts.write_json(stage.output("summary.json"), {"user_space": None})
 
 
 def write_validate() -> None:

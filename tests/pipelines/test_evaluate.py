@@ -346,6 +346,7 @@ def test_genres_alternate_so_that_every_user_has_items_to_find() -> None:
             {"strategy": "time", "cutoffs": ["2024-01-01T00:00:00+00:00"] * 2, "seed": 0, "test": 0.1},
             "it was trained on a split by time, and this holdout is drawn by hash",
         ),
+        (holdouts.SPLIT | {"user_space": "1a2b3c4d"}, "its pairs were drawn by pseudonyms of users (key 1a2b3c4d)"),
         (None, "the release of v1.0.0 does not say how its data was split"),
     ],
 )
@@ -365,6 +366,17 @@ def test_a_champion_of_the_same_split_is_evaluated(workspace: Workspace) -> None
     metrics = run()
     assert metrics["unfair_champion"] is None
     assert "champion" in metrics["models"]
+
+
+def test_a_release_that_does_not_say_how_users_were_named_counts_as_one_that_took_their_ids(
+    workspace: Workspace,
+) -> None:
+    early = {name: value for name, value in holdouts.SPLIT.items() if name != "user_space"}
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9), split=early)
+    assert run()["unfair_champion"] is None
+    holdouts.write_split(holdouts.pairs(), user_space="1a2b3c4d")
+    assert "drawn by the ids of users" in run()["unfair_champion"]
 
 
 def test_content_knows_the_genre_and_is_left_out_where_no_item_has_a_text(workspace: Workspace) -> None:

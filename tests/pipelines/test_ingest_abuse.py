@@ -146,15 +146,28 @@ def test_users_become_keyed_hashes_and_nothing_names_them(source: Workspace, mon
             assert "alice" not in str(tables.read(path).to_pylist())
 
 
-def test_another_key_gives_others(source: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    source.params("ingest", {"pseudonyms": "LONGTAIL_KEY"})
+def user_space() -> Any:
+    return artifacts.read_json(Path("data/ingest/summary.json"))["user_space"]
+
+
+def test_another_key_gives_others_and_the_summary_tells_the_keys_apart(
+    source: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write([("u", "a", 0)])
+    ingest.main()
+    assert user_space() is None
+    source.params("ingest", {"pseudonyms": "LONGTAIL_KEY"})
     found: set[str] = set()
-    for key in (KEY, KEY + "!"):
+    spaces = []
+    for key in (KEY, KEY + "!", KEY):
         monkeypatch.setenv("LONGTAIL_KEY", key)
         ingest.main()
         found |= users().keys()
+        spaces.append(user_space())
     assert len(found) == 2
+    assert spaces[0] == spaces[2] != spaces[1]
+    assert {len(space) for space in spaces} == {8}
+    assert not any(name.startswith(space) for name in found for space in spaces)
 
 
 def test_a_key_that_is_absent_or_short_is_refused(source: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

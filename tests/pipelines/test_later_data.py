@@ -13,6 +13,7 @@ from models import leakage
 from pipelines import _artifacts as artifacts
 from pipelines import _tables as tables
 from pipelines import ingest, split
+from pipelines._pseudonyms import pseudonym
 from pipelines.evaluate import split_of
 from tests.conftest import Workspace
 from tests.pipelines.canonical import day, write_validate
@@ -20,6 +21,7 @@ from tests.pipelines.canonical import day, write_validate
 Event = tuple[str, str, int]
 Parts = dict[str, set[tuple[str, str]]]
 N_USERS, N_ITEMS = 40, 60
+KEY = "a key of more than sixteen characters"
 
 
 def events(*, steps: int, since: int, days: int) -> list[Event]:
@@ -76,3 +78,21 @@ def test_a_pair_that_is_repeated_a_month_later_stays_out_of_the_later_test_set(s
     assert leakage.seen(split_of(then), split_of(now)) is None
     assert not after["test"] & (before["train"] | before["valid"])
     assert repeated <= after["train"]
+
+
+@pytest.mark.parametrize(("pseudonyms", "seen"), [(None, False), ("LONGTAIL_KEY", True)])
+def test_users_who_get_pseudonyms_are_drawn_anew_by_hash_and_that_is_noticed(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch, pseudonyms: str | None, seen: bool
+) -> None:
+    monkeypatch.setenv("LONGTAIL_KEY", KEY)
+    shop.params("split", {"strategy": "hash"})
+    then, before = run(FIRST_MONTH)
+    shop.params("ingest", {"pseudonyms": pseudonyms})
+    now, after = run(SECOND_MONTH)
+    known = {(name(user, pseudonyms), item) for user, item in before["train"] | before["valid"]}
+    assert bool(known & after["test"]) == seen
+    assert bool(leakage.seen(split_of(then), split_of(now))) == seen
+
+
+def name(user_id: str, pseudonyms: str | None) -> str:
+    return user_id if pseudonyms is None else pseudonym(user_id, KEY.encode())
