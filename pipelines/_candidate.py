@@ -93,7 +93,8 @@ def split() -> dict[str, Any]:
     path = DATA / "split" / "holdout.json"
     artifacts.verify(path)
     description = artifacts.read_json(path)
-    return {name: description[name] for name in ("strategy", "cutoffs", "seed", "test", "user_space")}
+    names = ("strategy", "cutoffs", "seed", "test", "cold_items", "user_space")
+    return {name: description[name] for name in names}
 
 
 def sizes() -> dict[str, int]:

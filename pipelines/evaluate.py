@@ -154,7 +154,8 @@ def unfair_champion(stage: artifacts.StageRun, description: Mapping[str, Any]) -
 def split_of(description: Mapping[str, Any]) -> leakage.Split:
     """The split that holdout.json or the record of a release describes.
 
-    An early release says no `user_space`; its users count as known by their ids.
+    An early release lacks `cold_items` and `user_space`: it counts as one that withheld no item and knew users by their
+    ids.
     """
     cutoffs = description["cutoffs"]
     return leakage.Split(
@@ -162,6 +163,7 @@ def split_of(description: Mapping[str, Any]) -> leakage.Split:
         cutoffs=(cutoffs[0], cutoffs[1]) if cutoffs else None,
         seed=description["seed"],
         test=description["test"],
+        cold_items=description.get("cold_items") or 0.0,
         user_space=description.get("user_space"),
     )
 

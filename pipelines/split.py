@@ -62,6 +62,7 @@ def main() -> None:
             "cutoffs": cutoffs,
             "seed": params.seed,
             "test": params.test,
+            "cold_items": params.cold_items,
             "user_space": artifacts.read_json(stage.input("ingest", "summary.json"))["user_space"],
             "head_share": params.head,
             "tail_sha256": holdout.tail_sha256(tail_ids, head_share=params.head),

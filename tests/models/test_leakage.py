@@ -1,4 +1,4 @@
-"""Which holdouts an older model has seen pairs of."""
+"""Which holdouts an older model has seen pairs or withheld items of."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.holdout import bucket_bound
 from models.leakage import Split, seen
 
-BY_TIME = Split("time", ("2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"), seed=42, test=0.1, user_space=None)
-BY_HASH = Split("hash", None, seed=42, test=0.1, user_space=None)
+BY_TIME = Split(
+    "time",
+    ("2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00"),
+    seed=42,
+    test=0.1,
+    cold_items=0.0,
+    user_space=None,
+)
+BY_HASH = Split("hash", None, seed=42, test=0.1, cold_items=0.0, user_space=None)
 
 
 def from_(test: str) -> Split:
@@ -68,3 +76,39 @@ def test_what_is_called_fair_shares_no_pair_and_what_is_not_does(a: int, b: int,
     shared = [pair for pair in range(300) if bucket(b, pair) < now and bucket(a, pair) >= then]
     assert not (fair and shared)
     assert fair or shared or abs(now - then) < 0.05 or now < 0.05 or then > 0.85
+
+
+@pytest.mark.parametrize("split", [BY_TIME, BY_HASH])
+@pytest.mark.parametrize(
+    ("then", "now", "why"),
+    [
+        (0.0, 0.1, "it was trained on all items, and this split withholds 0.1 of them"),
+        (0.05, 0.1, "only 0.05 of the items were withheld from it, and this split withholds 0.1"),
+        (0.1, 0.1, None),
+        (0.2, 0.1, None),  # the first tenth is part of the first fifth
+        (0.1, 0.0, None),
+    ],
+)
+def test_a_model_must_not_have_been_trained_on_items_that_are_withheld_now(
+    split: Split, then: float, now: float, why: str | None
+) -> None:
+    found = seen(replace(split, cold_items=then), replace(split, cold_items=now))
+    assert found is None if why is None else why in str(found)
+
+
+def test_another_seed_withholds_other_items_of_time_splits_too() -> None:
+    then = replace(BY_TIME, cold_items=0.2)
+    assert "by seed 42, and this split withholds others, by seed 7" in str(seen(then, replace(then, seed=7)))
+    assert seen(then, replace(then, seed=7, cold_items=0.0)) is None
+
+
+@given(st.integers(0, 2), st.integers(0, 2), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_who_may_be_asked_for_cold_items_was_trained_on_none_of_them(a: int, b: int, then: float, now: float) -> None:
+    def withheld(seed: int, share: float) -> set[int]:
+        place = {n: hashlib.md5(f"{seed}:cold:i{n}".encode()).hexdigest()[:8] for n in range(300)}
+        return {n for n, digits in place.items() if digits < bucket_bound(share)}
+
+    fair = seen(replace(BY_TIME, seed=a, cold_items=then), replace(BY_TIME, seed=b, cold_items=now)) is None
+    trained_on = withheld(b, now) - withheld(a, then)
+    assert not (fair and trained_on)
+    assert fair or trained_on or now - then < 0.05 or now < 0.05 or a != b

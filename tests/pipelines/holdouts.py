@@ -19,7 +19,7 @@ N_USERS, N_ITEMS = 60, 48
 GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
 HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
-SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1, "user_space": None}
+SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1, "cold_items": 0.0, "user_space": None}
 ENCODER = "e" * 64
 PARETO = [
     {

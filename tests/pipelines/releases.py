@@ -32,7 +32,7 @@ DVC_YAML = "stages:\n" + "".join(
     f"    outs: [data/{name}]\n    params: [{name}]\n" + ("    always_changed: true\n" if name == "champion" else "")
     for name in STAGES
 )
-SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "user_space": None}
+SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
 N_USERS, N_ITEMS, HEAD = 120, 40, 8
 VALUES = {  # of NDCG and of recall of the tail, the same for every user

@@ -368,15 +368,27 @@ def test_a_champion_of_the_same_split_is_evaluated(workspace: Workspace) -> None
     assert "champion" in metrics["models"]
 
 
-def test_a_release_that_does_not_say_how_users_were_named_counts_as_one_that_took_their_ids(
-    workspace: Workspace,
-) -> None:
-    early = {name: value for name, value in holdouts.SPLIT.items() if name != "user_space"}
+def test_an_early_release_counts_as_one_that_took_ids_of_users_and_withheld_no_item(workspace: Workspace) -> None:
+    early = {name: holdouts.SPLIT[name] for name in ("strategy", "cutoffs", "seed", "test")}
     holdouts.write_all(model(knowledge=1))
     holdouts.write_champion(model(knowledge=0.9), split=early)
     assert run()["unfair_champion"] is None
     holdouts.write_split(holdouts.pairs(), user_space="1a2b3c4d")
     assert "drawn by the ids of users" in run()["unfair_champion"]
+    holdouts.write_split(holdouts.pairs(), cold_items=0.1)
+    assert "it was trained on all items, and this split withholds 0.1" in run()["unfair_champion"]
+
+
+@pytest.mark.parametrize(("then", "fair"), [(0.05, False), (0.1, True), (0.2, True)])
+def test_a_champion_is_asked_for_cold_items_only_if_it_was_trained_on_none_of_them(
+    workspace: Workspace, then: float, fair: bool
+) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_split(holdouts.pairs(), cold_items=0.1)
+    holdouts.write_champion(model(knowledge=0.9), split=holdouts.SPLIT | {"cold_items": then})
+    metrics = run()
+    assert (metrics["unfair_champion"] is None) == fair
+    assert ("champion" in metrics["models"]) == fair
 
 
 def test_content_knows_the_genre_and_is_left_out_where_no_item_has_a_text(workspace: Workspace) -> None:

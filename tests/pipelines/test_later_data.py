@@ -96,3 +96,19 @@ def test_users_who_get_pseudonyms_are_drawn_anew_by_hash_and_that_is_noticed(
 
 def name(user_id: str, pseudonyms: str | None) -> str:
     return user_id if pseudonyms is None else pseudonym(user_id, KEY.encode())
+
+
+@pytest.mark.parametrize("strategy", ["time", "hash"])
+@pytest.mark.parametrize(("then", "now", "fair"), [(0.1, 0.3, False), (0.3, 0.1, True), (0.2, 0.2, True)])
+def test_items_withheld_now_were_withheld_from_a_champion_that_may_be_compared_with(
+    shop: Workspace, strategy: str, then: float, now: float, fair: bool
+) -> None:
+    shop.params("split", {"strategy": strategy, "cold_items": then})
+    split_then, before = run(FIRST_MONTH)
+    shop.params("split", {"cold_items": now})
+    split_now, after = run(SECOND_MONTH)
+    items = {item for _, item, _ in SECOND_MONTH}
+    cold = items - {item for _, item in after["train"]}
+    assert cold
+    assert not cold & {item for _, item in before["train"]} if fair else cold & {item for _, item in before["train"]}
+    assert (leakage.seen(split_of(split_then), split_of(split_now)) is None) == fair
