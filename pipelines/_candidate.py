@@ -103,12 +103,12 @@ def sizes() -> dict[str, int]:
     return {name: description[name] for name in _changes.SIZES if name in description}
 
 
-def keep_data(commit: str) -> None:
+def keep_data(version: str, commit: str) -> None:
     """Check that DVC has the version's files at its commit, and push them where a remote is configured.
 
     Before the version is registered: nobody shall find a version whose data is not there yet.
     """
-    expected = _version_files.document(commit)["files"]
+    expected = _version_files.document(version, commit)["files"]
     found = _version_files.sha256_at(commit, _version_files.FILES)
     if stale := differing(expected, found):
         raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")

@@ -23,7 +23,7 @@ def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
     """
     if champion["commit"] is None:
         return None
-    release, now = _version_files.document(champion["commit"]), digests()
+    release, now = _version_files.document(champion["version"], champion["commit"]), digests()
     other = {name: release["digests"].get(name) != now[name] for name in now}
     return {
         "data": list(data(release.get("sizes") or {}, holdout)) if other["data"] else [],

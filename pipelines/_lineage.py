@@ -29,7 +29,7 @@ def status() -> Iterator[str]:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
-        model = _version_files.document(version.commit)["digests"]["model"]
+        model = _version_files.document(version.name, version.commit)["digests"]["model"]
         marks = [registry.environment] if version == serving else []
         marks += ["rolled back"] if version.name in registry.rolled_back else []
         yield line(
@@ -49,7 +49,10 @@ def candidate(serving: Version | None) -> Iterator[str]:
     yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
     if (old := stale(verdict)) is not None:
         yield line("", old)
-    elif serving and _version_files.document(serving.commit)["digests"]["model"] == verdict["digests"]["model"]:
+    elif (
+        serving
+        and _version_files.document(serving.name, serving.commit)["digests"]["model"] == verdict["digests"]["model"]
+    ):
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
         try:
@@ -75,7 +78,7 @@ def named(registry: Registry, name: str) -> Version:
     if ":" not in name:
         return registry.version(name)
     for version in reversed(list(registry.versions.values())):
-        if _version_files.document(version.commit, _version_files.BENTO)["tag"] == name:
+        if _version_files.document(version.name, version.commit, _version_files.BENTO)["tag"] == name:
             return version
     raise ValueError(f"no version has the Bento {name!r}; `longtail status` lists the versions")
 
@@ -86,9 +89,9 @@ def lineage(name: str | None = None) -> Iterator[str]:
     version = named(registry, name) if name else registry.serving
     if version is None:
         raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
-    record = _version_files.document(version.commit)
-    verdict = _version_files.document(version.commit, _version_files.VERDICT)
-    bento = _version_files.document(version.commit, _version_files.BENTO)
+    record = _version_files.document(version.name, version.commit)
+    verdict = _version_files.document(version.name, version.commit, _version_files.VERDICT)
+    bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
     archive = record["files"][_version_files.ARCHIVE.as_posix()]
 
     yield line(

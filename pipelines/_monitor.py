@@ -83,7 +83,11 @@ def ask(url: str) -> dict[str, Any]:
 def promoted() -> str | None:
     """Tag of the Bento that the registry points to."""
     version = _registry.read(load(Champion)).serving
-    return None if version is None else str(_version_files.document(version.commit, _version_files.BENTO)["tag"])
+    return (
+        None
+        if version is None
+        else str(_version_files.document(version.name, version.commit, _version_files.BENTO)["tag"])
+    )
 
 
 def model(served: str, expected: str | None) -> Iterator[Finding]:

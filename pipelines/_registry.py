@@ -16,6 +16,7 @@ from pipelines import _git
 from pipelines._params import Champion
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")
+NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # by a tag, also one that cancels, or a side ref
 ASSIGNMENT = re.compile(r"#(?P<environment>[a-z0-9-]+)(?P<cancel>!?)(?:#(?P<number>\d+))?$")
 SIDE_REFS = "refs/longtail/releases"  # keep the release commits, which are on no branch
 FIELDS = ("refname:strip=2", "*objectname", "taggername", "taggerdate:unix", "contents:subject")
@@ -49,6 +50,7 @@ class Registry:
     environment: str
     versions: Mapping[str, Version]  # ascending
     assignments: tuple[Assignment, ...]  # of this environment, ascending
+    next_major: int  # above those of versions that were deregistered as well
     next_number: int  # GTO counts the assignments of all environments together
 
     @property
@@ -84,7 +86,7 @@ class Registry:
         return self.versions[name]
 
     def next_version(self) -> str:
-        return f"v{max((version.major for version in self.versions.values()), default=0) + 1}.0.0"
+        return f"v{self.next_major}.0.0"
 
     def version_tag(self, version: str) -> str:
         return f"{self.artifact}@{version}"
@@ -97,7 +99,7 @@ def read(champion: Champion) -> Registry:
     """The registry as the tags of this repository tell it; fast (one Git call)."""
     prefix = f"refs/tags/{champion.name}"
     fields = "%00".join(f"%({field})" for field in FIELDS)
-    lines = _git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*").splitlines()
+    lines = _git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*", f"{SIDE_REFS}/*").splitlines()
     tags = [line.split("\0") for line in lines]
     annotated = [tag for tag in tags if tag[1]]  # GTO ignores lightweight tags too
     versions = registered(champion.name, annotated)
@@ -108,6 +110,7 @@ def read(champion: Champion) -> Registry:
         environment=champion.environment,
         versions=versions,
         assignments=tuple(sorted(ours, key=lambda assignment: assignment.number)),
+        next_major=max((int(match["major"]) for tag in tags if (match := NAMED.search(tag[0]))), default=0) + 1,
         next_number=max((assignment.number for _, assignment in assignments), default=0) + 1,
     )
 

@@ -49,7 +49,7 @@ def promote(*, again: bool = False) -> Outcome:
         _verdict.decide_again(verdict)
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
-        _candidate.keep_data(commit)
+        _candidate.keep_data(version, commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
         assign(current, version, commit, f"promote {version} {replaced}", register=True)
     return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
@@ -73,7 +73,7 @@ def rollback(name: str | None = None) -> Outcome:
 
 def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
     """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
-    released = _version_files.document(serving.commit, _version_files.BENTO)
+    released = _version_files.document(serving.name, serving.commit, _version_files.BENTO)
     if released["digests"]["model"] != bento["digests"]["model"]:
         return None
     if released["files"] == bento["files"]:
@@ -111,7 +111,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
     """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
     if not current.rolled_back:
         return
-    models = {v.name: _version_files.document(v.commit)["digests"]["model"] for v in current.versions.values()}
+    models = {v.name: _version_files.document(v.name, v.commit)["digests"]["model"] for v in current.versions.values()}
     same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
     if same and same[-1] in current.rolled_back:
         raise RolledBackError(
@@ -121,7 +121,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
 
 def replaced_by(serving: Version) -> str:
     """Name of the version that served before `serving` was promoted."""
-    before: str | None = _version_files.document(serving.commit)["replaced"]
+    before: str | None = _version_files.document(serving.name, serving.commit)["replaced"]
     if before is None:
         raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
     return before

@@ -44,7 +44,7 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
 def described(name: str) -> dict[str, Any]:
     """A version and its lineage, as the event of its promotion tells."""
     version = _registry.read(load(Champion)).version(name)
-    record = _version_files.document(version.commit)
-    bento = _version_files.document(version.commit, _version_files.BENTO)
+    record = _version_files.document(version.name, version.commit)
+    bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
     lineage = {"replaced": record["replaced"], "digests": record["digests"]}
     return {"version": name, "commit": version.commit, "bento": bento["tag"], **lineage}

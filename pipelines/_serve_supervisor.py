@@ -135,7 +135,7 @@ class Supervisor:
 
     def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:
         """A version that is started and tested; raises ValueError or OSError where it cannot be."""
-        bento = _version_files.document(version.commit, _version_files.BENTO)
+        bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
         archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
         _bento.ensure_imported(Path(archive), bento)
         generation = Generation(version.name, bento, self.public, n_workers, environment)

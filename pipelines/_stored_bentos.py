@@ -31,7 +31,7 @@ def stored() -> Iterator[StoredBento]:
     for path in sorted((_git.state_folder() / "releases").glob(f"*/{_version_files.ARCHIVE.name}")):
         version = path.parent.name
         yield StoredBento(f"version {version}", path, serving is not None and version == serving.name)
-    tag = _version_files.document(serving.commit, _version_files.BENTO)["tag"] if serving else None
+    tag = _version_files.document(serving.name, serving.commit, _version_files.BENTO)["tag"] if serving else None
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     for path in sorted(path for path in (home / "bentos" / champion.name).glob("*") if path.is_dir()):
         name = f"{champion.name}:{path.name}"

@@ -25,14 +25,24 @@ ARCHIVE = DATA / "package" / "longtail.bento"
 FILES = (MODEL, ITEMS, ARCHIVE)  # what a version needs to serve, and to be compared with as champion
 
 
-def document(commit: str, path: str = RECORD) -> dict[str, Any]:
-    """One of the JSON files that a release commit carries."""
+def document(version: str, commit: str, path: str = RECORD) -> dict[str, Any]:
+    """One of the JSON files that the release commit of a version carries; ValueError where that is another's."""
+    record = carried(version, commit, RECORD)
+    if (named := record.get("version")) != version:
+        raise ValueError(
+            f"the tag of {version} was moved to commit {commit[:12]}, which is the release of {named}; let it point to "
+            f"refs/longtail/releases/{version} again with `git tag --force --annotate`"
+        )
+    return record if path == RECORD else carried(version, commit, path)
+
+
+def carried(version: str, commit: str, path: str) -> dict[str, Any]:
     try:
         content = _git.read_file(commit, path)
     except _git.GitError:
         raise ValueError(
-            f"commit {commit[:12]} has no {path}: that version was not made by `longtail promote`; "
-            "take it out of the registry with `gto deregister`"
+            f"commit {commit[:12]} has no {path}: {version} was not made by `longtail promote`; "
+            f"take it out of the registry with `gto deprecate NAME {version}`, NAME as champion.name says"
         ) from None
     parsed: dict[str, Any] = json.loads(content)
     return parsed
@@ -40,7 +50,7 @@ def document(commit: str, path: str = RECORD) -> dict[str, Any]:
 
 def obtain(version: str, commit: str, path: Path) -> Path:
     """Local path of a file of a version, with the sha256 that the version's record names."""
-    expected = document(commit)["files"][path.as_posix()]
+    expected = document(version, commit)["files"][path.as_posix()]
     kept = _git.state_folder() / "releases" / version / path.name
     if kept.is_file() and artifacts.sha256(kept) == expected:
         return kept

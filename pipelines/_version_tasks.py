@@ -28,7 +28,7 @@ def smoke_test(version: str) -> dict[str, Any]:
     """Serve a version's Bento on a free port and ask it; ValueError where it answers other than when it was built."""
     target = _registry.read(load(Champion)).version(version)
     archive = _version_files.obtain(target.name, target.commit, _version_files.ARCHIVE)
-    bento = _version_files.document(target.commit, _version_files.BENTO)
+    bento = _version_files.document(target.name, target.commit, _version_files.BENTO)
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:
         home = Path(folder, "home")
         home.mkdir()

@@ -42,9 +42,11 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     serving = registry.serving
     if serving is None:
         return NONE
-    record = _version_files.document(serving.commit)
+    record = _version_files.document(serving.name, serving.commit)
     if record["digests"]["model"] == candidate:
-        compared: dict[str, Any] = _version_files.document(serving.commit, _version_files.VERDICT)["champion"]
+        compared: dict[str, Any] = _version_files.document(serving.name, serving.commit, _version_files.VERDICT)[
+            "champion"
+        ]
         return compared
     return {
         "version": serving.name,

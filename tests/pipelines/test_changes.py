@@ -60,7 +60,8 @@ def test_other_data_says_how_much_there_was_and_is_where_the_release_knows(promo
     ]
     assert list(_changes.data({"n_items": 3}, {"n_items": 3})) == ["other interactions or items"]
     assert list(_changes.data({}, {"n_items": 3})) == ["other interactions or items"]
-    assert _version_files.document(_registry.read(load(Champion)).version("v1.0.0").commit)["sizes"] == SIZES
+    version = _registry.read(load(Champion)).version("v1.0.0")
+    assert _version_files.document(version.name, version.commit)["sizes"] == SIZES
 
 
 def test_cutoffs_are_dates() -> None:

@@ -95,6 +95,16 @@ def test_a_deregistered_version_is_gone(commits: list[str]) -> None:
     assert serving() == "v1.0.0"
 
 
+@pytest.mark.parametrize("delete", [False, True])
+def test_the_number_of_a_deregistered_version_is_not_given_again(commits: list[str], delete: bool) -> None:
+    """Its tag may be left, and its side ref is."""
+    versions(commits[:2])
+    _registry.publish({f"{_registry.SIDE_REFS}/v2.0.0": commits[1]}, None)
+    deregister(".", "longtail", version="v2.0.0", delete=delete, **WHO)
+    assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
+    assert _registry.read(PARAMS).next_version() == "v3.0.0"
+
+
 def test_our_tag_names_parse_in_gto(commits: list[str]) -> None:
     versions(commits)
     registry = _registry.read(PARAMS)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gto.api import history, show
+from gto.api import deregister, history, show
 
 from pipelines import _artifacts as artifacts
-from pipelines import _registry, _release, _version_files
+from pipelines import _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, load
 from tests.conftest import edit_params
@@ -374,6 +374,33 @@ def test_rollback_to_a_named_version(checkout: Checkout) -> None:
         _release.rollback("v1.0.0")
     with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; there are v1\.0\.0, v2\.0\.0, v3\.0\.0"):
         _release.rollback("v9.0.0")
+
+
+def test_a_version_tag_that_was_moved_to_another_release_is_not_believed(checkout: Checkout) -> None:
+    for seed in (1, 2, 3):
+        checkout.candidate(seed)
+        _release.promote()
+    who = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
+    git(checkout.root, *who, "tag", "-fam", "moved", "longtail@v2.0.0", "refs/longtail/releases/v1.0.0")
+    commit = _registry.read(load(Champion)).version("v2.0.0").commit
+    for use in (
+        _release.rollback,
+        lambda: list(_lineage.lineage("v2.0.0")),
+        lambda: _version_files.obtain("v2.0.0", commit, _version_files.ARCHIVE),
+    ):
+        with pytest.raises(ValueError, match=r"^the tag of v2\.0\.0 was moved to .*, which is the release of v1\.0\.0"):
+            use()
+    git(checkout.root, *who, "tag", "-fam", "back", "longtail@v2.0.0", "refs/longtail/releases/v2.0.0")
+    assert _release.rollback().version == "v2.0.0"
+
+
+def test_promotion_goes_on_after_the_newest_version_was_deregistered(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        _release.promote()
+    deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
+    checkout.candidate(3)
+    assert _release.promote().version == serving() == "v3.0.0"
 
 
 def test_rollback_before_anything_serves_is_refused(checkout: Checkout) -> None:

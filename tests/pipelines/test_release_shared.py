@@ -167,7 +167,9 @@ def test_history_is_linear_whatever_races(checkout: Checkout) -> None:
         processes = [start(checkout.root, "promote") for _ in range(4)]
         assert sum("serves now" in process.communicate(timeout=120)[0] for process in processes) == 1
     registry = _registry.read(load(Champion))
-    replaced = [_version_files.document(version.commit)["replaced"] for version in registry.versions.values()]
+    replaced = [
+        _version_files.document(version.name, version.commit)["replaced"] for version in registry.versions.values()
+    ]
     assert list(registry.versions) == ["v1.0.0", "v2.0.0", "v3.0.0"]
     assert replaced == [None, "v1.0.0", "v2.0.0"]
     assert [event.number for event in registry.assignments] == [1, 2, 3]
