@@ -28,7 +28,7 @@ SMALL = "a small slice rests on so few users or events that its figures are most
 @dataclass(frozen=True)
 class Slice:
     name: str
-    n: int
+    n: int  # users that the metric is defined for, or items
     n_events: int
     small: bool
     values: dict[str, float | None] = field(default_factory=dict)  # by model
@@ -44,7 +44,8 @@ def tables(columns: Table) -> Iterator[tuple[str, str, list[Slice]]]:
         mine = (row for row in rows if row["of"] == of)
         for row in sorted(mine, key=lambda row: (slicings.index(row["slicing"]), place(row["slicing"], row["slice"]))):
             name = f"{row['slicing']} {label(of, row['slicing'], row['slice'])}"
-            new = Slice(name, int(row["n"]), int(row["n_events"]), row["small"] == "True")
+            n, small = ("n_tail_users", "small_tail") if base == "tail_recall" else ("n", "small")
+            new = Slice(name, int(row[n]), int(row["n_events"]), row[small] == "True")
             found.setdefault(name, new).values[row["model"]] = float(row[metric]) if row[metric] else None
         yield of, metric, list(found.values())
 

@@ -2,6 +2,7 @@
 
 A row per slice and model. `of` says whether the slice is of users or of items, `n` how many of them it has, `n_events`
 how many test events it is judged on; a slice is `small` where these are fewer than the settings ask, users or events.
+Tail recall is of the `n_tail_users` alone who have a test event on the tail, and `small_tail` where these are too few.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of slices.csv, of users first."""
     columns = [f"{name}@{k}" for name in (*slices.USER_METRICS, "exposure", "item_coverage")]
+    wants_tail = np.bincount(relevant.among(catalogue.is_tail).rows, minlength=next(map(len, users.values()))) > 0
     for of, slicings in (("users", users), ("items", items)):
         of_event = relevant.rows if of == "users" else relevant.items
         for slicing, values in slicings.items():
@@ -83,6 +85,8 @@ def rows(
                 n, n_events = int(chosen.sum()), int(chosen[of_event].sum())
                 small = (n if of == "users" else n_events) < params.small
                 head = {"of": of, "slicing": slicing, "slice": name, "n": n, "n_events": n_events, "small": small}
+                n_tail = int((chosen & wants_tail).sum()) if of == "users" else None
+                head |= {"n_tail_users": n_tail, "small_tail": None if n_tail is None else n_tail < params.small}
                 for model, result in results.items():
                     if of == "users":
                         found = slices.of_users(result, chosen, n_items=len(catalogue.is_tail), k=k)

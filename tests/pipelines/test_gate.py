@@ -304,13 +304,15 @@ def test_slices_by_numbers_are_in_order_and_values_of_columns_stay_as_they_are()
         *(("items", "decile", value) for value in ("01", "10", "02")),
         *(("items", "part", value) for value in ("cold", "head", "tail")),
     ]
-    rows = [(*key, "3", "7", "False", model, score) for key in slices for model, score in MODELS]
-    names = ("of", "slicing", "slice", "n", "n_events", "small", "model", "ndcg@5")
+    known = ("3", "7", "False", "2", "True")
+    rows = [(*key, *known, model, score) for key in slices for model, score in MODELS]
+    names = ("of", "slicing", "slice", "n", "n_events", "small", "n_tail_users", "small_tail", "model", "ndcg@5")
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     columns |= {"tail_recall@5": columns["ndcg@5"], "recall@5": [""] * len(rows)}
     users, of_tail, items = (found for _, _, found in _report_slices.tables(columns))
     histories = [f"history {value}" for value in ("1-4", "5-9", "10-19", "100+")]
     assert [each.name for each in users] == [each.name for each in of_tail] == [*histories, "age 0-17", "age 00"]
+    assert [(found[0].n, found[0].small) for found in (users, of_tail, items)] == [(3, False), (2, True), (3, False)]
     deciles = [f"decile {n}" for n in (1, 2, 10)]
     parts = ["part head", "part tail with train events", "part tail without train events (cold)"]
     assert [each.name for each in items] == [*deciles, *parts]
