@@ -35,7 +35,7 @@ def digests() -> dict[str, str]:
 
 
 def data_digest() -> str:
-    names = ("interactions.parquet", "items.parquet")
+    names = ("interactions.parquet", "items.parquet", "users.parquet")
     return of_text("\n".join(artifacts.sha256(existing(DATA / "ingest" / name)) for name in names))
 
 

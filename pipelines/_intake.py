@@ -79,7 +79,7 @@ class Rows:
 
 
 class Intake:
-    """Reads files of a kind (interactions, items, tags) and keeps account of their rows."""
+    """Reads files of a kind (interactions, items, tags, users) and keeps account of their rows."""
 
     def __init__(
         self,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import _interactions, _items
+from pipelines import _interactions, _items, _users
 from pipelines._intake import File, Intake, Rows
-from pipelines._params import Abuse, ItemColumns, MovieLens, TableColumns
+from pipelines._params import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 from pipelines._records import Dialect
 
 COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],
     "movies": ["movieId", "title", "genres"],
     "tags": ["userId", "movieId", "tag", "timestamp"],
+    "users": ["userId", "gender", "age", "occupation", "zipcode"],
 }
+KEPT = ("userId", "gender", "age", "occupation")  # of a user; a zip code has too many values to be a category
 FORMAT = "GroupLens' format"
 MAX_TAGS = 20  # of a movie; with title and genres they fit into the encoder's window
 TEXT = "{title}. {genres}. {tags}"
@@ -22,7 +24,7 @@ TEXT = "{title}. {genres}. {tags}"
 
 @dataclass(frozen=True)
 class Release:
-    """A folder with ratings, movies and maybe tags: CSV files with header, or `.dat` files without."""
+    """A folder with ratings, movies, maybe tags and users: CSV files with header, or `.dat` files without."""
 
     folder: Path
     suffix: str
@@ -30,8 +32,12 @@ class Release:
     def path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.suffix}"
 
+    def has(self, kind: str) -> bool:
+        """Whether a file of this kind is there; only the releases of `.dat` files say anything of users."""
+        return self.path(kind).is_file() and (kind != "users" or self.suffix == ".dat")
+
     def file(self, intake: Intake, kind: str) -> File:
-        """One of the three files."""
+        """One of the files."""
         path, names = self.path(kind), None
         dialect = Dialect(",", '"')
         if self.suffix == ".dat":
@@ -48,7 +54,10 @@ class Release:
 
 
 def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None, abuse: Abuse) -> None:
-    """Read a release into `events` and `items`; the text of a movie is its title, genres and most frequent tags."""
+    """Read a release into `events`, `items` and `users`.
+
+    The text of a movie is its title, genres and most frequent tags; of users, 1m says gender, age and occupation.
+    """
     release = find(path)
     movies = release.read(intake, "movies", "items")
     genres = movies.text("genres", FORMAT)
@@ -56,12 +65,15 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None,
     rows = replace(
         movies, columns=movies.columns | {"genres": readable, "tags": "''"}, types=movies.types | {"tags": "VARCHAR"}
     )
-    if params.tags and release.path("tags").is_file():
+    if params.tags and release.has("tags"):
         tags_of_movies(intake, release.read(intake, "tags", "tags"), movies)
         movie = movies.id("movieId", FORMAT)
         joined = f"(select m.*, t.tags from {movies.relation} m left join tags_of_movies t on t.item_id = {movie})"
         rows = replace(rows, relation=joined, columns=rows.columns | {"tags": "coalesce(tags, '')"})
     _items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
+    users = [release.read(intake, "users", "users")] if release.has("users") else []
+    described = [replace(rows, columns={name: rows.columns[name] for name in KEPT}) for rows in users]
+    _users.collect(intake, described, UserColumns(user_id="userId"))
     _interactions.collect(
         intake,
         [release.file(intake, "ratings")],

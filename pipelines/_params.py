@@ -53,6 +53,10 @@ class TableColumns(Strict):
     timestamp: Text | None
 
 
+class UserColumns(Strict):
+    user_id: Text
+
+
 class ItemColumns(Strict):
     item_id: Text
     title: Text
@@ -65,6 +69,8 @@ class Table(Strict):
     columns: TableColumns
     min_value: float | None
     timestamp_unit: Literal["s", "ms", "us", "iso"]
+    users: list[Text]
+    user_columns: UserColumns
     items: list[Text]
     item_columns: ItemColumns
     text: Text

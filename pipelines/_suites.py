@@ -60,7 +60,7 @@ def expect(code: str, kind: type[gx.Expectation], description: str, remedy: str,
 
 def columns() -> gx.Suite:
     return [
-        at_least("columns", len(tables.INTERACTIONS) + len(tables.ITEMS), "columns", ANEW),
+        at_least("columns", sum(map(len, (tables.INTERACTIONS, tables.ITEMS, tables.USERS))), "columns", ANEW),
         expect(
             "types",
             gxe.ExpectColumnPairValuesToBeEqual,

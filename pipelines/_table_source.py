@@ -5,7 +5,7 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
-from pipelines import _interactions, _items
+from pipelines import _interactions, _items, _users
 from pipelines._intake import File, Intake
 from pipelines._params import Abuse, Table
 from pipelines._records import Dialect
@@ -16,29 +16,37 @@ SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz"
 
 
 def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abuse: Abuse) -> None:
-    """Read the files below `path`, or `path` itself as the only file of interactions, into `events` and `items`."""
-    root, patterns = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
-    dialect = Dialect(params.delimiter, params.quote)
-    interactions = find(root, patterns, "ingest.table.interactions")
-    items = find(root, params.items, "ingest.table.items")
-    if items:
-        rows = [intake.read("items", File(file, name(file, root), dialect)) for file in items]
+    """Read the files below `path`, or `path` itself as that of interactions alone, into `events`, `items`, `users`."""
+    files = files_of(path, params)
+    if files["items"]:
+        rows = [intake.read("items", file) for file in files["items"]]
         _items.collect(intake, rows, params.item_columns, params.text)
+    _users.collect(intake, [intake.read("users", file) for file in files["users"]], params.user_columns)
     _interactions.collect(
         intake,
-        [File(file, name(file, root), dialect) for file in interactions],
+        files["interactions"],
         _interactions.Rules(
             columns=params.columns,
             named_by="ingest.table.columns.{}",
             unit=params.timestamp_unit,
             min_value=params.min_value,
             until=until,
-            catalogue=bool(items),
+            catalogue=bool(files["items"]),
             abuse=abuse,
         ),
     )
-    if not items:
+    if not files["items"]:
         _items.collect_from_events(intake)
+
+
+def files_of(path: Path, params: Table) -> dict[str, list[File]]:
+    """The files of each kind: interactions, items and users."""
+    root, interactions = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
+    dialect = Dialect(params.delimiter, params.quote)
+    return {
+        kind: [File(file, name(file, root), dialect) for file in find(root, patterns, f"ingest.table.{kind}")]
+        for kind, patterns in {"interactions": interactions, "items": params.items, "users": params.users}.items()
+    }
 
 
 def find(root: Path, patterns: list[str], key: str) -> list[Path]:

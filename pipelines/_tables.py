@@ -24,6 +24,9 @@ _items: list[pa.Field[Any]] = [  # further columns of the source follow
     pa.field("title", pa.string(), nullable=False),
     pa.field("text", pa.string(), nullable=False),
 ]
+_users: list[pa.Field[Any]] = [  # further columns of the source follow, as text
+    pa.field("user_id", pa.string(), nullable=False),
+]
 _rejected: list[pa.Field[Any]] = [
     pa.field("file", pa.string(), nullable=False),
     pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, its header where it has one
@@ -33,7 +36,8 @@ _rejected: list[pa.Field[Any]] = [
 ]
 ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchanged
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a text starts that a spreadsheet would compute
-INTERACTIONS, ITEMS, REJECTED = pa.schema(_interactions), pa.schema(_items), pa.schema(_rejected)
+INTERACTIONS, ITEMS = pa.schema(_interactions), pa.schema(_items)
+USERS, REJECTED = pa.schema(_users), pa.schema(_rejected)
 
 
 def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
@@ -60,12 +64,12 @@ def ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def even(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The same rows in batches of ROWS: how an engine cut them must not show in a file."""
+    """The same rows in batches of ROWS, columns by place: how an engine cut and called them must not show in a file."""
 
     def cut() -> Iterator[pa.RecordBatch]:
         rest = schema.empty_table()
         for batch in batches:
-            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).cast(schema)])
+            rest = pa.concat_tables([rest, pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema)])
             while rest.num_rows >= ROWS:
                 yield from rest.slice(0, ROWS).combine_chunks().to_batches()
                 rest = rest.slice(ROWS)

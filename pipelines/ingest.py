@@ -1,4 +1,4 @@
-"""Writes interactions.parquet, items.parquet, rejected.parquet and summary.json: any source as canonical tables."""
+"""Writes interactions, items, users and rejected.parquet, and summary.json: any source as canonical tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from models import demo_catalogue
 from pipelines import _artifacts as artifacts
-from pipelines import _download, _items, _movielens_source, _pairs, _table_source
+from pipelines import _download, _items, _movielens_source, _pairs, _table_source, _users
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
-from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, load
+from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 from pipelines._stage import run, say
 
 REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
@@ -29,6 +29,7 @@ def main() -> None:
         refuse_other_size(counts["interactions"]["read"], params.expected_rows)
         n_pairs = tables.write(_pairs.merged(desk.engine, params.duplicates), stage.output("interactions.parquet"))
         n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
+        tables.write(_users.table(desk), stage.output("users.parquet"))
         n_users = _pairs.n_users(desk.engine)
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         source = {"source": params.source, "user_space": desk.user_space}
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def collect(desk: Intake, params: Ingest) -> None:
-    """Read the configured source into the tables `events`, `items` and `rejected`."""
+    """Read the configured source into the tables `events`, `items`, `users` and `rejected`."""
     if params.source == "demo":
         demo = write_demo(params.demo, desk.scratch)
         _table_source.collect(desk, demo, DEMO_TABLE, until=params.until, abuse=params.abuse)
@@ -61,6 +62,8 @@ DEMO_TABLE = Table(
     columns=TableColumns(user_id="user_id", item_id="item_id", value="value", timestamp="timestamp"),
     min_value=None,
     timestamp_unit="s",
+    users=[],
+    user_columns=UserColumns(user_id="user_id"),
     items=["items.csv"],
     item_columns=ItemColumns(item_id="item_id", title="title"),
     text="{title}. {description}",
@@ -77,7 +80,8 @@ def write_demo(params: Demo, scratch: Path) -> Path:
 
 def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rejected: Path) -> None:
     """Raise ValueError, and keep the rejected rows, where nothing was accepted or too much was malformed."""
-    for kind in sorted(counts, key=["items", "tags", "interactions"].index):  # events of lost items would be unknown
+    kinds = ["items", "tags", "users", "interactions"]  # events of lost items would be unknown
+    for kind in sorted(counts, key=kinds.index):
         count = counts[kind]
         malformed = count["malformed"] / max(count["read"], 1)
         if malformed <= max_rejected and (count["accepted"] or kind == "tags"):

@@ -41,7 +41,7 @@ PAIRS, USERS, COUNTED = pa.schema(_pairs), pa.schema(_users), pa.schema(_counted
 def main() -> None:
     params, engine = load(Split), load(Engine)
     with artifacts.stage("split") as stage:
-        paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
+        paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
         require_validated(stage)
         with parts.session(stage, paths, params.memory_limit, engine) as found:
             cutoffs = parts.choose_cutoffs(found, params)
@@ -49,10 +49,7 @@ def main() -> None:
             counts = parts.count_parts(found)
             for part in parts.PARTS:
                 tables.write(pairs_of(found, part), stage.output(f"{part}.parquet"))
-            n_users = tables.write(
-                query(found, "select user_idx, user_id from users order by user_idx", USERS),
-                stage.output("users.parquet"),
-            )
+            n_users = tables.write(with_columns(found, paths["users"]), stage.output("users.parquet"))
             items = count_items(found, params.head)
             tables.write(with_counts(paths["items"], items), stage.output("items.parquet"))
             test_sha256 = holdout.holdout_sha256(parts.test_pairs(found))
@@ -121,9 +118,7 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
     file = pq.ParquetFile(path, page_checksum_verification=True)
     fields = list(file.schema_arrow)
     n = len(tables.ITEMS)
-    taken = sorted({"item_idx", *COUNTED.names} & {field.name for field in fields})
-    if taken:
-        raise ValueError(f"{path} has a column {taken[0]!r}, which split writes itself; rename it in the source")
+    refuse_taken(path, file.schema_arrow.names, {"item_idx", *COUNTED.names})
     schema = pa.schema([pa.field("item_idx", pa.int32(), nullable=False), *fields[:n], *COUNTED, *fields[n:]])
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -138,6 +133,25 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
             start += batch.num_rows
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def with_columns(engine: Tables, path: Path) -> pa.RecordBatchReader:
+    """Users by user_idx with the further columns of the user files, null for users that are in none of them."""
+    further = list(pq.read_schema(path))[len(tables.USERS) :]
+    refuse_taken(path, [field.name for field in further], set(USERS.names))
+    columns = "".join(f", x{i}" for i in range(len(further)))  # whose names engines quote in ways of their own
+    joined = f"users u left join {engine.parquet(path)} d (user_id{columns}) on u.user_id = d.user_id"
+    if further:
+        n, n_known = engine.rows(f"select count(*), count(d.user_id) from {joined}")[0]
+        say("split", f"{n_known:,} of {n:,} users are in the user files")
+    of_users = f"select u.user_idx, u.user_id{columns} from {joined} order by u.user_idx"
+    return query(engine, of_users, pa.schema([*USERS, *further]))
+
+
+def refuse_taken(path: Path, names: list[str], ours: set[str]) -> None:
+    """Raise ValueError where a table has a column that split adds to it."""
+    if taken := sorted(ours.intersection(names)):
+        raise ValueError(f"{path} has a column {taken[0]!r}, which split writes itself; rename it in the source")
 
 
 def query(engine: Tables, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:

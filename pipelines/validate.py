@@ -24,7 +24,7 @@ SHOWN = 3  # failures in the line that ends the stage
 def main() -> None:
     params, engine = load(Validate), load(Engine)
     with artifacts.stage("validate") as stage:
-        paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items")}
+        paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
         known = profiles.path_of(pq.read_schema(paths["items"]).names)
         data = stage.inputs[paths["interactions"].as_posix()]
         with gx.source(stage, params.memory_limit, engine) as source:
@@ -74,6 +74,7 @@ def views(engine: Tables, paths: dict[str, Path]) -> dict[str, str]:
     pairs = [
         *column_pairs("interactions", pq.read_schema(paths["interactions"]), tables.INTERACTIONS, more=False),
         *column_pairs("items", pq.read_schema(paths["items"]), tables.ITEMS, more=True),
+        *column_pairs("users", pq.read_schema(paths["users"]), tables.USERS, more=True),
     ]
     files = {name: engine.parquet(path) for name, path in paths.items()}
     after = engine.after(paths["interactions"], "user_id", "item_id")

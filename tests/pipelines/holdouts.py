@@ -108,7 +108,7 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     of_items = {"n_items": N_ITEMS, "n_tail": int(is_tail.sum()), "n_cold": COLD, "n_users": N_USERS}
     description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}}
     with artifacts.stage("ingest") as stage:
-        for name in ("interactions.parquet", "items.parquet"):
+        for name in ("interactions.parquet", "items.parquet", "users.parquet"):
             _tables.write(items, stage.output(name))
     with artifacts.stage("split") as stage:
         _tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))

@@ -83,7 +83,7 @@ class Checkout:
 
 def write_ingest_and_split() -> None:
     with artifacts.stage("ingest") as stage:
-        for name in ("interactions", "items"):
+        for name in ("interactions", "items", "users"):
             _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
     with artifacts.stage("split") as stage:
         items = {"item_idx": range(N_ITEMS), "item_id": [f"i{i}" for i in range(N_ITEMS)]}

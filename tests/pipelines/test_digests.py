@@ -16,6 +16,7 @@ def judged(workspace: Workspace) -> Workspace:
     files = {
         "ingest/interactions.parquet": b"interactions",
         "ingest/items.parquet": b"items",
+        "ingest/users.parquet": b"users",
         "train/model.safetensors": b"model",
     }
     for name, content in files.items():
@@ -39,7 +40,7 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
     found = digests()
     assert list(found) == ["model", "data", "split", "tail", "params", "code"]
     assert found["model"] == sha(b"model")
-    assert found["data"] == sha(f"{sha(b'interactions')}\n{sha(b'items')}")
+    assert found["data"] == sha(f"{sha(b'interactions')}\n{sha(b'items')}\n{sha(b'users')}")
     assert (found["split"], found["tail"]) == ("h" * 64, "t" * 64)
 
 
@@ -48,6 +49,7 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
     [
         ("data/train/model.safetensors", b"another", "model"),
         ("data/ingest/items.parquet", b"another", "data"),
+        ("data/ingest/users.parquet", b"another", "data"),
         ("models/factors.py", b"# another", "code"),
         ("pipelines/new.py", b"# one more", "code"),
     ],

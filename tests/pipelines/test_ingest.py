@@ -57,7 +57,7 @@ def test_the_outputs_are_sorted_typed_and_nothing_else_is_left(workspace: Worksp
     assert items.schema.names == ["item_id", "title", "text", "description", "topic"]
     assert [row["item_id"] for row in rows("items")] == sorted(f"b{i:05d}" for i in range(200))
     assert {path.name for path in OUT.iterdir()} == {
-        "interactions.parquet", "items.parquet", "rejected.parquet", "summary.json", "manifest.json",
+        "interactions.parquet", "items.parquet", "users.parquet", "rejected.parquet", "summary.json", "manifest.json",
     }  # fmt: skip
     assert [path.name for path in Path("data").iterdir()] == ["ingest"]
 

@@ -58,7 +58,11 @@ def source(workspace: Workspace) -> Workspace:
     pq.write_table(
         pa.table({"id": [f"i{n}" for n in range(1, 300)] + ODD_IDS[:7], "name": ["name"] * 306}), "raw/items.parquet"
     )
+    some = [*(f"u{n}" for n in range(0, 500, 3)), *ODD_IDS]
+    described = {"user_id": some, "Land (of birth), ö": [None, *["Ü"] * (len(some) - 1)], 'a."b`': some}
+    pq.write_table(pa.table(described), "raw/users.parquet")
     workspace.params("ingest", {"source": "table", "path": "raw", "table.columns": COLUMNS})
+    workspace.params("ingest", {"table.users": ["users.parquet"]})
     workspace.params("ingest", {"table.interactions": ["day*.parquet"], "table.min_value": 1.0, "max_rejected": 0.5})
     workspace.params("ingest", {"table.item_columns": {"item_id": "id", "title": "name"}, "table.text": "{name}"})
     return workspace
@@ -102,7 +106,7 @@ def test_spark_gives_the_rows_that_duckdb_gives(
     splits = not items  # which goes by the items of ingest, wherever it has them from
     embedded, spark = (run(source, name, splits=splits) for name in ("duckdb", "spark"))
     files = sorted(path.relative_to(embedded) for path in embedded.rglob("*.parquet"))
-    assert len(files) == (8 if splits else 3)
+    assert len(files) == (9 if splits else 4)
     assert {str(file): differences(embedded / file, spark / file) for file in files} == {str(file): 0 for file in files}
     for name in ("ingest/summary.json", "split/holdout.json")[: 1 + splits]:
         assert (embedded / name).read_bytes() == (spark / name).read_bytes()
