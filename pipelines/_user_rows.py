@@ -33,10 +33,9 @@ def sources(params: Ingest) -> list[Source]:
         return []
     path = Path(params.path)
     if params.source == "table":
-        dialect = Dialect(params.table.delimiter, params.table.quote)
-        root, patterns = (path.parent, [path.name]) if path.is_file() else (path, params.table.interactions)
-        files = _table_source.find(root, patterns, "ingest.table.interactions")
-        return [Source(file, dialect, params.table.columns.user_id) for file in files]
+        files = _table_source.files_of(path, params.table)
+        columns = {"interactions": params.table.columns.user_id, "users": params.table.user_columns.user_id}
+        return [Source(file.path, file.dialect, column) for kind, column in columns.items() for file in files[kind]]
     release = _movielens_source.find(path)
     dat = release.suffix == ".dat"
     return [
@@ -46,8 +45,8 @@ def sources(params: Ingest) -> list[Source]:
             "userId",
             _movielens_source.COLUMNS[kind] if dat else None,
         )
-        for kind in ("ratings", "tags")
-        if release.path(kind).is_file()
+        for kind in ("ratings", "tags", "users")
+        if release.has(kind)
     ]
 
 

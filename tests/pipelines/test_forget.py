@@ -189,9 +189,11 @@ def test_after_forgetting_there_are_zero_hits(tmp_path: Path) -> None:
     raw = clone.root / "data" / "raw"
     lines = [f"reader-{u},i{(u * k) % 60},1" for u in range(80) for k in range(1, 9)]
     (raw / "interactions.csv").write_text("user,item,value\n" + "\n".join([*lines, "reader-7,i1,none"]) + "\n")
+    (raw / "users.csv").write_text("customer,city\n" + "".join(f"reader-{u},Rome\n" for u in range(90)))
     columns = {"user_id": "user", "item_id": "item", "value": "value", "timestamp": None}
     clone.params(
-        {"ingest": {"source": "table", "table.columns": columns},
+        {"ingest": {"source": "table", "table.columns": columns, "table.users": ["users.csv"],
+                    "table.user_columns": {"user_id": "customer"}},
          "validate": {"min_interactions": 100, "max_empty_text": 1.0, "min_items": 40}},
     )  # fmt: skip
     remote = tmp_path / "remote"
@@ -204,6 +206,7 @@ def test_after_forgetting_there_are_zero_hits(tmp_path: Path) -> None:
 
     shown = clone.longtail("forget", "reader-7")
     assert "data/raw/interactions.csv" in shown
+    assert "data/raw/users.csv" in shown
     assert "nothing is removed yet" in shown
     assert "reader-7," in (raw / "interactions.csv").read_text()
     assert "removed" in clone.longtail("forget", "reader-7", "--yes")
