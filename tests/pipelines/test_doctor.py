@@ -46,7 +46,7 @@ def objects() -> list[Path]:
 
 def test_a_healthy_checkout_needs_nothing(run_once: Checkout) -> None:
     assert texts(remedies=True) == ""
-    assert "outputs: 11 files rehashed" in texts()
+    assert "outputs: 12 files rehashed" in texts()
     assert f"cache: {len(objects())} objects" in texts()
 
 
