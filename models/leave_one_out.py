@@ -1,9 +1,9 @@
-"""What figures of all lists together lose without each user: of how many a figure depends on whom.
+"""What coverage, Gini index and entropy of all lists lose without each user, for the intervals of `models.bootstrap`.
 
-With other users of the same kind, lists show items that none of these users was shown. A bootstrap cannot know of them:
-resamples of the lists hold fewer distinct items than the lists and vary less than other users would, up to half as much
-as coverage does. The differences of leaving one user out (jackknife; Tukey 1958) do not have this flaw: the variance
-that they sum up to is on average at least the true one (Efron and Stein 1981, Annals of Statistics 9(3)).
+Other users of the same kind would be shown items that none of these users was shown. Resampled lists cannot hold such
+items, so that a bootstrap of them varies less than other users would. Differences of leaving one user out (jackknife;
+Tukey 1958) do not have this flaw: the variance that they sum up to is on average at least the true one (Efron and Stein
+1981, Annals of Statistics 9(3)).
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def in_threads(
     pool = ThreadPoolExecutor(FAR_THREADS if is_far else n_threads, initializer=torch.set_num_threads, initargs=(1,))
     started: deque[list[Future[Arrays]]] = deque()
     try:
-        for some in (*batches(rows, part), *[rows[:0]] * n_threads):  # so many parts ahead of what is used
+        # threads are so many parts ahead of the caller; as many empty ones let the last parts out
+        for some in (*batches(rows, part), *[rows[:0]] * n_threads):
             started.append([pool.submit(search, users) for users in batches(some, tile)])
             if len(started) <= n_threads or not (futures := started.popleft()):
                 continue
