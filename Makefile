@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup run test test-faults lint unit clean airflow
-.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-verdicts
+.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-level bench-verdicts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -72,8 +72,11 @@ bench-airflow: $(STAMP)  ## What Airflow and DVC add to the bare stages, task by
 bench-evaluate: $(STAMP)  ## Lists for all users over the full catalogue, beside the bare matrix product
 	@python -m benchmarks.evaluate
 
-bench-gate: $(STAMP)  ## The gate's bootstrap over 100,000 users
+bench-gate: $(STAMP)  ## The gate's decisions over 100,000 users
 	@python -m benchmarks.gate
+
+bench-gate-level: $(STAMP)  ## How often the gate is wrong at a bound, and decides beyond it, by shape of the data
+	@python -m benchmarks.gate_level
 
 bench-verdicts: $(STAMP)  ## What the gate says of a normal, a popularity-only and a crippled candidate
 	@python -m benchmarks.verdicts

@@ -1,6 +1,6 @@
-"""How long the gate's paired bootstrap takes at many users, beside SciPy's for a single mean.
+"""How long the gate's decisions take at many users, beside SciPy's bootstrap of a single mean.
 
-`make bench-gate`, or `python -m benchmarks.gate [--users N] [--resamples N]`. Lists of 20 from 30,000 items, of four
+`make bench-gate`, or `python -m benchmarks.gate [--users N]`. Lists of 20 from 30,000 items, of four
 models; the policy of `params.yaml` judges the candidate and both controls. Everything in one process, on as many
 threads as BLAS takes; the fastest of three repeats counts. Saved as `benchmarks/results/gate.json`.
 """
@@ -27,14 +27,14 @@ from pipelines._params import Gate, load
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("candidate", "champion", "popularity", "random")
-N_ITEMS, K, SEED, REPEATS = 30_000, 20, 42, 3
+N_ITEMS, K, SEED, REPEATS, RESAMPLES = 30_000, 20, 42, 3, 1000
 IS_TAIL = np.arange(N_ITEMS) >= N_ITEMS // 5
 ACCURACY = Rule("accuracy held", "ndcg@10", reference="champion", max_loss=0.05, relative=True)
 COVERAGE = Rule("tail still shown", "tail_coverage@10", reference="champion", max_loss=0.1, relative=True)
 GINI = Rule("evenly shown", "gini@10", reference="champion", max_loss=0.05)
 
 
-def rows(n_users: int = 100_000, resamples: int = 1000) -> Iterator[dict[str, Any]]:
+def rows(n_users: int = 100_000) -> Iterator[dict[str, Any]]:
     """A row per policy, then one for the peer."""
     models = evaluations(n_users)
     default = [Rule(**rule.model_dump()) for rule in load(Gate, ROOT / "params.yaml").rules]
@@ -44,14 +44,14 @@ def rows(n_users: int = 100_000, resamples: int = 1000) -> Iterator[dict[str, An
         "policy of params.yaml": default,
         "the same and Gini": [*default, GINI],
     }
-    how = Procedure(confidence=0.95, resamples=resamples, seed=SEED)
-    size = {"users": n_users, "resamples": resamples}
+    how = Procedure(confidence=0.95)
+    size = {"users": n_users}
     for what, rules in policies.items():
         taken = timed(partial(policy.judge, rules, models, IS_TAIL, how))
         yield {"what": what, "rules": len(rules)} | size | taken
     ours, theirs = (models[name].per_user["ndcg@10"] for name in ("candidate", "champion"))
-    taken = timed(partial(peer, ours, theirs, resamples))
-    yield {"what": "scipy.stats.bootstrap, one paired mean", "rules": 1} | size | taken
+    taken = timed(partial(peer, ours, theirs))
+    yield {"what": f"scipy.stats.bootstrap, one paired mean, {RESAMPLES} resamples", "rules": 1} | size | taken
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
@@ -77,24 +77,23 @@ def evaluations(n_users: int) -> dict[str, Evaluation]:
     return made
 
 
-def peer(ours: Floats, theirs: Floats, resamples: int) -> None:
+def peer(ours: Floats, theirs: Floats) -> None:
     """SciPy's percentile interval of one relative loss."""
 
     def loss(a: Floats, b: Floats, axis: int = -1) -> Floats:
         return np.asarray(a.mean(axis=axis) / b.mean(axis=axis) - 1)
 
     stats.bootstrap(
-        (ours, theirs), loss, paired=True, n_resamples=resamples, batch=50, method="percentile", rng=SEED, axis=-1
+        (ours, theirs), loss, paired=True, n_resamples=RESAMPLES, batch=50, method="percentile", rng=SEED, axis=-1
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--resamples", type=int, default=1000)
     arguments = parser.parse_args()
-    title = "Seconds of the gate's bootstrap"
-    _results.run("gate", {"bootstrap": (title, partial(rows, arguments.users, arguments.resamples))}, None)
+    title = "Seconds of the gate's decisions"
+    _results.run("gate", {"decisions": (title, partial(rows, arguments.users))}, None)
 
 
 if __name__ == "__main__":

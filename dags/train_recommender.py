@@ -102,7 +102,6 @@ FORM = {
         key("train.rerank.max_ndcg_loss", "number", "Price of showing the tail", section="Model", minimum=0, maximum=1),
         key("train.seed", "integer", "Of the random start", section="Model", minimum=0),
         key("gate.confidence", "number", "Per rule", section="Gate", exclusiveMinimum=0.5, exclusiveMaximum=1),
-        key("gate.resamples", "integer", "Of users", section="Gate", minimum=100, maximum=100_000),
     ]),
     "revision": Param(
         None, "Branch, tag or commit to run; empty: the checkout as it is, committed or not",

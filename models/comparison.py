@@ -1,4 +1,4 @@
-"""The figures that rules compare: each model's metrics on the users of a slice, resampled together."""
+"""The figures that rules compare: each model's metrics on the users of a slice, and what every user adds to them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import bootstrap, metrics, parity
-from models.bootstrap import Statistic
+from models import leave_one_out, metrics, parity
 from models.evaluation import Evaluation
-from models.leave_one_out import losses
 from models.metrics import Bools, Floats
 from models.rules import Rule
 
@@ -21,7 +19,7 @@ EVERYBODY: Slices = MappingProxyType({})
 
 
 class Figure(NamedTuple):
-    """What is computed and resampled."""
+    """What is computed of whom."""
 
     model: str
     metric: str
@@ -31,11 +29,24 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure's value, its distribution over resamples, and the number of users it is about."""
+    """A figure's value, and users' values of which it is the mean: of all lists together, to first order."""
 
     value: float
-    samples: Floats  # (resamples,)
-    n_users: int
+    values: Floats  # (n,) in order of users, the same users for both figures of a rule
+    least: float  # what a user's value cannot be below, and above, beside `base`
+    most: float
+    n_users: int  # who have a value of their own
+    base: float = 0.0  # of users' values, where these are what users add to it
+    possible: float = 0.0  # the most that a user can add, for where nobody adds anything
+
+    def ends(self, other: Measured | None) -> tuple[float, float]:
+        """Least and greatest value that one more user can have, where none is known beyond those of both models."""
+        least, most = (
+            (self.least, self.most) if other is None else (min(self.least, other.least), max(self.most, other.most))
+        )
+        if least == most == 0.0:
+            most = max(self.possible, other.possible if other else 0.0)
+        return self.base + least, self.base + most
 
 
 def figures(rule: Rule, contender: str) -> list[Figure]:
@@ -53,27 +64,64 @@ def measure(
     evaluations: Mapping[str, Evaluation],
     is_tail: Bools,
     slices: Slices,
-    *,
-    resamples: int,
-    seed: int,
 ) -> dict[Figure, Measured]:
-    """All figures that the rules compare, resampled together; those of models that were not evaluated are left out."""
+    """All figures that the rules compare; those of models that were not evaluated are left out."""
     named = {figure for rule in rules for contender in contenders for figure in figures(rule, contender)}
-    wanted = sorted((f for f in named if f.model in evaluations), key=str)
-    if not wanted:
-        return {}
-    counted = {figure: users_of(figure, evaluations, slices) for figure in wanted}
-    statistics = {figure: statistic(figure, evaluations, is_tail, users) for figure, users in counted.items()}
-    n_users = len(next(iter(evaluations.values())).lists)
-    values = bootstrap.estimates(statistics, n_users=n_users)
-    spread = bootstrap.distributions(statistics, n_users=n_users, resamples=resamples, seed=seed)
-    return {f: Measured(values[f], spread[f], int(users.sum())) for f, users in counted.items()}
+    return {f: measured(f, evaluations, is_tail, slices) for f in named if f.model in evaluations}
+
+
+def measured(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bools, slices: Slices) -> Measured:
+    """One figure of the users of its slice.
+
+    A figure F of all lists together is the mean of F + n (added_i - mean added), where user i adds added_i = F - F
+    without i (the pseudo-values of Tukey's jackknife). What a user can add at most is known of coverage alone, and
+    far more than any does, so that the extremes of what users add stand for it.
+    """
+    users = users_of(figure, evaluations, slices)
+    base, metric, k = metrics.look_up(figure.metric)
+    evaluation = evaluations[figure.model]
+    if metric.per_user:
+        values = evaluation.per_user[figure.metric][users]
+        lowest = metric.lowest if np.isfinite(metric.lowest) else least(values)
+        highest = metric.highest if np.isfinite(metric.highest) else most(values)
+        return Measured(mean(values), values, lowest, highest, n_users=len(values))
+    if base in parity.RATIOS:
+        columns = parity.columns(evaluation.counts, base, k) * users[:, None]
+        level, added = leave_one_out.of_sums(parity.figure, columns)
+        possible = 0.0
+    else:
+        lists = np.where(users[:, None], evaluation.lists[:, :k], -1)
+        level, added = leave_one_out.losses(base, lists, is_tail)
+        possible = leave_one_out.possible(base, lists, is_tail)
+    added = added[members(figure, evaluation, slices)]
+    n = len(added)
+    start = level - n * mean(added)
+    return Measured(
+        level, start + n * added, n * least(added), n * most(added), int(users.sum()), base=start, possible=n * possible
+    )
+
+
+def members(figure: Figure, evaluation: Evaluation, slices: Slices) -> Bools:
+    """Users of the figure's slice (n_users,)."""
+    return np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
+
+
+def mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def least(values: Floats) -> float:
+    return float(values.min(initial=np.inf))
+
+
+def most(values: Floats) -> float:
+    return float(values.max(initial=-np.inf))
 
 
 def users_of(figure: Figure, evaluations: Mapping[str, Evaluation], slices: Slices) -> Bools:
     """Who counts (n_users,): users of the slice for whom the model has something, and its partner too."""
     evaluation = evaluations[figure.model]
-    users = np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
+    users = members(figure, evaluation, slices)
     base, metric, _ = metrics.look_up(figure.metric)
     if base in parity.RATIOS:  # who is shown nothing has unseen items all the same
         return users
@@ -83,15 +131,3 @@ def users_of(figure: Figure, evaluations: Mapping[str, Evaluation], slices: Slic
         if name is not None and name in evaluations:
             users = users & ~np.isnan(evaluations[name].per_user[figure.metric])
     return users
-
-
-def statistic(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bools, users: Bools) -> Statistic:
-    """A metric of the given users as a function of how often each user counts."""
-    base, metric, k = metrics.look_up(figure.metric)
-    evaluation = evaluations[figure.model]
-    if metric.per_user:
-        return bootstrap.mean_of(np.where(users, evaluation.per_user[figure.metric], np.nan))
-    if base in parity.RATIOS:
-        columns = parity.columns(evaluation.counts, base, k) * users[:, None]
-        return Statistic(columns, parity.figure, centred=True)
-    return bootstrap.first_order(*losses(base, np.where(users[:, None], evaluation.lists[:, :k], -1), is_tail))

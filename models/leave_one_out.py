@@ -1,4 +1,4 @@
-"""What coverage, Gini index and entropy of all lists lose without each user, for the intervals of `models.bootstrap`.
+"""Losses of coverage, Gini index, entropy and parity of all lists without each user, from which intervals are made.
 
 Other users of the same kind would be shown items that none of these users was shown. Resampled lists cannot hold such
 items, so that a bootstrap of them varies less than other users would. Differences of leaving one user out (jackknife;
@@ -24,6 +24,23 @@ def losses(name: str, lists: Lists, is_tail: Bools) -> tuple[float, Floats]:
     counts = np.bincount(lists[lists >= 0], minlength=len(is_tail))
     level = float(exposure.OF_EXPOSURE[name](counts.astype(np.float64), is_tail))
     without = OF_EXPOSURE[name](lists, counts, is_tail)
+    return level, np.where(np.isnan(without), 0.0, level - without)
+
+
+def possible(name: str, lists: Lists, is_tail: Bools) -> float:
+    """The most that one more list of k can add to coverage; 0 for other figures, of which it is not known."""
+    among = {"item_coverage": np.ones_like(is_tail), "tail_coverage": is_tail}.get(name)
+    if among is None or not among.any():
+        return 0.0
+    shown = np.zeros(len(is_tail), np.bool_)
+    shown[lists[lists >= 0]] = True
+    return float(min(lists.shape[1], (among & ~shown).sum()) / among.sum())
+
+
+def of_sums(figure: Callable[[Floats], Floats], columns: Floats) -> tuple[float, Floats]:
+    """A figure of the sums of users' columns (n_users, m), and by how much each user raises it, (n_users,)."""
+    sums = columns.sum(axis=0)
+    level, without = float(figure(sums)), figure(sums - columns)
     return level, np.where(np.isnan(without), 0.0, level - without)
 
 

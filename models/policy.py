@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from models import metrics, parity, undefined
+from models.compared import Compared
 from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.evaluation import Evaluation
 from models.metrics import Bools
@@ -27,7 +28,6 @@ from models.rules import (
     effect_of,
     explain,
     outcome,
-    p_violated,
     percent,
 )
 
@@ -40,9 +40,7 @@ class Procedure:
     """How decisions are made, whatever the rules are."""
 
     confidence: float  # one-sided, of each rule and of each interval
-    resamples: int
-    seed: int
-    min_users: int = 1  # a rule about fewer is inconclusive
+    passing: float | None = None  # confidence that «pass» needs where it is another one; None: the same
     correction: Literal["none", "holm"] = "none"
     seen_holdout: Literal["hold", "skip"] = "hold"  # rules against a champion that is no fair comparison
 
@@ -54,7 +52,7 @@ class Control:
     model: str
     rejected_by: list[str]  # rules of the kind that this control has to fail
     discriminates: bool
-    undecided: bool  # not rejected, but some rule of that kind had too few users to tell
+    undecided: bool  # not rejected, but some rule of that kind could not tell
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ def judge(
     check(rules, evaluations, slices)
     evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
-    measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
+    measured = measure(rules, contenders, evaluations, is_tail, slices)
     outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
-    controls = [control(name, outcomes.get(name, []), how) for name in CONTROLS]
+    controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
     verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
 
@@ -133,34 +131,35 @@ def apply(
 ) -> Outcome:
     """Decide one rule for one contender, by itself."""
     mine, *others = figures(rule, contender)
-    ours, reference = measured[mine], next((measured[other] for other in others if other in measured), None)
-    if rule.reference is not None and reference is None:
-        decision, reason = missing(unfair_champion, how)
-        return outcome(rule, decision, reason, n_users=ours.n_users, value=ours.value)
-    nothing = np.full_like(ours.samples, np.nan)
-    reference_value = reference.value if reference else np.nan
-    effect = float(effect_of(rule, np.array(ours.value), np.array(reference_value)))
-    samples = effect_of(rule, ours.samples, reference.samples if reference else nothing)
-    low, high = (float(bound) for bound in np.quantile(samples, [1 - how.confidence, how.confidence]))
-    decision = decide(rule, effect, low, high)
-    reason = explain(rule, decision, effect, low, high, how.confidence)
-    p = p_violated(rule, samples)
-    n_users = min(each.n_users for each in (ours, reference) if each)
-    if 0 < n_users < how.min_users:
-        decision, p = "inconclusive", np.nan
-        reason = (
-            f"{rule.of()} is defined for {n_users} users only, of at least {how.min_users} that gate.min_users asks"
-        )
+    ours, theirs = measured[mine], next((measured[other] for other in others if other in measured), None)
+    if rule.reference is not None and theirs is None:
+        said, reason = missing(unfair_champion, how)
+        return outcome(rule, said, reason, n_users=ours.n_users, value=ours.value)
+    passing = how.confidence if how.passing is None or contender != CANDIDATE else how.passing
+    effect = effect_of(rule, ours.value, theirs.value if theirs else np.nan)
+    n_users = min(each.n_users for each in (ours, theirs) if each)
+    compared = Compared(rule, ours, theirs, identical=rule.reference == contender)
+    p_pass, p_fail = compared.p_values(rule.threshold())
+    if np.isnan(effect):
+        decision: Decision = "inconclusive" if n_users else "fail"
+    else:
+        decision = decide(p_pass, p_fail, passing=passing, confidence=how.confidence)
+    interval, needed = None, None
+    if n_users and not np.isnan(effect) and contender == CANDIDATE:
+        interval = compared.interval(effect, passing=passing, confidence=how.confidence)
+        needed = compared.users_needed(passing, how.confidence) if decision == "inconclusive" else None
     return outcome(
         rule,
         decision,
-        reason,
+        explain(rule, decision, effect, interval, passing=passing, confidence=how.confidence, users_needed=needed),
         n_users=n_users,
         value=ours.value,
-        reference_value=reference_value,
+        reference_value=theirs.value if theirs else np.nan,
         effect=effect,
-        interval=(low, high),
-        p_violated=p,
+        interval=interval,
+        p_pass=p_pass,
+        p_fail=p_fail,
+        users_needed=needed,
     )
 
 
@@ -186,8 +185,8 @@ def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
     reason the intervals shown stay those of each rule alone; they are what the passing is read from.
     """
     # what could not be tested (too few users, no champion) is no test; what has no value at all failed for certain
-    family = [i for i, o in enumerate(outcomes) if o.p_violated is not None or o.decision == "fail"]
-    p_values = np.array([outcomes[i].p_violated or 0.0 for i in family])
+    family = [i for i, o in enumerate(outcomes) if o.p_fail is not None or o.decision == "fail"]
+    p_values = np.array([outcomes[i].p_fail or 0.0 for i in family])
     violated = {i for i, said in zip(family, holm(p_values, level=1 - how.confidence), strict=True) if said}
     note = f", but that is no violation after Holm's correction over {len(family)} rules"
     return [
@@ -196,12 +195,12 @@ def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
     ]
 
 
-def control(name: str, outcomes: Iterable[Outcome], how: Procedure) -> Control:
+def control(name: str, outcomes: Iterable[Outcome]) -> Control:
     """Whether a model that must not pass fails a rule of the kind that is about it, and not for lack of a value."""
     about_it = [o for o in outcomes if o.kind == CONTROLS[name]]
     failed = [o.name for o in about_it if o.decision == "fail" and o.effect is not None]
-    thin = any(0 < o.n_users < how.min_users for o in about_it)
-    return Control(name, failed, discriminates=bool(failed), undecided=thin and not failed)
+    open_ones = any(o.decision == "inconclusive" and o.p_fail is not None for o in about_it)
+    return Control(name, failed, discriminates=bool(failed), undecided=open_ones and not failed)
 
 
 def conclude(
@@ -225,14 +224,18 @@ def conclude(
     if "inconclusive" in decisions:
         return "HOLD", sentence(applicable)
     if unproven := [c.model for c in controls if c.undecided]:
+        kinds = " and ".join(f"no {CONTROLS[name]} rule rejects {name} recommendations" for name in unproven)
         return (
             "HOLD",
-            f"Too few users to show that the policy rejects {' and '.join(unproven)} recommendations; "
-            f"gate.min_users is {how.min_users}.",
+            f"Nothing shows that the policy can reject: {kinds} with confidence on these users. Judge on more users, "
+            "or add a rule that they fail by far, such as a `min` of the metric.",
         )
     few, many = (f"{count(o.n_users for o in applicable):,}" for count in (min, max))
     users = few if few == many else f"{few} to {many}"
-    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(how.confidence)} confidence on {users} users."
+    return (
+        "PROMOTE",
+        f"All {len(applicable)} rules hold with {percent(how.passing or how.confidence)} confidence on {users} users.",
+    )
 
 
 def sentence(outcomes: Sequence[Outcome]) -> str:

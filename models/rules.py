@@ -1,7 +1,7 @@
-"""One rule of a policy: a bound on an effect, and what the effect's bootstrap distribution says about it.
+"""Rules of the gate: each bounds one effect, and p-values for and against the bound decide it.
 
-An effect is a metric's value, or its gain over a reference on the same users. One-sided at the given confidence: pass
-where the bound holds, fail where it is violated, inconclusive where neither can be said.
+An effect is a metric's value, or its gain over a reference on the same users. A rule passes where values speak with
+confidence against «the bound is violated», fails where they do against «the bound holds», and is inconclusive else.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Literal
 import numpy as np
 
 from models import metrics
-from models.metrics import Floats
+from models.bounded_mean import ROUNDING
 
 Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
 Kind = Literal["accuracy", "tail"]
-ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1
 BOUNDS = ("min", "max", "min_gain", "max_loss")
 
 
@@ -70,8 +69,10 @@ class Outcome:
     value: float | None
     reference_value: float | None
     effect: float | None
-    interval: tuple[float, float] | None  # one-sided lower and upper bound of the effect
-    p_violated: float | None  # share of the distribution on the side of the bound: small speaks for a violation
+    interval: tuple[float | None, float | None] | None  # one-sided bounds of the effect; None: there is no end
+    p_pass: float | None  # p-value of «the bound is violated»: small speaks for the candidate
+    p_fail: float | None  # p-value of «the bound holds»: small speaks against the candidate
+    users_needed: int | None  # of whom the same values would decide the rule, where it is inconclusive
     threshold: float
     decision: Decision
     reason: str
@@ -86,8 +87,10 @@ def outcome(
     value: float,
     reference_value: float = np.nan,
     effect: float = np.nan,
-    interval: tuple[float, float] = (np.nan, np.nan),
-    p_violated: float = np.nan,
+    interval: tuple[float | None, float | None] | None = None,
+    p_pass: float = np.nan,
+    p_fail: float = np.nan,
+    users_needed: int | None = None,
 ) -> Outcome:
     """The record of a decision; NaN becomes None, which JSON can hold."""
     metric = metrics.look_up(rule.metric)[1]
@@ -103,8 +106,10 @@ def outcome(
         value=finite(value),
         reference_value=finite(reference_value),
         effect=finite(effect),
-        interval=None if np.isnan(interval).any() else interval,
-        p_violated=finite(p_violated),
+        interval=interval,
+        p_pass=finite(p_pass),
+        p_fail=finite(p_fail),
+        users_needed=users_needed,
         threshold=rule.threshold(),
         decision=decision,
         reason=reason,
@@ -115,69 +120,76 @@ def finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def effect_of(rule: Rule, ours: Floats, theirs: Floats) -> Floats:
+def effect_of(rule: Rule, ours: float, theirs: float) -> float:
     """What the bound limits: the value, or how much better than the reference (for lower-is-better: how much lower)."""
     if rule.reference is None:
         return ours
-    gain = ours - theirs if metrics.look_up(rule.metric)[1].higher_is_better else theirs - ours
-    return metrics.ratio(gain, theirs) if rule.relative else gain
+    gain = direction(rule) * (ours - theirs)
+    return float(metrics.ratio(np.array(gain), np.array(theirs))) if rule.relative else gain
 
 
-def decide(rule: Rule, effect: float, low: float, high: float) -> Decision:
-    """Whether the bound holds with confidence, is violated with confidence, or neither."""
-    limit = rule.threshold()
-    if rule.max is not None:  # an upper bound is a lower bound on the negated effect
-        effect, low, high, limit = -effect, -high, -low, -limit
-    # `not >=`, since NaN >= limit is False: what cannot be computed must not pass
-    if np.isnan(effect) or (low == high and not low >= limit - ROUNDING):
-        return "fail"
-    if low >= limit - ROUNDING:
+def direction(rule: Rule) -> float:
+    """1 where more of the metric helps the rule, else -1."""
+    return 1.0 if metrics.look_up(rule.metric)[1].higher_is_better else -1.0
+
+
+def margin(rule: Rule, limit: float) -> tuple[float, float, float]:
+    """Coefficients (a, b, c) by which a·ours + b·theirs + c is 0 or more exactly where the effect reaches `limit`.
+
+    So that a share of the reference is judged without a quotient, whose distribution has no mean (Fieller 1940).
+    """
+    sign = direction(rule)
+    if rule.reference is None:
+        return sign, 0.0, -sign * limit
+    return (sign, -sign - limit, 0.0) if rule.relative else (sign, -sign, -limit)
+
+
+def decide(p_pass: float, p_fail: float, *, passing: float, confidence: float) -> Decision:
+    """Pass or fail where the values speak for it with confidence, else inconclusive, as where they are NaN."""
+    # `<=` of NaN is False: what cannot be computed must not pass
+    if p_pass <= 1 - passing + ROUNDING:
         return "pass"
-    return "fail" if high < limit else "inconclusive"
+    return "fail" if p_fail <= 1 - confidence + ROUNDING else "inconclusive"
 
 
-def p_violated(rule: Rule, samples: Floats) -> float:
-    """Share of the effect's distribution that keeps the bound: the level at which «it is violated» can be said."""
-    if np.isnan(samples).any():
-        return np.nan
-    limit = rule.threshold()
-    kept = samples <= limit + ROUNDING if rule.max is not None else samples >= limit - ROUNDING
-    return float(kept.mean())
-
-
-def explain(rule: Rule, decision: Decision, effect: float, low: float, high: float, confidence: float) -> str:
+def explain(
+    rule: Rule, decision: Decision, effect: float, interval: tuple[float | None, float | None] | None, *,
+    passing: float, confidence: float, users_needed: int | None = None,
+) -> str:  # fmt: skip
     """The decision in plain words."""
     if np.isnan(effect):
         return f"{rule.of()} has no value here" + (
-            f", or that of {rule.reference} is 0 and bears no relative bound" if rule.relative else ""
+            f", or {rule.reference} has the value 0, of which a relative bound is no share" if rule.relative else ""
         )
     subject = rule.of() if rule.reference is None else f"{rule.of()} gain over {rule.reference}"
-    if np.isnan(low + high):
-        return f"{subject} is defined for too few users to tell" + (
-            f", or {rule.reference} too near to 0 for a relative bound" if rule.relative else ""
-        )
+    low, high = interval or (None, None)
     sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
     (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
-    sure = f"with {percent(confidence)} confidence"
-    known = {
-        "pass": f"{sure} {passed} {show(rule, passed_bound)}",
-        "fail": f"{sure} {failed} {show(rule, failed_bound)}",
-    }.get(decision, f"between {show(rule, low)} and {show(rule, high)} ({two_sided(confidence)}), too wide to tell")
+    if decision == "pass":
+        known = f"with {percent(passing)} confidence {passed} {show(rule, passed_bound)}"
+    elif decision == "fail":
+        known = f"with {percent(confidence)} confidence {failed} {show(rule, failed_bound)}"
+    else:
+        known = f"between {show(rule, low)} and {show(rule, high)} ({two_sided(passing, confidence)}), too wide to tell"
+        if users_needed is not None:
+            known += f"; about {users_needed:,} users would tell if their values are like these"
     slack = f", a tolerance of {show(rule, rule.tolerance)} included" if rule.tolerance else ""
     return f"{subject} is {show(rule, effect)}, {known}; required {passed} {show(rule, rule.threshold())}{slack}"
 
 
-def two_sided(confidence: float) -> str:
-    """What lies between two bounds each of which holds with this confidence, such as a 90 % interval for 0.95."""
-    return f"{percent(2 * confidence - 1)} interval"
+def two_sided(passing: float, confidence: float) -> str:
+    """The interval between two one-sided bounds, such as a 90 % interval of two that hold with 95 % confidence each."""
+    return f"{percent(passing + confidence - 1)} interval"
 
 
 def percent(share: float) -> str:
     return f"{share * 100:.4g} %"
 
 
-def show(rule: Rule, number: float) -> str:
-    """A number in the unit of the rule's effect."""
+def show(rule: Rule, number: float | None) -> str:
+    """A number in the unit of the rule's effect; an end that does not exist in words."""
+    if number is None:
+        return "any number"
     if rule.relative:
         return f"{number:+.1%}"
     return f"{number:+.4g}" if rule.reference else f"{number:.4g}"

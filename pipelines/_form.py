@@ -37,7 +37,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 GATES: dict[str, dict[str, Any]] = {
     AS_CONFIGURED: {},
-    "strict": {"gate.confidence": 0.99, "gate.resamples": 5000},
+    "strict": {"gate.confidence": 0.99},
     "lenient": {"gate.confidence": 0.9},
 }
 PROMOTIONS = ("auto", "manual", "never")

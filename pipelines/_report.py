@@ -70,7 +70,7 @@ def markdown(
             * bool(verdict["unfair_champion"])
         ),
         f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
-        f"{corrected(verdict)}, {verdict['resamples']:,} resamples.",
+        f"{corrected(verdict)}.",
         "",
         "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |",
         "|---|---|--:|--:|--:|--:|--:|--:|---|",

@@ -50,7 +50,6 @@ def banner(verdict: Record) -> str:
         "champion": verdict["champion"]["version"] or "none yet",
         "users judged": f"{verdict['n_users']:,}",
         "confidence, one-sided": percent(verdict["confidence"]),
-        "bootstrap resamples": f"{verdict['resamples']:,}",
         "correction of rejections": "Holm" if verdict["correction"] == "holm" else "none",
         "model": verdict["digests"]["model"][:12],
     }

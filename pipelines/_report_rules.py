@@ -76,11 +76,17 @@ def words(decision: str) -> str:
 
 def meaning(verdict: Record) -> str:
     """What an interval is."""
-    low, high = (f"{100 * share:.4g}" for share in (1 - verdict["confidence"], verdict["confidence"]))
     return (
-        f"from percentile {low} to percentile {high} of {verdict['resamples']:,} paired bootstrap resamples of the "
-        f"users, so that each end holds with {percent(verdict['confidence'])} confidence"
+        f"from a lower to an upper bound, each of which holds with {percent(verdict['confidence'])} confidence, "
+        "also if one more user could have lost, or gained, all there is"
     )
+
+
+def ends(rule: Record) -> tuple[float, float]:
+    """The interval as far as it can be drawn: a bound that does not exist is as far away as all other points."""
+    low, high = rule["interval"]
+    known = [point for point in (low, high, rule["threshold"], rule["effect"]) if point is not None]
+    return min(known) if low is None else low, max(known) if high is None else high
 
 
 def by_whom(control: Record) -> str:
@@ -94,7 +100,7 @@ def drawn(rule: Record) -> str:
     """The interval as a line of characters, over a range that holds the bound as well."""
     if rule["interval"] is None or rule["effect"] is None:
         return "–"
-    low, high = rule["interval"]
+    low, high = ends(rule)
     points = [low, high, rule["threshold"], rule["effect"]]
     left, span = min(points), (max(points) - min(points)) or 1.0
     at = {name: round((value - left) / span * (BAR - 1)) for name, value in zip("lhte", points, strict=True)}
@@ -139,7 +145,7 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
     """The interval against its bound, the allowed side shaded, its ends below."""
     if rule["interval"] is None or rule["effect"] is None:
         return ""
-    low, high = rule["interval"]
+    low, high = ends(rule)
     points = [low, high, rule["threshold"], rule["effect"]]
     margin = (max(points) - min(points)) * 0.12 or abs(points[0]) * 0.1 or 1.0
     left, span = min(points) - margin, max(points) - min(points) + 2 * margin

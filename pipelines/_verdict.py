@@ -26,7 +26,7 @@ from pipelines._stage import say
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")
-SCHEMA_VERSION = 1  # raised where a reader of older verdicts would misread newer ones
+SCHEMA_VERSION = 2  # raised where a reader of older verdicts would misread newer ones
 AGAIN = "run `dvc repro --force --single-item gate`"
 MANY = 20_000  # users from which on deciding takes a while
 SHORT = 12  # characters of a digest that people compare
