@@ -99,6 +99,8 @@ def bound(p_of: Callable[[float], float], start: float, *, step: float, level: f
         return float(ndtri(min(max(p_of(value), 1e-300), 1 - 1e-16)) - ndtri(level))
 
     inside = start
+    if excess(inside) <= 0:
+        return inside
     for _ in range(WIDEST):
         outside = inside + step
         if excess(outside) <= 0:

@@ -53,6 +53,8 @@ class Compared:
         """Lower and upper bound of the effect: where it is no longer sure to reach a limit, and where to miss one."""
         reaches, misses = (lambda limit: self.p_values(limit)[0]), (lambda limit: self.p_values(limit)[1])
         values, _, _ = self.margins(effect)
+        if not len(values):
+            return None, None
         unit = self.unit()
         step = max(2 * float(values.std()) / unit / np.sqrt(len(values)), 1e-6 * max(abs(effect), 1e-3))
         if self.rule.max is not None:
@@ -70,6 +72,8 @@ class Compared:
     def users_needed(self, passing: float, confidence: float) -> int | None:
         """Users of whom the same values would decide the rule."""
         values, worst, best = self.margins(self.rule.threshold())
+        if not len(values):
+            return None
         if values.mean() >= 0:
             return bounded_mean.users_needed(values, worst, level=1 - passing)
         return bounded_mean.users_needed(-values, -best, level=1 - confidence)

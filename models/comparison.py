@@ -37,16 +37,11 @@ class Measured:
     most: float
     n_users: int  # who have a value of their own
     base: float = 0.0  # of users' values, where these are what users add to it
-    possible: float = 0.0  # the most that a user can add, for where nobody adds anything
 
     def ends(self, other: Measured | None) -> tuple[float, float]:
-        """Least and greatest value that one more user can have, where none is known beyond those of both models."""
-        least, most = (
-            (self.least, self.most) if other is None else (min(self.least, other.least), max(self.most, other.most))
-        )
-        if least == most == 0.0:
-            most = max(self.possible, other.possible if other else 0.0)
-        return self.base + least, self.base + most
+        """Least and greatest value that one more user can have: the extremes of both models of a rule."""
+        both = [self] if other is None else [self, other]
+        return self.base + min(each.least for each in both), self.base + max(each.most for each in both)
 
 
 def figures(rule: Rule, contender: str) -> list[Figure]:
@@ -74,48 +69,38 @@ def measured(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Boo
     """One figure of the users of its slice.
 
     A figure F of all lists together is the mean of F + n (added_i - mean added), where user i adds added_i = F - F
-    without i (the pseudo-values of Tukey's jackknife). What a user can add at most is known of coverage alone, and
-    far more than any does, so that the extremes of what users add stand for it.
+    without i (the pseudo-values of Tukey's jackknife). What one more user can add is not known; between nothing and
+    what any user adds, and an item that nobody else is shown, stand for it. Nor is the greatest value known of metrics
+    without an upper end, for which twice the greatest that was found stands.
     """
     users = users_of(figure, evaluations, slices)
     base, metric, k = metrics.look_up(figure.metric)
     evaluation = evaluations[figure.model]
     if metric.per_user:
         values = evaluation.per_user[figure.metric][users]
-        lowest = metric.lowest if np.isfinite(metric.lowest) else least(values)
-        highest = metric.highest if np.isfinite(metric.highest) else most(values)
-        return Measured(mean(values), values, lowest, highest, n_users=len(values))
+        highest = metric.highest if np.isfinite(metric.highest) else 2 * float(np.abs(values).max(initial=0.0))
+        return Measured(mean(values), values, metric.lowest, highest, n_users=len(values))
     if base in parity.RATIOS:
-        columns = parity.columns(evaluation.counts, base, k) * users[:, None]
-        level, added = leave_one_out.of_sums(parity.figure, columns)
-        possible = 0.0
+        level, added = leave_one_out.of_sums(parity.figure, parity.columns(evaluation.counts, base, k) * users[:, None])
+        item = 0.0
     else:
         lists = np.where(users[:, None], evaluation.lists[:, :k], -1)
         level, added = leave_one_out.losses(base, lists, is_tail)
-        possible = leave_one_out.possible(base, lists, is_tail)
+        item = leave_one_out.one_more_item(base, lists, is_tail)
     added = added[members(figure, evaluation, slices)]
-    n = len(added)
-    start = level - n * mean(added)
-    return Measured(
-        level, start + n * added, n * least(added), n * most(added), int(users.sum()), base=start, possible=n * possible
-    )
-
-
-def members(figure: Figure, evaluation: Evaluation, slices: Slices) -> Bools:
-    """Users of the figure's slice (n_users,)."""
-    return np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
+    added = added if len(added) > 1 else added[:0]  # one user alone shows nothing of how users differ
+    n, start = len(added), level - float(added.sum())
+    ends = n * float(added.min(initial=0.0)), n * float(added.max(initial=item))
+    return Measured(level, start + n * added, *ends, n_users=int(users.sum()), base=start)
 
 
 def mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def least(values: Floats) -> float:
-    return float(values.min(initial=np.inf))
-
-
-def most(values: Floats) -> float:
-    return float(values.max(initial=-np.inf))
+def members(figure: Figure, evaluation: Evaluation, slices: Slices) -> Bools:
+    """Users of the figure's slice (n_users,)."""
+    return np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
 
 
 def users_of(figure: Figure, evaluations: Mapping[str, Evaluation], slices: Slices) -> Bools:

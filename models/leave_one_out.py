@@ -27,14 +27,13 @@ def losses(name: str, lists: Lists, is_tail: Bools) -> tuple[float, Floats]:
     return level, np.where(np.isnan(without), 0.0, level - without)
 
 
-def possible(name: str, lists: Lists, is_tail: Bools) -> float:
-    """The most that one more list of k can add to coverage; 0 for other figures, of which it is not known."""
+def one_more_item(name: str, lists: Lists, is_tail: Bools) -> float:
+    """What coverage gains by one item more; 0 where all items are shown, and for figures that do not count items."""
     among = {"item_coverage": np.ones_like(is_tail), "tail_coverage": is_tail}.get(name)
-    if among is None or not among.any():
+    if among is None:
         return 0.0
-    shown = np.zeros(len(is_tail), np.bool_)
-    shown[lists[lists >= 0]] = True
-    return float(min(lists.shape[1], (among & ~shown).sum()) / among.sum())
+    shown = np.isin(np.flatnonzero(among), lists)
+    return 0.0 if shown.all() else 1 / len(shown)
 
 
 def of_sums(figure: Callable[[Floats], Floats], columns: Floats) -> tuple[float, Floats]:

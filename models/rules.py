@@ -124,7 +124,7 @@ def effect_of(rule: Rule, ours: float, theirs: float) -> float:
     """What the bound limits: the value, or how much better than the reference (for lower-is-better: how much lower)."""
     if rule.reference is None:
         return ours
-    gain = direction(rule) * (ours - theirs)
+    gain = direction(rule) * (ours - theirs) + 0.0  # not -0.0
     return float(metrics.ratio(np.array(gain), np.array(theirs))) if rule.relative else gain
 
 

@@ -16,7 +16,7 @@ from models.evaluation import Evaluation
 from models.policy import Procedure, Verdict
 from models.rules import Outcome, Rule
 
-N_USERS, N_ITEMS = 40, 20
+N_USERS, N_ITEMS = 400, 20
 IS_TAIL = np.arange(N_ITEMS) >= 5
 NOISE = np.random.default_rng(0).uniform(-0.05, 0.05, N_USERS)
 ACCURATE = Rule("accurate", "ndcg@5", reference="popularity", min_gain=0.0)
@@ -39,8 +39,8 @@ def model(ndcg: float, tail: float, *, lists: np.ndarray | None = None, noise: f
 POPULARITY, RANDOM = model(0.2, 0.0), model(0.01, 0.1)
 
 
-HOW = Procedure(confidence=0.95, resamples=200, seed=0)
-SLICES = {"group=niche": np.arange(N_USERS) < 10, "group=blockbuster": np.arange(N_USERS) >= 10}
+HOW = Procedure(confidence=0.95)
+SLICES = {"group=niche": np.arange(N_USERS) < 100, "group=blockbuster": np.arange(N_USERS) >= 100}
 
 
 def judge(rules: list[Rule], candidate: Evaluation, how: Procedure = HOW, /, **models: Evaluation) -> Verdict:
@@ -55,7 +55,7 @@ def only(rule: Rule, candidate: Evaluation, **models: Evaluation) -> Outcome:
 def test_a_candidate_that_holds_every_rule_is_promoted() -> None:
     verdict = judge([ACCURATE, TAIL, HELD], model(0.3, 0.2), champion=model(0.29, 0.2))
     assert verdict.verdict == "PROMOTE"
-    assert verdict.reason == "All 3 rules hold with 95 % confidence on 40 users."
+    assert verdict.reason == "All 3 rules hold with 95 % confidence on 400 users."
     assert [outcome.decision for outcome in verdict.rules] == ["pass"] * 3
 
 
@@ -94,7 +94,7 @@ def test_a_promotion_says_on_how_many_users_its_rules_rest() -> None:
     )
     random = with_values(RANDOM, tail_recall=half)
     verdict = judge([ACCURATE, TAIL], candidate, popularity=popularity, random=random)
-    assert verdict.reason == "All 2 rules hold with 95 % confidence on 20 to 40 users."
+    assert verdict.reason == "All 2 rules hold with 95 % confidence on 200 to 400 users."
 
 
 def test_a_violated_rule_outweighs_an_inconclusive_one() -> None:
@@ -157,22 +157,23 @@ def test_a_control_that_was_not_evaluated_cannot_have_been_rejected() -> None:
 @pytest.mark.parametrize(
     ("rule", "decision"),
     [
-        (Rule("r", "ndcg@5", min=0.3), "pass"),  # met exactly, although the mean of 0.3 is not 0.3
-        (Rule("r", "ndcg@5", min=0.3001), "fail"),
-        (Rule("r", "arp@5", max=3.0), "pass"),
-        (Rule("r", "arp@5", max=2.999), "fail"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.1), "pass"),
+        (Rule("r", "ndcg@5", min=0.29), "pass"),
+        (Rule("r", "ndcg@5", min=0.3), "inconclusive"),  # met exactly by these users, and others are not seen
+        (Rule("r", "ndcg@5", min=0.31), "fail"),
+        (Rule("r", "arp@5", max=3.1), "pass"),
+        (Rule("r", "arp@5", max=2.9), "fail"),
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.09), "pass"),
         (Rule("r", "ndcg@5", reference="champion", min_gain=0.11), "fail"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.5, relative=True), "pass"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.51, relative=True), "fail"),
-        (Rule("r", "arp@5", reference="champion", max_loss=1.0), "pass"),  # lower is better: 3.0 against 2.0 loses 1
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.4, relative=True), "pass"),
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.55, relative=True), "fail"),
+        (Rule("r", "arp@5", reference="champion", max_loss=1.1), "pass"),  # lower is better: 3.0 against 2.0 loses 1
         (Rule("r", "arp@5", reference="champion", max_loss=0.9), "fail"),
-        (Rule("r", "arp@5", reference="champion", max_loss=0.5, relative=True), "pass"),
+        (Rule("r", "arp@5", reference="champion", max_loss=0.55, relative=True), "pass"),
         (Rule("r", "arp@5", reference="champion", min_gain=0.0), "fail"),
         (Rule("r", "ndcg@5", reference="random", max_loss=0.0), "pass"),
     ],
 )
-def test_without_any_spread_the_bound_decides_by_comparison(rule: Rule, decision: str) -> None:
+def test_without_any_spread_the_distance_to_the_bound_decides(rule: Rule, decision: str) -> None:
     assert only(rule, model(0.3, 0.2), champion=model(0.2, 0.1)).decision == decision
 
 
@@ -192,26 +193,30 @@ def test_a_metric_without_a_value_fails() -> None:
 
 def test_a_single_nan_among_defined_users_is_skipped_but_too_few_defined_users_cannot_pass() -> None:
     few = np.full(N_USERS, np.nan)
-    few[0] = 1.0  # every third resample misses this user
+    few[0] = 1.0
     models = {name: with_values(model(0.3, 0.2), cold_recall=few) for name in ("popularity", "random")}
     outcome = only(Rule("cold", "cold_recall@5", min=0.1), with_values(model(0.3, 0.2), cold_recall=few), **models)
-    assert (outcome.decision, outcome.value, outcome.interval) == ("inconclusive", 1.0, None)
+    assert (outcome.decision, outcome.value, outcome.n_users) == ("inconclusive", 1.0, 1)
+    assert outcome.users_needed == 2  # 0.1 ** 2 is below 0.05
 
 
-def test_a_share_of_a_reference_that_is_zero_fails() -> None:
+def test_a_share_of_a_reference_that_is_zero_decides_nothing() -> None:
     rule = Rule("r", "tail_recall@5", reference="popularity", min_gain=0.0, relative=True)
     outcome = only(rule, model(0.3, 0.2))
-    assert outcome.decision == "fail"
-    assert "popularity is 0" in outcome.reason
+    assert (outcome.decision, outcome.effect, outcome.interval) == ("inconclusive", None, None)
+    assert "popularity has the value 0" in outcome.reason
 
 
-def test_a_share_of_a_reference_that_is_zero_in_some_resamples_cannot_pass() -> None:
+def test_a_share_of_a_reference_that_is_nearly_zero_can_pass_where_the_candidate_is_far_above_it() -> None:
     hardly = model(0.2, 0.0)
-    hardly.per_user["tail_recall@5"][0] = 0.01  # every third resample misses this user
+    hardly.per_user["tail_recall@5"][0] = 0.01
     rule = Rule("r", "tail_recall@5", reference="champion", max_loss=0.5, relative=True)
     outcome = only(rule, model(0.3, 0.2), champion=hardly)
-    assert (outcome.decision, outcome.interval) == ("inconclusive", None)
-    assert outcome.reason.endswith("too few users to tell, or champion too near to 0 for a relative bound")
+    assert outcome.decision == "pass"
+    assert outcome.interval is not None
+    assert outcome.interval[0] is not None
+    assert outcome.interval[0] > -0.5
+    assert only(rule, hardly, champion=hardly).decision == "inconclusive"
 
 
 def test_coverage_is_judged_from_the_lists() -> None:
@@ -270,7 +275,7 @@ def test_a_rule_about_nothing_that_was_evaluated_is_an_error(rule: Rule, message
 def test_a_model_without_values_for_users_of_the_holdout_is_an_error(blind: str) -> None:
     models = {name: model(0.3, 0.2) for name in ("candidate", "champion", "popularity", "random")}
     models[blind].per_user["ndcg@5"][3:] = np.nan
-    with pytest.raises(ValueError, match=f"ndcg@5 of {blind} is undefined for 37 users for whom that of "):
+    with pytest.raises(ValueError, match=f"ndcg@5 of {blind} is undefined for 397 users for whom that of "):
         policy.judge([ACCURATE, TAIL], models, IS_TAIL, HOW)
 
 
@@ -284,23 +289,23 @@ def test_a_control_without_values_is_not_one_that_was_rejected() -> None:
 
 
 def test_a_user_whose_list_the_candidate_has_made_undefined_counts_as_the_worst_value() -> None:
-    """Of 40 users with a diversity of 0.5 the candidate leaves ten with a single text: the mean falls by a quarter."""
+    """Of users with a diversity of 0.5 the candidate leaves a quarter with a single text: the mean falls by as much."""
     whole = with_values(model(0.3, 0.2), diversity=np.full(N_USERS, 0.5))
-    lossy = with_values(whole, diversity=np.where(np.arange(N_USERS) < 10, np.nan, 0.5))
+    lossy = with_values(whole, diversity=np.where(np.arange(N_USERS) < N_USERS // 4, np.nan, 0.5))
     held = Rule("diverse", "diversity@5", reference="champion", max_loss=0.05)
     outcome = only(held, lossy, champion=whole, popularity=whole, random=whole)
     assert (outcome.decision, outcome.n_users) == ("fail", N_USERS)
     assert outcome.value == pytest.approx(0.375)
     outcome = only(held, lossy, champion=lossy, popularity=lossy, random=lossy)  # nothing could have been shown
-    assert (outcome.decision, outcome.value, outcome.n_users) == ("pass", 0.5, 30)
+    assert (outcome.decision, outcome.value, outcome.n_users) == ("pass", 0.5, 300)
 
 
 def test_what_has_no_worst_value_counts_as_the_worst_that_any_model_shows() -> None:
-    """The candidate shows one user of 40 nothing, popularity shows another an item that 120 users have touched."""
+    """The candidate shows one user of 400 nothing, popularity shows another an item that 120 users have touched."""
     candidate = with_values(model(0.3, 0.2), arp=np.where(np.arange(N_USERS) == 7, np.nan, 3.0))
     popularity = with_values(POPULARITY, arp=np.where(np.arange(N_USERS) == 9, 120.0, 50.0))
     outcome = only(Rule("unpopular", "arp@5", max=4.0), candidate, popularity=popularity)
-    assert outcome.value == pytest.approx((39 * 3 + 120) / 40)
+    assert outcome.value == pytest.approx((399 * 3 + 120) / 400)
 
 
 def test_models_judged_on_different_or_no_users_are_an_error() -> None:
@@ -318,14 +323,14 @@ def with_values(evaluation: Evaluation, **metrics: np.ndarray) -> Evaluation:
 
 def test_a_bound_missed_by_no_more_than_the_tolerance_holds() -> None:
     for rule, decision in [
-        (Rule("r", "ndcg@5", min=0.31, tolerance=0.01), "pass"),
-        (Rule("r", "ndcg@5", min=0.31, tolerance=0.009), "fail"),
-        (Rule("r", "arp@5", max=2.9, tolerance=0.1), "pass"),
-        (Rule("r", "arp@5", max=2.9, tolerance=0.09), "fail"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.12, tolerance=0.02), "pass"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.6, relative=True, tolerance=0.1), "pass"),
-        (Rule("r", "ndcg@5", reference="champion", min_gain=0.6, relative=True, tolerance=0.09), "fail"),
-        (Rule("r", "arp@5", reference="champion", max_loss=0.9, tolerance=0.1), "pass"),
+        (Rule("r", "ndcg@5", min=0.31, tolerance=0.02), "pass"),
+        (Rule("r", "ndcg@5", min=0.32, tolerance=0.01), "fail"),
+        (Rule("r", "arp@5", max=2.9, tolerance=0.2), "pass"),
+        (Rule("r", "arp@5", max=2.8, tolerance=0.1), "fail"),
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.12, tolerance=0.03), "pass"),
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.6, relative=True, tolerance=0.2), "pass"),
+        (Rule("r", "ndcg@5", reference="champion", min_gain=0.6, relative=True, tolerance=0.05), "fail"),
+        (Rule("r", "arp@5", reference="champion", max_loss=0.9, tolerance=0.2), "pass"),
     ]:
         assert only(rule, model(0.3, 0.2), champion=model(0.2, 0.1)).decision == decision
     outcome = only(Rule("r", "ndcg@5", min=0.31, tolerance=0.01), model(0.3, 0.2))
@@ -342,7 +347,7 @@ def test_a_rule_on_a_slice_looks_at_its_users_only() -> None:
     verdict = judge([ACCURATE, TAIL, everybody, niche], candidate, champion=champion)
     assert [o.decision for o in verdict.rules] == ["pass", "pass", "pass", "fail"]
     assert verdict.rules[3].slice == "group=niche"
-    assert verdict.rules[3].n_users == 10
+    assert verdict.rules[3].n_users == 100
     assert [verdict.rules[3].value, verdict.rules[3].reference_value] == pytest.approx([0.1, 0.3])
     assert verdict.verdict == "REJECT"
     assert "«niche held»: ndcg@5 of group=niche gain over champion is -0.2" in verdict.reason
@@ -369,49 +374,89 @@ def test_users_for_whom_only_the_candidate_has_a_value_do_not_enter_its_comparis
     easy = np.arange(N_USERS) % 2 == 0
     candidate = with_values(model(0.3, 0.2), arp=np.where(easy, 2.0, 4.0))
     champion = with_values(model(0.3, 0.2), arp=np.where(easy, 2.0, np.nan))
-    outcome = only(Rule("held", "arp@5", reference="champion", max_loss=0.0), candidate, champion=champion)
+    outcome = only(Rule("held", "arp@5", reference="champion", max_loss=0.1), candidate, champion=champion)
     assert (outcome.decision, outcome.effect, outcome.n_users) == ("pass", 0.0, N_USERS // 2)
     assert outcome.value == outcome.reference_value == 2.0
     assert only(Rule("ceiling", "arp@5", max=3.0), candidate, champion=champion).value == 3.0
 
 
-def test_fewer_users_than_asked_for_settle_nothing_however_sure_it_looks() -> None:
-    how = replace(HOW, min_users=11)
-    good, bad = (Rule("niche", "ndcg@5", min=least, slice="group=niche") for least in (0.1, 0.9))
-    for rule in (good, bad):
-        verdict = judge([ACCURATE, TAIL, rule], model(0.3, 0.2), how)
-        assert (verdict.verdict, verdict.rules[2].decision) == ("HOLD", "inconclusive")
-        assert (
-            "ndcg@5 of group=niche is defined for 10 users only, of at least 11 that gate.min_users" in verdict.reason
-        )
-    assert judge([ACCURATE, TAIL, good], model(0.3, 0.2), replace(HOW, min_users=10)).verdict == "PROMOTE"
+def of_first(n: int, evaluation: Evaluation) -> Evaluation:
+    """The evaluation of the first n users alone."""
+    return Evaluation({name: values[:n] for name, values in evaluation.per_user.items()}, evaluation.lists[:n])
+
+
+def test_few_users_settle_nothing_however_sure_it_looks_and_the_rule_says_how_many_would() -> None:
+    """299 users are what it takes where a loss of 0.01 is allowed and nobody loses anything: 0.99 ** 299 < 0.05."""
+    rule, models = Rule("held", "tail_recall@5", "champion", max_loss=0.01), {"candidate": model(0.3, 0.2)}
+    models |= {"champion": model(0.3, 0.2), "popularity": POPULARITY, "random": RANDOM}
+    for n, decision in ((30, "inconclusive"), (296, "inconclusive"), (310, "pass")):
+        few = {name: of_first(n, each) for name, each in models.items()}
+        outcome = policy.judge([rule], few, IS_TAIL, HOW).rules[0]
+        assert outcome.decision == decision
+        if decision == "pass":
+            assert outcome.users_needed is None
+        else:
+            assert outcome.users_needed == pytest.approx(299, abs=6)
+            assert f"about {outcome.users_needed} users would tell" in outcome.reason
 
 
 def test_no_user_at_all_is_a_missing_value_and_not_a_small_number() -> None:
-    outcome = judge([Rule("cold", "cold_recall@5", min=0.0)], model(0.3, 0.2), replace(HOW, min_users=10)).rules[0]
+    outcome = judge([Rule("cold", "cold_recall@5", min=0.0)], model(0.3, 0.2)).rules[0]
     assert (outcome.decision, outcome.n_users) == ("fail", 0)
+
+
+def test_one_user_alone_shows_nothing_of_what_all_lists_show() -> None:
+    models = {"candidate": model(0.3, 0.2), "popularity": POPULARITY, "random": RANDOM}
+    alone = {name: of_first(1, each) for name, each in models.items()}
+    outcome = policy.judge([Rule("shown", "item_coverage@5", min=0.1)], alone, IS_TAIL, HOW).rules[0]
+    assert (outcome.decision, outcome.value, outcome.interval) == ("inconclusive", 0.25, (None, None))
 
 
 def test_too_few_users_to_reject_a_control_hold_and_do_not_reject() -> None:
     """Nothing is known of the policy then, good or bad."""
-    verdict = judge([ACCURATE, TAIL], model(0.3, 0.2), replace(HOW, min_users=N_USERS + 1))
+    models = {"candidate": model(0.9, 0.9), "popularity": model(0.4, 0.2), "random": model(0.3, 0.1)}
+    few = {name: of_first(5, each) for name, each in models.items()}
+    rules = [Rule("accurate", "ndcg@5", min=0.4), Rule("tail", "tail_recall@5", min=0.3)]
+    verdict = policy.judge(rules, few, IS_TAIL, HOW)
     assert verdict.verdict == "HOLD"
-    assert [(c.discriminates, c.undecided) for c in verdict.controls] == [(False, True)] * 2
-    niche = [
-        Rule(f"{r.name} niche", r.metric, r.reference, "group=niche", min_gain=r.min_gain) for r in (ACCURATE, TAIL)
-    ]
-    floor = Rule("floor", "arp@5", max=100.0)
-    assert judge([floor, *niche], model(0.3, 0.2), replace(HOW, min_users=11)).verdict == "HOLD"
-
-
-def test_candidates_that_pass_are_held_where_a_control_had_too_few_users() -> None:
-    """Popularity has nothing to show to most users."""
-    popularity = with_values(POPULARITY, arp=np.where(np.arange(N_USERS) < 3, 9.0, np.nan))
-    rules = [ACCURATE, Rule("unpopular", "arp@5", max=4.0)]
-    verdict = judge(rules, model(0.3, 0.2), replace(HOW, min_users=10), popularity=popularity)
     assert [o.decision for o in verdict.rules] == ["pass", "pass"]
+    assert [(c.discriminates, c.undecided) for c in verdict.controls] == [(False, True)] * 2
+    assert verdict.reason.startswith("Nothing shows that the policy can reject: no accuracy rule rejects random")
+    assert "no tail rule rejects popularity" in verdict.reason
+
+
+def test_a_catalogue_where_everything_is_as_popular_holds_and_says_which_rule_to_add() -> None:
+    """Random lists are as good as popular ones there, which no rule against popularity can tell apart."""
+    popularity, random = model(0.016, 0.0, noise=0.3), with_values(model(0.016, 0.1), ndcg=0.016 - 0.3 * NOISE)
+    verdict = judge([ACCURATE, TAIL], model(0.5, 0.2), popularity=popularity, random=random)
     assert verdict.verdict == "HOLD"
-    assert verdict.reason.startswith("Too few users to show that the policy rejects popularity recommendations")
+    assert "no accuracy rule rejects random recommendations" in verdict.reason
+    assert "add a rule that they fail by far, such as a `min` of the metric" in verdict.reason
+    floor = Rule("floor", "ndcg@5", min=0.1)
+    assert judge([ACCURATE, TAIL, floor], model(0.5, 0.2), popularity=popularity, random=random).verdict == "PROMOTE"
+
+
+def test_a_model_that_is_its_own_reference_gains_nothing_whoever_the_users_are() -> None:
+    models = {"candidate": model(0.9, 0.9), "popularity": model(0.4, 0.2), "random": model(0.3, 0.1)}
+    few = {name: of_first(5, each) for name, each in models.items()}
+    verdict = policy.judge([Rule("tail", "tail_recall@5", "popularity", min_gain=0.001)], few, IS_TAIL, HOW)
+    assert verdict.controls[1].rejected_by == ["tail"]
+
+
+def test_a_pass_may_need_more_confidence_than_a_fail() -> None:
+    """All of 400 users are 0.01 beyond the bound: enough at 95 %, and not at 99.99 %."""
+    held, champion = Rule("held", "ndcg@5", "champion", min_gain=0.09), model(0.2, 0.1)
+    how = replace(HOW, passing=0.9999)
+    usual, strict = (judge([held], model(0.3, 0.2), each, champion=champion).rules[0] for each in (HOW, how))
+    assert (usual.decision, strict.decision) == ("pass", "inconclusive")
+    assert usual.interval is not None
+    assert strict.interval is not None
+    assert (strict.interval[0] or 1) < 0.09 < (usual.interval[0] or 0)
+    assert strict.interval[1] == usual.interval[1]
+    assert "94.99 % interval" in strict.reason
+    violated = replace(held, min_gain=0.11)
+    assert judge([violated], model(0.3, 0.2), how, champion=champion).rules[0].decision == "fail"
+    assert judge([ACCURATE, TAIL], model(0.3, 0.2), how).reason.startswith("All 2 rules hold with 99.99 % confidence")
 
 
 def test_a_violation_by_luck_among_many_rules_is_none_after_holms_correction() -> None:
@@ -458,57 +503,53 @@ LOWER_BOUNDS = [
     Rule("niche", "ndcg@5", reference="champion", slice="group=niche", max_loss=0.2, relative=True),
     Rule("tail of niche", "tail_recall@5", slice="group=niche", min=0.05),
 ]
-raises = st.lists(st.integers(0, 8).map(lambda n: n / 16), min_size=N_USERS, max_size=N_USERS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     rules=st.lists(st.sampled_from(LOWER_BOUNDS), min_size=1, unique=True),
     level=st.floats(0.0, 0.5),
     noise=st.floats(0, 5),
-    better=st.tuples(raises, raises),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 1000),
     correction=st.sampled_from(["none", "holm"]),
-    min_users=st.sampled_from([1, 11]),
 )
 def test_making_a_higher_is_better_metric_better_for_anybody_never_makes_the_verdict_worse(
-    rules: list[Rule],
-    level: float,
-    noise: float,
-    better: tuple[list[float], list[float]],
-    correction: Literal["none", "holm"],
-    min_users: int,
+    rules: list[Rule], level: float, noise: float, share: float, seed: int, correction: Literal["none", "holm"]
 ) -> None:
     """Whatever users gain, and however unevenly: PROMOTE stays PROMOTE, and HOLD does not become REJECT."""
-    how = replace(HOW, correction=correction, min_users=min_users)
-    champion, candidate = model(0.2, 0.1, noise=1), model(level, 0.2, noise=noise)
+    how, rng = replace(HOW, correction=correction), np.random.default_rng(seed)
+    champion, candidate = model(0.2, 0.1, noise=1), model(level, 0.2)
+    candidate = with_values(candidate, ndcg=np.clip(level + noise * NOISE, 0, 1))
+    better = rng.random((2, N_USERS)) * (rng.random((2, N_USERS)) < share)
     raised = with_values(
         candidate,
-        ndcg=candidate.per_user["ndcg@5"] + np.array(better[0]),
-        tail_recall=candidate.per_user["tail_recall@5"] + np.array(better[1]),
+        ndcg=np.minimum(candidate.per_user["ndcg@5"] + better[0], 1),
+        tail_recall=np.minimum(candidate.per_user["tail_recall@5"] + better[1], 1),
     )
     order = ["REJECT", "HOLD", "PROMOTE"]
     before, after = (judge(rules, each, how, champion=champion).verdict for each in (candidate, raised))
     assert order.index(after) >= order.index(before)
 
 
-def experiments(n: int, rules: list[Rule], how: Procedure, *, bound: float = 0.0) -> list[str]:
-    """Verdicts on candidates whose true gain over the champion is exactly `bound`, on n samples of 120 users."""
+def experiments(n: int, rules: list[Rule], how: Procedure) -> list[str]:
+    """Verdicts on candidates that gain nothing over the champion in truth, on n samples of 500 users."""
     verdicts: list[str] = []
-    rng = np.random.default_rng(11)
-    for seed in range(n):
-        hard = rng.beta(1, 4, 120)  # skewed, much at 0, as NDCG is; users differ, and alike for both models
-        champion, candidate = (np.clip(hard + rng.normal(0, 0.05, 120), 0, 1) for _ in range(2))
-        tails = {f"tail_recall@{k}": rng.normal(0.2 + bound, 0.1, 120) for k in (1, 2, 3, 4)}
+    rng, size = np.random.default_rng(11), 500
+    for _ in range(n):
+        hard = rng.beta(1, 4, size)  # skewed, much at 0, as NDCG is; users differ, and alike for both models
+        champion, candidate = (np.clip(hard + rng.normal(0, 0.3, size), 0, 1) for _ in range(2))
+        tails = {f"tail_recall@{k}": rng.beta(2, 8, size) for k in (1, 2, 3, 4)}
         evaluations = {
-            name: Evaluation({"ndcg@5": ndcg} | tail, np.zeros((120, 5), np.int32))
+            name: Evaluation({"ndcg@5": ndcg} | tail, np.zeros((size, 5), np.int32))
             for name, ndcg, tail in (
-                ("candidate", candidate + bound, tails),
-                ("champion", champion, {key: np.full(120, 0.2) for key in tails}),
-                ("random", np.zeros(120), {key: np.full(120, 0.1) for key in tails}),
-                ("popularity", np.full(120, 0.1), {key: np.zeros(120) for key in tails}),
+                ("candidate", candidate, tails),
+                ("champion", champion, {key: rng.beta(2, 8, size) for key in tails}),
+                ("random", np.zeros(size), {key: np.full(size, 0.1) for key in tails}),
+                ("popularity", np.full(size, 0.1), {key: np.zeros(size) for key in tails}),
             )
         }
-        verdicts.append(policy.judge(rules, evaluations, IS_TAIL, replace(how, seed=seed)).verdict)
+        verdicts.append(policy.judge(rules, evaluations, IS_TAIL, how).verdict)
     return verdicts
 
 
@@ -522,20 +563,19 @@ CONTROLLED = [
 ]
 
 
-def test_a_candidate_exactly_at_the_bound_is_promoted_at_the_nominal_rate() -> None:
-    """400 experiments at 95 %: 20 wrong promotions expected; 6 to 36 is what chance allows (z = 3.5)."""
-    verdicts = experiments(400, [*CONTROLLED, AT_THE_EDGE[0]], HOW)
-    assert 6 <= verdicts.count("PROMOTE") <= 36
+def test_a_candidate_exactly_at_the_bound_is_promoted_at_most_at_the_nominal_rate() -> None:
+    """120 experiments at 95 %: 6 wrong promotions expected; up to 14 is what chance allows (z = 3.5)."""
+    verdicts = experiments(120, [*CONTROLLED, AT_THE_EDGE[0]], HOW)
+    assert 1 <= verdicts.count("PROMOTE") <= 14
 
 
 def test_with_several_rules_at_the_edge_wrong_promotions_become_rarer() -> None:
-    assert experiments(150, [*CONTROLLED, *AT_THE_EDGE[:2]], HOW).count("PROMOTE") <= 4  # 0.25 % expected
+    assert experiments(60, [*CONTROLLED, *AT_THE_EDGE[:2]], HOW).count("PROMOTE") <= 2  # 0.25 % expected
 
 
 def test_wrong_rejections_grow_with_the_rules_and_holms_correction_takes_that_back() -> None:
-    """Five rules at the edge: 1 - 0.95^5 = 23 % of 200 are rejected wrongly, and 5 % at most after the correction."""
+    """Five rules at the edge: 1 - 0.95^5 = 23 % of 60 are rejected wrongly, and 5 % at most after the correction."""
     rules = [*CONTROLLED, *AT_THE_EDGE]
-    how = replace(HOW, resamples=400)
-    plain, holm = (experiments(200, rules, replace(how, correction=c)).count("REJECT") for c in ("none", "holm"))
-    assert 30 <= plain <= 66
-    assert holm <= 20
+    plain, holm = (experiments(60, rules, replace(HOW, correction=c)).count("REJECT") for c in ("none", "holm"))
+    assert 4 <= plain <= 25
+    assert holm <= 9
