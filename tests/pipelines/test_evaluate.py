@@ -242,7 +242,7 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
 
 def test_slices_of_users_and_items_are_told_with_what_they_rest_on(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
-    workspace.params("evaluate", {"slices": {"users": ["country"], "items": ["genre"], "small": 30}})
+    workspace.params("evaluate", {"slices": {"users": ["country"], "items": ["genre"], "small": 200}})
     metrics = run()["models"]
     table = columns("slices.csv")
     rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _report, _report_rules, _report_slices, _run_tasks, evaluate, gate
+from pipelines import _digests, _report, _report_page, _report_rules, _report_slices, _run_tasks, evaluate, gate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -451,6 +451,13 @@ def test_markup_in_a_rule_name_is_printed_as_it_is(workspace: Workspace) -> None
 def test_an_interval_is_drawn_in_order() -> None:
     drawn = _report_rules.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
     assert re.fullmatch(r"\| +-+o-+  pass", drawn)
+
+
+@pytest.mark.parametrize(("undecided", "said"), [(True, "not rejected with confidence: "), (False, "NOT rejected by ")])
+def test_a_control_that_no_rule_rejects_is_told_from_one_that_a_rule_cannot_judge(undecided: bool, said: str) -> None:
+    control = {"model": "random", "rejected_by": [], "discriminates": False, "undecided": undecided}
+    assert _report_rules.by_whom(control).startswith(said)
+    assert f"random is {said}" in _report_page.controls({"controls": [control]})
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,12 @@ ITEMS = pa.list_(pa.int32())
     [
         (lambda table: table.slice(0, 0), "it holds no rows"),
         (lambda table: table.drop_columns(["items"]), "column items is missing, which is not what evaluate writes"),
-        (column("model", constant(None, pa.string())), "column model is null in 300 rows"),
-        (column("user_idx", constant(None, pa.int32())), "column user_idx is null in 300 rows"),
-        (column("items", constant(None, ITEMS)), "column items is null in 300 rows"),
+        (column("model", constant(None, pa.string())), "column model is null in 2400 rows"),
+        (column("user_idx", constant(None, pa.int32())), "column user_idx is null in 2400 rows"),
+        (column("items", constant(None, ITEMS)), "column items is null in 2400 rows"),
         (
             column("items", constant([0, None], ITEMS)),
-            "its lists have items from 0 to 0, 300 of them null, expected 0 to 47",
+            "its lists have items from 0 to 0, 2400 of them null, expected 0 to 47",
         ),
         (
             column("items", constant([N_ITEMS], ITEMS)),
