@@ -22,6 +22,7 @@ from pipelines._report_rules import (
     number,
     required,
     row,
+    to_decide,
     words,
 )
 from pipelines._report_text import cell, code, split_words, tail_words
@@ -52,6 +53,8 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
         )
     console.print(table)
     console.print(f"[bold {COLOURS[verdict['verdict']]}]{verdict['verdict']}[/]  {escape(verdict['reason'])}")
+    if asked := to_decide(verdict):
+        console.print(escape(asked))
 
 
 def markdown(
@@ -65,6 +68,7 @@ def markdown(
         "",
         cell(verdict["reason"]),
         "",
+        *([cell(asked), ""] if (asked := to_decide(verdict)) else []),
         *(
             [f"The champion was not compared with: {verdict['unfair_champion']}.", ""]
             * bool(verdict["unfair_champion"])
@@ -82,7 +86,7 @@ def markdown(
             if rule["decision"] != "pass"
         ),
         "",
-        f"Intervals are {meaning(verdict)}; `|` is what is required, `o` the estimate:",
+        f"Intervals are {meaning(verdict)}; `|` is what is required, `o` the estimate, `<` or `>` no bound:",
         "",
         *code([f"{rule['name'][:24]:<24} {drawn(rule)}" for rule in verdict["rules"]]),
         "",

@@ -55,10 +55,11 @@ def banner(verdict: Record) -> str:
     }
     first, *rules = re.split(r"(?<=\.) (?=«)", verdict["reason"])  # a sentence about each rule that does not hold
     listed = f"<ul>{''.join(f'<li>{escape(sentence)}' for sentence in rules)}</ul>" if rules else ""
+    asked = f"<p>{escape(sentence)}</p>" if (sentence := _report_rules.to_decide(verdict)) else ""
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         f'<header class="verdict {escape(verdict["verdict"])}"><h1>{escape(verdict["verdict"])}</h1>'
-        f'<p>{escape(first)}</p>{listed}{unfair(verdict)}<dl class="facts">{items}</dl></header>'
+        f'<p>{escape(first)}</p>{listed}{asked}{unfair(verdict)}<dl class="facts">{items}</dl></header>'
     )
 
 

@@ -36,7 +36,10 @@ def gain(rule: Record) -> str:
 
 
 def interval(rule: Record) -> str:
-    return "–" if rule["interval"] is None else " … ".join(effect(rule, bound) for bound in rule["interval"])
+    """Both ends, or a dash where there is no interval."""
+    if rule["interval"] is None:
+        return "–"
+    return " … ".join("no bound" if end is None else effect(rule, end) for end in rule["interval"])
 
 
 def bounded(rule: Record) -> str:
@@ -82,31 +85,53 @@ def meaning(verdict: Record) -> str:
     )
 
 
-def ends(rule: Record) -> tuple[float, float]:
-    """The interval as far as it can be drawn: a bound that does not exist is as far away as all other points."""
-    low, high = rule["interval"]
-    known = [point for point in (low, high, rule["threshold"], rule["effect"]) if point is not None]
-    return min(known) if low is None else low, max(known) if high is None else high
+def to_decide(verdict: Record) -> str:
+    """Users that a HOLD asks for, by rule; empty where it is decided, or more users would not decide it."""
+    if verdict["verdict"] != "HOLD":
+        return ""
+    asked = [
+        f"about {rule['users_needed']:,} for «{rule['name']}» ({rule['n_users']:,} now)"
+        for rule in verdict["rules"]
+        if rule["users_needed"] is not None
+    ]
+    return f"Users that would decide it, if their values are like these: {', '.join(asked)}." if asked else ""
 
 
 def by_whom(control: Record) -> str:
-    """What a control is rejected by."""
+    """Rules that reject a control."""
     if control["discriminates"]:
         return "rejected by " + ", ".join(f"«{name}»" for name in control["rejected_by"])
+    if control["undecided"]:
+        return "not rejected with confidence: a rule of the kind it has to fail cannot tell on these users"
     return "NOT rejected by a rule of the kind it has to fail"
+
+
+def known(rule: Record) -> list[float]:
+    """Points of a drawn interval, without an end that has no bound."""
+    return [point for point in (*rule["interval"], rule["threshold"], rule["effect"]) if point is not None]
 
 
 def drawn(rule: Record) -> str:
     """The interval as a line of characters, over a range that holds the bound as well."""
     if rule["interval"] is None or rule["effect"] is None:
         return "–"
-    low, high = ends(rule)
-    points = [low, high, rule["threshold"], rule["effect"]]
+    low, high = rule["interval"]
+    points = known(rule)
     left, span = min(points), (max(points) - min(points)) or 1.0
-    at = {name: round((value - left) / span * (BAR - 1)) for name, value in zip("lhte", points, strict=True)}
-    line = ["-" if at["l"] <= i <= at["h"] else " " for i in range(BAR)]
-    line[at["e"]] = "o"
-    line[at["t"]] = "|" if at["t"] != at["e"] else "ø"
+    first, last = 2 * (low is None), BAR - 1 - 2 * (high is None)  # an arrow takes the place of an end without bound
+
+    def at(value: float) -> int:
+        return first + round((value - left) / span * (last - first))
+
+    line = [" "] * BAR
+    start, end = 0 if low is None else at(low), BAR - 1 if high is None else at(high)
+    line[start : end + 1] = "-" * (end + 1 - start)
+    line[at(rule["effect"])] = "o"
+    line[at(rule["threshold"])] = "|" if at(rule["threshold"]) != at(rule["effect"]) else "ø"
+    if low is None:
+        line[0] = "<"
+    if high is None:
+        line[-1] = ">"
     return "".join(line) + f"  {words(rule['decision'])}"
 
 
@@ -145,8 +170,8 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
     """The interval against its bound, the allowed side shaded, its ends below."""
     if rule["interval"] is None or rule["effect"] is None:
         return ""
-    low, high = ends(rule)
-    points = [low, high, rule["threshold"], rule["effect"]]
+    low, high = rule["interval"]
+    points = known(rule)
     margin = (max(points) - min(points)) * 0.12 or abs(points[0]) * 0.1 or 1.0
     left, span = min(points) - margin, max(points) - min(points) + 2 * margin
 
@@ -154,12 +179,13 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
         return round(float(value - left) / float(span) * width, 2)
 
     bound, middle = x(rule["threshold"]), height / 2
+    start, end = 0 if low is None else x(low), width if high is None else x(high)
     allowed = (0.0, bound) if "max" in rule["bound"] else (bound, round(width - bound, 2))
     label = f"{interval(rule)}, {required(rule)} is required"
     return (
         f'<svg class="{rule["decision"]}" width="{width}" height="{height}" role="img" aria-label="{label}">'
         f'<rect x="{allowed[0]}" y="2" width="{allowed[1]}" height="{height - 4}" rx="3" fill="#dcfce7"/>'
-        f'<line x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}" stroke="var(--tone)" stroke-width="5" '
+        f'<line x1="{start}" x2="{end}" y1="{middle}" y2="{middle}" stroke="var(--tone)" stroke-width="5" '
         'stroke-linecap="round" opacity=".45"/>'
         f'<line x1="{bound}" x2="{bound}" y1="1" y2="{height - 1}" stroke="#0f172a" stroke-width="1.5"/>'
         f'<circle cx="{x(rule["effect"])}" cy="{middle}" r="4.5" fill="var(--tone)"/></svg>'

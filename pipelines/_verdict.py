@@ -51,6 +51,11 @@ def read() -> dict[str, Any]:
 
     artifacts.verify(PATH)
     verdict: dict[str, Any] = artifacts.read_json(PATH)
+    if isinstance(verdict, dict) and verdict.get("schema_version") in range(1, SCHEMA_VERSION):
+        raise ValueError(
+            f"{PATH} has schema_version {verdict['schema_version']}, expected {SCHEMA_VERSION}: an earlier version of "
+            f"the gate wrote it; {AGAIN}"
+        )
     if error := best_match(Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).iter_errors(verdict)):
         raise ValueError(f"{PATH} is no verdict: {error.message[:200]} at {error.json_path}; {AGAIN}")
     return verdict

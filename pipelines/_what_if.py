@@ -84,6 +84,8 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
     for name, verdict in (("as judged", given), ("what if", other)):
         colour = _report.COLOURS[verdict["verdict"]]
         console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {escape(verdict['reason'])}")
+        if asked := _report_rules.to_decide(verdict):
+            console.print(escape(asked))
 
 
 def key(rule: Record) -> tuple[Any, ...]:

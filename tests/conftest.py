@@ -39,7 +39,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        settings = (REPO / "params.yaml").read_text("utf-8").replace("min_users: 100", "min_users: 30")  # small tables
+        settings = (REPO / "params.yaml").read_text("utf-8")
         (root / "params.yaml").write_text(settings, "utf-8")
         for package in ("models", "pipelines"):  # the code that digests speak of
             shutil.copytree(REPO / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))

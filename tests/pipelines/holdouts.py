@@ -15,7 +15,7 @@ from models.user_side import Floats, LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
 
-N_USERS, N_ITEMS = 60, 48
+N_USERS, N_ITEMS = 480, 48
 GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
 HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}

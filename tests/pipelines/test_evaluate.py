@@ -242,16 +242,16 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
 
 def test_slices_of_users_and_items_are_told_with_what_they_rest_on(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
-    workspace.params("evaluate", {"slices": {"users": ["country"], "items": ["genre"], "small": 30}})
+    workspace.params("evaluate", {"slices": {"users": ["country"], "items": ["genre"], "small": 200}})
     metrics = run()["models"]
     table = columns("slices.csv")
     rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     mine = {(row["slicing"], row["slice"]): row for row in rows if row["model"] == "candidate"}
     assert [key for key in mine if key[0] == "country"] == [("country", "DE"), ("country", "FR")]
-    assert mine["country", "DE"]["n"] == mine["country", "FR"]["n"] == "24"  # twelve do not say
+    assert mine["country", "DE"]["n"] == mine["country", "FR"]["n"] == "192"  # a fifth do not say
     assert mine["country", "DE"]["small"] == "True"
     assert mine["group", "diverse"]["small"] == mine["group", "diverse"]["small_tail"] == "False"
-    assert mine["country", "DE"]["n_tail_users"] == "24"  # every user has a tail item in test
+    assert mine["country", "DE"]["n_tail_users"] == "192"  # every user has a tail item in test
     assert mine["part", "cold"]["n_tail_users"] == ""  # users of items are none
     assert float(mine["group", "diverse"]["ndcg@10"]) == pytest.approx(metrics["candidate"]["ndcg@10"])
     assert mine["part", "cold"]["n"] == "4"

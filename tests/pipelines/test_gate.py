@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _report, _report_rules, _report_slices, _run_tasks, evaluate, gate
+from pipelines import _digests, _report, _report_page, _report_rules, _report_slices, _run_tasks, evaluate, gate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -52,7 +52,7 @@ def test_the_verdict_carries_the_digests_of_what_it_speaks_of(workspace: Workspa
     assert verdict["digests"] == _digests.digests()
     assert verdict["digests"]["model"] == artifacts.sha256(Path("data/train/model.safetensors"))
     assert verdict["champion"] == artifacts.read_json(Path("data/champion/champion.json"))
-    assert (verdict["confidence"], verdict["resamples"], verdict["seed"]) == (0.95, 1000, 42)
+    assert (verdict["confidence"], verdict["correction"], verdict["seen_holdout"]) == (0.95, "holm", "hold")
 
 
 def test_the_summary_holds_what_the_rules_judge_and_what_it_was_measured_on(workspace: Workspace) -> None:
@@ -148,12 +148,33 @@ def test_a_rule_that_means_nothing_is_an_error(workspace: Workspace, changes: di
     assert not OUT.exists()
 
 
-def test_fewer_users_than_the_policy_asks_for_hold(workspace: Workspace) -> None:
-    holdouts.write_all(model(knowledge=1))
-    workspace.params("gate", {"min_users": holdouts.N_USERS + 1})
+def test_fewer_users_than_a_rule_needs_hold_and_everything_that_is_read_says_how_many_would_tell(
+    workspace: Workspace,
+) -> None:
+    """Users who all lose nothing: that holds for a loss of 0.01 as well where one in a hundred loses everything."""
+    holdouts.write_all(model(knowledge=1), model(knowledge=1))
+    parts = holdouts.pairs()
+    parts.test = [(user, item) for user, item in parts.test if user < 60]
+    holdouts.write_split(parts)
     verdict = judge()
-    assert (verdict["verdict"], verdict["min_users"]) == ("HOLD", holdouts.N_USERS + 1)
-    assert "of at least 61 that gate.min_users asks" in verdict["reason"]
+    assert verdict["verdict"] == "HOLD"
+    (held,) = (rule for rule in verdict["rules"] if rule["name"] == "tail held")
+    assert (held["decision"], held["n_users"]) == ("inconclusive", 60)
+    assert held["users_needed"] >= 300
+    asked = f"about {held['users_needed']:,} for «tail held» (60 now)"
+    page = Page((OUT / "report.html").read_text("utf-8"))
+    for text in ("".join(page.texts), (OUT / "report.md").read_text("utf-8"), " ".join(printed(verdict).split())):
+        assert asked in text
+        assert f"about {held['users_needed']:,} users would tell" in text
+
+
+def test_what_is_decided_asks_for_no_users(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
+    verdict = judge()
+    assert verdict["verdict"] == "PROMOTE"
+    assert {rule["users_needed"] for rule in verdict["rules"]} == {None}
+    for text in (printed(verdict), *((OUT / name).read_text("utf-8") for name in ("report.md", "report.html"))):
+        assert "Users that would decide it" not in text
 
 
 def test_a_champion_that_has_seen_the_holdout_holds_what_would_be_promoted_and_says_what_to_do(
@@ -195,9 +216,10 @@ def test_a_rule_may_ask_for_more_than_content_finds(workspace: Workspace) -> Non
 
 def test_a_corrected_verdict_says_so(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
-    workspace.params("gate", {"correction": "holm"})
-    assert judge()["correction"] == "holm"
-    assert "Holm's correction" in (OUT / "report.md").read_text("utf-8")
+    for correction, said in (("holm", True), ("none", False)):
+        workspace.params("gate", {"correction": correction})
+        assert judge()["correction"] == correction
+        assert ("Holm's correction" in (OUT / "report.md").read_text("utf-8")) == said
 
 
 def test_two_rules_of_one_name_are_an_error(workspace: Workspace) -> None:
@@ -285,14 +307,14 @@ def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> N
 
 def test_both_reports_show_slices_and_mark_the_small_ones(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
-    workspace.params("evaluate", {"slices.users": ["country"]})
+    workspace.params("evaluate", {"slices.users": ["country"], "slices.small": 200})
     judge()
     page = Page((OUT / "report.html").read_text("utf-8"))
     markdown = (OUT / "report.md").read_text("utf-8")
     for name in ("group diverse", "history 10-19", "country DE", "part tail with train events", "decile 1"):
         assert name in page.texts
         assert f"| {name} " in markdown
-    lines = [line for line in markdown.splitlines() if line.startswith("| country DE * | 24 | ")]
+    lines = [line for line in markdown.splitlines() if line.startswith("| country DE * | 192 | ")]
     assert [len(line.split("|")) for line in lines] == [11, 11]  # ndcg and tail_recall of five models, and the gain
     assert page.texts.count("small") == markdown.count(" * | ") > 0
 
@@ -335,7 +357,7 @@ def test_both_reports_say_of_rules_that_do_not_pass_why_and_on_how_many_users_al
         assert f"- «{outcome['name']}», {outcome['decision']}: {outcome['reason']}" in markdown
         assert f"«{outcome['name']}»" in verdict["reason"] or "discriminate" in verdict["reason"]
     assert "gini@10, lower is better" in page.texts
-    assert "| fair | gini@10, lower is better | 60 | " in markdown
+    assert "| fair | gini@10, lower is better | 480 | " in markdown
     low, high = other[-1]["interval"]
     assert f"{low:+.4f} … {high:+.4f}" in page.texts
 
@@ -361,11 +383,11 @@ def test_reports_say_what_metrics_references_and_intervals_are(workspace: Worksp
     judge()
     for report in ("report.md", "report.html"):
         text = (OUT / report).read_text("utf-8")
-        assert "from percentile 5 to percentile 95 of 1,000 paired bootstrap resamples" in text
+        assert "from a lower to an upper bound, each of which holds with 95 % confidence" in text
         assert "content gives the items whose texts are most like" in text
         assert "how evenly items are shown" in text
         assert "bits" in text
-        assert "60 of them the test events on which models are judged" in text
+        assert "480 of them the test events on which models are judged" in text
 
 
 def test_charts_and_tables_can_be_read_out_and_state_their_k(page: Page) -> None:
@@ -380,10 +402,10 @@ def test_a_rule_on_a_slice_is_judged_on_its_users(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     workspace.params("evaluate", {"slices.users": ["country"]})
     rules = [rule(), rule(name="tail", metric="tail_recall@20", min_gain=0.1), rule(name="in DE", slice="country=DE")]
-    workspace.params("gate", {"rules": rules, "min_users": 20})
+    workspace.params("gate", {"rules": rules})
     verdict = judge()
     assert verdict["verdict"] == "PROMOTE"
-    assert [outcome["n_users"] for outcome in verdict["rules"]] == [60, 60, 24]
+    assert [outcome["n_users"] for outcome in verdict["rules"]] == [480, 480, 192]
     assert "ndcg@10 of country=DE" in (OUT / "report.md").read_text("utf-8")
     workspace.params("gate", {"rules": [rule(slice="country=IT")]})
     with pytest.raises(ValueError, match="unknown slice 'country=IT'; expected one of country=DE, country=FR, group"):
@@ -431,6 +453,36 @@ def test_an_interval_is_drawn_in_order() -> None:
     assert re.fullmatch(r"\| +-+o-+  pass", drawn)
 
 
+@pytest.mark.parametrize(("undecided", "said"), [(True, "not rejected with confidence: "), (False, "NOT rejected by ")])
+def test_a_control_that_no_rule_rejects_is_told_from_one_that_a_rule_cannot_judge(undecided: bool, said: str) -> None:
+    control = {"model": "random", "rejected_by": [], "discriminates": False, "undecided": undecided}
+    assert _report_rules.by_whom(control).startswith(said)
+    assert f"random is {said}" in _report_page.controls({"controls": [control]})
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown", "line"),
+    [
+        ([None, 0.5], "no bound … +0.5000", r"<-+\|-+o-+  pass"),
+        ([0.1, None], "+0.1000 … no bound", r"\| +-+o-+>  pass"),
+        ([None, None], "no bound … no bound", r"<-+\|-+o-+>  pass"),
+    ],
+)
+def test_an_end_without_bound_is_said_and_drawn_to_the_edge(
+    interval: list[float | None], shown: str, line: str
+) -> None:
+    rule = {"interval": interval, "effect": 0.3, "threshold": 0.0, "decision": "pass", "reference": "popularity"}
+    rule["bound"] = {"min_gain": 0.0, "relative": False}
+    assert _report_rules.interval(rule) == shown
+    drawn = _report_rules.drawn(rule)
+    assert re.fullmatch(line, drawn)
+    assert len(drawn) == _report_rules.BAR + len("  pass")
+    bar = _report_rules.bar(rule, width=190)
+    assert bar.endswith(f"<small>{shown}</small>")
+    low, high = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', bar)[0]
+    assert ((float(low) == 0.0), (float(high) == 190.0)) == tuple(end is None for end in interval)
+
+
 def test_markdown_of_the_report_draws_every_rule(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     verdict = judge()
@@ -441,7 +493,6 @@ def test_markdown_of_the_report_draws_every_rule(workspace: Workspace) -> None:
 
 
 def test_the_settings_that_come_with_the_project_are_a_policy_that_can_discriminate(workspace: Workspace) -> None:
-    settings = (REPO / "params.yaml").read_text("utf-8").replace("min_users: 100", "min_users: 30")  # there are 60
-    assert (workspace.root / "params.yaml").read_text("utf-8") == settings
+    assert (workspace.root / "params.yaml").read_text("utf-8") == (REPO / "params.yaml").read_text("utf-8")
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     assert all(control["discriminates"] for control in judge()["controls"])

@@ -66,12 +66,12 @@ ITEMS = pa.list_(pa.int32())
     [
         (lambda table: table.slice(0, 0), "it holds no rows"),
         (lambda table: table.drop_columns(["items"]), "column items is missing, which is not what evaluate writes"),
-        (column("model", constant(None, pa.string())), "column model is null in 300 rows"),
-        (column("user_idx", constant(None, pa.int32())), "column user_idx is null in 300 rows"),
-        (column("items", constant(None, ITEMS)), "column items is null in 300 rows"),
+        (column("model", constant(None, pa.string())), "column model is null in 2400 rows"),
+        (column("user_idx", constant(None, pa.int32())), "column user_idx is null in 2400 rows"),
+        (column("items", constant(None, ITEMS)), "column items is null in 2400 rows"),
         (
             column("items", constant([0, None], ITEMS)),
-            "its lists have items from 0 to 0, 300 of them null, expected 0 to 47",
+            "its lists have items from 0 to 0, 2400 of them null, expected 0 to 47",
         ),
         (
             column("items", constant([N_ITEMS], ITEMS)),
@@ -81,16 +81,16 @@ ITEMS = pa.list_(pa.int32())
             column("items", constant([-1, 2], ITEMS)),
             "its lists have items from -1 to 2, 0 of them null, expected 0 to 47",
         ),
-        (column("items", constant([1, 2, 1], ITEMS)), "lists of candidate repeat an item for 60 users"),
+        (column("items", constant([1, 2, 1], ITEMS)), "lists of candidate repeat an item for 480 users"),
         (column("ndcg@10", lambda table: table["ndcg@10"].cast(pa.string())), "column ndcg@10 is string"),
-        (lambda table: pa.concat_tables([table, table]), "users have more than one row, 60 too many for each model"),
+        (lambda table: pa.concat_tables([table, table]), "users have more than one row, 480 too many for each model"),
         (lambda table: table.slice(1), "it has other users for some models"),
         (of_model("ndcg@10", "candidate", np.inf, users=1), "ndcg@10 of candidate is inf for 1 users, expected 0 to 1"),
-        (of_model("arp@10", "champion", np.inf), "arp@10 of champion is inf for 60 users, expected 0 to inf"),
-        (of_model("ndcg@10", "candidate", 2.0), "ndcg@10 of candidate is 2 for 60 users, expected 0 to 1"),
-        (of_model("ndcg@10", "champion", -1.0), "ndcg@10 of champion is -1 for 60 users, expected 0 to 1"),
-        (of_model("count:hits_tail@10", "random", -1.0), "count hits_tail@10 of random is -1 for 60 users"),
-        (of_model("count:hits_tail@10", "random", np.nan), "count hits_tail@10 of random is nan for 60 users"),
+        (of_model("arp@10", "champion", np.inf), "arp@10 of champion is inf for 480 users, expected 0 to inf"),
+        (of_model("ndcg@10", "candidate", 2.0), "ndcg@10 of candidate is 2 for 480 users, expected 0 to 1"),
+        (of_model("ndcg@10", "champion", -1.0), "ndcg@10 of champion is -1 for 480 users, expected 0 to 1"),
+        (of_model("count:hits_tail@10", "random", -1.0), "count hits_tail@10 of random is -1 for 480 users"),
+        (of_model("count:hits_tail@10", "random", np.nan), "count hits_tail@10 of random is nan for 480 users"),
     ],
 )
 def test_values_that_no_evaluation_has_are_an_error_that_names_the_file(
@@ -107,7 +107,7 @@ def test_values_that_no_evaluation_has_are_an_error_that_names_the_file(
     [
         (
             lambda table: table.filter(pc.greater(table["user_idx"], pa.scalar(9))),
-            r"/per_user.parquet has candidate, .* on \[50\] users, metrics.json has candidate, .* on 60",
+            r"/per_user.parquet has candidate, .* on \[470\] users, metrics.json has candidate, .* on 480",
         ),
         (
             of_model("ndcg@10", "random", 0.9),

@@ -11,9 +11,10 @@ import pytest
 from gto.api import deregister, history, show
 
 from pipelines import _artifacts as artifacts
-from pipelines import _lineage, _registry, _release, _version_files
+from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, load
+from pipelines.champion import NONE, champion_of
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
 
@@ -222,7 +223,7 @@ def with_verdict(verdict: dict[str, Any], seed: int) -> None:
         (lambda verdict: verdict.update(reason="forged"), "reason differ"),
         (
             lambda verdict: [
-                rule.update(decision="not_applicable", effect=None, interval=None, p_violated=None)
+                rule.update(decision="not_applicable", effect=None, interval=None, p_pass=None, p_fail=None)
                 for rule in verdict["rules"]
                 if rule["reference"] == "champion"
             ],
@@ -242,6 +243,49 @@ def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[st
     with pytest.raises(ValueError, match=rf"{what}.*run `dvc repro"):
         _release.promote()
     assert serving() == "v1.0.0"
+
+
+def of_earlier_gate(content: bytes) -> bytes:
+    """A verdict.json as the gate wrote it when it drew resamples of users (schema_version 1)."""
+    verdict = json.loads(content)
+    del verdict["passing"]
+    for rule in verdict["rules"]:
+        for name in ("p_pass", "p_fail", "users_needed"):
+            del rule[name]
+        rule["p_violated"] = 0.9
+    return json.dumps(verdict | {"schema_version": 1, "resamples": 1000, "seed": 42, "min_users": 100}).encode()
+
+
+def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_rolled_back_to(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, snapshot = checkout.candidate(1), _git.snapshot
+    with monkeypatch.context() as patch:
+
+        def earlier(*, files: dict[str, bytes], **other: Any) -> str:
+            return snapshot(**other, files={n: of_earlier_gate(c) if "verdict" in n else c for n, c in files.items()})
+
+        patch.setattr(_git, "snapshot", earlier)
+        _release.promote()
+    released = git(checkout.root, "show", "longtail@v1.0.0:release/verdict.json")
+    assert json.loads(released)["schema_version"] == 1
+    assert champion_of(_registry.read(load(Champion)), first) == NONE  # as it was judged
+    checkout.candidate(2)
+    assert _release.promote().version == "v2.0.0"
+    assert artifacts.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
+    described = "\n".join(_lineage.lineage("v1.0.0"))
+    assert all(rule["reason"] in described for rule in json.loads(released)["rules"])
+    _release.rollback()
+    assert serving() == "v1.0.0"
+
+
+def test_a_candidate_that_an_earlier_gate_judged_is_judged_again_before_it_is_promoted(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    with_verdict(json.loads(of_earlier_gate(Path("data/gate/verdict.json").read_bytes())), 1)
+    assert any("has schema_version 1, expected 2" in line for line in _lineage.status())
+    with pytest.raises(ValueError, match=r"an earlier version of the gate wrote it; run `dvc repro --force .* gate`"):
+        _release.promote()
+    assert serving() is None
 
 
 def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:

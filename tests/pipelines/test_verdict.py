@@ -37,6 +37,9 @@ def rule(**changes: Any) -> Record:
     return {"name": "r", "metric": "ndcg@10", "reference": "popularity", "min_gain": 0.0} | changes
 
 
+FOUND = rule(name="tail", metric="tail_recall@20", min_gain=0.1)
+
+
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
@@ -47,7 +50,7 @@ def test_the_schema_is_one() -> None:
         (1, None, {}, "PROMOTE"),
         (1, 0.3, {"correction": "holm"}, "PROMOTE"),
         (0.02, 1, {}, "REJECT"),
-        (1, None, {"min_users": 1000}, "HOLD"),
+        (1, 0.9, {"rules": [rule(), FOUND, rule(name="at the bound", reference="champion")]}, "HOLD"),
         (1, None, {"rules": []}, "REJECT"),
         (1, None, {"rules": [rule(max_loss=0.1, min_gain=None, reference="champion", relative=True)]}, "REJECT"),
         (
@@ -97,10 +100,14 @@ def promoted(workspace: Workspace) -> Record:
         (lambda record: record["digests"].pop("code"), "'code' is a required property"),
         (lambda record: record.update(verdict="MAYBE"), "'MAYBE' is not one of"),
         (lambda record: record.update(extra=1), "Additional properties are not allowed"),
-        (lambda record: record.update(schema_version=2), "1 was expected"),
+        (lambda record: record.update(schema_version=3), "2 was expected"),
         (of_rule(value="0.3"), "is not of type 'number'"),
         (of_rule(interval=None), "None is not of type 'array'"),
         (of_rule(interval=[0.1]), "is not valid under any"),
+        (of_rule(interval=[0.1, "0.2"]), "is not valid under any"),
+        (of_rule(p_pass=1.5), "is not valid under any"),
+        (of_rule(users_needed=0), "is not valid under any"),
+        (of_rule(p_violated=0.1), "Additional properties are not allowed"),
         (of_rule(bound={"min": 0.1, "max": 0.2}), "is valid under each of"),
         (of_rule(metric="ndcg"), "does not match"),
     ],
@@ -129,7 +136,7 @@ def rewrite(text: str) -> None:
         (lambda record: record["rules"][0].pop("interval"), r"'interval' is a required property at \$\.rules\[0\]"),
         (lambda record: record["controls"][1].pop("discriminates"), r"'discriminates' is .* at \$\.controls\[1\]"),
         (lambda record: record.update(champion=None), r"at \$\.champion"),
-        (lambda record: record.update(schema_version=99), r"1 was expected at \$\.schema_version"),
+        (lambda record: record.update(schema_version=99), r"2 was expected at \$\.schema_version"),
         (lambda record: record.clear(), r"is a required property at \$"),
     ],
 )
@@ -137,6 +144,18 @@ def test_what_is_no_verdict_is_not_read(promoted: Record, change: Callable[[Reco
     change(promoted)
     rewrite(json.dumps(promoted))
     with pytest.raises(ValueError, match=rf"^data/gate/verdict\.json is no verdict: .*{where}; run `dvc repro --force"):
+        _verdict.read()
+
+
+def test_a_verdict_of_an_earlier_gate_is_said_to_be_one(promoted: Record) -> None:
+    earlier = promoted | {"schema_version": 1, "resamples": 1000, "seed": 42, "min_users": 100}
+    earlier["rules"] = [
+        {name: value for name, value in rule.items() if name not in ("p_pass", "p_fail", "users_needed")}
+        | {"p_violated": 0.9}
+        for rule in promoted["rules"]
+    ]
+    rewrite(json.dumps(earlier))
+    with pytest.raises(ValueError, match=r"has schema_version 1, expected 2: an earlier .*; run `dvc repro --force"):
         _verdict.read()
 
 
@@ -168,6 +187,9 @@ def test_the_last_digits_of_a_sum_may_differ(promoted: Record) -> None:
         (of_rule(value=0.99), "rules"),
         (of_rule(value=float("nan")), "rules"),
         (of_rule(interval=[0.1, 0.3]), "rules"),
+        (of_rule(interval=[None, 0.3]), "rules"),
+        (of_rule(p_pass=0.5), "rules"),
+        (of_rule(users_needed=300), "rules"),
         (of_rule(decision="not_applicable", effect=None, interval=None), "rules"),
         (lambda record: record["controls"].pop(), "controls"),
         (lambda record: record["controls"][0].update(undecided=True), "controls"),
