@@ -147,7 +147,9 @@ def apply(
     interval, needed = None, None
     if n_users and not np.isnan(effect) and contender == CANDIDATE:
         interval = compared.interval(effect, passing=passing, confidence=how.confidence)
-        needed = compared.users_needed(passing, how.confidence) if decision == "inconclusive" else None
+        # figures of all lists are others for more users, so that no number of users with these values is known to do
+        if decision == "inconclusive" and metrics.look_up(rule.metric)[1].per_user:
+            needed = compared.users_needed(passing, how.confidence)
     return outcome(
         rule,
         decision,
