@@ -7,11 +7,12 @@ such as postgresql+psycopg://user@host/name. Any number of processes share a sto
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,14 +88,20 @@ class Events:
 
     def _open(self) -> sa.Engine:
         if not self.is_sqlite:
-            engine = sa.create_engine(self.url, pool_pre_ping=True)
+            engine = sa.create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
             with engine.begin() as con:
                 con.execute(sa.text("select pg_advisory_xact_lock(7305)"))  # workers start at once; one creates
                 create(con)
             return engine
         path = Path(self.url.database or "")
         path.parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+        if self.url.database not in (None, "", ":memory:"):
+            close(path)
+        engine = sa.create_engine(
+            self.url,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            hide_parameters=True,
+        )
         sa.event.listen(engine, "connect", durable)
         sa.event.listen(engine, "begin", immediate)
         with engine.begin() as con:
@@ -172,6 +179,20 @@ class Events:
                 return int(row[0])
 
         return value
+
+
+def close(path: Path) -> None:
+    """Create the file of a store for its owner alone, whatever the umask is; an older one is closed to others.
+
+    SQLite gives the log and the index beside it the mode of the file.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        path.chmod(0o600)
+    except FileExistsError:
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            with suppress(OSError):  # it is not there, or somebody else's
+                each.chmod(stat.S_IMODE(each.stat().st_mode) & ~0o007)
 
 
 def create(con: sa.Connection) -> None:

@@ -7,11 +7,12 @@ import json
 import math
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,6 +22,7 @@ from bento.events import Event, Events, Kind, Outcome
 from bento.rate_limit import RateLimit
 from bento.recent import Recent
 from bento.schemas import Strict
+from models import event_bounds as bounds
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender
@@ -28,11 +30,23 @@ if TYPE_CHECKING:
 MOST_EVENTS = 1000  # of one request
 MOST_WAITING = 20_000  # events of all requests that wait for the disk
 EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_FEEDBACK_RATE sets the first
-FIRST, LAST = 631152000, 4102444800  # seconds since 1970 of the years that ingest accepts: 1990 to 2099
+MOST_PROBLEMS = 100  # that an answer names
 
-# an id that ingest refuses, blank or with a control character, would come back as a malformed row of an export
-PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-Id = Annotated[str, Field(min_length=1, max_length=256, pattern=PLAIN)]
+# what ingest refuses would come back as a malformed row of an export
+Id = Annotated[str, Field(min_length=1, max_length=bounds.MAX_ID, pattern=bounds.ID)]
+
+
+def not_in_future(timestamp: float) -> float:
+    if timestamp > time.time() + bounds.CLOCK_SKEW:
+        raise ValueError("timestamp is more than a day in the future; send seconds since 1970, in UTC")
+    return timestamp
+
+
+Timestamp = Annotated[
+    float,
+    Field(ge=bounds.FIRST, lt=bounds.LAST, description="seconds since 1970, at most a day in the future"),
+    AfterValidator(not_in_future),
+]
 
 
 class FeedbackEvent(Strict):
@@ -42,8 +56,8 @@ class FeedbackEvent(Strict):
     user_id: Id
     item_id: Id
     kind: Kind
-    value: Annotated[float, Field(gt=0, le=3e38)] | None = None
-    timestamp: Annotated[float, Field(ge=FIRST, lt=LAST, description="seconds since 1970")] | None = None
+    value: Annotated[float, Field(ge=bounds.LEAST_VALUE, le=bounds.LARGEST_VALUE)] | None = None
+    timestamp: Timestamp | None = None
 
     def event(self) -> Event:
         return Event(**self.model_dump())
@@ -110,7 +124,7 @@ def parse(body: bytes) -> list[FeedbackEvent]:
 def reason(error: ValueError) -> Any:
     """What is wrong with a body, without repeating the body."""
     if isinstance(error, ValidationError):
-        return [{"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:10]]
+        return [{"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:MOST_PROBLEMS]]
     return "the body is no JSON document"
 
 

@@ -20,7 +20,8 @@ import psutil
 import requests
 
 from pipelines import _artifacts as artifacts
-from pipelines import _fence, _git
+from pipelines import _fence, _git, _modes
+from pipelines._shown import shown
 from pipelines._stage import say
 
 NAME = "longtail"
@@ -80,7 +81,7 @@ def up(port: int) -> None:
     except (ValueError, KeyboardInterrupt):
         down()
         end = "\n".join((folder / "airflow.log").read_text("utf-8", "replace").splitlines()[-15:])
-        print(end, file=sys.stderr)
+        print(shown(end, lines=True), file=sys.stderr)
         raise
     for line in signing_in(folder, port):
         say(NAME, line)
@@ -144,8 +145,11 @@ def secret(folder: Path, name: str) -> str:
     """A secret that outlives restarts, readable by its owner alone; that of the environment for several machines."""
     path = folder / f"{name}.secret"
     if not path.is_file():
-        path.touch(0o600)
-        path.write_text(secrets.token_urlsafe(48), "ascii")
+        partial = path.with_name(f".{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(0o600)
+        partial.write_text(secrets.token_urlsafe(48), "ascii")
+        partial.replace(path)  # else one that was killed here would leave an empty secret
     return path.read_text("ascii")
 
 
@@ -229,7 +233,7 @@ def worker(arguments: argparse.Namespace) -> None:
     if "AIRFLOW__API_AUTH__JWT_SECRET" not in os.environ:
         raise ValueError("AIRFLOW__API_AUTH__JWT_SECRET is not set; take the secret that the API server has")
     folder = home()
-    folder.mkdir(parents=True, exist_ok=True)
+    _modes.folder(folder)
     environment = settings(folder, PORT)
     environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{arguments.api.rstrip('/')}/execution/"
     command = ["celery", "worker", "--queues", arguments.queues, "--concurrency", str(arguments.concurrency)]

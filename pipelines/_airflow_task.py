@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from pipelines import _fence, _git
-from pipelines._stage import sentence
+from pipelines._stage import print_traceback, sentence
 
 RESULT = "LONGTAIL_RESULT"
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -29,6 +29,7 @@ ACTIONS = {  # module by action: each task waits for the imports of its own alon
 
 
 def main() -> None:
+    sys.excepthook = print_traceback
     _fence.end_with_parent()
     action, arguments = sys.argv[1], json.loads(sys.argv[2])
     try:

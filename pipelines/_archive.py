@@ -6,10 +6,14 @@ import shutil
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from pipelines import _artifacts as artifacts
+from pipelines import _unpacked_size
 from pipelines._stage import progress
+
+MOST = 200_000  # members of an archive
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -21,8 +25,10 @@ def unpack(path: Path, folder: Path) -> Path:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if not members:
                 raise ValueError(f"{path} holds no files; check what wrote it")
+            check_size(members, path, folder)
             for member in members:
                 check(member, path)
+            check_names(members, path)
             if not all(is_intact(folder / member.filename, member) for member in members):
                 for member in progress("ingest", members, total=len(members), unit="files unpacked"):
                     archive.extract(member, new)
@@ -32,6 +38,23 @@ def unpack(path: Path, folder: Path) -> Path:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return folder
+
+
+def check_size(members: list[zipfile.ZipInfo], path: Path, folder: Path) -> None:
+    """Refuse an archive of too many members or bytes; no member unpacks to more than it declares."""
+    if len(members) > MOST:
+        raise ValueError(f"{path} holds {len(members):,} files, expected at most {MOST:,}; unpack it yourself")
+    size, allowed = sum(member.file_size for member in members), _unpacked_size.limit(path, folder)
+    if size > allowed:
+        raise _unpacked_size.refuse(path, size, allowed, at_least=False)
+
+
+def check_names(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse an archive in which a member would overwrite another, or be the folder of another."""
+    names = Counter(PurePosixPath(member.filename) for member in members)
+    for name, n in names.items():
+        if n > 1 or any(parent in names for parent in name.parents):
+            raise ValueError(f"{path} holds {str(name)!r} more than once, or in a file; do not trust this archive")
 
 
 def check(member: zipfile.ZipInfo, path: Path) -> None:

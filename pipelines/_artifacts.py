@@ -18,6 +18,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from pipelines import _modes
+
 DATA = Path("data")
 MANIFEST = "manifest.json"
 
@@ -51,7 +53,9 @@ def stage(name: str) -> Iterator[StageRun]:
     partial = DATA / f".{name}.partial"
     for leftover in leftovers(name):
         shutil.rmtree(leftover)
-    partial.mkdir(parents=True)
+    _modes.folder(DATA)
+    _modes.close_checkout()
+    _modes.folder(partial)
     run = StageRun(name, partial)
     try:
         yield run
@@ -72,6 +76,7 @@ def write_manifest(folder: Path, *, stage: str, inputs: dict[str, str]) -> None:
     manifest = {"stage": stage, "inputs": inputs, "files": files}
     write_json(folder / MANIFEST, manifest | {"sha256": of_manifest(manifest)})
     for path in [*folder.rglob("*"), folder]:
+        _modes.restrict(path)
         sync(path)
 
 

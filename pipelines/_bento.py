@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pipelines import _artifacts as artifacts
+from pipelines import _modes
 from pipelines._stored_xz import StoredXz
 
 BENTOML = [sys.executable, "-m", "bentoml"]
@@ -124,6 +125,7 @@ def ensure_imported(archive: Path, bento: Mapping[str, Any]) -> str:
         raise FileNotFoundError(f"{archive} is missing; run `dvc pull`, or `dvc repro package`")
     shutil.rmtree(stored, ignore_errors=True)  # an import never replaces
     run("import", str(archive.absolute()), env=user_environment(home))
+    _modes.close(stored)  # it holds histories of users
     if wrong := differing(stored, bento["files"]):
         shutil.rmtree(stored, ignore_errors=True)
         raise ValueError(

@@ -9,8 +9,8 @@ from pipelines._digests import of_values
 from pipelines._params import FILE, Package, read
 
 MODELS = (  # what bento/ needs of them
-    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "explanation", "factors", "numpy_encoder"),
-    *("packing", "postings", "projection", "quantization", "reranking", "static_encoder", "strings"),
+    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "event_bounds", "explanation", "factors"),
+    *("numpy_encoder", "packing", "postings", "projection", "quantization", "reranking", "static_encoder", "strings"),
     *("text_neighbours", "tokens", "user_side"),
 )
 CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))

@@ -114,5 +114,7 @@ def keep_data(version: str, commit: str) -> None:
         raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
     if (remote := _version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
-        if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode != 0:
-            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted; correct what it says above")
+        done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)
+        if done.returncode != 0:  # its messages name the remote's address with all that is in it
+            last = " ".join(done.stderr.split())[-400:]
+            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; correct that remote")

@@ -9,6 +9,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from pipelines._report_text import cell
+
 METRICS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10", "aplt@10", "gini@10")
 MEGABYTE = 1e6
 HEAD = """---
@@ -45,7 +47,7 @@ def write(
     """The card as Markdown; about: release.json of the Bento."""
     lines = [
         HEAD.format(tag=tag),
-        f"**{verdict['verdict']}**: {verdict['reason']}",
+        f"**{verdict['verdict']}**: {cell(verdict['reason'])}",
         "",
         *rules(verdict),
         *figures(metrics),
@@ -60,7 +62,7 @@ def rules(verdict: Mapping[str, Any]) -> Iterator[str]:
         yield from ("| rule | metric | value | reference | decision |", "|---|---|--:|---|---|")
         for rule in verdict["rules"]:
             cells = (rule["name"], rule["metric"], number(rule["value"]), rule.get("reference"), rule["decision"])
-            yield f"| {' | '.join(str(cell or '').replace('|', '/') for cell in cells)} |"
+            yield f"| {' | '.join(cell(str(each or '')) for each in cells)} |"
         yield ""
 
 
@@ -71,7 +73,7 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"## Figures of {metrics['n_users']:,} users of the holdout", "")
     yield from (f"| model | {' | '.join(shown)} |", f"|---|{'--:|' * len(shown)}")
     for model, values in models.items():
-        yield f"| {model} | {' | '.join(number(values.get(name)) for name in shown)} |"
+        yield f"| {cell(model)} | {' | '.join(number(values.get(name)) for name in shown)} |"
     yield ""
 
 
@@ -81,12 +83,12 @@ def data(holdout: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str]:
                        ("n_tail", "of them tail"), ("n_cold", "of these cold")):  # fmt: skip
         if name in holdout:
             yield f"- {holdout[name]:,} {text}"
-    yield f"- {about['tail']}"
-    yield f"- search: {about['search']}"
+    yield f"- {cell(about['tail'])}"
+    yield f"- search: {cell(about['search'])}"
     encoder = about["encoder"]
     kept = ", ".join(f"{name} {encoder[name]}" for name in ("cosine", "overlap@10") if name in encoder)
     how = encoder.get("reason") or f"the encoder of the training as {encoder['form']}, {kept} beside the items' vectors"
-    yield f"- wishes in words: {how}"
+    yield f"- wishes in words: {cell(how)}"
     yield ""
 
 

@@ -33,6 +33,7 @@ from pipelines import (
 )
 from pipelines._artifacts import DATA
 from pipelines._params import Champion, load
+from pipelines._shown import shown
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 
@@ -232,19 +233,20 @@ def run_rollback(arguments: argparse.Namespace) -> None:
 
 def run_status(arguments: argparse.Namespace) -> None:
     for line in _lineage.status():
-        print(line)
+        print(shown(line))
 
 
 def run_lineage(arguments: argparse.Namespace) -> None:
     for line in _lineage.lineage(arguments.version):
-        print(line)
+        print(shown(line))
 
 
 def run_doctor(arguments: argparse.Namespace) -> None:
     findings = []
     for finding in _doctor.examine(remote=arguments.remote):
         findings.append(finding)
-        print(finding.text + (f"\n  remedy: {finding.remedy}" if finding.remedy else ""), flush=True)
+        remedy = f"\n  remedy: {shown(finding.remedy)}" if finding.remedy else ""
+        print(shown(finding.text) + remedy, flush=True)
     if open_ones := [finding for finding in findings if finding.remedy]:
         raise ValueError(f"{len(open_ones)} of the lines above name a remedy; apply it, then look again")
 
@@ -253,7 +255,7 @@ def run_forget(arguments: argparse.Namespace) -> None:
     found = _forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
     for line in [*lines, _forget.git_history(arguments.user)]:
-        print(line)
+        print(shown(line))
     if len(lines) == len(found.beyond):
         say(NAME, "nothing else names this user")
     elif arguments.yes:

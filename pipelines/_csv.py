@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import _unpacked_size
 from pipelines._records import Dialect, Lines, Repair, as_text, count_lines, lines_before, nth_line, records, repair
 
 REASONS = {
@@ -97,8 +97,12 @@ def plain(path: Path, scratch: Path) -> Path:
                 pa.input_stream(path, compression=PACKED[path.suffix]) as packed,
                 copy.open("wb") as target,
             ):
-                shutil.copyfileobj(packed, target, 1 << 24)
+                copied(packed, target, path)
+        except ValueError:
+            copy.unlink()
+            raise
         except OSError as error:
+            copy.unlink(missing_ok=True)
             if error.errno is not None:  # of the disk, not of the file
                 raise
             raise ValueError(
@@ -112,6 +116,16 @@ def plain(path: Path, scratch: Path) -> Path:
     if encoding := encoding_of(start):
         raise ValueError(f"{source} is {encoding}, expected UTF-8; convert it with `iconv -f {encoding} -t UTF-8`")
     return path
+
+
+def copied(packed: pa.NativeFile, target: BinaryIO, path: Path) -> None:
+    """Decompress a file as far as its limit; ValueError beyond it."""
+    size, allowed = 0, _unpacked_size.limit(path, Path(target.name).parent)
+    while block := packed.read(1 << 24):
+        size += len(block)
+        if size > allowed:
+            raise _unpacked_size.refuse(path, size, allowed, at_least=True)
+        target.write(block)
 
 
 def encoding_of(start: bytes) -> str | None:

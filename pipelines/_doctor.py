@@ -20,8 +20,10 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines import _dvc_locks, _partitions, _registry
-from pipelines._params import SECTIONS, Champion, load
+from pipelines import _dvc_locks, _feedback_store, _modes, _partitions, _registry
+from pipelines._params import SECTIONS, Champion, Ingest, load
+from pipelines._shown import credential
+from pipelines._table_source import EXPORTS
 
 ROOM = 2 << 30  # bytes that a run should find free
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
@@ -38,7 +40,7 @@ class Finding:
 def examine(*, remote: bool = False) -> Iterator[Finding]:
     """Every check in turn. remote: also rehash every object of the DVC remote, which reads all of it."""
     checks: tuple[Callable[[], Iterator[Finding]], ...]
-    checks = (environment, settings, locks, unfinished, outputs, cache, partitions, disk, store, registry)
+    checks = (environment, settings, locks, unfinished, outputs, cache, partitions, modes, disk, store, registry)
     for check in (*checks, partial(remotes, rehash=remote)):
         try:
             yield from check()
@@ -124,6 +126,26 @@ def partitions() -> Iterator[Finding]:
     yield Finding(text + (f", {len(damaged)} damaged ones removed" if damaged else ""))
 
 
+def modes() -> Iterator[Finding]:
+    """Close what holds user data or secrets to users beyond owner and group; DVC's cache may be one that they share."""
+    feedback = _feedback_store.url()
+    store = [Path(feedback.database)] if feedback.get_backend_name() == "sqlite" and feedback.database else []
+    beside = [path.with_name(path.name + end) for path in store for end in ("-wal", "-shm")]
+    exports = Path(load(Ingest).path).glob(EXPORTS)
+    found = [path for path in (*_modes.CLOSED, *store, *beside, *exports) if _modes.is_open(path)]
+    for path in found:
+        if _modes.close(path):
+            yield Finding(f"modes: {path} was open to other users and is closed")
+        else:
+            remedy = f"let its owner run `chmod o= {path}`"
+            yield Finding(f"modes: {path} belongs to another user, and is open to all", remedy)
+    cache = Path(dvc("cache", "dir"))
+    if _modes.is_open(cache) and cache.absolute() != Path(".dvc/cache").absolute():
+        remedy = f"share it by a group (`dvc config cache.shared group`), then `chmod o= {cache}`"
+        yield Finding(f"modes: {cache}, the cache, is open to other users", remedy)
+    yield Finding(f"modes: {len(_modes.CLOSED)} folders of this checkout are closed to other users")
+
+
 def disk() -> Iterator[Finding]:
     for name, path in {"data": artifacts.DATA, "cache": Path(dvc("cache", "dir"))}.items():
         there = next(folder for folder in [path.absolute(), *path.absolute().parents] if folder.exists())
@@ -155,6 +177,15 @@ def remotes(*, rehash: bool) -> Iterator[Finding]:
         if name is None:
             yield Finding("remote: none; `dvc remote add -d NAME URL` shares data between machines")
             return
+        shared = repo.config.read("repo").get("remote", {})  # what Git holds, not .dvc/config.local
+        for each, of_remote in shared.items():
+            if what := credential(of_remote.get("url", "")):
+                remedy = (
+                    f"put it into .dvc/config.local: `dvc remote modify --local {each} url …`, and change the secret"
+                )
+                yield Finding(
+                    f"remote: the address of {each} in .dvc/config holds {what}, as every release does", remedy
+                )
         try:
             odb = repo.cloud.get_remote_odb(name)
             reachable = odb.fs.exists(odb.path)

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git
+from pipelines import _git, _http
 from pipelines._archive import unpack
 from pipelines._stage import progress, say
 
@@ -113,7 +113,7 @@ def receive(url: str, partial: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have and known:
         headers |= {"Range": f"bytes={have}-", "If-Range": known}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    with _http.request("GET", url, headers=headers, timeout=TIMEOUT) as response:
         if response.status_code in RETRIED:
             raise requests.ConnectionError(f"status {response.status_code}")
         if response.status_code == 416:  # nothing behind what is here, or another file by now

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
+from pipelines._shown import shown
 
 SAID = {"Running stage": "computed", "is cached": "from the cache", "didn't change": "unchanged"}
 CHATTER = ("To track the changes", "To enable auto staging", "Updating lock file", "Generating lock file", "Use `dvc")
@@ -46,7 +47,7 @@ class Listener(logging.Handler):
         text = record.getMessage().strip()
         self.heard = next((how for words, how in SAID.items() if words in text), self.heard)
         if text and not text.startswith(CHATTER):
-            print(text, flush=True)
+            print(shown(text, lines=True), flush=True)
 
 
 def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:

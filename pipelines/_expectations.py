@@ -219,6 +219,11 @@ def escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidat
     """A copy whose values from the data are text, since GX's templates print them as markup."""
     copy = deepcopy(result)
     for each in copy.results:
+        config = config_of(each)
+        config.description = html.escape(config.description or "")
+        config.kwargs.update(
+            {k: html.escape(v) for k, v in config.kwargs.items() if isinstance(v, str) and k != "batch_id"}
+        )
         if examples := each.result.get("partial_unexpected_list"):
             each.result["partial_unexpected_list"] = [html.escape(str(value)) for value in examples]
     return copy

@@ -7,16 +7,20 @@ disagree: an export that was interrupted has written nothing, one that is repeat
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.event_bounds import refusal
 from pipelines import _artifacts as artifacts
-from pipelines import _feedback_store, _git
+from pipelines import _feedback_store, _git, _modes
 from pipelines._feedback_store import Batch
 from pipelines._params import Ingest, Table
+from pipelines._stage import say
 from pipelines._table_source import EXPORTS
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
@@ -31,12 +35,13 @@ def export(params: Ingest) -> tuple[Path | None, int]:
     with _git.lock("longtail-feedback"):  # two exports at once would write the same events twice
         after = watermark(folder, _feedback_store.store_id())
         batch = _feedback_store.read(after)
+        batch = None if batch is None else replace(batch, events=sound(batch.events))
         if batch is None or batch.events.num_rows == 0:
             return None, 0
         path = folder / f"feedback-{batch.store_id}-{after + 1:012}-{batch.last:012}.parquet"
         partial = path.with_name(f".{path.name}.partial")
         try:
-            pq.write_table(columns(batch, params.table), partial, write_page_checksum=True)
+            pq.write_table(columns(batch, params.table), _modes.file(partial), write_page_checksum=True)
             artifacts.sync(partial)
             partial.replace(path)
             artifacts.sync(folder)
@@ -73,6 +78,25 @@ def watermark(folder: Path, store: str | None) -> int:
     """Number of the last event of a store that a file of the folder reaches."""
     named = (NAME.fullmatch(path.name) for path in folder.iterdir())
     return max((int(match["last"]) for match in named if match and match["store"] == store), default=0)
+
+
+def sound(events: pa.Table) -> pa.Table:
+    """The events that ingest accepts; how many it would refuse, and why, is printed. They stay in the store.
+
+    An event is in the future of the moment when it came in, so that every export of it decides alike.
+    """
+    fields = (events[name].to_pylist() for name in ("user_id", "item_id", "value", "received"))
+    times = [None if at is None else at / 1e6 for at in events["timestamp"].cast(pa.int64()).to_pylist()]
+    reasons = [
+        "timestamp_out_of_range" if at is None else refusal(user, item, value, at, now=received)
+        for user, item, value, received, at in zip(*fields, times, strict=True)
+    ]
+    refused = Counter(reason for reason in reasons if reason is not None)
+    if refused:
+        words = ", ".join(f"{reason} {n:,}" for reason, n in sorted(refused.items()))
+        first = next(seq for seq, reason in zip(events["seq"].to_pylist(), reasons, strict=True) if reason is not None)
+        say("longtail", f"{refused.total():,} events are left out ({words}); the first is number {first} of the store")
+    return events.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
 
 
 def columns(batch: Batch, names: Table) -> pa.Table:

@@ -21,9 +21,10 @@ COLUMNS: dict[str, pa.DataType] = {
     "item_id": pa.string(),
     "value": pa.float64(),
     "timestamp": pa.timestamp("us", "UTC"),
+    "received": pa.float64(),  # seconds since 1970
 }
 EVENTS = sa.text(
-    """select seq, user_id, item_id, value, coalesce(timestamp, received) as at from longtail_events
+    """select seq, user_id, item_id, value, coalesce(timestamp, received) as at, received from longtail_events
        where seq > :after and seq <= :last and kind in ('click', 'like', 'purchase') order by seq"""
 )
 
@@ -78,10 +79,15 @@ def read(after: int) -> Batch | None:
         last = con.execute(sa.text("select max(seq) from longtail_events")).scalar() or 0
         rows = con.execute(EVENTS, {"after": after, "last": last}).all()
         name = con.execute(sa.text("select store_id from longtail_store")).scalar_one()
-    seq, user_id, item_id, value, at = zip(*rows, strict=True) if rows else ((),) * 5
-    micros = [round(seconds * 1e6) for seconds in at]
-    table = pa.table([seq, user_id, item_id, value, micros], schema=pa.schema(COLUMNS))
+    seq, user_id, item_id, value, at, received = zip(*rows, strict=True) if rows else ((),) * 6
+    micros = [microseconds(seconds) for seconds in at]
+    table = pa.table([seq, user_id, item_id, value, micros, received], schema=pa.schema(COLUMNS))
     return Batch(str(name), int(last), table)
+
+
+def microseconds(seconds: float) -> int | None:
+    """A time as the table has it; None for one that no table can hold, which the export leaves out."""
+    return round(seconds * 1e6) if abs(seconds) < 1e12 else None
 
 
 def count(user_id: str) -> int:

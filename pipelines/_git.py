@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from pipelines import _modes
 
 
 class GitError(ValueError):
@@ -66,12 +68,19 @@ def common_dir() -> Path:
 
 
 def state_folder() -> Path:
-    """`.longtail` beside the Git folder that all worktrees share; in the current folder where there is no checkout."""
+    """`.longtail` beside the Git folder that all worktrees share; in the current folder where there is no checkout.
+
+    Users beyond owner and group cannot read it.
+    """
     try:
         common = common_dir()
     except (GitError, FileNotFoundError):  # no checkout, or no Git
-        return Path(".longtail")
-    return (common.parent if common.name == ".git" else common) / ".longtail"
+        folder = Path(".longtail")
+    else:
+        folder = (common.parent if common.name == ".git" else common) / ".longtail"
+    with suppress(OSError):  # a checkout that may only be read
+        _modes.folder(folder)
+    return folder
 
 
 @contextmanager

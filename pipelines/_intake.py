@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _engine, _pseudonyms, _spark
+from pipelines import _csv, _engine, _first_read, _pseudonyms, _spark
 from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
 from pipelines._engine import Embedded, Tables
@@ -98,6 +99,7 @@ class Intake:
         self.scratch = scratch
         self.stage = stage
         self.n_files = 0
+        self.moments: dict[str, datetime] = {}  # when each file of events was first read
         self.user_space = None if key is None else _pseudonyms.check(key)  # where ids of users mean the same
         con.execute(
             "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
@@ -158,6 +160,11 @@ class Intake:
         if twins:
             say("ingest", f"{file.name} holds the same bytes as {twins[0]}: its rows count twice")
         return digest
+
+    def first_read(self, digest: str) -> datetime:
+        """When a file was first read; it is remembered when the run has succeeded."""
+        self.moments[digest] = _first_read.moment(digest)
+        return self.moments[digest]
 
     def judge(self, kind: str, query: str, checks: Sequence[Check]) -> None:
         """Fill the table `judged` with the rows of a query (file, line, raw, …) and the `reason` against each, or null.

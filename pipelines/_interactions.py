@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
 from pipelines import _abuse, _csv, _partitions, _pseudonyms
 from pipelines import _artifacts as artifacts
 from pipelines import _tables as tables
 from pipelines._csv import literal
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
-from pipelines._pairs import LARGEST
 from pipelines._params import Abuse, TableColumns
 from pipelines._partitions import Partition
 from pipelines._stage import say
 
-YEARS = (1990, 2100)  # fixed, so that a later run accepts the same rows; a time in a wrong unit lies outside
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
 PLAIN_ID = "[!-~]{1,256}"  # what most ids are
 WHOLE = r"-?[0-9]{1,18}"
@@ -49,11 +48,13 @@ class Rules:
     until: str | None  # the first day, as ISO text, whose events are left out
     catalogue: bool  # whether the table `items` holds every item there is
     abuse: Abuse
+    read: datetime | None = None  # when the file was first read; None: not known yet
 
     def plain(self) -> dict[str, Any]:
         """What the judgement of a file depends on, as plain values."""
         return {key: value for key, value in asdict(self).items() if key not in ("columns", "abuse")} | {
-            "columns": self.columns.model_dump()
+            "columns": self.columns.model_dump(),
+            "read": None if self.read is None or self.columns.timestamp is None else self.read.isoformat(),
         }
 
 
@@ -100,6 +101,7 @@ def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
 def judged(intake: Intake, file: File, rules: Rules) -> Partition:
     """The partition of a file: the one of an earlier run where it still holds, else a new one."""
     digest = intake.record(file)
+    rules = replace(rules, read=intake.first_read(digest))
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
     name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), intake.user_space])
     for partition in _partitions.find(name):
@@ -276,16 +278,27 @@ def _instant(time: str, unit: str) -> str:
 
 def _sound(rules: Rules) -> str:
     """SQL of a condition that spares nearly all good rows the checks below: it holds for none that they refuse."""
-    first, last = _years(rules.until)
+    first, last = _bounds(rules)
     conditions = [
         f"regexp_full_match(user_id, '{PLAIN_ID}') and regexp_full_match(item_id, '{PLAIN_ID}') and is_known",
-        f"number > 1e-30 and number < {LARGEST}",
+        f"number > 1e-30 and number < {LARGEST_VALUE}",
     ]
     if rules.min_value is not None:
         conditions.append(f"number >= {rules.min_value!r}::double")
     if rules.columns.timestamp is not None:
         conditions.append(f"instant >= {first} and instant < {last}")
     return " and ".join(conditions)
+
+
+def _bounds(rules: Rules) -> tuple[str, str]:
+    """SQL of the first instant that an event of a file may have, and of the first that is too late."""
+    first, last = _years(rules.until)
+    return first, last if rules.read is None else str(min(int(last), _future(rules.read)))
+
+
+def _future(read: datetime) -> int:
+    """The first instant that lies in the future of a file, in microseconds since 1970."""
+    return (int(read.timestamp()) + CLOCK_SKEW) * 1_000_000 + 1
 
 
 def _years(until: str | None) -> tuple[str, str]:
@@ -308,7 +321,8 @@ def _checks(rules: Rules) -> list[Check]:
         *id_checks("item_id"),
         (
             "value_not_finite",
-            "abs(number) > 3.4e38 or number is null and regexp_full_match(trim(value), '(?i)[+-]?(inf(inity)?|nan)')",
+            f"abs(number) > {LARGEST_VALUE} or number is null "
+            "and regexp_full_match(trim(value), '(?i)[+-]?(inf(inity)?|nan)')",
             f"concat('value is ', {_start('value')}, ', expected a finite number')",
         ),
         ("value_not_a_number", "number is null", f"concat('value is ''', {_start('value')}, ''', expected a number')"),
@@ -334,6 +348,15 @@ def _checks(rules: Rules) -> list[Check]:
             late = _years(until)[1]
             checks.append(
                 ("after_until", f"instant >= {late}", f"concat('timestamp ', time, ' is not before {until}')")
+            )
+        if rules.read is not None:  # behind after_until, which is the same on all machines
+            when = f"more than a day after {rules.read:%Y-%m-%d %H:%M} UTC, when the file was first read"
+            checks.append(
+                (
+                    "timestamp_in_future",
+                    f"instant >= {_future(rules.read)}",
+                    f"concat('timestamp ', {_start('time')}, ' is {when}')",
+                )
             )
     return [
         *checks,

@@ -7,6 +7,7 @@ from string import Formatter
 
 import pyarrow as pa
 
+from models.event_bounds import MAX_ID
 from pipelines._csv import literal
 from pipelines._intake import Check, Intake, Rows, identifier
 from pipelines._params import ItemColumns
@@ -22,8 +23,8 @@ def id_checks(column: str) -> list[Check]:
         (f"empty_{column}", rf"not regexp_matches(coalesce({column}, ''), '[^\p{{Zs}}]')", f"'{column} is empty'"),
         (
             f"bad_{column}",
-            rf"length({column}) > 256 or regexp_matches({column}, '{CONTROL}')",
-            f"'{column} is longer than 256 characters or holds a control character'",
+            rf"length({column}) > {MAX_ID} or regexp_matches({column}, '{CONTROL}')",
+            f"'{column} is longer than {MAX_ID} characters or holds a control character'",
         ),
     ]
 

@@ -14,6 +14,7 @@ import requests
 
 from pipelines import _registry, _version_files
 from pipelines._params import Champion, load
+from pipelines._shown import markup
 
 Decision = Literal["holds", "drift", "undecided"]
 DRIFT = 3  # exit status; 1 is an error, 2 a wrong command line
@@ -150,9 +151,10 @@ def show(findings: list[Finding], seen: Mapping[str, Any]) -> None:
     from rich.console import Console  # which most commands do not need
     from rich.table import Table
 
-    table = Table(title=f"{seen['model']}: the last {seen['window']['lists']:,} lists beside the gate")
+    table = Table(title=f"{markup(str(seen['model']))}: the last {seen['window']['lists']:,} lists beside the gate")
     for column in ("", "served", "expected", "decision", "because"):
         table.add_column(column)
     for finding in findings:
-        table.add_row(finding.what, finding.served, finding.expected, finding.decision, finding.reason)
+        texts = (finding.what, finding.served, finding.expected, finding.decision, finding.reason)
+        table.add_row(*map(markup, texts))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

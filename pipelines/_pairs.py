@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.event_bounds import LARGEST_VALUE
 from pipelines import _tables as tables
 from pipelines._engine import Embedded, Tables
 
-LARGEST = 3.4e38  # of a value; a sum beyond it is as large
 IDS = ("user_id", "item_id")
 LONGEST = 2**31 - 1  # bytes of texts in an array of type string
 NEVER = np.iinfo(np.int64).max  # later than any instant
@@ -120,7 +120,7 @@ def of_pairs(events: pa.Table, duplicates: str) -> pa.Table:
 def finished(pairs: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
     """Pairs as the canonical table has them, whatever stands for their ids."""
     for table in pairs:
-        value = np.minimum(table["value"].to_numpy(), LARGEST).astype(np.float32)
+        value = np.minimum(table["value"].to_numpy(), LARGEST_VALUE).astype(np.float32)
         time = table["instant"].cast(tables.INTERACTIONS.field("timestamp").type)
         n = table["n"].cast(pa.int32())
         columns = [table["user_id"], table["item_id"], pa.chunked_array([value]), time, n]

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipelines._shown import credential
+
 FILE = Path("params.yaml")
 
 Count = Annotated[int, Field(ge=1)]
@@ -98,6 +100,15 @@ class Ingest(Section):
     demo: Demo
     movielens: MovieLens
     table: Table
+
+    @model_validator(mode="after")
+    def url_holds_no_secret(self) -> Ingest:
+        if self.url is not None and (what := credential(self.url)):
+            raise ValueError(
+                f"url holds {what}, which dvc.lock and every release would hold as well; put user and password into "
+                "~/.netrc, or a token into an environment variable and ?token=${NAME} into the address"
+            )
+        return self
 
 
 class Tolerances(Strict):
@@ -385,6 +396,14 @@ class Package(Section):
 class Release(Section):
     section = "release"
     remote: Text | None
+
+    @model_validator(mode="after")
+    def remote_holds_no_secret(self) -> Release:
+        if self.remote is not None and (what := credential(self.remote)):
+            raise ValueError(
+                f"remote holds {what}, which every release would hold as well; name a remote of `git remote add`"
+            )
+        return self
 
 
 class Resources(Strict):

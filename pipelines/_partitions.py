@@ -25,7 +25,7 @@ from pipelines import _csv, _git
 from pipelines import _tables as tables
 from pipelines._engine import Embedded, Tables
 
-CODE = ("_csv", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms", "_spark")
+CODE = ("_csv", "_first_read", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms", "_spark")
 KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
 

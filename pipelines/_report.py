@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from models.rules import percent
@@ -26,6 +25,7 @@ from pipelines._report_rules import (
     words,
 )
 from pipelines._report_text import cell, code, split_words, tail_words
+from pipelines._shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
 DECISION_COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "red", "not_applicable": "dim"}
@@ -45,16 +45,16 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
         colour = DECISION_COLOURS[rule["decision"]]
         reference = f"{number(rule['reference_value'])}\n{rule['reference']}" if rule["reference"] else ""
         table.add_row(
-            f"{escape(rule['name'])}\n[dim]{escape(bounded(rule))}[/]",
+            f"{markup(rule['name'])}\n[dim]{markup(bounded(rule))}[/]",
             number(rule["value"]),
-            escape(reference),
-            f"{escape(gain(rule))}\n[dim]{interval(rule)}[/]",
+            markup(reference),
+            f"{markup(gain(rule))}\n[dim]{interval(rule)}[/]",
             f"[{colour}]{words(rule['decision'])}[/]\n[dim]{required(rule)}[/]",
         )
     console.print(table)
-    console.print(f"[bold {COLOURS[verdict['verdict']]}]{verdict['verdict']}[/]  {escape(verdict['reason'])}")
+    console.print(f"[bold {COLOURS[verdict['verdict']]}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
     if asked := to_decide(verdict):
-        console.print(escape(asked))
+        console.print(markup(asked))
 
 
 def markdown(

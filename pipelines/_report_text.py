@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from pipelines._shown import visible
 
 Record = Mapping[str, Any]
 
 
 def cell(text: str) -> str:
-    """Text that cannot break a Markdown table."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    """Text in which Markdown finds no table, link, image, address, emphasis, code or HTML."""
+    text = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    text = re.sub(r"(://|[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)  # an _ inside a word is one
+    return re.sub(r"(?i)\bwww\.", r"www\\.", text)
 
 
 def plain(text: str) -> str:
     """Text without any markup."""
-    for sign in "\\`*_[]<|":
-        text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
-    return " ".join(text.split())
+    return cell(text).replace(r"\_", "_").replace("_", r"\_")
 
 
 def code(lines: list[str]) -> list[str]:
-    return [f"    {' '.join(line.splitlines())}" for line in lines]
+    return [f"    {visible(' '.join(line.splitlines()))}" for line in lines]
 
 
 def tail_words(holdout: Record) -> str:

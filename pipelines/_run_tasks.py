@@ -133,8 +133,9 @@ def describe(run_id: str) -> Result:
 
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
-    yield f"**{verdict['verdict']}** {verdict['reason']}\n"
-    yield f"Run `{run_id}`, judged on {verdict['n_users']:,} users against {champion or 'no champion'}.\n"
+    yield f"**{verdict['verdict']}** {_report_text.cell(verdict['reason'])}\n"
+    yield f"Run {_report_text.cell(run_id)}, judged on {verdict['n_users']:,} users against "
+    yield f"{champion or 'no champion'}.\n"
     yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for rule in verdict["rules"]:

@@ -22,7 +22,7 @@ from pipelines import _bento, _serve_memory, _version_files
 from pipelines._registry import Registry, Version
 from pipelines._serve_generation import Generation
 from pipelines._serve_memory import Memory
-from pipelines._stage import say
+from pipelines._stage import say, sentence
 
 NAME = "longtail"
 LOOK_SECONDS = 2.0  # between two looks at the registry
@@ -159,7 +159,7 @@ class Supervisor:
 
     def refuse(self, target: Target, error: Exception, instead: str) -> None:
         say(NAME, f"error: {error}; {instead}")
-        self.memory = replace(self.memory, refused=target.assignment, reason=str(error))
+        self.memory = replace(self.memory, refused=target.assignment, reason=sentence(error))
         _serve_memory.write(self.port, self.memory)
 
     def loop(self) -> None:

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from pipelines import _download, _fence, _git, _runs, _worktree
+from pipelines import _download, _fence, _git, _http, _runs, _worktree
 from pipelines._artifacts import DATA
 from pipelines._params import Airflow, Ingest, Release, load
 from pipelines._stage import say
@@ -58,11 +56,11 @@ def look(attempt: int) -> dict[str, Any]:
 def traces(params: Ingest) -> dict[str, Any]:
     """What tells, without reading the data, that they may have changed."""
     if params.url is not None:
-        answer = requests.head(params.url, allow_redirects=True, timeout=_download.TIMEOUT)
-        answer.raise_for_status()
-        return {key: answer.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")} | {
-            "url": params.url
-        }
+        with _http.request("HEAD", params.url, headers={}, timeout=_download.TIMEOUT) as answer:
+            answer.raise_for_status()
+            return {key: answer.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")} | {
+                "url": params.url
+            }
     found = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files_of(Path(params.path))}
     if not found:
         raise FileNotFoundError(f"{params.path}, which ingest.path names, holds no files; put yours there")

@@ -7,11 +7,15 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import TypeVar
 
 from safetensors import SafetensorError
 from tqdm import tqdm
+
+from pipelines._shown import shown
 
 T = TypeVar("T")
 
@@ -27,6 +31,7 @@ def run(main: Callable[[], object], name: str) -> None:
 
     LONGTAIL_DEBUG=1 shows the traceback as well.
     """
+    sys.excepthook = print_traceback
     try:
         main()
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
@@ -42,16 +47,21 @@ def run(main: Callable[[], object], name: str) -> None:
         raise SystemExit(130) from None
 
 
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an error that nothing has caught, without the secrets of URLs."""
+    print(shown("".join(traceback.format_exception(kind, error, trace)), lines=True), end="", file=sys.stderr)
+
+
 def sentence(error: Exception) -> str:
     """The error in one line, with a remedy where the operating system alone speaks, which names none."""
-    text = " ".join(str(error).split())
+    text = shown(" ".join(str(error).split()))
     remedy = REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
     return f"{text}; {remedy}, then run again" if remedy else text
 
 
 def say(name: str, text: str) -> None:
     """One line about what a stage has done."""
-    print(f"{name}: {text}", flush=True)
+    print(shown(f"{name}: {text}"), flush=True)
 
 
 def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:

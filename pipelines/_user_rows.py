@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _movielens_source, _table_source
+from pipelines import _csv, _modes, _movielens_source, _table_source
 from pipelines._params import Ingest
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
@@ -55,7 +56,8 @@ def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:
     partial = source.path.with_name(f".{source.path.name}.partial")
     try:
         write = rewrite_parquet if source.path.suffix == ".parquet" else rewrite_text
-        found = write(source, user_id, partial)
+        found = write(source, user_id, _modes.file(partial, 0o600))
+        shutil.copymode(source.path, partial)
         if found and not dry:
             artifacts.sync(partial)
             partial.replace(source.path.resolve())

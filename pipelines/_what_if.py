@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines import _artifacts as artifacts
 from pipelines import _params, _report, _report_rules, _verdict
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
+from pipelines._shown import markup
 from pipelines._verdict import PATH
 
 JUDGED = (  # what the verdict was read from
@@ -75,7 +75,7 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
         before, after = (some.get(each) for some in rules)
         known = after or before or {}
         table.add_row(
-            f"{escape(known['name'])}\n[dim]{escape(_report_rules.bounded(known))}[/]",
+            f"{markup(known['name'])}\n[dim]{markup(_report_rules.bounded(known))}[/]",
             f"{_report_rules.effect(known, known['effect'])}\n[dim]{_report_rules.interval(known)}[/]",
             cell(before),
             cell(after),
@@ -83,9 +83,9 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
     console.print(table)
     for name, verdict in (("as judged", given), ("what if", other)):
         colour = _report.COLOURS[verdict["verdict"]]
-        console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {escape(verdict['reason'])}")
+        console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
         if asked := _report_rules.to_decide(verdict):
-            console.print(escape(asked))
+            console.print(markup(asked))
 
 
 def key(rule: Record) -> tuple[Any, ...]:

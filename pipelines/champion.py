@@ -14,7 +14,7 @@ from pipelines import _artifacts as artifacts
 from pipelines import _git, _registry, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry
-from pipelines._stage import run, say
+from pipelines._stage import run, say, sentence
 
 NONE = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
@@ -67,7 +67,7 @@ def fetch_registry(params: Champion) -> None:
     try:
         _registry.fetch(params, remote)
     except _git.GitError as error:
-        print(f"champion: warning: {' '.join(str(error).split())}; using the versions known here", file=sys.stderr)
+        print(f"champion: warning: {sentence(error)}; using the versions known here", file=sys.stderr)
 
 
 if __name__ == "__main__":

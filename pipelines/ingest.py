@@ -8,7 +8,7 @@ from typing import Any
 
 from models import demo_catalogue
 from pipelines import _artifacts as artifacts
-from pipelines import _download, _items, _movielens_source, _pairs, _table_source, _users
+from pipelines import _download, _first_read, _items, _modes, _movielens_source, _pairs, _table_source, _users
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
 from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
@@ -34,6 +34,7 @@ def main() -> None:
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         source = {"source": params.source, "user_space": desk.user_space}
         artifacts.write_json(stage.output("summary.json"), {**source, **sizes, **counts})
+    _first_read.keep(desk.moments.items())
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
         for file in count["unfinished_files"]:
@@ -86,6 +87,7 @@ def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rej
         malformed = count["malformed"] / max(count["read"], 1)
         if malformed <= max_rejected and (count["accepted"] or kind == "tags"):
             continue
+        _modes.restrict(rejected)
         rejected.replace(REJECTED_FILE)
         what = f"{malformed:.2%} of {count['read']:,} rows of {kind} are malformed, max_rejected is {max_rejected:.2%}"
         if not count["accepted"]:

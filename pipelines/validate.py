@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
 from pipelines import _expectations as gx
+from pipelines import _modes
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
 from pipelines import _tables as tables
@@ -34,7 +35,7 @@ def main() -> None:
             results, report["verdict"], [failure(check) for check in report["expectations"] if failed(check)]
         )
         if not report["success"]:
-            FAILED_PAGE.write_text(page, "utf-8")
+            _modes.file(FAILED_PAGE).write_text(page, "utf-8")
             raise ValueError(
                 f"{report['verdict']}; read {FAILED_PAGE}, then correct the data "
                 "or, where it is as it should be, section validate of params.yaml"

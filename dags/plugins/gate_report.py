@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def application() -> Any:
     return app
 
 
+def without_markup(text: str) -> str:
+    """A sentence that names rules and slices as others wrote them; Airflow shows notes as Markdown."""
+    text = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    return re.sub(r"(://|[\\`*\[\]|~])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
 class Note:
     """Listens, in the scheduler, to runs that end."""
 
@@ -72,7 +79,7 @@ def write(dag_run: Any) -> None:
     if dag_run.dag_id != DAG_ID:
         return
     verdict = yaml.safe_load(kept(dag_run.run_id, "run/verdict.json") or "{}")
-    sentence = f"{verdict['verdict']}: {verdict['reason']}" if verdict else ""
+    sentence = f"{verdict['verdict']}: {without_markup(verdict['reason'])}" if verdict else ""
     lines = dict.fromkeys(filter(None, [dag_run.note, (dag_run.conf or {}).get("note"), sentence]))
     if sentence not in (dag_run.note or ""):
         dag_run.note = "\n\n".join(lines)[:1000]

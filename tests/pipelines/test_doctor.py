@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bento.events import Event, Events
 from pipelines import _artifacts as artifacts
 from pipelines import _cli, _doctor
 from tests.pipelines.releases import Checkout, commit, git
@@ -173,3 +174,27 @@ def test_the_command_fails_while_a_remedy_is_open(run_once: Checkout, capsys: py
     out, err = capsys.readouterr()
     assert "  remedy: remove data/split" in out
     assert "1 of the lines above name a remedy" in err
+
+
+def test_what_is_open_to_other_users_is_closed(run_once: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Path(".longtail/feedback.sqlite")
+    Events(f"sqlite:///{store.absolute()}").add([Event("a", "u", "i", "click")])
+    Path("data/raw").mkdir(exist_ok=True)
+    export = Path("data/raw/feedback-00000000-000000000000-000000000001.parquet")
+    export.write_bytes(b"")
+    opened = [Path("data"), Path(".dvc/cache"), store, export]
+    for path in opened:
+        path.chmod(0o777)
+    said = texts()
+    for path in opened[:2]:
+        assert f"modes: {path} was open to other users and is closed" in said
+    assert {path.stat().st_mode & 0o007 for path in opened} == {0}
+    assert "open to other users" not in texts()
+
+
+def test_a_secret_in_the_committed_address_of_a_remote_is_a_finding(run_once: Checkout) -> None:
+    config = Path(".dvc/config")
+    config.write_text(
+        f"{config.read_text()}    remote = far\n['remote \"far\"']\n    url = http://u:s3cret@127.0.0.1:1/\n"
+    )
+    assert "the address of far in .dvc/config holds a user or password, as every release does" in texts(remedies=True)

@@ -165,3 +165,13 @@ def test_what_moved_is_a_distance_between_0_and_1(now: dict[str, int], before: d
     assert profiles.moved(now, before) == pytest.approx(profiles.moved(before, now))
     assert profiles.moved(now, now) == 0
     assert profiles.moved({"x": 1}, before) == pytest.approx(1)
+
+
+def test_an_expectation_that_is_named_like_markup_is_text_in_the_page(workspace: Workspace) -> None:
+    custom = CUSTOM | {"says": "<img src=x onerror=alert(1)> is small", "kwargs": {"column": "value", "max_value": 0}}
+    workspace.params("validate", {"custom": [custom]})
+    with pytest.raises(ValueError, match="is small"):
+        judged()
+    page = Path("data/validate.failed.html").read_text("utf-8")
+    assert "<img" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt; is small" in page
