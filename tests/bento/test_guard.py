@@ -8,8 +8,8 @@ from base64 import b64encode
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from bento.front import Front, is_json
-from bento.guard import MAX_BODY, Guard
+from bento.front import Front
+from bento.guard import MAX_BODY, Guard, is_json
 
 
 def received(guard: Guard, *parts: bytes, declared: str = "") -> bytes:
@@ -73,7 +73,7 @@ def test_the_key_is_a_bearer_token_or_the_password_of_basic(header: bytes, admit
 
 def test_settings_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAIL_CONCURRENCY", "7")
-    monkeypatch.setenv("LONGTAIL_API_KEY", "")
+    monkeypatch.delenv("LONGTAIL_API_KEY", raising=False)
     assert Guard.from_environment() == Guard(concurrency=7)
     for wrong in ("0", "-1", "many", "nan", "inf"):
         monkeypatch.setenv("LONGTAIL_PATIENCE", wrong)
@@ -82,9 +82,13 @@ def test_settings_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch
 
 
 def test_what_a_foreign_page_can_send_without_asking_is_not_read() -> None:
-    assert is_json(b"application/json; charset=utf-8")
-    assert is_json(b"")
-    for kind in (b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data", b"application/jsonp"):
+    for kind in (b"application/json", b"application/json; charset=utf-8", b"Application/JSON;x", b"application/a+json"):
+        assert is_json(kind)
+    for kind in (
+        *(b"", b";", b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data", b"application/jsonp"),
+        *(b"text/json", b"text/plain, application/json", b"text/plain; application/json", b"text/plain+json", b"+json"),
+        *(b"application/json, text/plain", b"application/json x", b"application/ json", b"json"),
+    ):
         assert not is_json(kind)
 
 
@@ -108,7 +112,11 @@ def answered(page: str) -> list[Message]:
 
     front = Front(app, Guard(timeout=0.05))
     front.routes = []
-    asyncio.run(front.guarded({"type": "http", "method": "GET", "path": "/page", "headers": []}, receive, send))
+    asyncio.run(
+        front.guarded(
+            {"type": "http", "method": "GET", "path": "/page", "headers": [(b"host", b"localhost")]}, receive, send
+        )
+    )
     assert front.guard.active == 0
     return sent
 
