@@ -20,6 +20,7 @@ from typing import Any
 
 import bentoml
 from pydantic import ValidationError
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -92,7 +93,8 @@ class Front:
         self.is_long = service.seconds_per_search() > LONG
         for warning in warnings(self.guard):
             LOGGER.warning(warning)
-        self.document = openapi.document(service, [module.PATHS for module in MODULES])
+        document = openapi.document(service, [module.PATHS for module in MODULES])
+        self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
         gc.collect()
         gc.freeze()  # all this stays: no collection shall walk through it while requests wait
 
@@ -163,24 +165,21 @@ class Front:
                 await refuse(send, 500, FAILED)
 
     async def behind(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        replay, allowed = replaying(body, receive), set[str]()
-        if scope["method"] not in SAFE and not is_json(dict(scope["headers"]).get(b"content-type", b"")):
-            await instead(send, NOT_JSON)
-            return
+        app, allowed = self.app, set[str]()
         for route in self.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child)
-                await route.handle(scope, replay, send)
-                return
+                app = route.handle
+                break
             if match is Match.PARTIAL and isinstance(route, Route):
                 allowed |= route.methods or set()
-        if allowed:
+        if app is self.app and allowed:
             await wrong_method(send, scope["path"], *sorted(allowed))
-        elif scope["path"] == "/docs.json":
-            await reply(send, 200, self.document)
+        elif scope["method"] not in SAFE and not is_json(dict(scope["headers"]).get(b"content-type", b"")):
+            await instead(send, NOT_JSON)
         else:
-            await self.app(scope, replay, send)
+            await app(scope, replaying(body, receive), send)
 
     async def endpoint(self, endpoint: Endpoint, scope: Scope, headers: Headers, body: bytes, send: Send) -> None:
         kind = headers.get(b"content-type", b"")

@@ -14,7 +14,7 @@ from bento.hosts import of_header
 VARIABLE = "LONGTAIL_CORS_ORIGINS"
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # methods that change nothing
 OURS = (b"same-origin", b"none")  # values of Sec-Fetch-Site; none: somebody typed the address
-ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.IGNORECASE)
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 VARY = (b"vary", b"Origin")
 PREFLIGHT = [

@@ -55,7 +55,9 @@ def test_more_requests_than_allowed_are_told_when_to_come_again(guarded: str) ->
 
 def test_two_hundred_slow_clients_stop_nobody_and_are_sent_away(guarded: str) -> None:
     host, port = guarded.removeprefix("http://").split(":")
-    head = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\nContent-Length: 1000\r\n\r\n{"
+    head = (
+        b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\nContent-Length: 1000\r\n\r\n{"
+    )
     slow = [socket.create_connection((host, int(port)), timeout=30) for _ in range(200)]
     try:
         for each in slow:
