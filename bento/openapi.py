@@ -21,6 +21,8 @@ REFUSALS = {
     "400": answering("The request is malformed, or asks for something that this model cannot do"),
     "401": answering("The API key is missing or wrong")
     | {"headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}},
+    "405": answering("The address takes another method")
+    | {"headers": {"Allow": {"required": True, "schema": {"type": "string"}}}},
     "408": answering("The request took too long to arrive"),
     "413": answering("The body is longer than 1 MiB"),
     "421": answering("The service does not answer to this Host; LONGTAIL_HOSTS names further ones"),
@@ -29,8 +31,6 @@ REFUSALS = {
 }
 REFUSALS_OF_WRITES = {
     "403": answering("A page of another site sent the request; LONGTAIL_CORS_ORIGINS names those that may"),
-    "405": answering("The address takes another method")
-    | {"headers": {"Allow": {"required": True, "schema": {"type": "string"}}}},
     "415": answering("The Content-Type is not application/json"),
 }
 UNKNOWN = {"404": answering("The model does not know an item or user, which is named")}
