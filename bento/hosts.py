@@ -30,7 +30,7 @@ class Hosts:
     def from_environment(cls) -> Hosts:
         """Read LONGTAIL_HOSTS; raises ValueError that quotes the entry which is not a host."""
         entries = [entry.strip() for entry in os.environ.get(VARIABLE, "").split(",") if entry.strip()]
-        named = set()
+        named = set[str]()
         for entry in entries:
             if entry != "*" and (name := bare(entry)) is None:
                 raise ValueError(
@@ -86,7 +86,7 @@ def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def listening() -> set[str]:
     """Return the IP addresses that this process listens on, or will."""
-    found = set()
+    found = set[str]()
     for fd in [int(path.name) for path in Path("/dev/fd").iterdir()]:
         with suppress(OSError):  # the descriptor of something else, or closed meanwhile
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):

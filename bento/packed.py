@@ -56,7 +56,7 @@ def verify(root: Path = ROOT) -> dict[str, Any]:
 
 def present(root: Path) -> set[str]:
     """Return the paths of all files below a folder but the bytecode that Python keeps, links not followed."""
-    found = set()
+    found = set[str]()
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         folders[:] = [name for name in folders if name not in links and name != "__pycache__"]
