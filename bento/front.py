@@ -34,6 +34,7 @@ MODULES = (explorer, feedback, watching, docs)
 # to whoever asks, by any host and however busy we are: probes know neither name nor key, and the answers are constant
 OPEN = ("/livez", "/readyz", "/healthz")
 LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
+LONG_BODY = 2**16  # bytes; of a refused request, so many are read and thrown away
 LOGGER = logging.getLogger("longtail.serve")
 FAILED = "this answer failed; the server's log has the reason"
 WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: another start would end the same
@@ -117,7 +118,7 @@ class Front:
     async def guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         guard, headers = self.guard, dict(scope["headers"])
         if (refusal := guard.refusal(scope, headers)) is not None:
-            await instead(send, refusal)
+            await instead(send, refusal, *closing(headers))
             return
         try:
             body = await guard.body(headers, receive)
@@ -248,9 +249,16 @@ async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes])
     await reply(send, status, failure(text), *more)
 
 
-async def instead(send: Send, refusal: Refusal) -> None:
+def closing(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the header that ends a connection whose request was refused before its long body came."""
+    declared = headers.get(b"content-length", b"0")
+    is_long = b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > LONG_BODY
+    return [CLOSE] if is_long else []
+
+
+async def instead(send: Send, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
     if refusal.text:
-        await refuse(send, refusal.status, refusal.text, *refusal.headers)
+        await refuse(send, refusal.status, refusal.text, *refusal.headers, *more)
     else:
         await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
         await send({"type": "http.response.body"})

@@ -157,10 +157,42 @@ def test_a_header_that_decides_and_is_there_twice_is_refused(name: bytes, values
     assert refused(Guard(), "GET", (b"accept", values[0]), (b"accept", values[1])) is None
 
 
-def test_a_web_socket_is_closed_before_anything_behind_sees_it() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("it was passed on")
+@pytest.mark.parametrize(
+    ("headers", "ends"),
+    [
+        ({}, False),
+        ({b"content-length": b"65536"}, False),
+        ({b"content-length": b"65537"}, True),
+        ({b"transfer-encoding": b"chunked"}, True),
+    ],
+)
+def test_a_refusal_ends_the_connection_on_which_a_long_body_is_under_way(
+    headers: dict[bytes, bytes], ends: bool
+) -> None:
+    async def receive() -> Message:
+        raise AssertionError("the body was read")
 
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/feedback",
+        "headers": [(b"host", b"evil.test"), *headers.items()],
+    }
+    asyncio.run(Front(nothing, Guard()).guarded(scope, receive, send))
+    assert sent[0]["status"] == 421
+    assert ((b"connection", b"close") in sent[0]["headers"]) is ends
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("it was passed on")
+
+
+def test_a_web_socket_is_closed_before_anything_behind_sees_it() -> None:
     async def receive() -> Message:
         return {"type": "websocket.connect"}
 
@@ -171,7 +203,7 @@ def test_a_web_socket_is_closed_before_anything_behind_sees_it() -> None:
 
     headers = [(b"host", b"localhost")]
     for path in ("/feedback", "/livez"):
-        asyncio.run(Front(app, Guard())({"type": "websocket", "path": path, "headers": headers}, receive, send))
+        asyncio.run(Front(nothing, Guard())({"type": "websocket", "path": path, "headers": headers}, receive, send))
     assert sent == [{"type": "websocket.close"}] * 2
 
 
