@@ -52,7 +52,7 @@ def test_whatever_is_sent_is_answered_as_documented(url: str) -> None:
     print(f"{asked} requests to {len(operations)} operations were answered as documented")
 
 
-KNOWN = {
+KNOWN: dict[str, dict[str, Any] | None] = {
     "recommend": {"user_id": USER_IDS[0], "k": 5},
     "recommend_batch": {"user_ids": [USER_IDS[0], "nobody"], "k": 5},
     "recommend_for_items": {"item_ids": ITEM_IDS[:3]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -60,8 +61,8 @@ def test_a_wrong_setting_ends_the_start_in_one_line(home: Path, tag: str, settin
 def test_a_server_that_others_reach_without_a_key_says_so(
     home: Path, tag: str, host: str, settings: dict[str, str], said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def listening_elsewhere(command: list[str], **options: object) -> subprocess.Popen[bytes]:
-        return popen([host if part == "127.0.0.1" else part for part in command], **options)  # type: ignore[call-overload]
+    def listening_elsewhere(command: list[str], **options: Any) -> Any:
+        return popen([host if part == "127.0.0.1" else part for part in command], **options)
 
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", listening_elsewhere)
