@@ -22,9 +22,10 @@ BATCH = {"user_ids": USER_IDS * 80, "k": 10}  # about a third of a second
 
 
 @pytest.fixture(scope="module")
-def guarded(store: Path, tag: str) -> Iterator[str]:
+def guarded(store: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = shutil.copytree(store, tmp_path_factory.mktemp("guarded") / "store")  # its end ends all servers of a store
     limits = {"LONGTAIL_API_KEY": "secret", "LONGTAIL_CONCURRENCY": "4", "LONGTAIL_PATIENCE": "3"}
-    with _smoke.serving(tag, home=store, timeout=60, settings=limits) as address:
+    with _smoke.serving(tag, home=home, timeout=60, settings=limits) as address:
         yield address
 
 
