@@ -88,14 +88,19 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     crowd.write(packed / "users.safetensors")
     search, _ = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
     about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
-    about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up", "files": {}}
+    about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up"}
     if texts:
         sample = _packed_encoder.Sample([], [], np.zeros((0, TEXT), np.float32))
         encoder = encoders.find(load(Embed, package.CHECKOUT / "params.yaml"))
         about["encoder"] = _packed_encoder.write(model, encoder, packed / "encoder", sample)
-    artifacts.write_json(packed / "release.json", about)
-    (packed / "users.json").write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
+    artifacts.write_json(packed / "release.json", about | {"files": package.digests(folder)})
+    users_of(folder).write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
     return search
+
+
+def users_of(folder: Path) -> Path:
+    """A list of user ids to ask with, beside the folder: the service refuses files that were not packaged."""
+    return folder.with_name("users.json")
 
 
 def table(is_tail: npt.NDArray[np.bool_]) -> pa.Table:

@@ -42,7 +42,7 @@ SEARCH = """
 import json, time
 from bento.recommender import Recommender
 service = Recommender()
-histories = [service.history(user) for user in json.load(open("packed/users.json"))[:300]]
+histories = [service.history(user) for user in json.load(open("../users.json"))[:300]]
 for history in histories[:20]:
     service.recommend_list(history, None, history, 10)
 started = time.perf_counter()
@@ -57,7 +57,7 @@ def rows(items: list[int]) -> Iterator[Mapping[str, Any]]:
         for d in DIMENSIONS:
             for in_cells in (False, True) if n > min(ITEMS) else (False,):
                 with TemporaryDirectory() as temp:
-                    folder = Path(temp)
+                    folder = Path(temp) / "bento"
                     n_users = n if n == max(ITEMS) else 10_000
                     search = _catalogue.write(folder, n, d, n_users, in_cells=in_cells)
                     if in_cells and search.startswith("flat"):
@@ -85,7 +85,7 @@ def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]
 def loaded(folder: Path, port: int, worker: psutil.Process) -> dict[str, float]:
     """What one round of load finds, and milliseconds of the worker's processor per answer."""
     before = seconds_of(worker)
-    users = str(folder / "packed" / "users.json")
+    users = str(_catalogue.users_of(folder))
     found: dict[str, float] = json.loads(
         python(REPO, "-m", "benchmarks._load", str(port), "/recommend", str(CONNECTIONS), str(SECONDS), users)
     )
@@ -97,7 +97,7 @@ def wishes() -> Iterator[Mapping[str, Any]]:
     phrase = PHRASE.split()
     for n, n_texts in ((10_000, 10_000), (100_000, 50_000)):
         with TemporaryDirectory() as temp:
-            folder = Path(temp)
+            folder = Path(temp) / "bento"
             _catalogue.write(folder, n, 64, 1000, in_cells=False, texts=n_texts)
             with serving(folder, "bento") as (port, worker, _), requests.Session() as session:
                 asked_for(session, port, PHRASE)
@@ -131,8 +131,8 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    quiet = {"LONGTAIL_ACCESS_LOG": "off", "OPENBLAS_NUM_THREADS": "1", "HOME": str(folder)}
-    return _bento.environment(folder) | quiet
+    quiet = {"LONGTAIL_ACCESS_LOG": "off", "OPENBLAS_NUM_THREADS": "1"}
+    return _bento.environment(folder.parent) | quiet
 
 
 @contextmanager
@@ -146,19 +146,20 @@ def serving(folder: Path, server: str) -> Iterator[tuple[int, psutil.Process, fl
     )
     env = environment(folder) | ({} if server == "bento" else {"PYTHONPATH": str(folder)})
     started = time.perf_counter()
-    with (folder / "server.log").open("wb") as log:
+    log_path = folder.with_name("server.log")
+    with log_path.open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         while not answers(f"http://127.0.0.1:{port}/{path}"):
             if process.poll() is not None:
-                raise ValueError(f"the server ended: {_bento.tail((folder / 'server.log').read_text())}")
+                raise ValueError(f"the server ended: {_bento.tail(log_path.read_text())}")
             time.sleep(0.05)
         ready = time.perf_counter() - started
         parent = psutil.Process(process.pid)
         workers = [child for child in parent.children(recursive=True) if "worker" in " ".join(child.cmdline())]
         yield port, [parent, *workers][-1], ready
     finally:
-        _smoke.stop(process, folder)
+        _smoke.stop(process, folder.parent)
 
 
 def answers(url: str) -> bool:
@@ -170,7 +171,7 @@ def answers(url: str) -> bool:
 
 def batch(port: int, folder: Path) -> float:
     """Seconds that one call for 1,000 users takes, the best of three."""
-    users = json.loads((folder / "packed" / "users.json").read_text("utf-8"))[:BATCH]
+    users = json.loads(_catalogue.users_of(folder).read_text("utf-8"))[:BATCH]
     times = []
     for _ in range(3):
         started = time.perf_counter()

@@ -1,44 +1,30 @@
-"""The page for people at `/`, and what it asks for: search among items and users, a user's history."""
+"""The page for people at `/`, and its data: search among items and users, a user's history."""
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from bento import previous
-from bento.schemas import Id, Strict
+from bento import pages, previous
+from bento.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
 from bento.titles import Titles
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender
 
 PAGE = Path(__file__).with_name("explorer_page")
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 FOUND = 20  # items or users that a search shows
 SHOWN = 100  # items of a history that are shown
 LONGEST = 256  # characters of a query
-HEADERS = {
-    # nothing but files of this server: what is typed in, or comes from a catalogue, cannot become a script
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-
-
-class Lookup(Strict):
-    item_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)]
 
 
 class Explorer:
@@ -61,18 +47,18 @@ class Explorer:
         return {**about, "popularity": int(items.popularity[i])}
 
     async def items(self, request: Request) -> JSONResponse:
-        """Items whose title holds `query`."""
+        """Return items whose title contains `query`."""
         query = request.query_params.get("query", "")[:LONGEST]
         found = await run_in_threadpool(lambda: self.titles.search(query, FOUND))
         return JSONResponse({"items": [self.item(i) for i in found]})
 
     async def users(self, request: Request) -> JSONResponse:
-        """Users whose id begins with `query`; without one, a few from all over."""
+        """Return users whose id begins with `query`; without one, a sample."""
         query = request.query_params.get("query", "")[:LONGEST]
         return JSONResponse({"users": await run_in_threadpool(lambda: beginning(self.user_ids, query))})
 
     async def history(self, request: Request) -> JSONResponse:
-        """What a user has touched, what was reported since the model was built first."""
+        """Return the items of a user's history, those reported since the model was built first."""
         user_id = request.query_params.get("user_id", "")
         if not 1 <= len(user_id) <= LONGEST:
             return JSONResponse({"error": f"user_id has {len(user_id)} characters, expected 1 to {LONGEST}"}, 400)
@@ -83,11 +69,11 @@ class Explorer:
         return JSONResponse({"user_id": user_id, "n_items": len(indices), "items": shown})
 
     async def lookup(self, request: Request) -> JSONResponse:
-        """Items by their ids; 404 names those that the catalogue lacks."""
+        """Return items by their ids; 404 names those that the catalogue lacks."""
         try:
             asked = Lookup.model_validate_json(await request.body()).item_ids
         except ValidationError:
-            return JSONResponse({"error": "expected item_ids, a list of 1 to 1000 ids"}, 400)
+            return JSONResponse({"error": "the body is invalid, expected item_ids, a list of 1 to 1000 ids"}, 400)
         index = self.service.items.index
         if unknown := [item_id for item_id in asked if item_id not in index]:
             named = ", ".join(map(repr, unknown[:10])) + (", …" if len(unknown) > 10 else "")
@@ -103,24 +89,10 @@ def beginning(user_ids: Sequence[str], query: str) -> list[str]:
     return [user_id for user_id in user_ids[start : start + FOUND] if user_id.startswith(query)]
 
 
-def page(path: Path) -> Route:
-    """A file of the page at its address; read once, so that no request names a file of the disk."""
-    content = path.read_bytes()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-    headers = {**HEADERS, "ETag": etag}
-
-    async def answer(request: Request) -> Response:
-        if request.headers.get("if-none-match") == etag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=TYPES[path.suffix])
-
-    return Route("/" if path.name == "index.html" else f"/explorer/{path.name}", answer, methods=["GET"])
-
-
 def routes(service: Recommender) -> list[BaseRoute]:
     explorer = Explorer(service)
     return [
-        *(page(path) for path in sorted(PAGE.iterdir()) if path.suffix in TYPES),
+        *pages.routes(PAGE, index="/", others="/explorer"),
         Route("/items", explorer.items, methods=["GET"]),
         Route("/users", explorer.users, methods=["GET"]),
         Route("/history", explorer.history, methods=["GET"]),
@@ -137,36 +109,32 @@ def query_parameter(name: str, *, required: bool = False) -> dict[str, Any]:
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/items": {
         "get": {
-            "summary": "Items whose title holds a text, the most popular first.",
+            "summary": "Search items by title, the most popular first.",
             "parameters": [query_parameter("query")],
-            "responses": {"200": {"description": "at most 20 items"}},
+            "responses": {"200": answering("At most 20 items", Found)},
         }
     },
     "/users": {
         "get": {
-            "summary": "Users whose id begins with a text; a few from all over without one.",
+            "summary": "Search users by the beginning of their id; without a query, a sample.",
             "parameters": [query_parameter("query")],
-            "responses": {"200": {"description": "at most 20 ids"}},
+            "responses": {"200": answering("At most 20 ids", FoundUsers)},
         }
     },
     "/history": {
         "get": {
-            "summary": "What a user has touched, the latest reports first.",
+            "summary": "Return the items that a user interacted with, the latest feedback first.",
             "parameters": [query_parameter("user_id", required=True)],
-            "responses": {
-                "200": {"description": "at most 100 items, and how many there are"},
-                "400": {"description": "no user_id"},
-            },
+            "responses": {"200": answering("At most 100 items, and how many there are", HistoryOfUser)},
         }
     },
     "/lookup": {
         "post": {
-            "summary": "Items by their ids.",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": Lookup.model_json_schema()}}},
+            "summary": "Return items by their ids.",
+            "requestBody": taking(Lookup),
             "responses": {
-                "200": {"description": "the items, in order"},
-                "400": {"description": "no list of ids"},
-                "404": {"description": "names the ids that the catalogue lacks"},
+                "200": answering("The items", LookedUp),
+                "404": answering("The ids that are not in the catalogue"),
             },
         }
     },

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, RootModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from bento.events import Event, Events, Kind, Outcome
 from bento.rate_limit import RateLimit
 from bento.recent import Recent
-from bento.schemas import Strict
+from bento.schemas import RETRY, Model, Strict, answering, taking
 from models import event_bounds as bounds
 
 if TYPE_CHECKING:
@@ -121,11 +121,15 @@ def parse(body: bytes) -> list[FeedbackEvent]:
     return Feedback.model_validate_json(body).events
 
 
-def reason(error: ValueError) -> Any:
-    """What is wrong with a body, without repeating the body."""
+def invalid(error: ValueError | RecursionError) -> dict[str, Any]:
+    """Return the error of a body, without repeating the body."""
     if isinstance(error, ValidationError):
-        return [{"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:MOST_PROBLEMS]]
-    return "the body is no JSON document"
+        detail = [
+            {"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:MOST_PROBLEMS]
+        ]
+        return {"error": "invalid feedback request", "detail": detail}
+    why = "the body is nested too deeply" if isinstance(error, RecursionError) else "the body is not valid JSON"
+    return {"error": f"invalid feedback request: {why}"}
 
 
 class Endpoint:
@@ -143,8 +147,7 @@ class Endpoint:
         try:
             parsed = parse(await request.body())
         except (ValueError, RecursionError) as error:
-            what = reason(error) if isinstance(error, ValueError) else "the body is nested too deeply"
-            return JSONResponse({"error": "this is no feedback", "detail": what}, 400)
+            return JSONResponse(invalid(error), 400)
         client = request.client.host if request.client else ""
         if seconds := self.limit.wait(client, len(parsed)):
             return later(429, seconds, "too many events from this address")
@@ -174,27 +177,34 @@ def later(status: int, seconds: float, error: str) -> JSONResponse:
     return JSONResponse({"error": error}, status, {"Retry-After": str(math.ceil(seconds))})
 
 
-EVENT = FeedbackEvent.model_json_schema()
-BATCH = {"type": "object", "required": ["events"], "properties": {"events": {"type": "array", "items": EVENT}}}
+class Acknowledgement(Strict):
+    model: Model
+    stored: int
+    duplicates: int
+    unknown_items: Annotated[list[str], Field(description="kept, since they may be newer than the model")]
+
+
+class Conflict(Acknowledgement):
+    error: str
+    conflicts: Annotated[list[str], Field(description="event ids that are stored with another content")]
+
+
+class Body(RootModel[FeedbackEvent | Feedback]):
+    """One event, or a list of events."""
+
+
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/feedback": {
         "post": {
-            "summary": "Events that clients report: impressions, clicks, likes, purchases; stored once each.",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {"anyOf": [EVENT, BATCH]},
-                        "example": {"event_id": "7f3a-1", "user_id": "00001", "item_id": "b00039", "kind": "click"},
-                    }
-                },
-            },
+            "summary": "Report events: impressions, clicks, likes, purchases; each is stored once.",
+            "requestBody": taking(
+                Body, {"event_id": "7f3a-1", "user_id": "00001", "item_id": "b00039", "kind": "click"}
+            ),
             "responses": {
-                "200": {"description": "the events are durable; how many were new, which items the model lacks"},
-                "400": {"description": "this is no feedback"},
-                "409": {"description": "ids that are stored with another content; the other events are stored"},
-                "429": {"description": "too many events from this address; Retry-After says when"},
-                "503": {"description": "the store cannot be written; no event was acknowledged"},
+                "200": answering("The events are durable", Acknowledgement),
+                "409": answering("Some ids are stored with another content; the other events are stored", Conflict),
+                "429": answering("Too many events from this address") | {"headers": RETRY},
+                "503": answering("The store cannot be written; no event was acknowledged") | {"headers": RETRY},
             },
         }
     }

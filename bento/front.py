@@ -1,4 +1,4 @@
-"""What a request meets first: the guard, then the endpoints and pages of ours, then BentoML's application behind them.
+"""The ASGI application: the guard, then the endpoints and pages of ours, then BentoML's application behind them.
 
 BentoML's own stack costs more than the search does, so what has to be fast is answered before it.
 """
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -19,31 +20,44 @@ from typing import Any
 
 import bentoml
 from pydantic import ValidationError
-from starlette.routing import BaseRoute, Match
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import explorer, feedback, openapi, watching
-from bento.guard import MAX_BODY, Guard, Headers
+from bento import docs, explorer, feedback, hosts, openapi, watching
+from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.hot import ENDPOINTS, Endpoint
+from bento.origins import SAFE
 from bento.recommender import Recommender, RefusedError, UnknownError
 
-MODULES = (explorer, feedback, watching)
-OPEN = ("/livez", "/readyz", "/healthz")  # to whoever asks, and however busy we are
+MODULES = (explorer, feedback, watching, docs)
+# to whoever asks, by any host and however busy we are: probes know neither name nor key, and the answers are constant
+OPEN = ("/livez", "/readyz", "/healthz")
 LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
+LONG_BODY = 2**16  # bytes; of a refused request, so many are read and thrown away
 LOGGER = logging.getLogger("longtail.serve")
 FAILED = "this answer failed; the server's log has the reason"
+WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: another start would end the same
 JSON = (b"content-type", b"application/json")
+# nobody else's page can embed an answer, or have it taken for a script or style
+SHELTERED = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 
 
 class Server(bentoml.Service):  # type: ignore[misc]
     """A BentoML service with a front."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        return Front(super().to_asgi(is_main), Guard.from_environment())
+        """Raises SystemExit where a setting is wrong: one line says more than a traceback of every worker."""
+        try:
+            guard = Guard.from_environment()
+        except ValueError as error:
+            print(f"longtail: error: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(WRONG_SETTINGS) from None
+        return Front(super().to_asgi(is_main), guard)
 
 
 class Front:
-    """Endpoints and routes of MODULES before those of `app`; BentoML's page about the endpoints is at /docs."""
+    """Endpoints and routes of MODULES before those of `app`."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self.app, self.guard = app, guard
@@ -53,7 +67,9 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, self.following(send))
-        elif scope["type"] != "http" or scope["path"] in OPEN:
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+        elif scope["path"] in OPEN:
             await self.app(scope, receive, send)
         else:
             await self.watched(scope, receive, send)
@@ -76,7 +92,10 @@ class Front:
         self.service = service
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
-        self.document = openapi.document(service, [module.PATHS for module in MODULES])
+        for warning in warnings(self.guard):
+            LOGGER.warning(warning)
+        document = openapi.document(service, [module.PATHS for module in MODULES])
+        self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
         gc.collect()
         gc.freeze()  # all this stays: no collection shall walk through it while requests wait
 
@@ -88,6 +107,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], *SHELTERED, *self.guard.origins.answer_to(scope)]
             await send(message)
 
         try:
@@ -97,9 +117,8 @@ class Front:
 
     async def guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         guard, headers = self.guard, dict(scope["headers"])
-        if not guard.admits(headers):
-            key = (b"www-authenticate", b'Basic realm="longtail", charset="UTF-8"')
-            await refuse(send, 401, "this service asks for its API key, as a bearer token", key)
+        if (refusal := guard.refusal(scope, headers)) is not None:
+            await instead(send, refusal, *closing(headers))
             return
         try:
             body = await guard.body(headers, receive)
@@ -147,24 +166,28 @@ class Front:
                 await refuse(send, 500, FAILED)
 
     async def behind(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        path, replay = scope["path"], replaying(body, receive)
+        app, allowed = self.app, set[str]()
         for route in self.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child)
-                await route.handle(scope, replay, send)
-                return
-        if path == "/docs.json":
-            await reply(send, 200, self.document)
+                app = route.handle
+                break
+            if match is Match.PARTIAL and isinstance(route, Route):
+                allowed |= route.methods or set()
+        if app is self.app and allowed:
+            await wrong_method(send, scope["path"], *sorted(allowed))
+        elif scope["method"] not in SAFE and not is_json(dict(scope["headers"]).get(b"content-type", b"")):
+            await instead(send, NOT_JSON)
         else:
-            scope = {**scope, "path": "/"} if path == "/docs" else scope
-            await self.app(scope, replay, send)
+            await app(scope, replaying(body, receive), send)
 
     async def endpoint(self, endpoint: Endpoint, scope: Scope, headers: Headers, body: bytes, send: Send) -> None:
+        kind = headers.get(b"content-type", b"")
         if scope["method"] != "POST":
-            await refuse(send, 405, f"{scope['path']} takes POST", (b"allow", b"POST"))
-        elif not is_json(headers.get(b"content-type", b"")):
-            await refuse(send, 415, "the body has to be application/json")
+            await wrong_method(send, scope["path"], "POST")
+        elif not is_json(kind) and (kind or endpoint.takes):
+            await instead(send, NOT_JSON)
         else:
             if endpoint.long or self.is_long:
                 loop, run = asyncio.get_running_loop(), copy_context().run
@@ -187,7 +210,8 @@ def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int,
         return 200, endpoint.answer(service, query)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_context=False, include_input=False)
-        return 400, failure(f"{error.error_count()} of what {error.title} takes is wrong", detail)
+        n = error.error_count()
+        return 400, failure(f"the request body has {n} invalid {'field' if n == 1 else 'fields'}", detail)
     except UnknownError as error:
         return 404, failure(str(error.args[0]))
     except RefusedError as error:
@@ -199,12 +223,6 @@ def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int,
 
 def failure(text: str, detail: Any = None) -> bytes:
     return json.dumps({"error": text} | ({} if detail is None else {"detail": detail})).encode()
-
-
-def is_json(content_type: bytes) -> bool:
-    """Whether a body may be read: anything else could be sent by a page of somebody else's without being asked."""
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind in (b"", b"application/json") or kind.endswith(b"+json")
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
@@ -229,6 +247,42 @@ async def reply(send: Send, status: int, content: bytes, *more: tuple[bytes, byt
 
 async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes]) -> None:
     await reply(send, status, failure(text), *more)
+
+
+def closing(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the header that ends a connection whose request was refused before its long body came."""
+    declared = headers.get(b"content-length", b"0")
+    is_long = b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > LONG_BODY
+    return [CLOSE] if is_long else []
+
+
+async def instead(send: Send, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+    if refusal.text:
+        await refuse(send, refusal.status, refusal.text, *refusal.headers, *more)
+    else:
+        await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
+        await send({"type": "http.response.body"})
+
+
+async def wrong_method(send: Send, path: str, *allowed: str) -> None:
+    await refuse(send, 405, f"{path} takes {' or '.join(allowed)}", (b"allow", ", ".join(allowed).encode()))
+
+
+def warnings(guard: Guard) -> list[str]:
+    """Return what the settings leave open to others than users of this machine."""
+    found = []
+    public = sorted(address for address in hosts.listening() if not hosts.is_loopback(address))
+    if public and guard.key is None:
+        found.append(
+            f"the server listens on {', '.join(public)} without an API key: whoever reaches this address can read "
+            "histories of users and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
+        )
+    if guard.hosts.any:
+        found.append(
+            "LONGTAIL_HOSTS=* answers to any host, so that a page of another site can read answers by DNS rebinding; "
+            "name the hosts instead"
+        )
+    return found
 
 
 async def end_with(parent: int) -> None:

@@ -14,7 +14,19 @@ import numpy as np
 from pydantic import BaseModel
 
 from bento.recommender import NOTHING, UnknownError
-from bento.schemas import ForItems, ForText, ForUser, ForUsers, SimilarTo, Why
+from bento.schemas import (
+    Answer,
+    Answers,
+    Explanation,
+    ForItems,
+    ForText,
+    ForUser,
+    ForUsers,
+    ModelInfo,
+    SimilarTo,
+    TextAnswer,
+    Why,
+)
 from models.candidates import Floats, Indices
 
 if TYPE_CHECKING:
@@ -23,7 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Endpoint:
-    takes: type[BaseModel] | None  # None: nothing
+    takes: type[BaseModel] | None  # None: no body
+    answers: type[BaseModel]  # schema of the JSON that `answer` returns
     answer: Callable[[Recommender, Any], bytes]
     example: dict[str, Any]  # of what it takes
     long: bool = False  # answered beside the event loop, whatever the catalogue's size
@@ -135,7 +148,7 @@ def part(contribution: float, of: float, *, bound: bool = True) -> dict[str, flo
 
 
 def popular(service: Recommender, query: ForUser | ForUsers, endpoint: str) -> bytes:
-    """What somebody nobody knows is answered: the most popular items, their training users as scores."""
+    """Answer for an unknown user: the most popular items, with their numbers of training users as scores."""
     top = service.most_popular(query.k, query.where)
     service.watch.served(endpoint, top, "unknown_user")
     return b'"fallback": "unknown_user", "items": ' + cards(service, top, service.items.popularity[top])
@@ -163,15 +176,17 @@ def weights_of(query: ForItems | Why) -> Floats | None:
 
 
 ENDPOINTS = {
-    "recommend": Endpoint(ForUser, recommend, {"user_id": "00001", "k": 10, "tail": 0.5}),
-    "recommend_batch": Endpoint(ForUsers, recommend_batch, {"user_ids": ["00001", "00002"], "k": 10}, long=True),
+    "recommend": Endpoint(ForUser, Answer, recommend, {"user_id": "00001", "k": 10, "tail": 0.5}),
+    "recommend_batch": Endpoint(
+        ForUsers, Answers, recommend_batch, {"user_ids": ["00001", "00002"], "k": 10}, long=True
+    ),
     "recommend_for_items": Endpoint(
-        ForItems, recommend_for_items, {"item_ids": ["b00001", "b00039"], "weights": [1.0, 0.5]}
+        ForItems, Answer, recommend_for_items, {"item_ids": ["b00001", "b00039"], "weights": [1.0, 0.5]}
     ),
     "recommend_for_text": Endpoint(
-        ForText, recommend_for_text, {"text": "a quiet book about the night sky"}, long=True
+        ForText, TextAnswer, recommend_for_text, {"text": "a quiet book about the night sky"}, long=True
     ),
-    "similar_items": Endpoint(SimilarTo, similar_items, {"item_id": "b00001", "k": 10}),
-    "explain": Endpoint(Why, explain, {"user_id": "00001", "item_id": "b00039"}, long=True),
-    "model_info": Endpoint(None, model_info, {}),
+    "similar_items": Endpoint(SimilarTo, Answer, similar_items, {"item_id": "b00001", "k": 10}),
+    "explain": Endpoint(Why, Explanation, explain, {"user_id": "00001", "item_id": "b00039"}, long=True),
+    "model_info": Endpoint(None, ModelInfo, model_info, {}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from json.encoder import encode_basestring as quoted  # a text in JSON; far faster than a call of `json.dumps`
@@ -23,13 +24,17 @@ from models.strings import Positions, Strings
 Indices = npt.NDArray[np.int32]
 ROOT = Path(__file__).resolve().parents[1]  # of the Bento's sources
 FOLDER = "packed"
+UNLISTED = {f"{FOLDER}/release.json", "bentofile.yaml"}  # which release.json cannot name; BentoML keeps the second
 SEGMENTS = ("head", "tail", "cold")  # by their code
 CARDS = 100_000  # items at most whose JSON is kept: about 20 MB
 DECILES = 10
 
 
 def verify(root: Path = ROOT) -> dict[str, Any]:
-    """`release.json`, after every file it names was found unchanged; raises ValueError naming the first that is not."""
+    """Return `release.json` after checking that all files it names are unchanged, and that no other one is there.
+
+    Raises ValueError that names the first wrong file: one more module could take the place of another.
+    """
     path = root / FOLDER / "release.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the service runs from a Bento; start it with `longtail serve`")
@@ -41,7 +46,22 @@ def verify(root: Path = ROOT) -> dict[str, Any]:
                 f"{name} of {release['tag']} was changed after the Bento was built: its sha256 is {actual}, expected "
                 f"{expected}; refusing to serve it. Remove the Bento from the store and import its archive again"
             )
+    if more := sorted(present(root) - release["files"].keys() - UNLISTED):
+        raise ValueError(
+            f"{more[0]} is not part of {release['tag']}: {len(more)} file(s) were added after the Bento was built; "
+            "refusing to serve it. Remove them, or remove the Bento from the store and import its archive again"
+        )
     return release
+
+
+def present(root: Path) -> set[str]:
+    """Return the paths of all files below a folder but the bytecode that Python keeps, links not followed."""
+    found = set[str]()
+    for folder, folders, files in os.walk(root):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        folders[:] = [name for name in folders if name not in links and name != "__pycache__"]
+        found.update(Path(folder, name).relative_to(root).as_posix() for name in (*files, *links))
+    return found
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Answers of the previous version, to compare with: asked of the server that LONGTAIL_PREVIOUS_URL names, if any."""
+"""Forward requests to the previous version, to compare answers: to the server in LONGTAIL_PREVIOUS_URL, if any."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import os
 from typing import Any
 
 import httpx
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-ENDPOINTS = ("recommend", "recommend_for_items", "recommend_for_text")
+from bento.schemas import Answer, Available, ForItems, ForText, ForUser, TextAnswer, answering, taking
+
+ENDPOINTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
+    "recommend": (ForUser, Answer),
+    "recommend_for_items": (ForItems, Answer),
+    "recommend_for_text": (ForText, TextAnswer),
+}
 NONE = "no previous version runs beside this one; `longtail serve --compare` starts it"
+INCOMPARABLE = "this endpoint has no comparison with the previous version"
 FORWARDED = ("authorization", "x-api-key")  # what it asks of clients is what this version asks
 
 
@@ -26,7 +34,7 @@ class Previous:
         """The same question, answered by the previous version."""
         endpoint = request.path_params["endpoint"]
         if self.url is None or endpoint not in ENDPOINTS:
-            return JSONResponse({"error": NONE if self.url is None else "nothing of this name can be compared"}, 404)
+            return JSONResponse({"error": NONE if self.url is None else INCOMPARABLE}, 404)
         headers = {"content-type": "application/json"}
         headers |= {name: request.headers[name] for name in FORWARDED if name in request.headers}
         headers["x-longtail-purpose"] = "explore"
@@ -49,8 +57,22 @@ def routes() -> list[BaseRoute]:
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/previous": {
         "get": {
-            "summary": "Whether the version before runs beside this one, at /previous/recommend and the like.",
-            "responses": {"200": {"description": "`available`"}},
+            "summary": "Return if the previous version runs beside this one, at /previous/recommend and the like.",
+            "responses": {"200": answering("The answer", Available)},
         }
-    }
+    },
+    **{
+        f"/previous/{name}": {
+            "post": {
+                "summary": f"Ask the previous version as /{name} asks this one.",
+                "requestBody": taking(takes),
+                "responses": {
+                    "200": answering("The answer of the previous version", answers),
+                    "404": answering("No previous version runs beside this one, or it does not know an item"),
+                    "502": answering("The previous version does not answer"),
+                },
+            }
+        }
+        for name, (takes, answers) in ENDPOINTS.items()
+    },
 }

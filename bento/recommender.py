@@ -127,10 +127,10 @@ class Recommender:
         """
         neighbours = self.factors.neighbours
         if self.encoder is None or neighbours is None:
-            raise RefusedError(f"{self.tag} answers no texts: {self.release['encoder']['reason']}")
+            raise RefusedError(f"{self.tag} has no text encoder: {self.release['encoder']['reason']}")
         vector = self.encoder(text)
         if vector is None:
-            raise RefusedError("text holds no word; describe in words what is wanted")
+            raise RefusedError("`text` contains no words")
         return neighbours.like(vector - self.factors.text_mean, m=LIKE)
 
     def similar(self, item: int, k: int) -> tuple[Indices, Floats]:

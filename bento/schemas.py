@@ -1,10 +1,11 @@
-"""What the endpoints take and answer: strict models with bounds, no coercion, no NaN, no unknown keys."""
+"""Bodies of requests and answers: strict models with bounds, no coercion, no NaN, no unknown keys."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 K = Annotated[int, Field(ge=1, le=100, description="length of the list")]
@@ -14,8 +15,8 @@ Tail = Annotated[
     Field(
         ge=0,
         le=1,
-        description="how much of the tail is wanted: 0 none of it for its own sake, 1 as much as makes sense; "
-        "null for lists as they were judged",
+        description="tail emphasis: 0 ranks by relevance only, 1 is the strongest useful re-ranking; null uses the "
+        "released setting",
     ),
 ]
 Value = str | int | bool
@@ -23,19 +24,26 @@ Values = Annotated[list[Value], Field(min_length=1, max_length=100)]
 Where = Annotated[
     dict[Annotated[str, Field(max_length=256)], Value | Values] | None,
     Field(
-        max_length=10, description="columns of items, each with a value it must hold, or several of which any will do"
+        max_length=10, description="columns of items, each with a value it must hold, or a list of which one is enough"
     ),
 ]
+RETRY = {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "seconds"}}  # a header
 Segment = Literal["head", "tail", "cold"]
 Fallback = Literal["unknown_user"]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,  # an answer has all fields, null or not
+    )
 
 
 class ForUser(Strict):
-    """A user of the training data; nobody else is refused, but answered with what is popular, which `fallback` says."""
+    """A user id. Unknown ids are answered with popular items and `fallback: "unknown_user"`."""
 
     user_id: Id
     k: K = 10
@@ -67,7 +75,7 @@ class History(Strict):
 
 
 class ForItems(History):
-    """A history that no user needs to have, such as the basket of a visitor; its items are never recommended."""
+    """A history, such as the basket of a visitor; its items are not recommended."""
 
     k: K = 10
     tail: Tail = None
@@ -75,7 +83,7 @@ class ForItems(History):
 
 
 class ForText(Strict):
-    """A wish or a comment in anybody's words."""
+    """A free-text query."""
 
     text: Annotated[str, Field(min_length=1, max_length=10_000)]
     k: K = 10
@@ -89,7 +97,7 @@ class SimilarTo(Strict):
 
 
 class Why(Strict):
-    """An item, and whom it is recommended to: a user, or a history."""
+    """An item, and the user or the history that it is recommended to."""
 
     item_id: Id
     user_id: Id | None = None
@@ -112,45 +120,55 @@ def check(item_ids: list[str], weights: list[float] | None) -> None:
         raise ValueError(f"weights has {len(weights)} numbers, expected {len(item_ids)}: one for each item")
 
 
+Model = Annotated[str, Field(description="tag of the Bento: name:version")]
+Reason = Annotated[
+    Fallback | None,
+    Field(description="null for a ranking by the user's history; else the items are the most popular, and say why"),
+]
+
+
 class About(Strict):
-    """What every answer says of an item."""
+    """An item of the catalogue."""
 
     item_id: str
     title: str
-    segment: Segment  # cold: a tail item that nobody had touched when the model was trained
-    popularity: int  # users of the training data who touched it
+    segment: Annotated[Segment, Field(description="cold: a tail item without interactions in the training data")]
+    popularity: Annotated[int, Field(description="users of the training data who interacted with it")]
 
 
 class Item(About):
-    score: float
+    score: Annotated[float, Field(description="where `fallback` is set, the number of training users")]
 
 
 class Answer(Strict):
-    model: str  # tag of the Bento: name:version
-    fallback: Fallback | None = None  # then items are the most popular, score their training users
+    model: Model
+    fallback: Reason = None
     items: list[Item]
 
 
 class TextAnswer(Strict):
-    model: str
-    like: list[Item]  # what is described like the text, and so stands for a history; score: how much each counts
+    model: Model
+    like: Annotated[
+        list[Item],
+        Field(description="the items whose description is nearest to the text, used as the history; score: the weight"),
+    ]
     items: list[Item]
 
 
 class OfUser(Strict):
     user_id: str
-    fallback: Fallback | None = None
+    fallback: Reason = None
     items: list[Item]
 
 
 class Answers(Strict):
-    model: str
-    answers: list[OfUser]  # in the order of user_ids
+    model: Model
+    answers: Annotated[list[OfUser], Field(description="in the order of user_ids")]
 
 
 class Part(Strict):
-    contribution: float  # to the score
-    share: float  # of the sizes of all parts together, from -1 to 1
+    contribution: Annotated[float, Field(description="to the score")]
+    share: Annotated[float, Field(description="of the sum of the absolute contributions, from -1 to 1")]
 
 
 class PastItem(Part):
@@ -159,23 +177,23 @@ class PastItem(Part):
 
 
 class TextPart(Part):
-    """How much of what the history contributes the item's text alone accounts for."""
+    """The share of the history's contribution that the item's text alone accounts for."""
 
 
 class Popularity(Strict):
-    users: int  # of the training data
-    decile: int  # 1: the most popular tenth of the catalogue
+    users: Annotated[int, Field(description="of the training data")]
+    decile: Annotated[int, Field(description="1: the most popular tenth of the catalogue")]
 
 
 class Explanation(Strict):
-    """score = the parts' contributions + baseline + cold."""
+    """The sum that an item's score is: the parts' contributions + baseline + cold."""
 
-    model: str
+    model: Model
     item: Item
-    parts: list[PastItem]  # the history, the largest contribution first
-    baseline: Part  # whatever the history's items; 0 but for models with a perceptron
-    cold: Part  # what lifts items that nobody has touched yet
-    text: TextPart | None  # None: the item has no text, or its vector is not kept
+    parts: Annotated[list[PastItem], Field(description="the history, the largest contribution first")]
+    baseline: Annotated[Part, Field(description="independent of the history; 0 except for models with a perceptron")]
+    cold: Annotated[Part, Field(description="bonus for items without interactions")]
+    text: Annotated[TextPart | None, Field(description="null: the item has no text, or its vector is not kept")]
     popularity: Popularity
 
 
@@ -185,17 +203,72 @@ class Reranking(Strict):
 
 
 class ModelInfo(Strict):
-    model: str
+    model: Model
     verdict: str
     reason: str
-    digests: dict[str, Any]  # what the verdict speaks of
-    files: dict[str, str]  # sha256 of every file of this Bento, verified when the service started
+    digests: Annotated[dict[str, Any], Field(description="sha256 of what the verdict was given on")]
+    files: Annotated[
+        dict[str, str],
+        Field(description="sha256 of every file of this Bento, verified when the service started"),
+    ]
     tail: str
     reranking: Reranking
-    figures: dict[str, float]  # of this model on its holdout, as the gate read them
-    search: str  # flat, or cells with the recall that was measured when the Bento was built
-    texts: str  # whether wishes in words are answered, or why not
-    columns: dict[str, int]  # what `where` can filter by, and how many values each has
+    figures: Annotated[dict[str, float], Field(description="metrics of this model on its holdout, read by the gate")]
+    search: Annotated[
+        str, Field(description="flat, or cells with the recall that was measured when the Bento was built")
+    ]
+    texts: Annotated[str, Field(description="if free-text queries are answered, or why not")]
+    columns: Annotated[dict[str, int], Field(description="columns for `where`, and their numbers of values")]
     n_items: int
     n_tail: int
     n_users: int
+
+
+class Found(Strict):
+    items: list[About]
+
+
+class FoundUsers(Strict):
+    users: list[str]
+
+
+class HistoryOfUser(Strict):
+    user_id: str
+    n_items: Annotated[int, Field(description="all items of the history, shown or not")]
+    items: Annotated[list[About], Field(max_length=100)]
+
+
+class Lookup(Strict):
+    item_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+
+
+class LookedUp(Strict):
+    n_items: int
+    items: Annotated[list[About], Field(description="in the order of item_ids")]
+
+
+class Available(Strict):
+    available: bool
+
+
+def taking(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the description of a request body; the OpenAPI document puts the model's schema in its place."""
+    return {"required": True, "content": content(model, example)}
+
+
+def answering(description: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
+    """Return the description of an answer in JSON, of an error without a model."""
+    return {"description": description, "content": content(model or Error)}
+
+
+def content(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"application/json": {"schema": model} | ({} if example is None else {"example": example})}
+
+
+class Error(BaseModel):
+    """An answer with a status of 400 or more."""
+
+    error: Annotated[str, Field(description="the problem in a sentence")]
+    detail: Annotated[
+        list[dict[str, Any]] | SkipJsonSchema[None], Field(description="the invalid fields of the body")
+    ] = None

@@ -8,6 +8,7 @@ import bentoml
 
 from bento import hot, packed
 from bento.front import Server
+from bento.guard import Guard
 from bento.recommender import Recommender
 from bento.schemas import (
     Answer,
@@ -38,9 +39,10 @@ THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THR
 class Longtail(Recommender):
     @bentoml.on_deployment
     @staticmethod
-    def refuse_changed_files() -> None:
-        """Runs once before any worker, so that a refused Bento ends the server instead of restarting workers."""
+    def check() -> None:
+        """Check settings and files once before any worker, which would be restarted again and again."""
         try:
+            Guard.from_environment()
             packed.verify()
         except (ValueError, OSError) as error:
             raise SystemExit(f"longtail: error: {error}") from None
@@ -50,35 +52,35 @@ class Longtail(Recommender):
 
     @bentoml.api
     def recommend(self, query: ForUser, /) -> Answer:
-        """Items for a user of the training data; an unknown user gets the most popular ones, marked as a fallback."""
+        """Recommend items to a user; an unknown user gets the most popular ones, marked as a fallback."""
         return Answer.model_validate_json(hot.recommend(self, query))
 
     @bentoml.api
     def recommend_batch(self, query: ForUsers, /) -> Answers:
-        """Items for each of up to 1,000 users: the same lists as one by one, for less."""
+        """Recommend items to up to 1,000 users: the same lists as one by one, in less time."""
         return Answers.model_validate_json(hot.recommend_batch(self, query))
 
     @bentoml.api
     def recommend_for_items(self, query: ForItems, /) -> Answer:
-        """Items for somebody with this history, optionally weighted: a new user, or a basket."""
+        """Recommend items for a history, optionally weighted: of a new user, or a basket."""
         return Answer.model_validate_json(hot.recommend_for_items(self, query))
 
     @bentoml.api
     def recommend_for_text(self, query: ForText, /) -> TextAnswer:
-        """Items for a wish in words: what people like who like what is described that way, named in `like`."""
+        """Recommend items for a free-text query: by the items that match it best, named in `like`."""
         return TextAnswer.model_validate_json(hot.recommend_for_text(self, query))
 
     @bentoml.api
     def similar_items(self, query: SimilarTo, /) -> Answer:
-        """Items whose factors point where this item's factor points: cosine similarity, popularity left aside."""
+        """Return the items whose factors have the largest cosine similarity, whatever their popularity."""
         return Answer.model_validate_json(hot.similar_items(self, query))
 
     @bentoml.api
     def explain(self, query: Why, /) -> Explanation:
-        """Why an item is recommended: its score, taken apart exactly."""
+        """Explain why an item is recommended: its score as an exact sum."""
         return Explanation.model_validate_json(hot.explain(self, query))
 
     @bentoml.api
     def model_info(self) -> ModelInfo:
-        """Which model answers, why it was promoted, and the digests that lead back to its data, settings and code."""
+        """Return the model that answers, its verdict, and the digests that lead back to its data, settings and code."""
         return ModelInfo.model_validate_json(hot.model_info(self))

@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bento.exposure_window import K, Window
+from bento.exposure_window import Exposure, K, Window
+from bento.schemas import Model, Strict, answering
 from models.candidates import Indices
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Watch:
             "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, registry=r
         )
         self.lists = prometheus_client.Counter(
-            "longtail_lists", "Lists served, by what stood in for a history", ["endpoint", "fallback"], registry=r
+            "longtail_lists", "Lists served, by fallback reason", ["endpoint", "fallback"], registry=r
         )
         items = prometheus_client.Counter(
             "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], registry=r
@@ -119,7 +120,7 @@ class Watch:
             ("longtail_window_size", "Different lists that make the window full: what the gate judged", window.size),
             ("longtail_window_lists", "Lists in the window: those served last", window.lists),
             ("longtail_window_distinct_lists", "How many of these differ", window.distinct),
-            ("longtail_fallback_share", "Share of these lists that no history stood behind", window.fallback_share),
+            ("longtail_fallback_share", "Share of lists served from a fallback", window.fallback_share),
             ("longtail_tail_exposure_share", "Share of the items in these lists that are tail", window.tail_share),
             ("longtail_tail_coverage", "Share of the tail in any of the different lists", window.tail_coverage),
             ("longtail_gate_lists", "Lists that the gate judged", self.gate.get("lists")),
@@ -172,17 +173,35 @@ def routes(service: Recommender) -> list[BaseRoute]:
     return [Route("/metrics", metrics, methods=["GET"]), Route("/exposure", exposure, methods=["GET"])]
 
 
+class Judged(Strict):
+    k: int
+    lists: int | None
+    tail_share: float | None
+    tail_coverage: float | None
+
+
+class Exposed(Strict):
+    model: Model
+    window: Exposure
+    gate: Judged
+
+
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/metrics": {
         "get": {
-            "summary": "Counters and the window of served lists, for Prometheus.",
-            "responses": {"200": {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+            "summary": "Return counters and the window of served lists, for Prometheus.",
+            "responses": {
+                "200": {
+                    "description": "Prometheus' text format",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                }
+            },
         }
     },
     "/exposure": {
         "get": {
-            "summary": "What the lists served last show of the tail, beside what the gate found.",
-            "responses": {"200": {"description": "`window` and `gate`"}},
+            "summary": "Return the exposure of the tail in the lists served last, beside the gate's figures.",
+            "responses": {"200": answering("The window of served lists, and the gate's figures", Exposed)},
         }
     },
 }

@@ -86,12 +86,19 @@ def folder(home: Path, tag: str) -> Path:
 
 
 def differing(stored: Path, files: Mapping[str, str]) -> list[str]:
-    """Files of a Bento's folder that are missing or do not have the sha256 that `bento.json` names."""
-    return [
+    """Files of a Bento's folder that are missing, do not have the sha256 that `bento.json` names, or were added."""
+    changed = [
         name
         for name, expected in files.items()
         if not (stored / name).is_file() or artifacts.sha256(stored / name) != expected
     ]
+    return changed + sorted(sources(stored) - files.keys() - {"src/bentofile.yaml"})
+
+
+def sources(stored: Path) -> set[str]:
+    """Return the files that a Bento's service could import or read, but for the bytecode that Python keeps."""
+    paths = (path for path in (stored / "src").rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(stored).as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
 def user_store() -> Path:

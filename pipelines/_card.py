@@ -27,7 +27,7 @@ USE = """## Use
 
 ```console
 $ bentoml import longtail.bento
-$ bentoml serve {tag}
+$ bentoml serve {tag} --host 127.0.0.1      # without --host it listens on all interfaces; set LONGTAIL_API_KEY then
 $ curl -s localhost:3000/recommend -H 'Content-Type: application/json' -d '{{"user_id": "…", "k": 10}}'
 ```
 

@@ -8,6 +8,7 @@ import time
 from pipelines import _registry
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry
+from pipelines._serve_generation import SettingsError
 from pipelines._serve_supervisor import Supervisor
 
 FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry
@@ -26,14 +27,18 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
 def run_serve(arguments: argparse.Namespace) -> None:
     if arguments.workers < 1:
         raise ValueError(f"--workers is {arguments.workers}, expected at least 1")
-    Supervisor(
+    supervisor = Supervisor(
         look=Look(load(Champion), load(Release).remote),
         host=arguments.host,
         port=arguments.port,
         n_workers=arguments.workers,
         compares=arguments.compare,
         pinned=arguments.version,
-    ).run()
+    )
+    try:
+        supervisor.run()
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
 
 
 class Look:

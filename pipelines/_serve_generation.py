@@ -24,6 +24,11 @@ from pipelines import _bento, _serve_smoke
 WORKER = Path(__file__).with_name("_serve_worker.py")
 READY_SECONDS = 60.0
 RESPAWN_SECONDS = 2.0  # between two starts of the same worker
+WRONG_SETTINGS = 78  # exit status of a worker whose environment is wrong, whatever the version
+
+
+class SettingsError(Exception):
+    """The environment of the server is wrong: no version can be served with it."""
 
 
 @dataclass
@@ -73,6 +78,9 @@ class Generation:
             for worker in self.workers:
                 self.wait(worker)
             _serve_smoke.check(self.url, self.bento)
+        except SettingsError:
+            self.end(patience=0)
+            raise
         except (ValueError, OSError) as error:  # requests' errors are OSErrors
             self.end(patience=0)
             raise ValueError(f"{self.version} ({self.tag}) failed its smoke test: {error}") from None
@@ -104,7 +112,11 @@ class Generation:
     def wait(self, worker: Worker) -> None:
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
-            if (status := worker.process.poll()) is not None:
+            if (status := worker.process.poll()) == WRONG_SETTINGS:
+                raise SettingsError(
+                    "a setting of the server is wrong, as its log above says; set it anew and start again"
+                )
+            if status is not None:
                 raise ValueError(f"a worker ended with status {status} before it was ready; its log is above")
             if worker.is_ready():
                 return

@@ -28,6 +28,7 @@ NAME = "longtail"
 LOOK_SECONDS = 2.0  # between two looks at the registry
 TICK_SECONDS = 0.2
 BACKLOG = 2048
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # to listen on, which no request names
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,12 @@ class Supervisor:
         return registry.versions[others[-1]] if others else None
 
     def settings(self, previous: Generation | None) -> dict[str, str]:
-        """Environment of workers: where events are kept, and where the version before answers."""
+        """Environment of workers: the store of events, the address of the version before, the host they answer to."""
         found = {} if previous is None else {"LONGTAIL_PREVIOUS_URL": previous.url}
         if "LONGTAIL_FEEDBACK_DB" not in os.environ:
             found["LONGTAIL_FEEDBACK_DB"] = _serve_memory.feedback_url()
+        if self.host not in ANY_ADDRESS:
+            found["LONGTAIL_HOSTS"] = ",".join(filter(None, (os.environ.get("LONGTAIL_HOSTS"), self.host)))
         return found
 
     def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:

@@ -1,14 +1,31 @@
-"""The Bento of `tests/judged.py`, in a store and on a port of its own."""
+"""The Bento of `tests/judged.py`, in a store and on a port of its own; a browser that knows two more hosts."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from pipelines import _artifacts as artifacts
 from pipelines import _bento, _smoke
+
+CHROMIUM = os.environ.get("LONGTAIL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+HOSTS = "MAP *.test 127.0.0.1"  # other sites' names, which point to this machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium: install the package chromium, or name the program in LONGTAIL_CHROMIUM")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", f"--host-resolver-rules={HOSTS}"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from pipelines._smoke import call, post
 from tests import judged
@@ -70,14 +70,6 @@ def test_a_history_lists_all_that_a_user_has_touched(url: str) -> None:
     assert answer["n_items"] == len(judged.history(0))
     assert get(url, "history", user_id="nobody")["items"] == []
     assert requests.get(f"{url}/history", timeout=10).status_code == 400
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

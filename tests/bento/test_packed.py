@@ -53,6 +53,63 @@ def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "bento/extra.py",
+            "models/extra.py",
+            "json.py",
+            "numpy/__init__.py",
+            "packed/extra.safetensors",
+            "bento/.hidden",
+        ),
+        *("bento/extra.cpython-311-x86_64-linux-gnu.so", "models/extra.pyc", "bento/explorer_page/extra.js"),
+    ],
+)
+def test_a_file_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
+    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).touch()
+    with pytest.raises(
+        ValueError, match=rf"^{name} is not part of {tag}: 1 file\(s\) were added .*refusing to serve it"
+    ):
+        packed.verify(root)
+
+
+@pytest.mark.slow
+def test_a_link_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: Path) -> None:
+    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in (("requests", tmp_path / "elsewhere"), ("dangling.py", tmp_path / "nothing")):
+        (root / name).symlink_to(target)
+        with pytest.raises(ValueError, match=f"^{name} is not part of {tag}"):
+            packed.verify(root)
+        (root / name).unlink()
+
+
+@pytest.mark.slow
+def test_bytecode_that_python_keeps_is_not_taken_for_an_added_file(store: Path, tag: str, tmp_path: Path) -> None:
+    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(root)], check=True)
+    assert list(root.rglob("*.pyc"))
+    assert packed.verify(root)["tag"] == tag
+
+
+@pytest.mark.slow
+def test_a_server_among_whose_files_is_another_one_ends_with_one_clear_line(
+    store: Path, tag: str, tmp_path: Path
+) -> None:
+    home = shutil.copytree(store, tmp_path / "store")
+    (_bento.folder(home, tag) / "src/models/factors2.py").touch()
+    refused = pytest.raises(ValueError, match=r"status 1 before it was ready.*refusing to serve it")
+    with refused as error, _smoke.serving(tag, home=home, timeout=60):
+        raise AssertionError("it served")
+    assert "Traceback" not in (home / "server.log").read_text("utf-8")
+    assert "longtail: error: models/factors2.py is not part of" in str(error.value)
+
+
+@pytest.mark.slow
 def test_a_server_whose_model_was_changed_ends_with_one_clear_line(store: Path, tag: str, tmp_path: Path) -> None:
     home = shutil.copytree(store, tmp_path / "store")
     model = _bento.folder(home, tag) / "src/packed/model.safetensors"

@@ -266,7 +266,7 @@ def test_a_filtered_wish_leaves_what_the_filter_names(url: str) -> None:
 def test_a_wish_without_words_is_told_so(url: str, text: str) -> None:
     response = call(url, "recommend_for_text", {"text": text})
     assert response.status_code == 400
-    assert "holds no word" in response.json()["error"]
+    assert "contains no words" in response.json()["error"]
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "quiet " * 1600, "\u202eyks 🌌 \x00\x07", "日本語の本", "a\u0301" * 99])
