@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.rules import percent
-from pipelines import _report_metrics, _report_slices
+from pipelines import _best, _report_metrics, _report_slices
 from pipelines._report_rules import (
     bounded,
     by_whom,
@@ -60,6 +60,8 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report for terminals and pull requests, `more` being further lines of it."""
     champion = verdict["champion"]["version"] or "none yet"
+    if which := _best.words(verdict["champion"]):
+        champion += f", best release: {cell(which)}"
     lines = [
         f"# {verdict['verdict']}",
         "",

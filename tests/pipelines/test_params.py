@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines._params import SECTIONS, Evaluate, Gate, Ingest, Release, Split, Train, load
+from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
 from tests.conftest import REPO, Workspace
 
 CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"
@@ -42,8 +42,14 @@ def test_the_files_own_settings_are_valid() -> None:
         (
             Gate,
             {"correction": "holm", "resamples": 500},
-            "of 6 rules corrected by holm; set gate.resamples to at least 600",
+            "of 9 rules corrected by holm; set gate.resamples to at least 900",
         ),
+        (
+            Gate,
+            {"rules": [{"name": "r", "metric": "ndcg@10", "slice": "a=b", "reference": "best", "max_loss": 0.1}]},
+            "no rule makes one; add a rule for ndcg@10 of a=b with reference: champion",
+        ),
+        (Champion, {"baseline": "12"}, r"champion\.baseline is '12'"),
         (
             Gate,
             {"confidence": 0.9999},
