@@ -32,6 +32,7 @@ from models.rules import (
 )
 
 CANDIDATE, CHAMPION = "candidate", "champion"
+BEST = "best"  # as a reference: the best of the releases that led to the champion, by the figure that the rule bounds
 CONTROLS: dict[str, Kind] = {"random": "accuracy", "popularity": "tail"}  # control -> kind of rule that must reject it
 
 
@@ -56,6 +57,18 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Best:
+    """Best releases: which of the evaluated models they are, and why one was not evaluated."""
+
+    models: Mapping[str, str]  # by figure, as `Rule.of` calls it
+    unfair: Mapping[str, str]  # by model: it has seen pairs of the holdout
+    absent: Mapping[str, str]  # by model: its files could not be had
+
+
+NOT_LOOKED_FOR = Best({}, {}, {})
+
+
+@dataclass(frozen=True)
 class Verdict:
     verdict: Literal["PROMOTE", "HOLD", "REJECT"]
     reason: str
@@ -71,19 +84,22 @@ def judge(
     *,
     slices: Slices = EVERYBODY,
     unfair_champion: str | None = None,
+    best: Best = NOT_LOOKED_FOR,
 ) -> Verdict:
     """Judge `evaluations["candidate"]`, and by the same rules the controls.
 
     is_tail: (n_items,). unfair_champion: why the champion cannot be compared with, which is then not among the
     evaluations; its rules stay open, or do not apply where the procedure skips them. Raises ValueError where a rule has
     no sound bound, or names a metric, slice or reference that was not evaluated; a missing champion is no error,
-    its rules are not applicable.
+    its rules are not applicable. Rules against the best release are judged against the model that `best` names.
     """
     check(rules, evaluations, slices)
+    left_out = without(evaluations, how, unfair_champion, best)
+    rules = [replace(r, reference=best.models.get(r.of(), BEST)) if r.reference == BEST else r for r in rules]
     evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices)
-    outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
+    outcomes = {name: judged(rules, name, measured, how, left_out) for name in contenders}
     controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
     verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
@@ -109,7 +125,7 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
         if metric.by_holdout:
             undefined.check(rule.metric, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
-        references = sorted({CHAMPION, *evaluations} - {CANDIDATE})
+        references = sorted({CHAMPION, BEST, *evaluations} - {CANDIDATE})
         for what, name, known in (("reference", rule.reference, references), ("slice", rule.slice, sorted(slices))):
             if name not in (None, *known):
                 raise ValueError(
@@ -119,21 +135,22 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
 
 def judged(
     rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Measured], how: Procedure,
-    unfair_champion: str | None = None,
+    left_out: Mapping[str, tuple[Decision, str]],
 ) -> list[Outcome]:  # fmt: skip
     """The outcome of every rule for one contender."""
-    outcomes = [apply(rule, contender, measured, how, unfair_champion) for rule in rules]
+    outcomes = [apply(rule, contender, measured, how, left_out) for rule in rules]
     return corrected(outcomes, how) if how.correction == "holm" else outcomes
 
 
 def apply(
-    rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure, unfair_champion: str | None = None
-) -> Outcome:
-    """Decide one rule for one contender, by itself."""
+    rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure,
+    left_out: Mapping[str, tuple[Decision, str]],
+) -> Outcome:  # fmt: skip
+    """Decide one rule for one contender, by itself. left_out: what is said of references that were not evaluated."""
     mine, *others = figures(rule, contender)
     ours, theirs = measured[mine], next((measured[other] for other in others if other in measured), None)
     if rule.reference is not None and theirs is None:
-        said, reason = missing(unfair_champion, how)
+        said, reason = left_out[rule.reference]
         return outcome(rule, said, reason, n_users=ours.n_users, value=ours.value)
     passing = how.confidence if how.passing is None or contender != CANDIDATE else how.passing
     effect = effect_of(rule, ours.value, theirs.value if theirs else np.nan)
@@ -165,16 +182,32 @@ def apply(
     )
 
 
-def missing(unfair_champion: str | None, how: Procedure) -> tuple[Decision, str]:
-    """What a rule says whose champion was not evaluated."""
-    if unfair_champion is None:
-        return "not_applicable", "there is no champion yet"
-    if how.seen_holdout == "skip":
-        return "not_applicable", f"{unfair_champion}; left out, as gate.seen_holdout says"
-    return "inconclusive", (
-        f"{unfair_champion}; restore its split settings, or set gate.seen_holdout to skip for this one run, so that "
-        "the other rules decide and the next champion has the new split"
+def without(
+    evaluations: Mapping[str, Evaluation], how: Procedure, unfair_champion: str | None, best: Best
+) -> dict[str, tuple[Decision, str]]:
+    """What rules say whose reference was not evaluated, by reference."""
+    if unfair_champion is None and CHAMPION not in evaluations:
+        return dict.fromkeys((CHAMPION, BEST), ("not_applicable", "there is no champion yet"))
+    champion = unfair(
+        unfair_champion or "the champion was not evaluated",
+        "restore its split settings, or set gate.seen_holdout to skip for this one run, so that the other rules decide "
+        "and the next champion has the new split",
+        how,
     )
+    baseline = "set champion.baseline to a later release"
+    unknown: tuple[Decision, str] = ("inconclusive", "the best release by this was not looked for; run `dvc repro`")
+    return (
+        {CHAMPION: champion, BEST: unknown}
+        | {name: unfair(why, f"restore its split settings, or {baseline}", how) for name, why in best.unfair.items()}
+        | {name: ("inconclusive", f"{why}, or {baseline}") for name, why in best.absent.items()}
+    )
+
+
+def unfair(why: str, remedy: str, how: Procedure) -> tuple[Decision, str]:
+    """What a rule says whose reference has seen pairs of the holdout."""
+    if how.seen_holdout == "skip":
+        return "not_applicable", f"{why}; left out, as gate.seen_holdout says"
+    return "inconclusive", f"{why}; {remedy}"
 
 
 def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:

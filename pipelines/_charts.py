@@ -20,6 +20,7 @@ DASHES: dict[str, Any] = {
     "candidate": "-", "champion": (0, (5, 2)), "content": (0, (6, 2, 1, 2)), "popularity": (0, (1, 1.5)),
     "random": (0, (2, 3)),
 }  # fmt: skip
+OLDER = ("#0369a1", "P", (0, (3, 1.5)))  # of best releases, which have names of their own: colour, marker, dashes
 MARKERS = {"candidate": "o", "champion": "s", "content": "^", "popularity": "D", "random": "v"}
 METHODS: dict[str, tuple[str, str, Any]] = {  # of re-ranking: colour, marker, dashes
     "none": ("#475569", "D", "-"), "popularity": ("#b45309", "s", (0, (5, 2))), "xquad": ("#1d4ed8", "^", (0, (2, 2))),
@@ -56,7 +57,7 @@ def tradeoff(columns: Columns, k: int) -> str:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max(y for _, _, y in points) * 1.2 or 1)
     for name, x, y in points:
-        axes.scatter([x], [y], s=70, color=colour(name), marker=MARKERS.get(name, "o"), zorder=3, clip_on=False)
+        axes.scatter([x], [y], s=70, color=colour(name), marker=MARKERS.get(name, OLDER[1]), zorder=3, clip_on=False)
     height = axes.get_ylim()[1] * 0.075
     for name, x, y in apart(points, width=0.3, height=height):
         crowded = any(0 < other - x < 0.3 and abs(at - y) < height for _, other, at in points)  # to the right
@@ -125,12 +126,13 @@ def lorenz(columns: Columns, k: int) -> str:
     figure, axes = canvas("share of the catalogue, least shown first", f"share of all places in the top {k}")
     shares = numbers(columns["share_of_items"])
     axes.plot([0, 1], [0, 1], color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), label="every item equally")
-    shown = [name for name in COLOURS if present(columns.get(name, []))]
+    shown = [name for name in dict.fromkeys([*COLOURS, *columns]) if present(columns.get(name, []))]
+    shown.remove("share_of_items")
     for name in reversed(shown):  # the candidate on top
         width, alpha = (4.0, 0.6) if name == "candidate" else (1.8, 1.0)  # what it covers shows
         axes.plot(
-            shares, numbers(columns[name]), color=colour(name), linestyle=DASHES[name], label=name, linewidth=width,
-            alpha=alpha,
+            shares, numbers(columns[name]), color=colour(name), linestyle=DASHES.get(name, OLDER[2]), label=name,
+            linewidth=width, alpha=alpha,
         )  # fmt: skip
     axes.legend(loc="upper left", frameon=False, reverse=True, handlelength=3)
     return svg(figure, "lorenz", f"Lorenz curves of exposure in the top {k} of {', '.join(shown)}")
@@ -158,7 +160,7 @@ def svg(figure: Figure, name: str, label: str) -> str:
 
 
 def colour(name: str) -> str:
-    return COLOURS.get(name, "#7c3aed")
+    return COLOURS.get(name, OLDER[0])
 
 
 def numbers(cells: Sequence[str]) -> list[float]:

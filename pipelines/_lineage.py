@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _candidate, _git, _registry, _verdict, _version_files
+from pipelines import _best, _candidate, _git, _registry, _verdict, _version_files
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -109,6 +109,8 @@ def lineage(name: str | None = None) -> Iterator[str]:
     yield line("verdict", f"{verdict['verdict']}: {verdict['reason']}")
     for rule in verdict["rules"]:
         yield line("", f"{rule['decision'].replace('_', ' '):<16}{rule['name']}: {rule['reason']}")
+    if best := _best.words(verdict["champion"]):
+        yield line("best", f"release that it was compared with: {best}")
     yield line("holdout", f"split {record['digests']['split'][:12]}, tail {record['digests']['tail'][:12]}")
     yield line("model", f"sha256 {record['digests']['model']}")
     yield line("bento", f"{bento['tag']}, archive sha256 {archive}")

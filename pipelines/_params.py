@@ -320,6 +320,7 @@ class Champion(Section):
     section = "champion"
     name: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     environment: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+    baseline: Annotated[str, Field(pattern=r"^v[0-9]+\.[0-9]+\.[0-9]+$")] | None
 
 
 class Slices(Strict):
@@ -371,6 +372,14 @@ class Rule(Strict):
             raise ValueError(f"rule {self.name!r}: relative needs a reference, min and max are absolute")
         return self
 
+    def of(self) -> str:
+        return figure(self.metric, self.slice)
+
+
+def figure(metric: str, users: str | None) -> str:
+    """Name of what a rule bounds: a metric, of all users or of a slice."""
+    return f"{metric} of {users}" if users else metric
+
 
 class Gate(Section):
     section = "gate"
@@ -384,6 +393,18 @@ class Gate(Section):
         names = [rule.name for rule in self.rules]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"several rules are named {', '.join(repeated)}; verdicts name rules, give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def best_can_be_found(self) -> Gate:
+        """Which release is the best one by a figure is told by its comparisons with champions."""
+        compared = {rule.of() for rule in self.rules if rule.reference == "champion"}
+        for rule in self.rules:
+            if rule.reference == "best" and rule.of() not in compared:
+                raise ValueError(
+                    f"rule {rule.name!r} compares {rule.of()} with the best release, which is found by comparisons "
+                    f"with the champion, and no rule makes one; add a rule for {rule.of()} with reference: champion"
+                )
         return self
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _candidate, _git, _registry, _verdict, _version_files
+from pipelines import _best, _candidate, _git, _registry, _verdict, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
 from pipelines.champion import champion_of
@@ -93,14 +93,19 @@ def registry() -> Iterator[Registry]:
 
 
 def compare(verdict: Mapping[str, Any], current: Registry) -> None:
-    """Compare and set: the verdict must name the champion that the candidate would be compared with now."""
+    """Compare and set: the verdict must name the champion and best releases that would be compared with now."""
     champion = champion_of(current, verdict["digests"]["model"])
     if verdict["champion"]["commit"] != champion["commit"]:
         raise OvertakenError(
             f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
             f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
         )
-    if other := [name for name in champion if champion[name] != verdict["champion"].get(name)]:
+    if _best.models(verdict["champion"]) != _best.models(champion):
+        raise OvertakenError(
+            f"the candidate was compared with the best release {_best.words(verdict['champion']) or 'none'}, which is "
+            f"{_best.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
+        )
+    if other := [name for name in champion if name != "absent" and champion[name] != verdict["champion"].get(name)]:
         raise ValueError(
             f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
             "run `dvc repro`"

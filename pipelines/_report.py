@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.rules import percent
-from pipelines import _report_metrics, _report_slices
+from pipelines import _best, _report_metrics, _report_slices
 from pipelines._report_rules import (
     bounded,
     by_whom,
@@ -63,6 +63,8 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report for terminals and pull requests, `more` being further lines of it."""
     champion = verdict["champion"]["version"] or "none yet"
+    if which := _best.words(verdict["champion"]):
+        champion += f", best release: {cell(which)}"
     lines = [
         f"# {verdict['verdict']}",
         "",

@@ -21,7 +21,8 @@ REFERENCES = {
 def references(models: Models) -> str:
     """What the references are that were evaluated."""
     told = [says for name, says in REFERENCES.items() if name in models]
-    return f"References: {'; '.join(told)}." if told else ""
+    older = [f"{name} is the best release by a metric that rules bound" for name in models if name.startswith("best ")]
+    return f"References: {'; '.join(told + older)}." if told + older else ""
 
 
 def remark(base: str) -> str:

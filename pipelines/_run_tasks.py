@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _form, _git, _report_rules, _report_text, _runs, _worktree
+from pipelines import _best, _form, _git, _report_rules, _report_text, _runs, _worktree
 from pipelines._artifacts import DATA
 from pipelines._params import Airflow, load
 from pipelines._stage import say
@@ -134,8 +134,9 @@ def describe(run_id: str) -> Result:
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
     yield f"**{verdict['verdict']}** {_report_text.cell(verdict['reason'])}\n"
+    best = f", best release: {which}" if (which := _best.words(verdict["champion"])) else ""
     yield f"Run {_report_text.cell(run_id)}, judged on {verdict['n_users']:,} users against "
-    yield f"{champion or 'no champion'}.\n"
+    yield f"{champion or 'no champion'}{best}.\n"
     yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for rule in verdict["rules"]:

@@ -16,12 +16,12 @@ from typing import Any
 from models import policy
 from models.evaluation import Evaluation
 from models.metrics import Bools
-from models.policy import CANDIDATE, CHAMPION, Procedure
+from models.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.rules import Rule
 from pipelines import _artifacts as artifacts
-from pipelines import _per_user, _tables
+from pipelines import _best, _per_user, _tables
 from pipelines._artifacts import DATA
-from pipelines._params import Gate, load
+from pipelines._params import Gate, figure, load
 from pipelines._stage import say
 
 PATH = DATA / "gate" / "verdict.json"
@@ -82,13 +82,16 @@ def record(params: Gate, judged: Saved, champion: Record) -> dict[str, Any]:
     check_champion(judged, champion)
     rules, how = policy_of(params)
     unfair = judged.metrics["unfair_champion"]
-    verdict = policy.judge(rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair)
+    best = policy.Best(_best.models(champion), judged.metrics["unfair_best"], judged.metrics["absent_best"])
+    verdict = policy.judge(
+        rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair, best=best
+    )
     found = {"schema_version": SCHEMA_VERSION} | asdict(verdict) | asdict(how)
     return found | {"champion": champion, "unfair_champion": unfair, "n_users": judged.metrics["n_users"]}
 
 
 def check_champion(judged: Saved, champion: Record) -> None:
-    """Raise ValueError where another champion was evaluated, or none."""
+    """Raise ValueError where another champion or best release was evaluated, or none."""
     models, version = judged.metrics["models"], champion["version"]
     evaluated = CHAMPION in models or judged.metrics["unfair_champion"] is not None
     if (version is not None) != evaluated:
@@ -101,6 +104,14 @@ def check_champion(judged: Saved, champion: Record) -> None:
             f"the champion is {version} with the model {champion.get('model_sha256')}, but the one that was evaluated "
             f"is {model}; run `dvc repro evaluate`"
         )
+    left_out = {**judged.metrics["unfair_best"], **judged.metrics["absent_best"]}
+    for name, release in _best.others(champion).items():
+        model = judged.read.get(f"{DATA}/champion/{_best.prefix(release)}model.safetensors")
+        if name not in left_out and (name not in models or model != release["model_sha256"]):
+            raise ValueError(
+                f"the best release is {release['version']} with the model {release['model_sha256']}, but the one that "
+                f"was evaluated is {model}; run `dvc repro evaluate`"
+            )
 
 
 def policy_of(params: Gate) -> tuple[list[Rule], Procedure]:
@@ -153,11 +164,13 @@ def check_inputs() -> None:
 
 def summary(verdict: Record) -> Record:
     """What `dvc metrics diff` compares: the verdict, the figures that its rules speak of, and what it rests on."""
-    of: dict[str, dict[str, float]] = {CANDIDATE: {}, CHAMPION: {}}
+    of: dict[str, dict[str, float]] = {CANDIDATE: {}, CHAMPION: {}, BEST: {}}
+    best = _best.models(verdict["champion"])
     for rule in verdict["rules"]:
         name = f"{rule['metric']} {rule['slice']}" if rule["slice"] else rule["metric"]
-        reference = rule["reference_value"] if rule["reference"] == CHAMPION else None
-        for model, value in ((CANDIDATE, rule["value"]), (CHAMPION, reference)):
+        role = CHAMPION if rule["reference"] == CHAMPION else BEST
+        known = rule["reference"] in (CHAMPION, best.get(figure(rule["metric"], rule["slice"])))
+        for model, value in ((CANDIDATE, rule["value"]), (role, rule["reference_value"] if known else None)):
             if value is not None:
                 of[model][name] = value
     measured_on = {"holdout": verdict["digests"]["split"][:SHORT], "tail": verdict["digests"]["tail"][:SHORT]}

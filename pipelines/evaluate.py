@@ -1,4 +1,4 @@
-"""data/evaluate: candidate, champion and references on the same holdout, per user and in sum.
+"""data/evaluate: candidate, champion, best releases and references on the same holdout, per user and in sum.
 
 metrics.json (all models), per_user.parquet, slices.csv (groups of users and items), and for plots, at the first of
 `evaluate.k`, deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy and
@@ -30,7 +30,7 @@ from models.ranking import Scorer, recommend, reranked
 from models.reranking import Rerank
 from models.seen import Seen
 from pipelines import _artifacts as artifacts
-from pipelines import _embeddings, _model, _per_user, _slices, _tables
+from pipelines import _best, _embeddings, _model, _per_user, _slices, _tables
 from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
 
@@ -71,9 +71,11 @@ def main() -> None:
         description = artifacts.read_json(stage.input("split", "holdout.json"))
         holdout = read_holdout(stage, n_users=description["n_users"])
         contenders = {"candidate": candidate(stage, holdout, device)}
-        unfair = unfair_champion(stage, description)
-        if unfair is None:
-            contenders |= champion(stage, holdout, device)
+        champion = artifacts.read_json(stage.input("champion", "champion.json"))
+        unfair, absent = left_out(champion, description)
+        for name, release in releases(champion).items():
+            if name not in {**unfair, **absent}:
+                contenders[name] = released(stage, name, release, holdout, device)
         contenders |= controls(holdout, params, device)
         results = {name: judge(name, contender, holdout, params) for name, contender in contenders.items()}
         summaries = {name: ev.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
@@ -83,15 +85,17 @@ def main() -> None:
                 "tail_sha256": description["tail_sha256"],
                 "holdout_sha256": description["holdout_sha256"],
                 "n_users": len(holdout.user_idx),
-                "unfair_champion": unfair,
+                "unfair_champion": unfair.get("champion"),
+                "unfair_best": {name: why for name, why in unfair.items() if name != "champion"},
+                "absent_best": absent,
                 "models": summaries,
             },
         )
         write_slices(stage, results, holdout, params)
         write_plots(stage, results, summaries, holdout, params)
     k = params.k[0]
-    if unfair:
-        say(STAGE, f"the champion is not compared with: {unfair}")
+    for name, why in {**unfair, **absent}.items():
+        say(STAGE, f"{name} is not compared with: {why}")
     for name, values in summaries.items():
         say(STAGE, f"{name}: ndcg@{k} {values[f'ndcg@{k}']:.4f}, tail_coverage@{k} {values[f'tail_coverage@{k}']:.4f}")
 
@@ -140,15 +144,24 @@ def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device)
     return contender(model, holdout.histories, everything, device)
 
 
-def unfair_champion(stage: artifacts.StageRun, description: Mapping[str, Any]) -> str | None:
-    """Why the champion cannot be compared with on this holdout, in words; None where it can, or where none serves."""
-    identity = artifacts.read_json(stage.input("champion", "champion.json"))
-    if identity["version"] is None:
-        return None
-    if identity.get("split") is None:
-        return f"the release of {identity['version']} does not say how its data was split"
-    why = leakage.seen(split_of(identity["split"]), split_of(description))
-    return f"{identity['version']} has seen pairs of this holdout: {why}" if why else None
+def releases(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The releases to compare with, by the name of the model in the evaluation; none where nothing serves."""
+    return {"champion": champion, **_best.others(champion)} if champion["version"] else {}
+
+
+def left_out(champion: Mapping[str, Any], description: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Releases that cannot be compared with, by name: the reason in this holdout, and why files are absent."""
+    absent = {_best.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
+    unfair = {name: unfairness(release, description) for name, release in releases(champion).items()}
+    return {name: why for name, why in unfair.items() if why is not None}, absent
+
+
+def unfairness(release: Mapping[str, Any], description: Mapping[str, Any]) -> str | None:
+    """Why a release cannot be compared with on this holdout, in words; None where it can."""
+    if release.get("split") is None:
+        return f"the release of {release['version']} does not say how its data was split"
+    why = leakage.seen(split_of(release["split"]), split_of(description))
+    return f"{release['version']} has seen pairs of this holdout: {why}" if why else None
 
 
 def split_of(description: Mapping[str, Any]) -> leakage.Split:
@@ -168,20 +181,21 @@ def split_of(description: Mapping[str, Any]) -> leakage.Split:
     )
 
 
-def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> dict[str, Contender]:
-    """The model that serves now, judged on the current holdout; empty where none serves."""
-    identity = artifacts.read_json(stage.input("champion", "champion.json"))
-    if identity["version"] is None:
-        return {}
-    for name, key in (("model.safetensors", "model_sha256"), ("items.parquet", "items_sha256")):
-        found = stage.inputs[stage.input("champion", name).as_posix()]
-        if found != identity.get(key, found):  # releases of old do not name their items
+def released(
+    stage: artifacts.StageRun, name: str, release: Mapping[str, Any], holdout: Holdout, device: torch.device
+) -> Contender:
+    """The model of a release over the current catalogue; name: of the model in the evaluation."""
+    prefix = "" if name == "champion" else _best.prefix(release)
+    model_file, items_file = f"{prefix}model.safetensors", f"{prefix}items.parquet"
+    for file, key in ((model_file, "model_sha256"), (items_file, "items_sha256")):
+        found = stage.inputs[stage.input("champion", file).as_posix()]
+        if found != release.get(key, found):  # releases of old do not name their items
             raise ValueError(
-                f"data/champion/{name} is not that of {identity['version']}: its sha256 is {found}, {key} is "
-                f"{identity[key]}; run `dvc repro --force --single-item champion`"
+                f"data/champion/{file} is not that of {release['version']}: its sha256 is {found}, {key} is "
+                f"{release[key]}; run `dvc repro --force --single-item champion`"
             )
-    model, provenance = _model.read(stage.input("champion", "model.safetensors"))
-    own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
+    model, provenance = _model.read(stage.input("champion", model_file))
+    own_ids = _tables.read(stage.input("champion", items_file), ["item_id"])["item_id"]
     if len(own_ids) != len(model.item_factors):
         raise ValueError(
             f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
@@ -190,10 +204,10 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
     source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
     same_encoder = provenance.get("encoder") == holdout.encoder
     aligned, recommendable = carry_over(model, source, holdout.embeddings if same_encoder else None)
-    # of a history the champion can use what it was trained on, not the anchors it has been given just now
+    # of a history the release can use what it was trained on, not the anchors it has been given just now
     known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
     known.eliminate_zeros()
-    return {"champion": contender(aligned, known, recommendable, device)}
+    return contender(aligned, known, recommendable, device)
 
 
 def contender(model: Factors, histories: Sparse, recommendable: Bools, device: torch.device) -> Contender:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models import policy
 from models.evaluation import Evaluation
-from models.policy import Procedure, Verdict
+from models.policy import Best, Procedure, Verdict
 from models.rules import Outcome, Rule
 
 N_USERS, N_ITEMS = 400, 20
@@ -117,6 +117,63 @@ def test_rules_against_a_missing_champion_do_not_apply() -> None:
 def test_rules_against_a_missing_champion_alone_reject() -> None:
     verdict = judge([HELD], model(0.3, 0.2))
     assert (verdict.verdict, "needs no champion" in verdict.reason) == ("REJECT", True)
+
+
+FLOOR = replace(HELD, name="floor", reference="best")
+SEEN = "v1.0.0 has seen pairs of this holdout: its seed was another one"
+
+
+def against_best(how: Procedure, best: Best, **models: Evaluation) -> tuple[Verdict, Outcome]:
+    """The verdict on a candidate, and what the rule against the best release says of it."""
+    evaluations = {"candidate": model(0.3, 0.2), "popularity": POPULARITY, "random": RANDOM}
+    evaluations |= {name.replace("_", " "): each for name, each in models.items()}
+    verdict = policy.judge([ACCURATE, TAIL, HELD, FLOOR], evaluations, IS_TAIL, how, best=best)
+    return verdict, verdict.rules[3]
+
+
+def test_a_candidate_nearly_as_good_as_the_champion_but_not_as_the_best_release_is_rejected() -> None:
+    best = Best({"ndcg@5": "best v1"}, {}, {})
+    verdict, floor = against_best(HOW, best, champion=model(0.32, 0.2), best_v1=model(0.35, 0.2))
+    assert [rule.decision for rule in verdict.rules] == ["pass", "pass", "pass", "fail"]
+    assert (verdict.verdict, floor.reference) == ("REJECT", "best v1")
+    assert floor.reference_value == pytest.approx(0.35)
+    assert "ndcg@5 gain over best v1 is -14.3%" in verdict.reason
+    verdict, floor = against_best(HOW, best, champion=model(0.32, 0.2), best_v1=model(0.33, 0.2))
+    assert (verdict.verdict, floor.decision) == ("PROMOTE", "pass")
+
+
+def test_where_the_champion_is_the_best_release_its_rule_compares_with_the_champion() -> None:
+    verdict, floor = against_best(HOW, Best({"ndcg@5": "champion"}, {}, {}), champion=model(0.32, 0.2))
+    assert replace(floor, name="held") == verdict.rules[2]
+
+
+def test_without_a_champion_there_is_no_best_release_either() -> None:
+    verdict, floor = against_best(HOW, Best({}, {}, {}))
+    assert (verdict.verdict, floor.decision, floor.reference) == ("PROMOTE", "not_applicable", "best")
+    assert floor.reason == "there is no champion yet"
+
+
+def test_a_best_release_that_has_seen_the_holdout_is_treated_as_such_a_champion() -> None:
+    best = Best({"ndcg@5": "best v1"}, {"best v1": SEEN}, {})
+    verdict, floor = against_best(HOW, best, champion=model(0.3, 0.2))
+    assert (verdict.verdict, floor.decision) == ("HOLD", "inconclusive")
+    assert floor.reason == f"{SEEN}; restore its split settings, or set champion.baseline to a later release"
+    verdict, floor = against_best(replace(HOW, seen_holdout="skip"), best, champion=model(0.3, 0.2))
+    assert (verdict.verdict, floor.decision) == ("PROMOTE", "not_applicable")
+
+
+@pytest.mark.parametrize("seen_holdout", ["hold", "skip"])
+def test_a_best_release_whose_files_are_absent_holds_the_candidate_back(seen_holdout: Literal["hold", "skip"]) -> None:
+    best = Best({"ndcg@5": "best v1"}, {}, {"best v1": "model.safetensors of v1 is nowhere; run `dvc push`"})
+    verdict, floor = against_best(replace(HOW, seen_holdout=seen_holdout), best, champion=model(0.3, 0.2))
+    assert (verdict.verdict, floor.decision) == ("HOLD", "inconclusive")
+    assert floor.reason.startswith("model.safetensors of v1 is nowhere; run `dvc push`, or set champion.baseline")
+
+
+def test_a_best_release_that_nobody_looked_for_holds_the_candidate_back() -> None:
+    verdict, floor = against_best(HOW, Best({"ndcg@10": "champion"}, {}, {}), champion=model(0.3, 0.2))
+    assert (verdict.verdict, floor.decision) == ("HOLD", "inconclusive")
+    assert "was not looked for" in floor.reason
 
 
 def test_no_rules_reject() -> None:
@@ -260,7 +317,7 @@ def test_the_cut_of_a_list_metric_is_its_own_k() -> None:
         (Rule("r", "gini@7", max=1.0), r"gini@7 was not evaluated"),
         (
             Rule("r", "ndcg@5", reference="oracle", min_gain=0.0),
-            "unknown reference 'oracle'; expected one of champion, popularity, random",
+            "unknown reference 'oracle'; expected one of best, champion, popularity, random",
         ),
         # it would pass whatever the candidate is, and the controls would fail it: proof of nothing
         (Rule("r", "ndcg@5", reference="candidate", max_loss=0.0), "unknown reference 'candidate'; expected one of"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1, "cold_items": 0.0, "user_space": None}
 ENCODER = "e" * 64
+FIGURES = ("ndcg@10", "tail_recall@20", "tail_coverage@10")  # that the policy of params.yaml compares with the best
 PARETO = [
     {
         "method": "none",
@@ -141,24 +144,51 @@ def write_candidate(factors: Factors, **provenance: Any) -> None:
 
 
 def write_champion(
-    factors: Factors | None, *, version: str = "v1.0.0", n_items: int = N_ITEMS, split: dict[str, Any] | None = SPLIT
+    factors: Factors | None,
+    *,
+    version: str = "v1.0.0",
+    n_items: int = N_ITEMS,
+    split: dict[str, Any] | None = SPLIT,
+    best: Mapping[str, Factors] = MappingProxyType({}),
+    absent: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """data/champion: none, or a model of the first `n_items` items."""
+    """data/champion: none, or a model of the first `n_items` items.
+
+    best: the best release, v1.0.0, by figure; that of other figures of the policy is the champion.
+    """
     with artifacts.stage("champion") as stage:
-        identity = {"version": version if factors else None, "commit": None, "model_sha256": None, "split": split}
+        identity: dict[str, Any] = {"version": None, "commit": None, "model_sha256": None, "split": split}
         if factors:
-            known = replace(
-                factors,
-                rerank=factors.rerank.over(np.arange(n_items)) if factors.rerank else None,
-                item_factors=factors.item_factors[:n_items],
-                popularity_bias=factors.popularity_bias[:n_items],
-            )
-            path = stage.output("model.safetensors")
-            _model.write(known, path, provenance=HASHES | {"encoder": ENCODER})
-            identity["model_sha256"] = artifacts.sha256(path)
-            ids = pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]})
-            _tables.write(ids, stage.output("items.parquet"))
+            identity = released(stage, factors, version, n_items, split, prefix="")
+            found = dict.fromkeys(FIGURES, identity | {"since": "v1.0.0"})
+            for figure, each in best.items():
+                older = released(stage, each, "v1.0.0", N_ITEMS, split, prefix="v1.0.0-")
+                found[figure] = older | {"since": "v1.0.0"}
+            identity = identity | {"best": found, "absent": dict(absent)}
         artifacts.write_json(stage.output("champion.json"), identity | HASHES)
+
+
+def released(
+    stage: artifacts.StageRun,
+    factors: Factors,
+    version: str,
+    n_items: int,
+    split: dict[str, Any] | None,
+    *,
+    prefix: str,
+) -> dict[str, Any]:
+    """Identity of a release in champion.json, after its files were written."""
+    known = replace(
+        factors,
+        rerank=factors.rerank.over(np.arange(n_items)) if factors.rerank else None,
+        item_factors=factors.item_factors[:n_items],
+        popularity_bias=factors.popularity_bias[:n_items],
+    )
+    path, items = stage.output(f"{prefix}model.safetensors"), stage.output(f"{prefix}items.parquet")
+    _model.write(known, path, provenance=HASHES | {"encoder": ENCODER})
+    _tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]}), items)
+    hashes = {"model_sha256": artifacts.sha256(path), "items_sha256": artifacts.sha256(items)}
+    return {"version": version, "commit": None, "split": split} | hashes
 
 
 def write_all(candidate: Factors, champion: Factors | None = None) -> None:

@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from safetensors.numpy import save_file
 
 from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _per_user, _registry, _tables, _verdict
+from pipelines import _bento_sources, _best, _per_user, _registry, _tables, _verdict
 from pipelines._digests import digests
 from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
@@ -45,6 +47,7 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.ndcg: dict[str, float] = {}  # of candidates made so far, by the sha256 of the model
 
     @classmethod
     def create(cls, root: Path) -> Checkout:
@@ -66,8 +69,13 @@ class Checkout:
         commit(root, "start")
         return cls(root)
 
-    def candidate(self, seed: int, *, verdict: str = "PROMOTE", built: bool = True) -> str:
-        """A candidate whose model is the number `seed`, judged against the champion of now; its sha256."""
+    def candidate(
+        self, seed: int, *, verdict: str | None = "PROMOTE", built: bool = True, ndcg: float = VALUES["candidate"][0]
+    ) -> str:
+        """A candidate whose model is the number `seed`, judged against the champion of now; its sha256.
+
+        verdict: None leaves it to the policy.
+        """
         write_ingest_and_split()
         with artifacts.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
@@ -75,7 +83,8 @@ class Checkout:
         champion = champion_of(_registry.read(load(Champion)), model)
         with artifacts.stage("champion") as stage:
             artifacts.write_json(stage.output("champion.json"), champion)
-        judge(verdict, champion)
+        self.ndcg[model] = ndcg
+        judge(verdict, champion, self.ndcg | {"candidate": ndcg})
         package(seed, built=built)
         record()
         return model
@@ -93,37 +102,48 @@ def write_ingest_and_split() -> None:
         artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
-def judge(verdict: str, champion: dict[str, Any]) -> None:
+def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, float] = MappingProxyType({})) -> None:
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
-    evaluate(champion)
+    evaluate(champion, ndcg)
     with artifacts.stage("gate") as stage:
         record = _verdict.record(load(Gate), _verdict.saved(stage.input), champion) | {"digests": digests()}
-        assert record["verdict"] == "PROMOTE", record["reason"]
-        if verdict != "PROMOTE":
+        assert verdict is None or record["verdict"] == "PROMOTE", record["reason"]
+        if verdict not in (None, "PROMOTE"):
             record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}
         artifacts.write_json(stage.output("verdict.json"), record)
 
 
-def evaluate(champion: dict[str, Any]) -> None:
-    """Candidate and references, and the champion where there is one, each the same for every user."""
-    models = [name for name in VALUES if name != "champion" or champion["version"]]
+def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
+    """Candidate and references, champion and best releases where there are, each the same for every user.
+
+    ndcg: of models by the sha256, and of the candidate.
+    """
+    older = {"champion": champion, **_best.others(champion)} if champion["version"] else {}
+    known = {"candidate": ndcg.get("candidate")} | {
+        name: ndcg.get(each["model_sha256"]) for name, each in older.items()
+    }
+    models = ["candidate", *older, "popularity", "random"]
     with artifacts.stage("evaluate") as stage:
-        _tables.write(
-            _per_user.table({name: evaluation(name) for name in models}, np.arange(N_USERS, dtype=np.int32), {}),
-            stage.output("per_user.parquet"),
-        )
+        found = {name: evaluation(name, known.get(name)) for name in models}
+        _tables.write(_per_user.table(found, np.arange(N_USERS, dtype=np.int32), {}), stage.output("per_user.parquet"))
         described: dict[str, Any] = {
             "n_users": N_USERS,
             "unfair_champion": None,
+            "unfair_best": {},
+            "absent_best": {},
             "models": {name: {} for name in models},
         }
         artifacts.write_json(stage.output("metrics.json"), described)
-        stage.inputs["data/champion/model.safetensors"] = champion["model_sha256"]
+        for name, release in older.items():
+            prefix = "" if name == "champion" else _best.prefix(release)
+            stage.inputs[f"data/champion/{prefix}model.safetensors"] = release["model_sha256"]
 
 
-def evaluation(model: str) -> Evaluation:
+def evaluation(model: str, ndcg_of_all: float | None = None) -> Evaluation:
     """Lists of the head by popularity, and all over the catalogue by the others."""
-    ndcg, tail_recall = (np.full(N_USERS, value) for value in VALUES[model])
+    ndcg, tail_recall = (np.full(N_USERS, value) for value in VALUES.get(model, VALUES["champion"]))
+    if ndcg_of_all is not None:
+        ndcg = np.full(N_USERS, ndcg_of_all)
     per_user = {f"{name}@{k}": v for name, v in (("ndcg", ndcg), ("tail_recall", tail_recall)) for k in (10, 20)}
     n_listed = HEAD if model == "popularity" else N_ITEMS
     lists = (np.arange(N_USERS)[:, None] + np.arange(min(20, n_listed))) % n_listed

@@ -400,3 +400,65 @@ def test_content_knows_the_genre_and_is_left_out_where_no_item_has_a_text(worksp
     assert values["content"]["cold_recall_among_cold@10"] == 1.0
     holdouts.write_embeddings(texts=False)
     assert list(run()["models"]) == ["candidate", "popularity", "random"]
+
+
+def test_the_best_release_is_ranked_on_the_same_holdout_where_it_is_not_the_champion(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=0.5))
+    holdouts.write_champion(model(knowledge=0.3), version="v3.0.0", best={"ndcg@10": model(knowledge=1)})
+    metrics = run()
+    values = metrics["models"]
+    assert list(values) == ["best v1.0.0", "candidate", "champion", "content", "popularity", "random"]
+    assert columns("tradeoff.csv")["model"] == [
+        "candidate",
+        "champion",
+        "best v1.0.0",
+        "popularity",
+        "random",
+        "content",
+    ]
+    assert (metrics["unfair_best"], metrics["absent_best"]) == ({}, {})
+    holdouts.write_candidate(model(knowledge=1))
+    again = run()["models"]
+    assert again["candidate"] == again["best v1.0.0"] == values["best v1.0.0"]
+    holdouts.write_champion(model(knowledge=0.3))  # which is the best release itself
+    assert "best v1.0.0" not in run()["models"]
+
+
+def test_a_best_release_that_has_seen_pairs_of_the_holdout_is_not_evaluated(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best={"ndcg@10": model(knowledge=0.8)})
+    path = Path("data/champion/champion.json")
+    identity = artifacts.read_json(path)
+    identity["best"]["ndcg@10"]["split"] = holdouts.SPLIT | {"seed": 7}
+    rewrite(path, identity)
+    metrics = run()
+    assert metrics["unfair_champion"] is None
+    assert "v1.0.0 has seen pairs of this holdout: its pairs were drawn" in metrics["unfair_best"]["best v1.0.0"]
+    assert "champion" in metrics["models"]
+    assert "best v1.0.0" not in metrics["models"]
+
+
+def test_a_best_release_without_files_is_not_evaluated_and_the_reason_is_kept(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    older = {"ndcg@10": model(knowledge=0.8)}
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best=older, absent={"v1.0.0": "it is nowhere"})
+    metrics = run()
+    assert metrics["absent_best"] == {"best v1.0.0": "it is nowhere"}
+    assert "best v1.0.0" not in metrics["models"]
+
+
+def test_a_best_release_whose_files_were_swapped_is_refused(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best={"ndcg@10": model(knowledge=0.8)})
+    path = Path("data/champion/champion.json")
+    shutil.copy(path.with_name("model.safetensors"), path.with_name("v1.0.0-model.safetensors"))
+    rewrite(path, artifacts.read_json(path))
+    with pytest.raises(ValueError, match=r"data/champion/v1\.0\.0-model\.safetensors is not that of v1\.0\.0"):
+        run()
+
+
+def rewrite(path: Path, content: dict[str, Any]) -> None:
+    """Another content of a stage's JSON file, and a manifest that matches the folder as it is."""
+    artifacts.write_json(path, content)
+    path.with_name(artifacts.MANIFEST).unlink()
+    artifacts.write_manifest(path.parent, stage=path.parent.name, inputs={})

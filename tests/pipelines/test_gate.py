@@ -40,7 +40,7 @@ def test_a_good_first_candidate_is_promoted_and_rules_against_the_champion_do_no
     verdict = judge()
     assert verdict["verdict"] == "PROMOTE"
     decisions = {outcome["name"]: outcome["decision"] for outcome in verdict["rules"]}
-    against_champion = {outcome["name"] for outcome in verdict["rules"] if outcome["reference"] == "champion"}
+    against_champion = {o["name"] for o in verdict["rules"] if o["reference"] in ("champion", "best")}
     assert {name for name, decision in decisions.items() if decision == "not_applicable"} == against_champion
     assert set(decisions.values()) == {"pass", "not_applicable"}
     assert all(control["discriminates"] for control in verdict["controls"])
@@ -199,6 +199,39 @@ def test_a_split_changed_for_good_is_judged_by_the_other_rules(workspace: Worksp
     left_out = [rule for rule in verdict["rules"] if rule["reference"] == "champion"]
     assert {rule["decision"] for rule in left_out} == {"not_applicable"}
     assert all("drawn with seed 7" in rule["reason"] for rule in left_out)
+
+
+def test_a_candidate_that_holds_against_the_champion_is_rejected_for_what_the_best_release_finds(
+    workspace: Workspace,
+) -> None:
+    holdouts.write_all(model(knowledge=0.1))
+    holdouts.write_champion(model(knowledge=0.1), version="v3.0.0", best={"ndcg@10": model(knowledge=1)})
+    verdict = judge()
+    outcomes = {rule["name"]: rule for rule in verdict["rules"]}
+    assert verdict["verdict"] == "REJECT"
+    assert [rule["name"] for rule in verdict["rules"] if rule["decision"] != "pass"] == ["no slow decline"]
+    assert outcomes["no slow decline"]["reference"] == "best v1.0.0"
+    assert outcomes["no slow tail loss"]["reference"] == "champion"  # the best one by this figure
+    models = artifacts.read_json(Path("data/evaluate/metrics.json"))["models"]
+    summary = artifacts.read_json(OUT / "summary.json")
+    assert summary["best"] == pytest.approx({"ndcg@10": models["best v1.0.0"]["ndcg@10"]})
+    best = "v1.0.0 by ndcg@10 since v1.0.0; v3.0.0 (the champion) by tail_coverage@10, tail_recall@20 since v1.0.0"
+    page = Page((OUT / "report.html").read_text("utf-8"))
+    markdown = (OUT / "report.md").read_text("utf-8")
+    assert best in page.texts
+    assert f"champion: v3.0.0, best release: {best}, 95 %" in markdown
+    assert "| metric | best v1.0.0 | candidate | champion |" in markdown
+    assert "of best v1.0.0" in printed(verdict) + markdown
+    assert any("best release: v1.0.0 by ndcg@10" in line for line in _run_tasks.table("run", verdict))
+
+
+def test_a_best_release_whose_files_are_absent_holds_what_would_be_promoted(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    older = {"ndcg@10": model(knowledge=0.8)}
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best=older, absent={"v1.0.0": "it is nowhere"})
+    verdict = judge()
+    assert verdict["verdict"] == "HOLD"
+    assert "«no slow decline»: it is nowhere, or set champion.baseline to a later release" in verdict["reason"]
 
 
 def test_a_bad_candidate_is_rejected_whatever_the_champion_has_seen(workspace: Workspace) -> None:
@@ -375,7 +408,7 @@ def test_who_approves_a_run_reads_the_same_rows_as_in_the_report(workspace: Work
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     rows = [line for line in _run_tasks.table("run", judge()) if line.startswith("| ")]
     assert set(rows) <= set((OUT / "report.md").read_text("utf-8").splitlines())
-    assert len(rows) == 7  # heading and six rules
+    assert len(rows) == 10  # heading and nine rules
 
 
 def test_reports_say_what_metrics_references_and_intervals_are(workspace: Workspace) -> None:

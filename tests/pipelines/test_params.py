@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines._params import SECTIONS, Evaluate, Gate, Ingest, Release, Split, Train, load
+from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
 from tests.conftest import REPO, Workspace
 
 CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"
@@ -44,6 +44,12 @@ def test_the_files_own_settings_are_valid() -> None:
         (Gate, {"correction": "bonferroni"}, r"gate\.correction is 'bonferroni': input should be 'none' or 'holm'"),
         (Gate, {"resamples": 1000}, r"unknown key gate\.resamples; remove it"),
         (Gate, {"min_users": 100}, r"unknown key gate\.min_users; remove it"),
+        (
+            Gate,
+            {"rules": [{"name": "r", "metric": "ndcg@10", "slice": "a=b", "reference": "best", "max_loss": 0.1}]},
+            "no rule makes one; add a rule for ndcg@10 of a=b with reference: champion",
+        ),
+        (Champion, {"baseline": "12"}, r"champion\.baseline is '12'"),
         (Evaluate, {"k": [20, 10]}, r"^params\.yaml: evaluate: k is \[20, 10\], expected list lengths"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gto.api import deregister, history, show
 
@@ -369,6 +370,57 @@ def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> N
     ):
         _release.promote()
     assert serving() == "v1.0.0"
+
+
+def decisions() -> dict[str, str]:
+    return {rule["name"]: rule["decision"] for rule in artifacts.read_json(Path("data/gate/verdict.json"))["rules"]}
+
+
+def test_of_releases_that_lose_three_percent_each_the_second_is_the_last(checkout: Checkout) -> None:
+    ndcg = 0.4
+    for seed in (1, 2):
+        checkout.candidate(seed, ndcg=ndcg)
+        _release.promote()
+        ndcg *= 0.97
+    checkout.candidate(3, verdict=None, ndcg=ndcg)
+    assert [name for name, decision in decisions().items() if decision != "pass"] == ["no slow decline"]
+    with pytest.raises(ValueError, match=r"^the verdict is REJECT.*«no slow decline»: ndcg@10 gain over best v1\.0\.0"):
+        _release.promote()
+    assert serving() == "v2.0.0"
+    checkout.candidate(4, ndcg=0.39)
+    assert _release.promote().version == "v3.0.0"
+
+
+def test_releases_of_steady_quality_are_all_promoted(checkout: Checkout) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        checkout.candidate(seed, ndcg=0.4 * (1 + rng.uniform(-0.02, 0.02)))
+        assert _release.promote().changed
+
+
+def test_a_verdict_against_a_former_best_release_is_refused(checkout: Checkout) -> None:
+    """The best one is withdrawn between verdict and promotion."""
+    for seed, ndcg in enumerate((0.39, 0.41, 0.4), start=1):
+        checkout.candidate(seed, ndcg=ndcg)
+        _release.promote()
+    checkout.candidate(4, ndcg=0.4)
+    deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
+    with pytest.raises(
+        _release.OvertakenError,
+        match=r"compared with the best release v2\.0\.0 by ndcg@10 .*, which is v3\.0\.0 \(the champion\) by ndcg@10",
+    ):
+        _release.promote()
+    assert serving() == "v3.0.0"
+    checkout.candidate(4, ndcg=0.4)
+    assert _release.promote().version == "v4.0.0"
+
+
+def test_lineage_names_the_best_release_that_was_compared_with(checkout: Checkout) -> None:
+    for seed, ndcg in enumerate((0.4, 0.39, 0.39), start=1):
+        checkout.candidate(seed, ndcg=ndcg)
+        _release.promote()
+    assert any("compared with: v1.0.0 by ndcg@10 since v1.0.0" in line for line in _lineage.lineage("v3.0.0"))
+    assert not any("best release" in line for line in _lineage.lineage("v1.0.0"))
 
 
 def test_a_lock_file_that_describes_other_data_is_refused(checkout: Checkout) -> None:

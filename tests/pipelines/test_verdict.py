@@ -233,6 +233,24 @@ def test_a_champion_that_was_not_the_one_evaluated_is_noticed(promoted: Record) 
         gate.main()
 
 
+def test_a_best_release_that_was_not_the_one_evaluated_is_noticed(promoted: Record) -> None:
+    best = {"ndcg@10": model(knowledge=0.8)}
+    holdouts.write_champion(model(knowledge=0.9), best=best)  # the champion is as before
+    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the one that was"):
+        gate.main()
+    evaluate.main()
+    gate.main()
+    assert errors(_verdict.read()) == []
+    holdouts.write_champion(model(knowledge=0.9), best={"ndcg@10": model(knowledge=0.7)})
+    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the one that was"):
+        gate.main()
+
+
+def test_a_best_release_that_is_not_described_is_no_verdict(promoted: Record) -> None:
+    promoted["champion"]["best"] = {"ndcg@10": {"version": "v1.0.0"}}
+    assert any("'commit' is a required property" in each for each in errors(promoted))
+
+
 @pytest.mark.parametrize(
     "path", ["evaluate/metrics.json", "evaluate/per_user.parquet", "split/items.parquet", "train/model.safetensors"]
 )
