@@ -45,6 +45,12 @@ class Procedure:
     min_users: int = 1  # a rule about fewer is inconclusive
     correction: Literal["none", "holm"] = "none"
     seen_holdout: Literal["hold", "skip"] = "hold"  # rules against a champion that is no fair comparison
+    passing: float | None = None  # confidence that a candidate's pass needs, see `attempts`; None: as above
+
+    @property
+    def to_pass(self) -> float:
+        """One-sided confidence of the side of an interval that passing is read from."""
+        return self.confidence if self.passing is None else self.passing
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,9 @@ def judge(
     evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices, resamples=how.resamples, seed=how.seed)
-    outcomes = {name: judged(rules, name, measured, how, unfair_champion) for name in contenders}
+    # controls spend nothing: nobody tries again with them, and a stricter level would make the policy blind
+    procedures = {name: how if name == CANDIDATE else replace(how, passing=None) for name in contenders}
+    outcomes = {name: judged(rules, name, measured, procedures[name], unfair_champion) for name in contenders}
     controls = [control(name, outcomes.get(name, []), how) for name in CONTROLS]
     verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
@@ -141,9 +149,12 @@ def apply(
     reference_value = reference.value if reference else np.nan
     effect = float(effect_of(rule, np.array(ours.value), np.array(reference_value)))
     samples = effect_of(rule, ours.samples, reference.samples if reference else nothing)
-    low, high = (float(bound) for bound in np.quantile(samples, [1 - how.confidence, how.confidence]))
+    below, above = how.to_pass, how.confidence
+    if rule.max is not None:  # passing is read from the upper bound
+        below, above = above, below
+    low, high = (float(bound) for bound in np.quantile(samples, [1 - below, above]))
     decision = decide(rule, effect, low, high)
-    reason = explain(rule, decision, effect, low, high, how.confidence)
+    reason = explain(rule, decision, effect, low, high, how.to_pass if decision == "pass" else how.confidence)
     p = p_violated(rule, samples)
     n_users = min(each.n_users for each in (ours, reference) if each)
     if 0 < n_users < how.min_users:
@@ -232,7 +243,7 @@ def conclude(
         )
     few, many = (f"{count(o.n_users for o in applicable):,}" for count in (min, max))
     users = few if few == many else f"{few} to {many}"
-    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(how.confidence)} confidence on {users} users."
+    return "PROMOTE", f"All {len(applicable)} rules hold with {percent(how.to_pass)} confidence on {users} users."
 
 
 def sentence(outcomes: Sequence[Outcome]) -> str:

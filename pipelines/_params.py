@@ -365,6 +365,13 @@ class Rule(Strict):
 BEYOND = 5  # resamples at least that a one-sided bound leaves out
 
 
+class Attempts(Strict):
+    """How candidates that are judged one after another on a holdout share the level."""
+
+    rule: Literal["spend", "count"]
+    half: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class Gate(Section):
     section = "gate"
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -373,6 +380,7 @@ class Gate(Section):
     min_users: Count
     correction: Literal["none", "holm"]
     seen_holdout: Literal["hold", "skip"]
+    attempts: Attempts
     rules: list[Rule]
 
     @model_validator(mode="after")

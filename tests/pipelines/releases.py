@@ -20,8 +20,7 @@ from safetensors.numpy import save_file
 
 from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _per_user, _registry, _tables, _verdict
-from pipelines._digests import digests
+from pipelines import _attempts, _bento_sources, _per_user, _registry, _tables, _verdict
 from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
 from tests.conftest import REPO, Workspace
@@ -97,7 +96,7 @@ def judge(verdict: str, champion: dict[str, Any]) -> None:
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion)
     with artifacts.stage("gate") as stage:
-        record = _verdict.record(load(Gate), _verdict.saved(stage.input), champion) | {"digests": digests()}
+        record, _ = _attempts.judge(load(Gate), _verdict.saved(stage.input), champion, stage.input)
         assert record["verdict"] == "PROMOTE", record["reason"]
         if verdict != "PROMOTE":
             record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}
