@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,7 +86,8 @@ def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -
             if is_known(ledger, entry):
                 return record, History(earlier, tried, entry)
             _ledger.append(ledger, entry)
-            notes = synchronized(remote)  # another machine may have been faster: then its number is taken
+            if not notes:
+                notes = synchronized(remote)  # another machine may have been faster: then its number is taken
     raise ValueError(f"{_ledger.REF} changes faster than a candidate can be judged; run `dvc repro gate` again")
 
 
@@ -135,13 +138,16 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
     attempt = described(subject, given["attempt"]["epoch"], where, (), (), [])
     split, window = split_of(_verdict.verified)
     with _git.lock(_ledger.LOCK):
-        synchronized(load(Release).remote)
+        notes = synchronized(load(Release).remote)
         for _ in range(_ledger.TRIES):
             ledger = _ledger.read()
             entry = entry_of("what-if", subject, scope, other | {"attempt": attempt}, split, window)
             if is_known(ledger, entry) or _ledger.append(ledger, entry):
                 break
-        synchronized(load(Release).remote)
+        if not notes:
+            notes = synchronized(load(Release).remote)
+    for note in notes:
+        print(f"longtail: warning: {note}", file=sys.stderr)
 
 
 def begin_anew(reason: str) -> Lost:
@@ -253,7 +259,7 @@ def synchronized(remote: str | None) -> list[str]:
     try:
         _ledger.synchronize(remote)
     except _git.GitError as error:
-        said = " ".join(str(error).split())[:200]
+        said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:200]  # no password of a URL in a report
         return [f"release.remote {remote!r} could not be reached ({said}): judgements of other machines may be missing"]
     return []
 

@@ -22,10 +22,11 @@ Record = Mapping[str, Any]
 def sentences(verdict: Record) -> list[str]:
     """The place of a verdict, the level it had to meet, and what could not be counted."""
     attempt = verdict["attempt"]
-    since = f"since {attempt['epoch']} was promoted" if attempt["epoch"] else "so far, nothing was promoted yet"
+    since = f"since {attempt['epoch']} was promoted" if attempt["epoch"] else "before any promotion"
     told = [f"Judgement {attempt['number']} of this holdout {since}."]
     if others := ", ".join(f"{n} {name}" for name, n in attempt["earlier"].items() if n):
-        told.append(f"Candidates judged earlier: {others}, by {', '.join(map(name_of, attempt['by']))}.")
+        by = ", ".join(map(name_of, attempt["by"]))
+        told.append(f"Candidates judged in the same time before, on any holdout: {others}, by {by}.")
     if attempt["line"]:
         told.append(
             f"The data was split in {attempt['line']} other ways before, each of which leaves less to the next."
@@ -51,15 +52,19 @@ def name_of(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)[:300]
 
 
-def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement]) -> list[str]:
-    """When the level starts anew. entries: all judgements that count with this one, itself included."""
-    attempt, said = verdict["attempt"], ["A promotion starts the count anew."]
+def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement], *, lines: int) -> list[str]:
+    """The ways to start the count anew, where levels are spent.
+
+    entries: the judgements that count with this one, itself included. lines: ways in which the data was split so far.
+    """
+    if verdict["attempt"]["rule"] == "count":
+        return []
+    said = ["A promotion starts the count anew."]
     windows = [entry.window for entry in entries if entry.window is not None]
     if holdout["cutoffs"] and windows:
         said.append(by_time(holdout, windows))
     elif not holdout["cutoffs"]:
-        at = Place(1, attempt["line"] + 1)
-        spent = attempts.level(at, alpha=1 - verdict["confidence"], half=1)
+        spent = attempts.level(Place(1, lines), alpha=1 - verdict["confidence"], half=1)
         said.append(
             "Later data does not renew a holdout that was split by hash, where pairs keep their place. Another "
             f"split.seed does, at its price: its first candidate has to meet {(1 - spent) * 100:.6g} % confidence, and "
@@ -111,6 +116,11 @@ def cells(entries: Sequence[Judgement]) -> Iterator[list[str]]:
         ]
 
 
+def lines(verdict: Record, history: History) -> int:
+    """Number of ways in which the data was split in this epoch."""
+    return 1 + max([verdict["attempt"]["line"], *(entry.line for entry in history.earlier)])
+
+
 def place_of(entry: Judgement) -> str:
     return f"{entry.number} of split {entry.line + 1}" if entry.line else f"{entry.number}"
 
@@ -120,7 +130,7 @@ def markdown(verdict: Record, holdout: Record, history: History) -> list[str]:
     rows = [f"| {' | '.join(plain(text) for text in row)} |" for row in cells(shown[-SHOWN:])]
     return [
         "## Attempts on this holdout", "", *(f"- {plain(text)}" for text in sentences(verdict)),
-        *(f"- {plain(text)}" for text in renewal(verdict, holdout, shown)), "",
+        *(f"- {plain(text)}" for text in renewal(verdict, holdout, shown, lines=lines(verdict, history))), "",
         *([f"| {' | '.join(HEAD)} |", "|--:|---|--:|---|---|---|---|---|", *rows, ""] if rows else []),
     ]  # fmt: skip
 
@@ -128,7 +138,8 @@ def markdown(verdict: Record, holdout: Record, history: History) -> list[str]:
 def html(verdict: Record, holdout: Record, history: History) -> str:
     shown = same_holdout(verdict, history.earlier, history.mine)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in cells(shown[-SHOWN:]))
-    told = "".join(f"<li>{escape(text)}" for text in [*sentences(verdict), *renewal(verdict, holdout, shown)])
+    renewals = renewal(verdict, holdout, shown, lines=lines(verdict, history))
+    told = "".join(f"<li>{escape(text)}" for text in [*sentences(verdict), *renewals])
     head = "".join(f"<th>{name}" for name in HEAD)
     table = (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>' if rows else ""
