@@ -18,10 +18,11 @@ per promotion that stay rare. Many promotions of good models, on one holdout too
 
 The bound holds for candidates that are fixed before anybody looks at the holdout, such as twenty seeds or a training
 every day. A person who chooses the next candidate by the figures of the same holdout makes its test less strict than
-its level says (Dwork et al. 2015, Science 349(6248); Blum and Hardt 2015, ICML). No rule on the level alone prevents
-that. A fresh holdout does: later events under a split by time, whose test sets still share users, or another seed under
-a split by hash, whose pairs the champion was trained on. A rejection needs no spending, since nobody tries many times
-in order to be rejected.
+its level says (Dwork et al. 2015, Science 349(6248); Blum and Hardt 2015, ICML). So does one who compares candidates by
+their figures on the holdout and has the best one judged alone. No rule on the level prevents that. A fresh holdout
+does: later events under a split by time, whose test sets still share users, or another seed under a split by hash,
+whose pairs the champion was trained on. A rejection needs no spending, since nobody tries many times in order to be
+rejected.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A rejected candidate is a result, not an error: the stage succeeds whatever the 
 
 The stage has one effect beside its files: it enters the judgement in the ledger `refs/longtail/ledger`, and in that of
 `release.remote` where one is set. The level it judges at depends on what the ledger holds. The same candidate again has
-the same entry, number and level. Where DVC restores the files from its cache, nothing is entered, and promote asks for
-`dvc repro --force --single-item gate` unless the entry is there already.
+the same entry, number and level. Where DVC restores the files from its cache, the stage does not run and enters
+nothing: promote then asks for this stage to be forced, unless the entry is there from the first time.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ def test_a_verdict_has_the_published_schema_and_is_decided_again(checkout: Check
     judge(1)
     second = judge(2)
     assert _verdict.read() == json.loads(json.dumps(second))
-    _verdict.decide_again(second)
-    _attempts.confirm(second)
+    _verdict.decide_again(_verdict.read())
+    _attempts.confirm(_verdict.read())
 
 
 def test_outside_git_nothing_is_counted_and_that_is_told(workspace: Workspace) -> None:
