@@ -70,7 +70,8 @@ def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -
     if not in_git():
         attempt = described(subject, None, Place(1, 0), (), (), [NO_GIT])
         return _verdict.record(params, saved, champion, attempt) | {"digests": digests}, History()
-    scope, remote, record = scope_now(digests["model"]), load(Release).remote, None
+    scope, remote = scope_now(digests["model"]), load(Release).remote
+    record: dict[str, Any] | None = None
     split, window = split_of(path)
     with _git.lock(_ledger.LOCK):
         notes = synchronized(remote)
@@ -141,7 +142,7 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
         notes = synchronized(load(Release).remote)
         for _ in range(_ledger.TRIES):
             ledger = _ledger.read()
-            entry = entry_of("what-if", subject, scope, other | {"attempt": attempt}, split, window)
+            entry = entry_of("what-if", subject, scope, {**other, "attempt": attempt}, split, window)
             if is_known(ledger, entry) or _ledger.append(ledger, entry):
                 break
         if not notes:
@@ -304,7 +305,7 @@ def recorded_releases() -> dict[str, str | None]:
 def missing_release(ledger: Ledger, recorded: Mapping[str, str | None]) -> tuple[str, str] | None:
     """The newest release with an entry in the ledger of its time, and that entry, where this ledger lacks it."""
     known = {entry.judgement for entry in ledger.entries}
-    found = next(((name, key) for name, key in reversed(recorded.items()) if key is not None), None)
+    found = next(((name, key) for name, key in reversed(list(recorded.items())) if key is not None), None)
     return None if found is None or found[1] in known else found
 
 

@@ -118,7 +118,8 @@ def cells(entries: Sequence[Judgement]) -> Iterator[list[str]]:
 
 def lines(verdict: Record, history: History) -> int:
     """Number of ways in which the data was split in this epoch."""
-    return 1 + max([verdict["attempt"]["line"], *(entry.line for entry in history.earlier)])
+    current: int = verdict["attempt"]["line"]
+    return 1 + max([current, *(entry.line for entry in history.earlier)])
 
 
 def place_of(entry: Judgement) -> str:

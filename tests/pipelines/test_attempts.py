@@ -47,7 +47,8 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
     if split:
         with artifacts.stage("split") as stage:
             shutil.copy("data/split/items.parquet", stage.output("items.parquet"))
-            described = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64} | releases.SPLIT | releases.SIZES | split
+            hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
+            described: dict[str, Any] = {**hashes, **releases.SPLIT, **releases.SIZES, **split}
             if described["cutoffs"]:
                 last = datetime.fromisoformat(described.pop("last"))
                 _tables.write(pa.table({"timestamp": pa.array([last])}), stage.output("test.parquet"))
