@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup run test test-faults lint unit clean airflow
-.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-level bench-verdicts
+.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -77,6 +77,9 @@ bench-gate: $(STAMP)  ## The gate's decisions over 100,000 users
 
 bench-gate-level: $(STAMP)  ## How often the gate is wrong at a bound, and decides beyond it, by shape of the data
 	@python -m benchmarks.gate_level
+
+bench-gate-attempts: $(STAMP)  ## Wrong promotions by trying often, and right ones in a year of daily training
+	@python -m benchmarks.gate_attempts
 
 bench-verdicts: $(STAMP)  ## What the gate says of a normal, a popularity-only and a crippled candidate
 	@python -m benchmarks.verdicts

@@ -41,9 +41,14 @@ class Procedure:
     """How decisions are made, whatever the rules are."""
 
     confidence: float  # one-sided, of each rule and of each interval
-    passing: float | None = None  # confidence that «pass» needs where it is another one; None: the same
     correction: Literal["none", "holm"] = "none"
     seen_holdout: Literal["hold", "skip"] = "hold"  # rules against a champion that is no fair comparison
+    passing: float | None = None  # confidence that a candidate's pass needs, see `attempts`; None: as above
+
+    @property
+    def to_pass(self) -> float:
+        """One-sided confidence of the side of an interval that passing is read from."""
+        return self.confidence if self.passing is None else self.passing
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ def judge(
     evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices)
-    outcomes = {name: judged(rules, name, measured, how, left_out) for name in contenders}
+    # controls spend nothing: nobody tries again with them, and a stricter level would make the policy blind
+    procedures = {name: how if name == CANDIDATE else replace(how, passing=None) for name in contenders}
+    outcomes = {name: judged(rules, name, measured, procedures[name], left_out) for name in contenders}
     controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
     verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
@@ -152,7 +159,7 @@ def apply(
     if rule.reference is not None and theirs is None:
         said, reason = left_out[rule.reference]
         return outcome(rule, said, reason, n_users=ours.n_users, value=ours.value)
-    passing = how.confidence if how.passing is None or contender != CANDIDATE else how.passing
+    passing = how.to_pass
     effect = effect_of(rule, ours.value, theirs.value if theirs else np.nan)
     n_users = min(each.n_users for each in (ours, theirs) if each)
     compared = Compared(rule, ours, theirs, identical=rule.reference == contender)
@@ -269,7 +276,7 @@ def conclude(
     users = few if few == many else f"{few} to {many}"
     return (
         "PROMOTE",
-        f"All {len(applicable)} rules hold with {percent(how.passing or how.confidence)} confidence on {users} users.",
+        f"All {len(applicable)} rules hold with {percent(how.to_pass)} confidence on {users} users.",
     )
 
 

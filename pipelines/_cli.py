@@ -17,6 +17,7 @@ import psutil
 
 from pipelines import (
     _airflow,
+    _attempts_commands,
     _cache_commands,
     _doctor,
     _dvc_locks,
@@ -76,6 +77,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="decide again from the saved values by the policy of this YAML file; nothing is trained or written",
     )
+    attempts = command(
+        "attempts", _attempts_commands.run_attempts, "list every judgement of every holdout, as all machines share it"
+    )
+    _attempts_commands.add_arguments(attempts)
     promote = command("promote", run_promote, "let the judged candidate serve as a new version")
     promote.add_argument(
         "--again", action="store_true", help="also a model that was rolled back, or whose Bento changed"

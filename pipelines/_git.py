@@ -104,6 +104,23 @@ def read_file(commit: str, path: str) -> bytes:
     return output("cat-file", "blob", f"{commit}:{path}")
 
 
+def read_files(names: Sequence[str]) -> list[bytes | None]:
+    """Contents of many files, each named `commit:path`, in one Git call; None for one that is missing."""
+    if not names:
+        return []
+    found, start, text = list[bytes | None](), 0, output("cat-file", "--batch", stdin="\n".join(names).encode())
+    for _ in names:
+        end = text.index(b"\n", start)
+        header, start = text[start:end].split(b" "), end + 1
+        if header[-1] == b"missing":
+            found.append(None)
+            continue
+        size = int(header[-1])
+        found.append(text[start : start + size])
+        start += size + 1
+    return found
+
+
 def identity() -> tuple[str, str]:
     """Name and email of the user: Git's where configured, else the account's, so that no set-up is needed."""
     name = os.environ.get("GIT_COMMITTER_NAME") or setting("user.name") or account()
@@ -157,15 +174,16 @@ def tree_with(base: str, files: Mapping[str, bytes]) -> str:
         return git("write-tree", env=env)
 
 
-def commit_tree(tree: str, *, parent: str, message: str) -> str:
-    """A commit object that no branch points to."""
+def commit_tree(tree: str, *, parent: str | None, message: str) -> str:
+    """A commit object that no branch points to; parent: None for the first one of a history."""
     name, email = identity()
     env = {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
         for key, value in (("NAME", name), ("EMAIL", email))
     }
-    return git("commit-tree", tree, "-p", parent, "-m", message, env=env)
+    parents = () if parent is None else ("-p", parent)
+    return git("commit-tree", tree, *parents, "-m", message, env=env)
 
 
 def make_tag(name: str, commit: str, *, message: str, time: int) -> str:
@@ -193,6 +211,11 @@ def commit_of(revision: str) -> str | None:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except GitError:
         return None
+
+
+def has(commit: str) -> bool:
+    """Whether a commit, given by its full id, is here."""
+    return commit_of(commit) is not None
 
 
 def move_ref(ref: str, new: str, old: str | None, *, remote: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _best, _candidate, _git, _registry, _verdict, _version_files
+from pipelines import _attempts, _best, _candidate, _git, _registry, _report_attempts, _verdict, _version_files
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -47,6 +47,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         yield line("candidate", f"unknown: {error}")
         return
     yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
+    yield line("", _report_attempts.sentences(verdict)[0])
     if (old := stale(verdict)) is not None:
         yield line("", old)
     elif (
@@ -58,6 +59,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         try:
             _candidate.packaged(_candidate.judged())
             _verdict.decide_again(verdict)
+            _attempts.confirm(verdict, shared=False)
         except (FileNotFoundError, ValueError) as error:
             yield line("", f"`longtail promote` refuses it: {error}")
         else:
@@ -111,6 +113,11 @@ def lineage(name: str | None = None) -> Iterator[str]:
         yield line("", f"{rule['decision'].replace('_', ' '):<16}{rule['name']}: {rule['reason']}")
     if best := _best.words(verdict["champion"]):
         yield line("best", f"release that it was compared with: {best}")
+    if "attempt" in verdict:
+        for i, sentence in enumerate(_report_attempts.sentences(verdict)):
+            yield line("" if i else "attempts", sentence)
+    else:
+        yield line("attempts", "not recorded: the release is older than the ledger of judgements")
     yield line("holdout", f"split {record['digests']['split'][:12]}, tail {record['digests']['tail'][:12]}")
     yield line("model", f"sha256 {record['digests']['model']}")
     yield line("bento", f"{bento['tag']}, archive sha256 {archive}")

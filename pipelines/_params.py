@@ -381,11 +381,19 @@ def figure(metric: str, users: str | None) -> str:
     return f"{metric} of {users}" if users else metric
 
 
+class Attempts(Strict):
+    """How candidates that are judged one after another on a holdout share the level."""
+
+    rule: Literal["spend", "count"]
+    half: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class Gate(Section):
     section = "gate"
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     correction: Literal["none", "holm"]
     seen_holdout: Literal["hold", "skip"]
+    attempts: Attempts
     rules: list[Rule]
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _best, _candidate, _git, _registry, _verdict, _version_files
+from pipelines import _attempts, _best, _candidate, _git, _registry, _verdict, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
 from pipelines.champion import champion_of
@@ -47,6 +47,7 @@ def promote(*, again: bool = False) -> Outcome:
         if not again:
             refuse_rolled_back(current, verdict)
         _verdict.decide_again(verdict)
+        _attempts.confirm(verdict)
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
         _candidate.keep_data(version, commit)

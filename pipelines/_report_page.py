@@ -22,13 +22,14 @@ Models = Mapping[str, Mapping[str, float]]
 
 def write(
     path: Path, verdict: Record, models: Models, holdout: Record, curves: Mapping[str, Mapping[str, Sequence[str]]], *,
-    examples: Sequence[Example], changes: Changes | None,
+    examples: Sequence[Example], changes: Changes | None, attempts: str,
 ) -> None:  # fmt: skip
-    """Write the page: one HTML file with inline style and SVG, no scripts, nothing loaded."""
+    """Write the page: one HTML file with inline style and SVG, no scripts, nothing loaded. attempts: HTML."""
     sections = [
         banner(verdict),
         _report_rules.html(verdict),
         controls(verdict),
+        attempts,
         charts(curves, models),
         _report_examples.html(examples),
         _report_slices.html(curves["slices.csv"]),

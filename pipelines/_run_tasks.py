@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _best, _form, _git, _report_rules, _report_text, _runs, _worktree
+from pipelines import _attempts, _best, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
 from pipelines._artifacts import DATA
 from pipelines._params import Airflow, load
 from pipelines._stage import say
@@ -99,6 +100,7 @@ def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
     from pipelines import _dvc_stage  # DVC, which takes half a second
 
     before = Path(_runs.LOCK).read_bytes() if Path(_runs.LOCK).is_file() else None
+    os.environ[_attempts.RUN] = run.run_id  # for the entry that the gate makes
     outcome = _dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
     lock = Path(_runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
@@ -137,6 +139,9 @@ def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     best = f", best release: {which}" if (which := _best.words(verdict["champion"])) else ""
     yield f"Run {_report_text.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
+    for sentence in _report_attempts.sentences(verdict) if "attempt" in verdict else ():
+        yield f"- {_report_text.plain(sentence)}"
+    yield ""
     yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for rule in verdict["rules"]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import policy
+from models import attempts, policy
 from models.evaluation import Evaluation
 from models.metrics import Bools
 from models.policy import BEST, CANDIDATE, CHAMPION, Procedure
@@ -77,17 +77,21 @@ def saved(path: Callable[[str, str], Path]) -> Saved:
     return Saved(evaluations, slices, is_tail, metrics, artifacts.read_manifest(per_user.parent)["inputs"])
 
 
-def record(params: Gate, judged: Saved, champion: Record) -> dict[str, Any]:
-    """verdict.json, but for the digests: what a policy says of the saved values. champion: champion.json."""
+def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> dict[str, Any]:
+    """verdict.json, but for the digests: what a policy says of the saved values. champion: champion.json.
+
+    attempt: place of the judgement in the ledger, by which the level is spent.
+    """
     check_champion(judged, champion)
-    rules, how = policy_of(params)
+    rules, how = policy_of(params, attempt)
     unfair = judged.metrics["unfair_champion"]
     best = policy.Best(_best.models(champion), judged.metrics["unfair_best"], judged.metrics["absent_best"])
     verdict = policy.judge(
         rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair, best=best
     )
     found = {"schema_version": SCHEMA_VERSION} | asdict(verdict) | asdict(how)
-    return found | {"champion": champion, "unfair_champion": unfair, "n_users": judged.metrics["n_users"]}
+    found |= {"champion": champion, "unfair_champion": unfair, "n_users": judged.metrics["n_users"]}
+    return found | {"attempt": attempt}
 
 
 def check_champion(judged: Saved, champion: Record) -> None:
@@ -114,18 +118,27 @@ def check_champion(judged: Saved, champion: Record) -> None:
             )
 
 
-def policy_of(params: Gate) -> tuple[list[Rule], Procedure]:
-    """The section of params.yaml as what decides."""
+def policy_of(params: Gate, attempt: Record) -> tuple[list[Rule], Procedure]:
+    """The section of params.yaml as what decides, at the place of an attempt."""
     settings = params.model_dump()
     rules = [Rule(**rule) for rule in settings.pop("rules")]
-    return rules, Procedure(**settings)
+    del settings["attempts"]
+    return rules, Procedure(**settings, passing=passing(params, attempt))
+
+
+def passing(params: Gate, attempt: Record) -> float | None:
+    """Confidence that passing needs at the place of an attempt; None: that of the policy, as for the first one."""
+    where = attempts.Place(attempt["number"], attempt["line"])
+    if params.attempts.rule == "count" or where == attempts.Place(1, 0):
+        return None
+    return attempts.confidence(attempts.level(where, alpha=round(1 - params.confidence, 12), half=params.attempts.half))
 
 
 def decide_again(verdict: Record) -> None:
     """Raise ValueError where a verdict is not what the policy of params.yaml says of the saved values."""
     if verdict["n_users"] >= MANY:
         say("longtail", f"deciding again, from the saved values of {verdict['n_users']:,} users")
-    again = json.loads(json.dumps(record(load(Gate), saved(verified), verdict["champion"])))
+    again = json.loads(json.dumps(record(load(Gate), saved(verified), verdict["champion"], verdict["attempt"])))
     if other := [name for name, value in again.items() if not same(value, verdict[name])]:
         raise ValueError(
             f"{PATH} is not what gate in params.yaml says of the saved values, which is {again['verdict']}: "

@@ -1,4 +1,7 @@
-"""What another policy would say of the candidate that was judged: from the saved values, writing nothing."""
+"""What another policy would say of the candidate that was judged: from the saved values, at the level of its judgement.
+
+No file is written. The ledger of judgements gets an entry, which is counted apart.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import _artifacts as artifacts
-from pipelines import _params, _report, _report_rules, _verdict
+from pipelines import _attempts, _params, _report, _report_rules, _verdict
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
 from pipelines._shown import markup
@@ -37,9 +40,11 @@ def decide(path: Path) -> tuple[Record, Record]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
     params, saved = read(path), _verdict.saved(lambda stage, name: DATA / stage / name)
     try:
-        return given, _verdict.record(params, saved, given["champion"])
+        other = _verdict.record(params, saved, given["champion"], given["attempt"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    _attempts.record_what_if(params, given, other)
+    return given, other
 
 
 def read(path: Path) -> Gate:

@@ -1,6 +1,11 @@
 """data/gate: verdict.json (PROMOTE, HOLD or REJECT, with a reason per rule), summary.json, report.html and report.md.
 
 A rejected candidate is a result, not an error: the stage succeeds whatever the verdict is.
+
+The stage has one effect beside its files: it enters the judgement in the ledger `refs/longtail/ledger`, and in that of
+`release.remote` where one is set. The level it judges at depends on what the ledger holds. The same candidate again has
+the same entry, number and level. Where DVC restores the files from its cache, the stage does not run and enters
+nothing: promote then asks for this stage to be forced, unless the entry is there from the first time.
 """
 
 from __future__ import annotations
@@ -11,12 +16,13 @@ from typing import Any
 from models.evaluation import Catalogue
 from pipelines import _artifacts as artifacts
 from pipelines import (
+    _attempts,
     _changes,
-    _digests,
     _examples,
     _model,
     _per_user,
     _report,
+    _report_attempts,
     _report_examples,
     _report_page,
     _tables,
@@ -43,7 +49,7 @@ def main() -> None:
         items = _tables.read(stage.input("split", "items.parquet"))
         popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
-        record = _verdict.record(params, saved, champion) | {"digests": _digests.digests()}
+        record, history = _attempts.judge(params, saved, champion, stage.input)
         artifacts.write_json(stage.output("verdict.json"), record)
         artifacts.write_json(stage.output("summary.json"), _verdict.summary(record))
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
@@ -55,8 +61,11 @@ def main() -> None:
         examples = _examples.choose(saved.evaluations, user_idx, train, test, items)
         changes = _changes.since(champion, holdout)
         page = stage.output("report.html")
-        _report_page.write(page, record, metrics["models"], holdout, curves, examples=examples, changes=changes)
-        more = _report_examples.markdown(examples, changes)
+        _report_page.write(
+            page, record, metrics["models"], holdout, curves, examples=examples, changes=changes,
+            attempts=_report_attempts.html(record, holdout, history),
+        )  # fmt: skip
+        more = [*_report_attempts.markdown(record, holdout, history), *_report_examples.markdown(examples, changes)]
         text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
         stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{record['verdict']}: {record['reason']} The table is in data/gate/report.md.")

@@ -89,7 +89,7 @@ def series(rng: np.random.Generator, *, drift: float, jitter: float, n: int) -> 
             for name, quality in ({"candidate": true} | older).items()
         }
         which = Best({"ndcg@5": "best v1" if place else "champion"}, {}, {})
-        how = Procedure(confidence=0.95, resamples=100, seed=0)
+        how = Procedure(confidence=0.95)
         outcomes = policy.judge([HELD, FLOOR], found, np.ones(N_ITEMS, np.bool_), how, best=which).rules
         if all(each.decision == "pass" for each in outcomes):
             ours, theirs = (float(found[name].per_user["ndcg@5"].mean()) for name in ("candidate", "champion"))

@@ -22,8 +22,7 @@ from safetensors.numpy import save_file
 
 from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _best, _per_user, _registry, _tables, _verdict
-from pipelines._digests import digests
+from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict
 from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
 from tests.conftest import REPO, Workspace
@@ -106,7 +105,7 @@ def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, floa
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion, ndcg)
     with artifacts.stage("gate") as stage:
-        record = _verdict.record(load(Gate), _verdict.saved(stage.input), champion) | {"digests": digests()}
+        record, _ = _attempts.judge(load(Gate), _verdict.saved(stage.input), champion, stage.input)
         assert verdict is None or record["verdict"] == "PROMOTE", record["reason"]
         if verdict not in (None, "PROMOTE"):
             record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}

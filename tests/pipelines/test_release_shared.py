@@ -37,6 +37,7 @@ def test_a_promotion_is_published_with_tags_side_ref_and_data(shared: Checkout, 
     published = git(tmp_path / "origin.git", "for-each-ref", "--format=%(refname)").splitlines()
     assert published == [
         "refs/heads/main",
+        "refs/longtail/ledger",
         "refs/longtail/releases/v1.0.0",
         "refs/tags/longtail#prod#1",
         "refs/tags/longtail@v1.0.0",
@@ -110,7 +111,7 @@ def test_a_race_that_is_lost_after_the_fetch_changes_nothing(shared: Checkout, t
         with pytest.raises(ValueError, match="another promotion was faster"):
             _release.assign(before, "v1.0.0", commit, "promote v1.0.0", register=True)
     assert tags(shared.root) == []
-    assert git(shared.root, "for-each-ref", "refs/longtail") == ""
+    assert git(shared.root, "for-each-ref", "--format=%(refname)", "refs/longtail") == "refs/longtail/ledger"
 
 
 def test_a_remote_that_cannot_be_reached_promotes_nothing(shared: Checkout) -> None:
