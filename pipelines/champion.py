@@ -23,7 +23,7 @@ from pipelines._params import Champion, Gate, Release, load
 from pipelines._registry import Registry
 from pipelines._stage import run, say, sentence
 
-NONE = {
+NONE: dict[str, Any] = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
     "holdout_sha256": None, "split": None, "best": {}, "absent": {},
 }  # fmt: skip
@@ -71,7 +71,7 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     if record["digests"]["model"] != candidate:
         found = identity(serving.name, serving.commit, record)
         return found | {"best": best_of(registry, serving.name, serving.commit), "absent": {}}
-    compared = _version_files.document(serving.name, serving.commit, _version_files.VERDICT)["champion"]
+    compared: dict[str, Any] = _version_files.document(serving.name, serving.commit, _version_files.VERDICT)["champion"]
     if compared["version"] is None:
         return NONE | compared
     best = best_of(registry, compared["version"], compared["commit"])  # also by figures that no rule named then

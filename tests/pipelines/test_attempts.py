@@ -55,7 +55,7 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
             artifacts.write_json(stage.output("holdout.json"), described)
     with artifacts.stage("train") as stage:
         save_file({"item_factors": np.full((2, 2), number, np.float32)}, stage.output("model.safetensors"))
-    releases.evaluate(NONE)
+    releases.evaluate(NONE, {})
     with artifacts.stage("gate") as stage:
         record, history = _attempts.judge(load(Gate), _verdict.saved(stage.input), NONE, stage.input)
         artifacts.write_json(stage.output("verdict.json"), record)

@@ -11,7 +11,7 @@ from pipelines import _git, _registry
 from pipelines._params import Champion
 from tests.pipelines.releases import Checkout, commit, git
 
-PARAMS = Champion(name="longtail", environment="prod")
+PARAMS = Champion(name="longtail", environment="prod", baseline=None)
 WHO: dict[str, Any] = {"author": "Someone", "author_email": "someone@example.org"}
 
 
