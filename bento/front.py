@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any
@@ -22,13 +23,14 @@ from pydantic import ValidationError
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import explorer, feedback, openapi, watching
+from bento import connections, explorer, feedback, openapi, watching
 from bento.guard import MAX_BODY, Guard, Headers
 from bento.hot import ENDPOINTS, Endpoint
-from bento.recommender import Recommender, RefusedError, UnknownError
+from bento.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 
 MODULES = (explorer, feedback, watching)
-OPEN = ("/livez", "/readyz", "/healthz")  # to whoever asks, and however busy we are
+READY = ("/readyz", "/readyz/feedback")
+OPEN = ("/livez", *READY, "/healthz")  # to whoever asks, and however busy we are
 LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
 LOGGER = logging.getLogger("longtail.serve")
 FAILED = "this answer failed; the server's log has the reason"
@@ -39,7 +41,9 @@ class Server(bentoml.Service):  # type: ignore[misc]
     """A BentoML service with a front."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        return Front(super().to_asgi(is_main), Guard.from_environment())
+        guard = Guard.from_environment()
+        connections.install(guard)
+        return Front(super().to_asgi(is_main), guard)
 
 
 class Front:
@@ -53,6 +57,8 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, self.following(send))
+        elif scope["type"] == "http" and scope["path"] in READY:
+            await self.ready(scope, send)
         elif scope["type"] != "http" or scope["path"] in OPEN:
             await self.app(scope, receive, send)
         else:
@@ -74,11 +80,24 @@ class Front:
 
     def prepare(self, service: Recommender) -> None:
         self.service = service
+        connections.Connection.note = service.watch.cut
+        service.watch.more.append(connections.gauges)
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
         self.document = openapi.document(service, [module.PATHS for module in MODULES])
         gc.collect()
         gc.freeze()  # all this stays: no collection shall walk through it while requests wait
+
+    async def ready(self, scope: Scope, send: Send) -> None:
+        """Say whether lists are answered, and beside it whether feedback works, which lists do without.
+
+        503 while the server drains; /readyz/feedback also while feedback does not work.
+        """
+        reason, drains = self.service.impaired(), bool(scope.get("state", {}).get("draining"))
+        feedback = {"feedback": "ok"} if reason is None else {"feedback": "degraded", "reason": reason}
+        body = {"status": "draining" if drains else "ready", "model": self.service.tag, **feedback}
+        failed = drains or (reason is not None and scope["path"] == READY[1])
+        await reply(send, 503 if failed else 200, json.dumps(body).encode())
 
     async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 500
@@ -109,12 +128,18 @@ class Front:
         except TimeoutError:
             await refuse(send, 408, f"the request took longer than {guard.patience:g} s to arrive", CLOSE)
             return
+        except BufferError:
+            await refuse(send, 503, "too many long requests are being sent; try again", CLOSE, RETRY)
+            return
         except ConnectionError:
             return  # nobody is there to be answered
-        guard.active += 1
+        counts = (
+            scope["path"] != feedback.PATH
+        )  # which has a bound of its own: its store shall not cost lists their place
+        guard.active += counts
         try:
             await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
-            if guard.active > guard.concurrency:
+            if counts and guard.active > guard.concurrency:
                 await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
             elif (endpoint := self.endpoints.get(scope["path"])) is not None:
                 await self.endpoint(endpoint, scope, headers, body, send)
@@ -123,7 +148,7 @@ class Front:
         except TimeoutError:
             await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
         finally:
-            guard.active -= 1
+            guard.active -= counts
 
     async def in_time(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """What is behind, within the time there is; the server ends a connection whose answer was broken off."""
@@ -166,6 +191,7 @@ class Front:
         elif not is_json(headers.get(b"content-type", b"")):
             await refuse(send, 415, "the body has to be application/json")
         else:
+            await self.ahead(endpoint, body)
             if endpoint.long or self.is_long:
                 loop, run = asyncio.get_running_loop(), copy_context().run
                 async with asyncio.timeout(self.guard.timeout):
@@ -174,6 +200,12 @@ class Front:
             else:
                 status, content = respond(endpoint, self.service, body)
             await reply(send, status, content)
+
+    async def ahead(self, endpoint: Endpoint, body: bytes) -> None:
+        """Wait, beside the event loop and for a moment at most, for new events of the users of a request."""
+        if endpoint.users is not None and endpoint.takes is not None and self.service.ahead is not nothing_ahead:
+            with suppress(ValidationError):  # the answer says what is wrong
+                await self.service.ahead(endpoint.users(endpoint.takes.model_validate_json(body)))
 
 
 CLOSE = (b"connection", b"close")
