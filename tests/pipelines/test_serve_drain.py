@@ -1,4 +1,4 @@
-"""`longtail serve` under load when it is told to stop, or is killed: what was accepted is answered, and nothing is left."""
+"""`longtail serve` that is stopped or killed under load: what was accepted is answered, and nothing is left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,7 +33,8 @@ def root(packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             patch.setenv(f"GIT_CONFIG_{scope}", os.devnull)
         patch.chdir(root)
         Checkout.create(root)
-        register("v1.0.0", packaged)
+        tag = register("v1.0.0", packaged)
+        (root.parent / "tag").write_text(tag)
         assign("v1.0.0")
         yield root
 
@@ -115,7 +117,7 @@ def test_a_supervisor_killed_under_load_leaves_no_worker_and_frees_the_port(serv
     assert clients.broken == []
     socket.create_server(("127.0.0.1", serving.port)).close()
     serving.start()
-    serving.wait_for(f"http://127.0.0.1:{serving.port}")
+    serving.wait_for((serving.log.parent / "tag").read_text())
     assert serving.stop() == 0
 
 
@@ -140,8 +142,8 @@ def test_whoever_is_still_connected_after_the_grace_is_cut_off(root: Path) -> No
             with requests.Session() as idle:
                 assert idle.get(f"{serving.url}/readyz", timeout=30).ok
                 assert serving.stop() == 0
-            with pytest.raises(ConnectionResetError):
-                slow.recv(1)
+            with suppress(ConnectionResetError):
+                assert slow.recv(1) == b""
     finally:
         serving.end()
 
@@ -151,5 +153,5 @@ def test_a_second_supervisor_on_the_same_port_says_so_and_disturbs_nobody(servin
     other.__dict__.update(serving.__dict__, log=serving.log.with_suffix(".other"))
     other.start()
     assert other.process.wait(60) == 1
-    assert f"cannot listen on 127.0.0.1:{serving.port} (Address already in use)" in other.text()
+    assert f"cannot listen on 127.0.0.1:{serving.port} (Address already in use" in other.text()
     assert requests.get(f"{serving.url}/readyz", timeout=30).json()["feedback"] == "ok"
