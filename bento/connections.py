@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from bento.guard import Guard, positive
 
 MAX_HEADERS = 2**16  # bytes of a request's line and headers
 HIGH_WATER = 2**14  # bytes of an answer that may wait unnoticed
+IN_KERNEL = 2**18  # bytes of an answer that the kernel may take: all of it stays in memory until the last are taken
 UNREAD = 2**26  # bytes of all answers together that wait to be read
 TICK = 1.0  # seconds between two looks at an answer that waits
 SLOWEST = 2**13  # bytes that a client has to read of it in a tick
-YOUNG = 1.0  # seconds in which a connection without a request is not ended for the sake of a new one
 LINGERING = 100  # connections that are told why they end, and are given a second to read it
 OTHERS = 128  # file descriptors for anything but connections
 
@@ -56,8 +57,10 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER)
+        if (own := transport.get_extra_info("socket")) is not None:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, IN_KERNEL)
         self.since = self.loop.time()
-        if len(self.present) >= self.limits.connections and not make_room(self.since):
+        if len(self.present) >= self.limits.connections and not make_room():
             self.end(503, f"there are {self.limits.connections} connections; try again", "full", b"retry-after: 1\r\n")
             return
         self.present[self] = None
@@ -184,9 +187,12 @@ def unread_bytes(connection: Connection) -> int:
     return connection.transport.get_write_buffer_size()
 
 
-def make_room(now: float) -> bool:
-    """End the connection that has waited longest without a request, half a one first; False where all are at work."""
-    waiting = [each for each in Connection.present if not each.is_answering() and now - each.since >= YOUNG]
+def make_room() -> bool:
+    """End the connection that has waited longest for a request, half a one first; False where all are being answered.
+
+    Age does not matter: who connects faster than others can send would else keep them out.
+    """
+    waiting = [each for each in Connection.present if not each.is_answering()]
     half = (each for each in waiting if each.in_headers or each.cycle is None)
     chosen = next(half, None) or min(waiting, key=lambda each: each.since, default=None)
     if chosen is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import threading
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http import auto
 
 from bento import connections
 from bento.connections import Connection, Limits
@@ -58,7 +60,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(Connection, "limits", Limits(connections=20, patience=0.5, unread=2 * LARGE))
     monkeypatch.setattr(Connection, "note", staticmethod(lambda reason: found.cut.update([reason])))
     monkeypatch.setattr(connections, "TICK", 0.1)
-    monkeypatch.setattr(connections, "YOUNG", 0.0)
     found.thread.start()
     until(lambda: found.uvicorn.started)
     yield found
@@ -237,10 +238,10 @@ def test_a_thousand_connections_without_a_request_keep_nobody_out(
 
 
 def test_the_limit_leaves_descriptors_for_files_and_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections.auto, "AutoHTTPProtocol", connections.auto.AutoHTTPProtocol)
+    monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
     monkeypatch.setattr(Connection, "limits", Limits())
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda which: (256, 300))
-    monkeypatch.setattr(connections.resource, "setrlimit", lambda which, limits: None)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 300))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: None)
     connections.install(Guard(patience=7))
     assert Connection.limits == Limits(300 - connections.OTHERS, 7)
     monkeypatch.setenv("LONGTAIL_CONNECTIONS", "50")
