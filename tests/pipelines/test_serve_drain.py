@@ -133,17 +133,23 @@ def test_a_worker_killed_under_load_breaks_its_own_requests_alone(serving: Servi
     clients.end()
 
 
-def test_whoever_is_still_connected_after_the_grace_is_cut_off(root: Path) -> None:
-    serving = Serving(root, root.parent, "--grace", "1.5")
+@pytest.mark.parametrize(("grace", "signals"), [("1.5", [signal.SIGTERM]), ("30", [signal.SIGINT, signal.SIGINT])])
+def test_whoever_is_still_connected_after_the_grace_or_a_second_ctrl_c_is_cut_off(
+    root: Path, grace: str, signals: list[signal.Signals]
+) -> None:
+    serving = Serving(root, root.parent, "--grace", grace)
     try:
         serving.wait_for("serving v1.0.0")
         with socket.create_connection(("127.0.0.1", serving.port), timeout=60) as slow:
             slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
             with requests.Session() as idle:
                 assert idle.get(f"{serving.url}/readyz", timeout=30).ok
-                assert serving.stop() == 0
+                for each in signals:
+                    serving.process.send_signal(each)
+                    threading.Event().wait(0.5)  # two at once are one
+                assert serving.process.wait(60) == 0
             with suppress(ConnectionResetError):
-                assert slow.recv(1) == b""
+                assert slow.recv(1) == b""  # else it would have been told after ten seconds that it is too slow
     finally:
         serving.end()
 
