@@ -24,6 +24,9 @@ Kind = Literal["impression", "click", "like", "purchase"]
 POSITIVE = ("click", "like", "purchase")  # an impression says what was shown, not what was wanted
 NEWEST = 1000  # distinct items of a user that count for the next list
 BUSY_SECONDS = 10  # for which a SQLite writer waits for the others
+GLANCE_SECONDS = (
+    0.05  # for which a reader waits whom requests wait for; only a file that somebody locks as a whole does
+)
 
 METADATA = sa.MetaData()
 STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
@@ -68,8 +71,9 @@ def default_url() -> str:
 class Events:
     """A store by its URL; opened, and created where it is missing, at the first event or question."""
 
-    def __init__(self, url: str | None = None) -> None:
-        self.url = sa.make_url(url or default_url())
+    def __init__(self, url: str | None = None, seconds: float | None = None) -> None:
+        """seconds: deadline of each answer of a database server; None: none."""
+        self.url, self.seconds = sa.make_url(url or default_url()), seconds
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = threading.Lock()
         self._engine: sa.Engine | None = None
@@ -89,6 +93,10 @@ class Events:
     def _open(self) -> sa.Engine:
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
+            if self.seconds is not None:
+                from bento import impatient  # the driver takes 5 MB, which stores in files do without
+
+                impatient.limit(engine, self.seconds)
             with engine.begin() as con:
                 con.execute(sa.text("select pg_advisory_xact_lock(7305)"))  # workers start at once; one creates
                 create(con)
@@ -104,8 +112,11 @@ class Events:
         )
         sa.event.listen(engine, "connect", durable)
         sa.event.listen(engine, "begin", immediate)
-        with engine.begin() as con:
-            create(con)
+        with engine.connect().execution_options(longtail_reads=GLANCE_SECONDS) as con:
+            exists = sa.inspect(con).has_table(STORE.name) and con.execute(sa.select(STORE.c.store_id)).first()
+        if not exists:  # else whoever comes to read would wait for the writers
+            with engine.begin() as con:
+                create(con)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # SQLite syncs the file, the name of a new one is the folder's
@@ -143,24 +154,40 @@ class Events:
             new.update(con.execute(statement.returning(EVENTS.c.event_id)).scalars())
         return new
 
+    def probe(self) -> None:
+        """Store an event and take it back, durably, which shows that events can be stored; raises where they cannot."""
+        event_id = f"probe {uuid.uuid4().hex}"
+        row = {**asdict(Event(event_id, "probe", "probe", "impression")), "received": time.time()}
+        with self.engine.begin() as con:
+            con.execute(sa.insert(EVENTS).values(row))
+            con.execute(sa.delete(EVENTS).where(EVENTS.c.event_id == event_id))
+
     def items_of(self, user_id: str) -> list[str]:
         """Distinct items that a user was positive about, the newest first."""
+        return self.items_of_each([user_id])[0]
+
+    def items_of_each(self, user_ids: Sequence[str]) -> list[list[str]]:
+        """The same of some users, in their order, by one question."""
         if not self.exists():
-            return []
+            return [[] for _ in user_ids]
         newest = sa.func.max(EVENTS.c.seq)
-        query = (
-            sa.select(EVENTS.c.item_id)
-            .where(EVENTS.c.user_id == user_id, EVENTS.c.kind.in_(POSITIVE))
-            .group_by(EVENTS.c.item_id)
-            .order_by(newest.desc())
-            .limit(NEWEST)
+        of_user = sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=newest.desc()).label("place")
+        found = (
+            sa.select(EVENTS.c.user_id, EVENTS.c.item_id, of_user)
+            .where(EVENTS.c.user_id.in_(set(user_ids)), EVENTS.c.kind.in_(POSITIVE))
+            .group_by(EVENTS.c.user_id, EVENTS.c.item_id)
+            .subquery()
         )
+        query = sa.select(found.c.user_id, found.c.item_id).where(found.c.place <= NEWEST).order_by(found.c.place)
+        items: dict[str, list[str]] = {user_id: [] for user_id in user_ids}
         with self.reading() as con:
-            return list(con.execute(query).scalars())
+            for user_id, item_id in con.execute(query):
+                items[user_id].append(item_id)
+        return [items[user_id] for user_id in user_ids]
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A connection that asks for no write lock, so that readers never wait for a writer."""
-        return self.engine.connect().execution_options(longtail_reads=True)
+        return self.engine.connect().execution_options(longtail_reads=GLANCE_SECONDS)
 
     def change_counter(self) -> Callable[[], int] | None:
         """A function whose value changes when any process adds events; None where asking costs as much as a query."""
@@ -169,6 +196,7 @@ class Events:
         # a connection of its own, held by `value`: SQLite counts for each what the others have committed
         own = self.engine.raw_connection()
         own.detach()
+        own.cursor().execute(f"pragma busy_timeout={GLANCE_SECONDS * 1000:.0f}")
         lock = threading.Lock()
 
         def value() -> int:
@@ -216,5 +244,7 @@ def durable(connection: Any, record: object) -> None:
 
 def immediate(con: sa.Connection) -> None:
     """Take the write lock at the start: a reader that becomes a writer later would fail without waiting."""
-    if not con.get_execution_options().get("longtail_reads"):
+    seconds = con.get_execution_options().get("longtail_reads")
+    con.exec_driver_sql(f"pragma busy_timeout={(seconds or BUSY_SECONDS) * 1000:.0f}")
+    if seconds is None:
         con.exec_driver_sql("begin immediate")

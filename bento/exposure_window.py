@@ -60,7 +60,7 @@ class Window:
         row[:n] = items[:n]
         row[n:] = -1
         self._fallbacks[slot] = fallback
-        self._times[slot] = time.time()
+        self._times[slot] = time.monotonic()  # the machine's own, the same in all workers: nobody sets it back
 
     def exposure(self) -> Exposure:
         """Of the newest lists of all workers."""

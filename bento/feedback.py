@@ -6,10 +6,7 @@ import asyncio
 import json
 import math
 import os
-import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, RootModel, ValidationError
@@ -18,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from bento.batching import Batcher, BusyError, DownError
 from bento.events import Event, Events, Kind, Outcome
+from bento.feedback_watch import FeedbackWatch
 from bento.rate_limit import RateLimit
 from bento.recent import Recent
 from bento.schemas import RETRY, Model, Strict, answering, taking
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 MOST_EVENTS = 1000  # of one request
 MOST_WAITING = 20_000  # events of all requests that wait for the disk
+WRITE_SECONDS = 5.0  # that a transaction may take
+PATIENCE_SECONDS = 11.0  # that a request waits: for the transaction under way, and then for its own
+PATH = "/feedback"
 EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_FEEDBACK_RATE sets the first
 MOST_PROBLEMS = 100  # that an answer names
 
@@ -67,50 +69,15 @@ class Feedback(Strict):
     events: Annotated[list[FeedbackEvent], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
-class BusyError(Exception):
-    """More events wait for the disk than may."""
-
-
-class Writer:
+class Writer(Batcher[Event, Outcome]):
     """Writes what requests hand in while the last transaction was under way, in one: a single sync for many clients."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
-        self._waiting: list[tuple[list[Event], Future[list[Outcome]]]] = []
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def submit(self, batch: list[Event]) -> Future[list[Outcome]]:
-        """The outcomes of a batch, once they are durable; raises BusyError."""
-        future: Future[list[Outcome]] = Future()
-        with self._changed:
-            if sum(len(waiting) for waiting, _ in self._waiting) + len(batch) > MOST_WAITING:
-                raise BusyError
-            self._waiting.append((batch, future))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="feedback", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-        return future
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                taken, self._waiting = self._waiting, []
-            self._write(taken)
-
-    def _write(self, taken: Sequence[tuple[list[Event], Future[list[Outcome]]]]) -> None:
-        try:
-            outcomes = self.events.add([event for batch, _ in taken for event in batch])
-        except BaseException as error:  # whatever it is, somebody waits for an answer
-            for _, future in taken:
-                future.set_exception(error)
-            return
-        start = 0
-        for batch, future in taken:
-            future.set_result(outcomes[start : start + len(batch)])
-            start += len(batch)
+        super().__init__(
+            "events are stored", lambda batch: self.events.add(batch), lambda: self.events.probe(),
+            seconds=WRITE_SECONDS, most=lambda: MOST_WAITING,
+        )  # fmt: skip
 
 
 def parse(body: bytes) -> list[FeedbackEvent]:
@@ -137,11 +104,24 @@ class Endpoint:
 
     def __init__(self, service: Recommender) -> None:
         self.service = service
-        self.events = Events()
+        self.events = Events(seconds=WRITE_SECONDS)
         self.writer = Writer(self.events)
         per_second = float(os.environ.get("LONGTAIL_FEEDBACK_RATE") or EVENTS_PER_SECOND)
         self.limit = RateLimit(per_second, BURST * per_second / EVENTS_PER_SECOND)
-        service.recent = Recent(self.events, service.items.index)
+        self.recent = service.recent = Recent(self.events, service.items.index)
+        if self.recent.reader is not None:
+            service.ahead = self.recent.ahead
+        service.impaired = self.impaired
+        self.watch = FeedbackWatch(service.watch.registry, self.writer, self.recent)
+        service.watch.more.append(self.watch.collect)
+
+    def impaired(self) -> str | None:
+        """What does not work at present, for /readyz; None where all does."""
+        if (reason := self.writer.problem()) is not None:
+            return f"events cannot be stored: {reason}"
+        if (reason := self.recent.problem()) is not None:
+            return f"lists do not count new events: {reason}"
+        return None
 
     async def post(self, request: Request) -> JSONResponse:
         try:
@@ -153,9 +133,11 @@ class Endpoint:
             return later(429, seconds, "too many events from this address")
         try:
             future = self.writer.submit([event.event() for event in parsed])
-            outcomes = await asyncio.wrap_future(future)
-        except (BusyError, SQLAlchemyError, OSError):
-            return later(503, 1, "the feedback store cannot keep up or is not there; no event was acknowledged")
+            outcomes = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE_SECONDS)
+        except (BusyError, DownError, SQLAlchemyError, OSError) as error:
+            self.watch.refused(len(parsed))
+            return later(503, error.seconds if isinstance(error, DownError) else 1, UNAVAILABLE)
+        self.watch.acknowledged(outcomes)
         return self.acknowledge(parsed, outcomes)
 
     def acknowledge(self, events: list[FeedbackEvent], outcomes: list[Outcome]) -> JSONResponse:
@@ -171,6 +153,12 @@ class Endpoint:
             return JSONResponse(answer)
         error = "these ids are stored with another content; the other events of the request are stored"
         return JSONResponse({"error": error, "conflicts": conflicts, **answer}, 409)
+
+
+UNAVAILABLE = (
+    "the feedback store cannot keep up or is not there; no event was acknowledged, send the same again after the "
+    "seconds in Retry-After"
+)
 
 
 def later(status: int, seconds: float, error: str) -> JSONResponse:
@@ -194,7 +182,7 @@ class Body(RootModel[FeedbackEvent | Feedback]):
 
 
 PATHS: dict[str, Any] = {  # of the OpenAPI document
-    "/feedback": {
+    PATH: {
         "post": {
             "summary": "Report events: impressions, clicks, likes, purchases; each is stored once.",
             "requestBody": taking(
@@ -204,7 +192,8 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
                 "200": answering("The events are durable", Acknowledgement),
                 "409": answering("Some ids are stored with another content; the other events are stored", Conflict),
                 "429": answering("Too many events from this address") | {"headers": RETRY},
-                "503": answering("The store cannot be written; no event was acknowledged") | {"headers": RETRY},
+                "503": answering("The store cannot be written; no event was acknowledged; send them again")
+                | {"headers": RETRY},
             },
         }
     }
@@ -213,4 +202,4 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
 
 def routes(service: Recommender) -> list[BaseRoute]:
     """The route of a service, which knows of its users' new events from now on."""
-    return [Route("/feedback", Endpoint(service).post, methods=["POST"])]
+    return [Route(PATH, Endpoint(service).post, methods=["POST"])]

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any
@@ -24,15 +25,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import docs, explorer, feedback, hosts, openapi, watching
+from bento import connections, docs, explorer, feedback, hosts, openapi, watching
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.hot import ENDPOINTS, Endpoint
 from bento.origins import SAFE
-from bento.recommender import Recommender, RefusedError, UnknownError
+from bento.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 
 MODULES = (explorer, feedback, watching, docs)
-# to whoever asks, by any host and however busy we are: probes know neither name nor key, and the answers are constant
-OPEN = ("/livez", "/readyz", "/healthz")
+READY = ("/readyz", "/readyz/feedback")
+# to whoever asks, by any host and however busy we are: probes know neither name nor key
+OPEN = ("/livez", *READY, "/healthz")
 LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
 LONG_BODY = 2**16  # bytes; of a refused request, so many are read and thrown away
 LOGGER = logging.getLogger("longtail.serve")
@@ -53,6 +55,7 @@ class Server(bentoml.Service):  # type: ignore[misc]
         except ValueError as error:
             print(f"longtail: error: {error}", file=sys.stderr, flush=True)
             raise SystemExit(WRONG_SETTINGS) from None
+        connections.install(guard)
         return Front(super().to_asgi(is_main), guard)
 
 
@@ -69,6 +72,8 @@ class Front:
             await self.app(scope, receive, self.following(send))
         elif scope["type"] != "http":
             await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+        elif scope["path"] in READY:
+            await self.ready(scope, send)
         elif scope["path"] in OPEN:
             await self.app(scope, receive, send)
         else:
@@ -90,6 +95,8 @@ class Front:
 
     def prepare(self, service: Recommender) -> None:
         self.service = service
+        connections.Connection.note = service.watch.cut
+        service.watch.more.append(connections.gauges)
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
         for warning in warnings(self.guard):
@@ -98,6 +105,19 @@ class Front:
         self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
         gc.collect()
         gc.freeze()  # all this stays: no collection shall walk through it while requests wait
+
+    async def ready(self, scope: Scope, send: Send) -> None:
+        """Say whether lists are answered, and beside it whether feedback works, which lists do without.
+
+        503 while the server drains; /readyz/feedback also while feedback does not work. Model and
+        reason are told to whoever may ask for lists.
+        """
+        reason, drains = self.service.impaired(), bool(scope.get("state", {}).get("draining"))
+        body = {"status": "draining" if drains else "ready", "feedback": "ok" if reason is None else "degraded"}
+        if self.guard.refusal(scope, dict(scope["headers"])) is None:
+            body |= {"model": self.service.tag} | ({} if reason is None else {"reason": reason})
+        failed = drains or (reason is not None and scope["path"] == READY[1])
+        await reply(send, 503 if failed else 200, json.dumps(body).encode())
 
     async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 500
@@ -128,12 +148,16 @@ class Front:
         except TimeoutError:
             await refuse(send, 408, f"the request took longer than {guard.patience:g} s to arrive", CLOSE)
             return
+        except BufferError:
+            await refuse(send, 503, "too many long requests are being sent; try again", CLOSE, RETRY)
+            return
         except ConnectionError:
             return  # nobody is there to be answered
-        guard.active += 1
+        counts = scope["path"] != feedback.PATH  # feedback has a bound of its own: its store costs no list its place
+        guard.active += counts
         try:
             await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
-            if guard.active > guard.concurrency:
+            if counts and guard.active > guard.concurrency:
                 await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
             elif (endpoint := self.endpoints.get(scope["path"])) is not None:
                 await self.endpoint(endpoint, scope, headers, body, send)
@@ -142,7 +166,7 @@ class Front:
         except TimeoutError:
             await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
         finally:
-            guard.active -= 1
+            guard.active -= counts
 
     async def in_time(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """What is behind, within the time there is; the server ends a connection whose answer was broken off."""
@@ -189,6 +213,7 @@ class Front:
         elif not is_json(kind) and (kind or endpoint.takes):
             await instead(send, NOT_JSON)
         else:
+            await self.ahead(endpoint, body)
             if endpoint.long or self.is_long:
                 loop, run = asyncio.get_running_loop(), copy_context().run
                 async with asyncio.timeout(self.guard.timeout):
@@ -197,6 +222,12 @@ class Front:
             else:
                 status, content = respond(endpoint, self.service, body)
             await reply(send, status, content)
+
+    async def ahead(self, endpoint: Endpoint, body: bytes) -> None:
+        """Wait, beside the event loop and for a moment at most, for new events of the users of a request."""
+        if endpoint.users is not None and endpoint.takes is not None and self.service.ahead is not nothing_ahead:
+            with suppress(ValidationError):  # the answer says what is wrong
+                await self.service.ahead(endpoint.users(endpoint.takes.model_validate_json(body)))
 
 
 CLOSE = (b"connection", b"close")

@@ -19,6 +19,7 @@ from bento.origins import PREFLIGHT, SAFE, Origins, is_preflight
 Headers = Mapping[bytes, bytes]
 KEY = "LONGTAIL_API_KEY"
 MAX_BODY = 2**20  # bytes; the largest valid request is about 0.3 MB
+MAX_BODIES = 2**26  # bytes of all bodies that are being sent
 ONCE = (b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-type")  # decide, so must not contradict
 JSON = re.compile(rb"application/([\w.!#$&^-]+\+)?json", re.ASCII | re.IGNORECASE)
 
@@ -61,6 +62,7 @@ class Guard:
     active: int = 0
     hosts: Hosts = field(default_factory=Hosts)
     origins: Origins = field(default_factory=Origins)
+    held: int = 0  # bytes of bodies that have not come as a whole
 
     @classmethod
     def from_environment(cls) -> Guard:
@@ -104,22 +106,31 @@ class Guard:
     async def body(self, headers: Headers, receive: Receive) -> bytes:
         """All of a body, however it is sent.
 
-        Raises OverflowError where it is too long, TimeoutError where it takes too long, ConnectionError where it ends.
+        Raises OverflowError where it is too long, TimeoutError where it takes too long, ConnectionError where it ends,
+        BufferError where it and all others that have not come as a whole are too long.
         """
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY:
             raise OverflowError
         body: bytes = b""
-        async with asyncio.timeout(self.patience):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ConnectionError
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    raise OverflowError
-                if not message.get("more_body"):
-                    return body
+        held = 0
+        try:
+            async with asyncio.timeout(self.patience):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise ConnectionError
+                    body += message.get("body", b"")
+                    if len(body) > MAX_BODY:
+                        raise OverflowError
+                    if not message.get("more_body"):
+                        return body
+                    self.held += len(body) - held
+                    held = len(body)
+                    if self.held > MAX_BODIES:
+                        raise BufferError
+        finally:
+            self.held -= held
 
 
 def read_key() -> str | None:

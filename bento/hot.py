@@ -6,7 +6,7 @@ An item's JSON is put together once and kept; an answer is these pieces with the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Endpoint:
     answer: Callable[[Recommender, Any], bytes]
     example: dict[str, Any]  # of what it takes
     long: bool = False  # answered beside the event loop, whatever the catalogue's size
+    users: Callable[[Any], Sequence[str]] | None = None  # (what it takes) -> users whose history it reads
 
 
 def recommend(service: Recommender, query: ForUser) -> bytes:
@@ -176,9 +177,16 @@ def weights_of(query: ForItems | Why) -> Floats | None:
 
 
 ENDPOINTS = {
-    "recommend": Endpoint(ForUser, Answer, recommend, {"user_id": "00001", "k": 10, "tail": 0.5}),
+    "recommend": Endpoint(
+        ForUser, Answer, recommend, {"user_id": "00001", "k": 10, "tail": 0.5}, users=lambda query: [query.user_id]
+    ),
     "recommend_batch": Endpoint(
-        ForUsers, Answers, recommend_batch, {"user_ids": ["00001", "00002"], "k": 10}, long=True
+        ForUsers,
+        Answers,
+        recommend_batch,
+        {"user_ids": ["00001", "00002"], "k": 10},
+        long=True,
+        users=lambda query: query.user_ids,
     ),
     "recommend_for_items": Endpoint(
         ForItems, Answer, recommend_for_items, {"item_ids": ["b00001", "b00039"], "weights": [1.0, 0.5]}
@@ -187,6 +195,13 @@ ENDPOINTS = {
         ForText, TextAnswer, recommend_for_text, {"text": "a quiet book about the night sky"}, long=True
     ),
     "similar_items": Endpoint(SimilarTo, Answer, similar_items, {"item_id": "b00001", "k": 10}),
-    "explain": Endpoint(Why, Explanation, explain, {"user_id": "00001", "item_id": "b00039"}, long=True),
+    "explain": Endpoint(
+        Why,
+        Explanation,
+        explain,
+        {"user_id": "00001", "item_id": "b00039"},
+        long=True,
+        users=lambda query: [] if query.user_id is None else [query.user_id],
+    ),
     "model_info": Endpoint(None, ModelInfo, model_info, {}),
 }

@@ -6,14 +6,16 @@ The rest of the service builds on its attributes:
     release     what release.json says: verdict, reason, digests, figures, files, tail
     items       item_id, title, segment, popularity, decile by item_idx; `items.index` gives the item_idx of an id
     histories   `get(user_id)`: all item_idx that a user of the training data has touched, or None
-    recent      (user_id) -> item_idx (m,) touched since; `bento.feedback` replaces it
+    recent      (user_id) -> item_idx (m,) touched since; `bento.feedback` replaces it and the next two
+    ahead       (user_ids): awaited before `recent` is asked for these users, where asking takes time
+    impaired    () -> what does not work at present though lists are answered, or None
     watch       is told of every list that is served (`bento.watching`)
     closing     functions to be called, in order, before the server ends
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,6 +53,8 @@ class Recommender:
         self.histories = packed.Histories.read(root)
         self.encoder = Encoder(self.release["encoder"], root) if "pooling" in self.release["encoder"] else None
         self.recent: Callable[[str], Indices] = lambda user_id: NOTHING
+        self.ahead: Callable[[Sequence[str]], Awaitable[None]] = nothing_ahead
+        self.impaired: Callable[[], str | None] = lambda: None
         self.closing: list[Callable[[], None]] = []
         self.how = self.factors.rerank or none(np.zeros(len(self.items.item_id), np.bool_))
         self.preferring = preferring(self.factors.popularity_bias, self.how.is_tail)
@@ -189,6 +193,10 @@ class Recommender:
                 f"{len(unknown)} of {len(item_ids)} items are not in the catalogue of {self.tag}: {shown}"
             )
         return np.asarray(found, np.int32)
+
+
+async def nothing_ahead(user_ids: Sequence[str]) -> None:
+    """What is known of users without feedback is there already."""
 
 
 def written(value: str | int | bool) -> str:

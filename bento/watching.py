@@ -80,6 +80,10 @@ class Watch:
         self.request_of = lru_cache(4096)(lambda name, status: self.requests.labels(name, str(status)).inc)
         self.seconds_of = lru_cache(256)(lambda name: self.seconds.labels(name).observe)
         self.list_of = lru_cache(256)(lambda name, fallback: self.lists.labels(name, fallback).inc)
+        self.cuts = prometheus_client.Counter(
+            "longtail_connections_cut", "Connections that the server ended, by reason", ["reason"], registry=r
+        )
+        self.more: list[Callable[[], Iterator[GaugeMetricFamily]]] = []  # gauges of other modules
         self.log = access_log(service.tag)
 
     def served(self, endpoint: str, items: Indices, fallback: str | None) -> None:
@@ -100,6 +104,10 @@ class Watch:
         if self.log is not None:
             self.log(method, name, status, seconds)
 
+    def cut(self, reason: str) -> None:
+        """A connection was ended by the server; reason: one of few."""
+        self.cuts.labels(reason).inc()
+
     def metrics(self) -> bytes:
         """All workers' counters, and the window, in Prometheus' text format."""
         registry = CollectorRegistry()
@@ -111,7 +119,9 @@ class Watch:
         return prometheus_client.generate_latest(registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The window's gauges, computed when somebody asks."""
+        """The window's gauges, and those of other modules, computed when somebody asks."""
+        for gauges in self.more:
+            yield from gauges()
         window = self.window.exposure()
         about = GaugeMetricFamily("longtail_model_info", "What serves", labels=["model", "verdict"])
         about.add_metric([self.service.tag, self.service.release["verdict"]], 1)

@@ -20,6 +20,10 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
     serve.add_argument("--workers", type=int, default=1, help="processes that answer (default: %(default)s)")
     serve.add_argument(
+        "--grace", type=float, default=30.0, metavar="SECONDS",
+        help="time that requests under way get to be answered when the server stops (default: %(default)g)",
+    )  # fmt: skip
+    serve.add_argument(
         "--compare", action="store_true", help="keep the version before running as well, for the page to compare with"
     )
 
@@ -27,6 +31,8 @@ def add_arguments(serve: argparse.ArgumentParser) -> None:
 def run_serve(arguments: argparse.Namespace) -> None:
     if arguments.workers < 1:
         raise ValueError(f"--workers is {arguments.workers}, expected at least 1")
+    if not 0 <= arguments.grace < float("inf"):
+        raise ValueError(f"--grace is {arguments.grace}, expected a number of seconds from 0")
     supervisor = Supervisor(
         look=Look(load(Champion), load(Release).remote),
         host=arguments.host,
@@ -34,6 +40,7 @@ def run_serve(arguments: argparse.Namespace) -> None:
         n_workers=arguments.workers,
         compares=arguments.compare,
         pinned=arguments.version,
+        grace=arguments.grace,
     )
     try:
         supervisor.run()

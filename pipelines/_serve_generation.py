@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from pipelines import _bento, _serve_smoke
 
 WORKER = Path(__file__).with_name("_serve_worker.py")
 READY_SECONDS = 60.0
+END_SECONDS = 5.0  # that a worker gets to end after its grace
 RESPAWN_SECONDS = 2.0  # between two starts of the same worker
 WRONG_SETTINGS = 78  # exit status of a worker whose environment is wrong, whatever the version
 
@@ -58,6 +60,8 @@ class Generation:
     public: socket.socket
     n_workers: int
     environment: Mapping[str, str]  # on top of the user's
+    grace: float = 30.0  # seconds that requests under way get when it ends
+    stopped: threading.Event = field(default_factory=threading.Event)  # whether to give up starting
     workers: list[Worker] = field(default_factory=list)
     serves: bool = False  # whether its workers shall listen
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="longtail-serve-")))
@@ -82,7 +86,7 @@ class Generation:
             self.end(patience=0)
             raise
         except (ValueError, OSError) as error:  # requests' errors are OSErrors
-            self.end(patience=0)
+            self.end()
             raise ValueError(f"{self.version} ({self.tag}) failed its smoke test: {error}") from None
 
     def spawn(self, number: int) -> Worker:
@@ -92,7 +96,7 @@ class Generation:
         fds = (self.public.fileno(), private.fileno())
         arguments = ["--fd", str(fds[1]), "--service-name", "", "--worker-id", str(number), "--args", "{}"]
         process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), str(fds[0]), self.tag, *arguments],
+            [sys.executable, "-P", str(WORKER), str(fds[0]), str(self.grace), self.tag, *arguments],
             env={
                 **_bento.user_environment(home),
                 **service_environment(stored),
@@ -118,6 +122,8 @@ class Generation:
                 )
             if status is not None:
                 raise ValueError(f"a worker ended with status {status} before it was ready; its log is above")
+            if self.stopped.is_set():
+                raise ValueError("the server was told to stop before this version was ready")
             if worker.is_ready():
                 return
             time.sleep(0.05)
@@ -162,14 +168,18 @@ class Generation:
         shutil.rmtree(self.folder, ignore_errors=True)
         return True
 
-    def end(self, patience: float = 35.0) -> None:
-        """End in order, and after so many seconds without regard."""
+    def stop(self) -> None:
+        """Tell all workers to answer what they have accepted, and to end."""
         for worker in self.workers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.process.pid, signal.SIGTERM if patience else signal.SIGKILL)
+                os.kill(worker.process.pid, signal.SIGTERM)
+
+    def end(self, patience: float = 0.0) -> None:
+        """End after so many seconds without regard."""
+        end = time.monotonic() + patience
         for worker in self.workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(patience or 5)
+                worker.process.wait(max(end - time.monotonic(), 0))
             worker.process.kill()
             worker.process.wait()
         self.has_ended()

@@ -3,7 +3,8 @@
 The supervisor opens the public socket once and keeps it. When a promotion or rollback points to another version, that
 one is started beside the serving one, has to become ready and to answer as it did when it was packaged, then takes
 over; the old one answers what it has accepted and ends. A version that fails leaves the old one serving, and is not
-tried again until it is assigned again; a restart remembers.
+tried again until it is assigned again; a restart remembers. SIGTERM or Ctrl-C ends it in order, within `grace` seconds;
+a second Ctrl-C ends it at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from pipelines import _bento, _serve_memory, _version_files
 from pipelines._registry import Registry, Version
-from pipelines._serve_generation import Generation
+from pipelines._serve_generation import END_SECONDS, Generation
 from pipelines._serve_memory import Memory
 from pipelines._stage import say, sentence
 
@@ -49,13 +51,15 @@ class Supervisor:
     n_workers: int = 1
     compares: bool = False  # keep the version before at hand, to be compared with on the page
     pinned: str | None = None  # a version to serve whatever the registry says
+    grace: float = 30.0  # seconds that requests under way get at the end
     memory: Memory = field(default_factory=Memory)
     current: Generation | None = None
     previous: Generation | None = None
     leaving: list[Generation] = field(default_factory=list)
     preparing: Future[Generation] | None = None
     wanted: Target | None = None  # what `preparing` prepares
-    stops: bool = False
+    stops: threading.Event = field(default_factory=threading.Event)
+    hurries: bool = False  # Ctrl-C came twice
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C; raises ValueError where nothing can be served."""
@@ -66,13 +70,27 @@ class Supervisor:
             handlers = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
                 with ThreadPoolExecutor(1, thread_name_prefix="prepare") as self.pool:
-                    self.first()
-                    self.loop()
+                    try:
+                        self.first()
+                        self.loop()
+                    finally:
+                        self.end()
             finally:
-                for generation in filter(None, (self.current, self.previous, self.unused(), *self.leaving)):
-                    generation.end()
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
+
+    def end(self) -> None:
+        """Accept nothing more, give the workers their grace, and leave none behind."""
+        self.stops.set()
+        self.public.close()  # the workers accept what waits in it
+        generations = [g for g in (self.current, self.previous, *self.leaving) if g is not None]
+        for generation in generations:
+            generation.stop()
+        end = time.monotonic() + self.grace + END_SECONDS
+        while time.monotonic() < end and not self.hurries and not all(g.has_ended() for g in generations):
+            time.sleep(0.05)
+        for generation in filter(None, (*generations, self.unused())):
+            generation.end()
 
     def unused(self) -> Generation | None:
         """What was prepared when the end came."""
@@ -81,7 +99,8 @@ class Supervisor:
         return None
 
     def stop(self, number: int, frame: object) -> None:
-        self.stops = True
+        self.hurries = self.hurries or (self.stops.is_set() and number == signal.SIGINT)
+        self.stops.set()
 
     def target(self) -> Target | None:
         """What the registry, or the command line, wants to be served."""
@@ -107,6 +126,8 @@ class Supervisor:
         try:
             self.begin(wanted.version)
         except (ValueError, OSError) as error:
+            if self.stops.is_set():
+                return
             if fallback is None:
                 raise
             self.refuse(wanted, error, f"{fallback} serves")
@@ -141,7 +162,7 @@ class Supervisor:
         bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
         archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
         _bento.ensure_imported(Path(archive), bento)
-        generation = Generation(version.name, bento, self.public, n_workers, environment)
+        generation = Generation(version.name, bento, self.public, n_workers, environment, self.grace, self.stops)
         generation.start()
         return generation
 
@@ -167,7 +188,7 @@ class Supervisor:
 
     def loop(self) -> None:
         looked, complaint = time.monotonic(), ""
-        while not self.stops:
+        while not self.stops.is_set():
             time.sleep(TICK_SECONDS)
             self.tend()
             if self.preparing is not None:
@@ -209,4 +230,5 @@ class Supervisor:
         try:
             self.take_over(prepared.result())
         except (ValueError, OSError) as error:
-            self.refuse(self.wanted, error, f"{self.current and self.current.version} serves on")
+            if not self.stops.is_set():
+                self.refuse(self.wanted, error, f"{self.current and self.current.version} serves on")

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -22,28 +24,76 @@ FOLDERS = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgres
 @contextmanager
 def serving() -> Iterator[str]:
     """URL of an empty database; skips where there is no PostgreSQL."""
-    initdb, postgres = (shutil.which(name, path=FOLDERS) for name in ("initdb", "postgres"))
-    if initdb is None or postgres is None:
-        pytest.skip("initdb and postgres are not on the PATH")
-    user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="longtail-postgres-"))
-    if user:
-        shutil.chown(folder, user)
-    data, port = folder / "data", free_port()
-    subprocess.run(
-        [initdb, "--auth=trust", "--username=longtail", "--encoding=UTF8", "--locale=C", "-D", str(data)],
-        user=user, cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
-    server = subprocess.Popen([postgres, "-D", str(data), *options], user=user, cwd=folder, stderr=subprocess.DEVNULL)
+    with cluster() as found:
+        yield found.url
+
+
+@contextmanager
+def cluster(data: Path | None = None) -> Iterator[Cluster]:
+    """A server that serves an empty database from a folder; skips where there is no PostgreSQL."""
+    found = Cluster.create(data)
     try:
-        url = f"postgresql+psycopg://longtail@127.0.0.1:{port}/postgres"
-        wait(url, server)
-        yield url
+        found.start()
+        yield found
     finally:
-        server.send_signal(signal.SIGINT)  # «fast»: ends clients' sessions
-        server.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+        found.stop()
+        shutil.rmtree(found.folder, ignore_errors=True)
+
+
+@dataclass
+class Cluster:
+    """A server that can be ended in every way, and started again."""
+
+    postgres: str
+    user: str | None  # PostgreSQL refuses to run as root
+    folder: Path
+    data: Path
+    port: int
+    server: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, data: Path | None) -> Cluster:
+        initdb, postgres = (shutil.which(name, path=FOLDERS) for name in ("initdb", "postgres"))
+        if initdb is None or postgres is None:
+            pytest.skip("initdb and postgres are not on the PATH")
+        user = "nobody" if os.geteuid() == 0 else None
+        folder = Path(tempfile.mkdtemp(prefix="longtail-postgres-"))
+        data = data or folder / "data"
+        if user:
+            for each in {folder, data.parent}:
+                shutil.chown(each, user)
+        options = ["--auth=trust", "--username=longtail", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]
+        subprocess.run([initdb, *options, "-D", str(data)], user=user, cwd=folder, check=True, capture_output=True)
+        return cls(postgres, user, folder, data, free_port())
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://longtail@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-k", str(self.folder)]
+        command = [self.postgres, "-D", str(self.data), *options]
+        self.server = subprocess.Popen(command, user=self.user, cwd=self.folder, stderr=subprocess.DEVNULL)
+        wait(self.url, self.server)
+
+    def processes(self) -> list[psutil.Process]:
+        if self.server is None:
+            return []
+        main = psutil.Process(self.server.pid)
+        return [main, *main.children(recursive=True)]
+
+    def kill(self) -> None:
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.server is not None:
+            self.server.wait()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGINT)  # «fast»: ends clients' sessions
+            self.server.wait(30)
 
 
 def wait(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from bento import feedback
@@ -21,12 +22,19 @@ class Items:
 
 
 @dataclass
+class Watch:
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    more: list[Callable[[], Any]] = field(default_factory=list)
+
+
+@dataclass
 class Service:
     """What the route needs of the service: a catalogue of ten items."""
 
     tag: str = "longtail:test"
     items: Items = field(default_factory=Items)
     recent: Callable[[str], Any] = lambda user_id: NOTHING
+    watch: Watch = field(default_factory=Watch)
 
 
 def app(service: Service) -> Starlette:

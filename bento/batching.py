@@ -1,0 +1,182 @@
+"""A thread that works for many callers, and refuses them at once while the store behind it does not work.
+
+Everything that comes in while the thread is busy is done in one go. When the store fails, or takes longer than its
+deadline, callers are refused without waiting (a circuit breaker), and the thread tries the store by itself, so that no
+caller pays for finding out that it works again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+LOGGER = logging.getLogger("longtail.serve")
+FIRST_PAUSE, LAST_PAUSE = 1.0, 8.0  # seconds between two tries of a store that does not work; each doubles the last
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+Waiting = tuple[list[Asked], "Future[list[Answer]]"]
+
+
+class BusyError(Exception):
+    """More waits than may."""
+
+
+class DownError(Exception):
+    """The store does not work at present."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        """seconds: until it is tried again."""
+        super().__init__(reason)
+        self.reason, self.seconds = reason, seconds
+
+
+class Batcher(Generic[Asked, Answer]):
+    """Calls `work` with what callers hand in, one call at a time, all of it from one thread."""
+
+    def __init__(
+        self, name: str, work: Callable[[list[Asked]], Sequence[Answer]], probe: Callable[[], object],
+        *, seconds: float, most: Callable[[], int],
+    ) -> None:  # fmt: skip
+        """work: an answer to each of a list, in order. probe: raises where the store does not work.
+
+        seconds: the deadline of both. most: how much may wait.
+        """
+        self.name, self.work, self.probe, self.seconds, self.most = name, work, probe, seconds, most
+        self.observe: Callable[[float, bool], None] = lambda seconds, failed: None  # is told of every call
+        self.failure: str | None = None  # why the last call failed; None where it did not
+        self._waiting: list[Waiting[Asked, Answer]] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._begun: float | None = None  # when the call under way began
+        self._opened = False  # whether callers are refused
+        self._pause, self._next_try = FIRST_PAUSE, 0.0
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(batch) for batch, _ in self._waiting)
+
+    def problem(self) -> str | None:
+        """The reason why the store does not work; None where it does, as far as anybody has seen."""
+        return self._stuck() or self.failure
+
+    def submit(self, batch: list[Asked]) -> Future[list[Answer]]:
+        """The answers to a batch, in the future; raises BusyError or DownError."""
+        future: Future[list[Answer]] = Future()
+        with self._changed:
+            if self._opened or self._stuck():
+                raise DownError(self.problem() or "the store failed", max(self._next_try - time.monotonic(), 1.0))
+            if self.waiting + len(batch) > self.most():
+                raise BusyError
+            self._waiting.append((batch, future))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return future
+
+    def _stuck(self) -> str | None:
+        begun = self._begun
+        late = begun is not None and time.monotonic() - begun > self.seconds
+        return f"no answer within {self.seconds:g} s" if late else None
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._step()
+            except BaseException:  # the only thread must survive whatever it meets
+                LOGGER.exception("%s: an unexpected error", self.name)
+
+    def _step(self) -> None:
+        with self._changed:
+            left = self._next_try - time.monotonic() if self._opened else None
+            self._changed.wait_for(lambda: self._waiting, left)
+            taken, self._waiting = self._waiting, []
+            taken = [(batch, future) for batch, future in taken if future.set_running_or_notify_cancel()]
+        try:
+            if taken:
+                self._serve(taken)
+            elif self._opened and time.monotonic() >= self._next_try:
+                self._close_or_wait()
+        finally:
+            for _, future in taken:
+                if not future.done():
+                    future.set_exception(DownError("the store failed", 1.0))
+
+    def _serve(self, taken: list[Waiting[Asked, Answer]]) -> None:
+        error = self._answer(taken)
+        if error is None:
+            return
+        if (broken := self._call(self.probe)) is not None:
+            self._open(broken)
+            for _, future in taken:
+                future.set_exception(error)
+            return
+        for each in taken:  # the store works, so one of them was refused, or a connection was: the others go on
+            if (error := self._answer([each])) is not None:
+                each[1].set_exception(error)
+
+    def _answer(self, taken: list[Waiting[Asked, Answer]]) -> BaseException | None:
+        """Do the work of some callers in one call; the error where it fails, which nobody has been told of then."""
+        found: list[Answer] = []
+        error = self._call(lambda: found.extend(self.work([each for batch, _ in taken for each in batch])))
+        if error is None and len(found) != (wanted := sum(len(batch) for batch, _ in taken)):
+            error = ValueError(f"{len(found)} answers to {wanted} questions")
+        if error is not None:
+            return error
+        start = 0
+        for batch, future in taken:
+            future.set_result(found[start : start + len(batch)])
+            start += len(batch)
+        return None
+
+    def _call(self, function: Callable[[], object]) -> BaseException | None:
+        """Call, and tell the observer; the error where there was one."""
+        error: BaseException | None = None
+        self._begun = started = time.monotonic()
+        try:
+            function()
+        except BaseException as caught:  # whatever it is, somebody waits for an answer
+            error = caught
+        finally:
+            self._begun = None
+        seconds = time.monotonic() - started
+        self.failure = None if error is None else type(error).__name__
+        self.observe(seconds, error is not None)
+        if error is None and seconds > self.seconds:
+            self._open(TimeoutError(f"an answer took {seconds:.2g} s, expected at most {self.seconds:g} s"))
+        return error
+
+    def _open(self, error: BaseException) -> None:
+        """Refuse callers from now on, those who wait included."""
+        with self._changed:
+            if not self._opened:
+                LOGGER.warning("%s: the store does not work and is tried again by itself: %s", self.name, brief(error))
+                self._pause = FIRST_PAUSE
+            self.failure, self._opened = str(error) if isinstance(error, TimeoutError) else type(error).__name__, True
+            self._next_try = time.monotonic() + self._pause
+            refused, self._waiting = self._waiting, []
+        for _, future in refused:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(DownError(self.failure, self._pause))
+
+    def _close_or_wait(self) -> None:
+        """Try the store; let callers in again where it works."""
+        self._pause = min(2 * self._pause, LAST_PAUSE)
+        started = time.monotonic()
+        error = self._call(self.probe)
+        if error is not None:
+            self._open(error)
+        elif time.monotonic() - started <= self.seconds:
+            with self._changed:
+                self._opened = False
+            LOGGER.warning("%s: the store works again", self.name)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what a database says; an error of SQLAlchemy goes on with the statement and its values."""
+    told = getattr(error, "orig", None) or error
+    return f"{type(told).__name__}: {str(told).splitlines()[0] if str(told) else ''}"
