@@ -405,6 +405,7 @@ class Package(Section):
 class Release(Section):
     section = "release"
     remote: Text | None
+    signed: bool
 
 
 class Resources(Strict):

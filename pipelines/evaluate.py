@@ -178,14 +178,14 @@ def champion(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) 
         if found != identity.get(key, found):  # releases of old do not name their items
             raise ValueError(
                 f"data/champion/{name} is not that of {identity['version']}: its sha256 is {found}, {key} is "
-                f"{identity[key]}; run `dvc repro --force --single-item champion`"
+                f"{identity[key]}; run `dvc repro --force --downstream champion`"
             )
     model, provenance = _model.read(stage.input("champion", "model.safetensors"))
     own_ids = _tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
     if len(own_ids) != len(model.item_factors):
         raise ValueError(
             f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
-            "`dvc repro --force --single-item champion`"
+            "`dvc repro --force --downstream champion`"
         )
     source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
     same_encoder = provenance.get("encoder") == holdout.encoder

@@ -11,6 +11,7 @@ from typing import Any
 from models.evaluation import Catalogue
 from pipelines import _artifacts as artifacts
 from pipelines import (
+    _chain,
     _changes,
     _digests,
     _examples,
@@ -43,7 +44,10 @@ def main() -> None:
         items = _tables.read(stage.input("split", "items.parquet"))
         popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
+        for name in _digests.TABLES:
+            stage.input("ingest", name)
         record = _verdict.record(params, saved, champion) | {"digests": _digests.digests()}
+        _chain.check_before(STAGE)  # after the checks above, which know more of what is wrong
         artifacts.write_json(stage.output("verdict.json"), record)
         artifacts.write_json(stage.output("summary.json"), _verdict.summary(record))
         curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}

@@ -6,8 +6,10 @@ The champion stage is the real one. The other stages' outputs are written by `Ch
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,28 +18,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
 from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _per_user, _registry, _tables, _verdict
+from pipelines import _bento_sources, _per_user, _registry, _tables, _verdict, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
+from tests import made
 from tests.conftest import REPO, Workspace
 
-STAGES = ("ingest", "split", "train", "champion", "evaluate", "gate", "package")
-DVC_YAML = "stages:\n" + "".join(
-    f"  {name}:\n    cmd: {'python -m pipelines.champion' if name == 'champion' else 'exit 1'}\n"
-    f"    outs: [data/{name}]\n    params: [{name}]\n" + ("    always_changed: true\n" if name == "champion" else "")
-    for name in STAGES
-)
+STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
 N_USERS, N_ITEMS, HEAD = 120, 40, 8
 VALUES = {  # of NDCG and of recall of the tail, the same for every user
     "candidate": (0.4, 0.3), "champion": (0.4, 0.3), "popularity": (0.2, 0.0), "random": (0.01, 0.05)
 }  # fmt: skip
+
+
+def dvc_yaml() -> str:
+    """The stages as they are, of whose code only their pages count, with commands that fail."""
+    stages = {}
+    for name, stage in STAGES.items():
+        page = f"pipelines/{name}.py"
+        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (name == "gate")
+        stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
+    return json.dumps({"stages": stages})
 
 
 class Checkout:
@@ -50,7 +59,7 @@ class Checkout:
     def create(cls, root: Path) -> Checkout:
         Workspace(root)
         for path, text in {
-            "dvc.yaml": DVC_YAML,
+            "dvc.yaml": dvc_yaml(),
             ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
             ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
@@ -69,12 +78,11 @@ class Checkout:
     def candidate(self, seed: int, *, verdict: str = "PROMOTE", built: bool = True) -> str:
         """A candidate whose model is the number `seed`, judged against the champion of now; its sha256."""
         write_ingest_and_split()
-        with artifacts.stage("train") as stage:
+        with made.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
         model = artifacts.sha256(Path("data/train/model.safetensors"))
         champion = champion_of(_registry.read(load(Champion)), model)
-        with artifacts.stage("champion") as stage:
-            artifacts.write_json(stage.output("champion.json"), champion)
+        write_champion(champion)
         judge(verdict, champion)
         package(seed, built=built)
         record()
@@ -82,10 +90,10 @@ class Checkout:
 
 
 def write_ingest_and_split() -> None:
-    with artifacts.stage("ingest") as stage:
+    with made.stage("ingest") as stage:
         for name in ("interactions", "items", "users"):
             _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
-    with artifacts.stage("split") as stage:
+    with made.stage("split") as stage:
         items = {"item_idx": range(N_ITEMS), "item_id": [f"i{i}" for i in range(N_ITEMS)]}
         items["is_tail"] = [i >= HEAD for i in range(N_ITEMS)]
         _tables.write(pa.table(items), stage.output("items.parquet"))
@@ -93,10 +101,19 @@ def write_ingest_and_split() -> None:
         artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
+def write_champion(champion: dict[str, Any]) -> None:
+    with made.stage("champion") as stage:
+        artifacts.write_json(stage.output("champion.json"), champion)
+        if champion["version"]:
+            for path in (_version_files.MODEL, _version_files.ITEMS):
+                kept = _version_files.obtain(champion["version"], champion["commit"], path)
+                shutil.copy(kept, stage.output(path.name))
+
+
 def judge(verdict: str, champion: dict[str, Any]) -> None:
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion)
-    with artifacts.stage("gate") as stage:
+    with made.stage("gate") as stage:
         record = _verdict.record(load(Gate), _verdict.saved(stage.input), champion) | {"digests": digests()}
         assert record["verdict"] == "PROMOTE", record["reason"]
         if verdict != "PROMOTE":
@@ -107,7 +124,7 @@ def judge(verdict: str, champion: dict[str, Any]) -> None:
 def evaluate(champion: dict[str, Any]) -> None:
     """Candidate and references, and the champion where there is one, each the same for every user."""
     models = [name for name in VALUES if name != "champion" or champion["version"]]
-    with artifacts.stage("evaluate") as stage:
+    with made.stage("evaluate") as stage:
         _tables.write(
             _per_user.table({name: evaluation(name) for name in models}, np.arange(N_USERS, dtype=np.int32), {}),
             stage.output("per_user.parquet"),
@@ -118,7 +135,6 @@ def evaluate(champion: dict[str, Any]) -> None:
             "models": {name: {} for name in models},
         }
         artifacts.write_json(stage.output("metrics.json"), described)
-        stage.inputs["data/champion/model.safetensors"] = champion["model_sha256"]
 
 
 def evaluation(model: str) -> Evaluation:
@@ -133,7 +149,7 @@ def evaluation(model: str) -> Evaluation:
 def package(seed: int, *, built: bool) -> None:
     judged = Path("data/gate/verdict.json")
     bento: dict[str, Any] = {"built": False, "reason": "not built by hand"}
-    with artifacts.stage("package") as stage:
+    with made.stage("package") as stage:
         if built:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {

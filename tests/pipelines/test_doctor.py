@@ -116,7 +116,7 @@ def test_a_damaged_output_is_named_with_its_remedy(run_once: Checkout) -> None:
     damage(Path("data/train/model.safetensors"))
     found = texts(remedies=True)
     assert "data/train/model.safetensors is corrupted" in found
-    assert "-> remove data/train and run `dvc repro --force --single-item train`" in found
+    assert "-> remove data/train and run `dvc repro --force --downstream train`" in found
 
 
 def test_every_damaged_object_of_the_cache_is_found_and_removed(run_once: Checkout) -> None:
