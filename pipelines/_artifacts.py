@@ -2,8 +2,8 @@
 
 A stage writes below `data/.<stage>.partial`; leaving the context writes `manifest.json` last, syncs and renames the
 folder to `data/<stage>`. The manifest names the sha256 of what was read, of settings and of code as well, taken before
-the stage used them; pipelines/_chain.py compares them. A reader verifies the sha256 that the manifest names before it opens a file, and the one that
-the manifest bears of itself.
+the stage used them. A reader verifies the sha256 that the manifest names before it opens a file, and the one that the
+manifest bears of itself.
 """
 
 from __future__ import annotations

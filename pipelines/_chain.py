@@ -32,7 +32,7 @@ def check_before(stage: str) -> None:
 def check_candidate() -> None:
     """Raise ValueError where any stage up to the Bento was made from anything else than is there.
 
-    The champion may be another one by now, which promote compares for itself; those who read it must have read the same.
+    The champion may be another one by now, which promote compares for itself; all who read it must have read the same.
     """
     stages = _recipe.stages()
     seen: dict[str, str] = {}
@@ -43,7 +43,9 @@ def check_candidate() -> None:
 
 def manifests() -> list[Path]:
     """The manifests that tell what every stage of a candidate was made from."""
-    return [DATA / name / artifacts.MANIFEST for name, stage in _recipe.stages().items() if "always_changed" not in stage]
+    return [
+        DATA / name / artifacts.MANIFEST for name, stage in _recipe.stages().items() if "always_changed" not in stage
+    ]
 
 
 def before(stage: str, stages: Mapping[str, Any]) -> list[str]:
@@ -62,7 +64,9 @@ def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, s
     manifest = artifacts.read_manifest(DATA / name)
     for kind, now in _recipe.of(name).items():
         if other := differing(manifest.get(kind, {}), now):
-            raise ValueError(f"data/{name} was made with other {kind} than there are now: {listed(other)}; {again(name)}")
+            raise ValueError(
+                f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}"
+            )
     for path in _recipe.read_by(stages[name]):
         if not any(path == Path(known) or path in Path(known).parents for known in manifest["inputs"]):
             raise ValueError(f"{DATA / name / artifacts.MANIFEST} does not say which {path} was read; {again(name)}")
@@ -73,7 +77,8 @@ def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, s
             seen[key] = recorded if changes else artifacts.verify(path)
         if seen[key] != recorded:
             raise ValueError(
-                f"data/{name} was made from another {path}: its sha256 was {recorded}, now it is {seen[key]}; {again(name)}"
+                f"data/{name} was made from another {path}: its sha256 was {recorded}, now it is {seen[key]}; "
+                f"{again(name)}"
             )
 
 
@@ -86,10 +91,10 @@ def of_stages(inputs: Mapping[str, str], stages: Mapping[str, Any]) -> Iterator[
 
 
 def changed_sources() -> list[str]:
-    """Raw files that are not as ingest read them, in words, or not on this machine.
+    """Raw files that are not on this machine, or not as ingest read them, in words.
 
-    That is no reason to refuse: the verdict speaks of the tables that ingest wrote, a live source moves on while a model
-    is trained, and a machine that has pulled the data has no raw files at all.
+    That is no reason to refuse: the verdict speaks of the tables that ingest wrote, a live source moves on while a
+    model is trained, and a machine that has pulled the data has no raw files at all.
     """
     inputs: dict[str, str] = artifacts.read_manifest(DATA / "ingest")["inputs"]
     ours = {path.as_posix() for path, _ in of_stages(inputs, _recipe.stages())}

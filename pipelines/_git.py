@@ -187,11 +187,13 @@ def signed_tag(name: str, commit: str, *, message: str, tagger: tuple[str, str, 
     with tempfile.TemporaryDirectory() as folder:
         git("init", "--quiet", "--bare", "--template=", f"--object-format={object_format()}", folder)
         own = Path(folder, "config")
-        own.write_text("".join(f"[include]\n\tpath = {quoted(path)}\n" for path in configs) + own.read_text("utf-8"), "utf-8")
+        own.write_text(
+            "".join(f"[include]\n\tpath = {quoted(path)}\n" for path in configs) + own.read_text("utf-8"), "utf-8"
+        )
         env = {"GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": objects} | dict(
             zip(("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"), tagger, strict=True)
         )
-        git("tag", "--sign", "-m", message, name, commit, env=env)
+        git("tag", "--sign", "--cleanup=verbatim", "-m", f"{message}\n", name, commit, env=env)
         return git("rev-parse", "--verify", f"refs/tags/{name}", env=env)
 
 

@@ -1,4 +1,4 @@
-"""The settings and the code that a stage runs with, as dvc.yaml lists them: what its manifest records beside its inputs.
+"""Settings and code that a stage runs with, as dvc.yaml lists them: its manifest records them beside the inputs.
 
 DVC writes such a record into dvc.lock too, but after the stage has run, and only where DVC ran it.
 """
@@ -66,7 +66,12 @@ def code(described: Mapping[str, Any]) -> dict[str, str]:
 def files(listed: Sequence[str]) -> Iterator[Path]:
     for path in map(Path, listed):
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
+        yield from (file for file in found if file.is_file() and not any(map(is_leftover, file.parts)))
+
+
+def is_leftover(part: str) -> bool:
+    """Whether a folder or file is Python's or an editor's."""
+    return part == "__pycache__" or part.startswith(".")
 
 
 def read_by(described: Mapping[str, Any]) -> list[Path]:

@@ -132,7 +132,9 @@ def refuse_unsigned(tags: list[list[str]]) -> None:
     """Raise ValueError where a tag is not signed by a key that Git accepts, or was signed under another name."""
     for name, *_, signed_as in tags:
         if name != signed_as:  # else a former assignment would be a new one by a copy of its tag
-            raise ValueError(f"the tag {name} was made as {signed_as}, and release.signed is true; {REMEDY.format(name)}")
+            raise ValueError(
+                f"the tag {name} was made as {signed_as}, and release.signed is true; {REMEDY.format(name)}"
+            )
     objects = {tag[5]: tag[0] for tag in tags if tag[5] not in ACCEPTED}
     try:
         _git.verify_tags(list(objects))

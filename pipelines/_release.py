@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _candidate, _git, _registry, _released, _verdict, _version_files
+from pipelines import _candidate, _chain, _git, _registry, _released, _verdict, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
+from pipelines._stage import say
 from pipelines.champion import champion_of
 
 
@@ -47,6 +48,8 @@ def promote(*, again: bool = False) -> Outcome:
         if not again:
             refuse_rolled_back(current, verdict)
         _verdict.decide_again(verdict)
+        if changed := _chain.changed_sources():
+            say("longtail", f"{_chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
         _candidate.keep_data(version, commit)

@@ -39,7 +39,10 @@ def problems(version: str, commit: str) -> Iterator[str]:
         yield "it has no Bento"
     elif bento["verdict_sha256"] != hashlib.sha256(_git.read_file(commit, _version_files.VERDICT)).hexdigest():
         yield "its Bento was built for another verdict"
-    for what, digests in {"its Bento was built from": bento.get("digests", {}), "it records": record["digests"]}.items():
+    for what, digests in {
+        "its Bento was built from": bento.get("digests", {}),
+        "it records": record["digests"],
+    }.items():
         if changed := differing(verdict["digests"], digests):
             yield f"{what} another {' and '.join(changed)} than was judged"
     model = verdict["digests"]["model"]

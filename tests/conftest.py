@@ -35,7 +35,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 
 
 class Workspace:
-    """A folder with dvc.yaml, params.yaml and code of its own, in which stages can run; the current folder of the test."""
+    """A folder with dvc.yaml, params.yaml and code of its own, in which stages can run; the current folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -44,7 +44,9 @@ def dvc_yaml() -> str:
     stages = {}
     for name, stage in STAGES.items():
         page = f"pipelines/{name}.py"
-        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (name == "gate")
+        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (
+            name == "gate"
+        )
         stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
     return json.dumps({"stages": stages})
 

@@ -124,7 +124,5 @@ def test_values_that_do_not_amount_to_the_figures_are_an_error(
     evaluated: Workspace, change: Change, message: str
 ) -> None:
     rewrite(change)
-    with pytest.raises(
-        ValueError, match=rf"^data/evaluate{message}.*; run `dvc repro --force --downstream evaluate`$"
-    ):
+    with pytest.raises(ValueError, match=rf"^data/evaluate{message}.*; run `dvc repro --force --downstream evaluate`$"):
         gate.main()
