@@ -64,9 +64,7 @@ def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, s
     manifest = artifacts.read_manifest(DATA / name)
     for kind, now in _recipe.of(name).items():
         if other := differing(manifest.get(kind, {}), now):
-            raise ValueError(
-                f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}"
-            )
+            raise ValueError(f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}")
     for path in _recipe.read_by(stages[name]):
         if not any(path == Path(known) or path in Path(known).parents for known in manifest["inputs"]):
             raise ValueError(f"{DATA / name / artifacts.MANIFEST} does not say which {path} was read; {again(name)}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipelines import _git, _version_files
 from pipelines._digests import differing
@@ -20,7 +21,11 @@ Record = Mapping[str, Any]
 
 def check(version: str, commit: str) -> None:
     """Raise ValueError where a version must not serve."""
-    if (problem := next(problems(version, commit), None)) is not None:
+    try:
+        problem = next(problems(version, commit), None)
+    except (KeyError, TypeError, AttributeError, YAMLError) as error:  # written by another hand than ours
+        problem = f"its files are not what a promotion writes ({type(error).__name__} {error})"
+    if problem is not None:
         raise ValueError(
             f"{version} must not serve: {problem}, as its commit {commit[:12]} says; let another version serve with "
             "`longtail rollback VERSION`, or promote a model that was judged as it is"

@@ -38,7 +38,7 @@ def rewrite_manifest(folder: Path, **changes: Any) -> None:
     """Let the manifest of a folder name its files as they are now, as a forger would; `inputs` and others as given."""
     manifest = artifacts.read_manifest(folder) | changes
     (folder / artifacts.MANIFEST).unlink()
-    recipe = {kind: manifest[kind] for kind in ("settings", "code") if kind in manifest}
+    recipe: _recipe.Recipe = {kind: manifest[kind] for kind in ("settings", "code") if kind in manifest}
     artifacts.write_manifest(folder, stage=manifest["stage"], inputs=manifest["inputs"], recipe=recipe)
 
 

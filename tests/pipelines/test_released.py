@@ -129,6 +129,9 @@ def other_model(stage: Record) -> None:
 
 
 FORGED: list[tuple[str, Callable[[Record], object], str]] = [
+    (_version_files.VERDICT, lambda verdict: verdict.pop("verdict"), "its files are not what a promotion writes"),
+    (_version_files.BENTO, lambda bento: bento.update(digests=[]), "its files are not what a promotion writes"),
+    ("dvc.lock", lambda lock: lock.update(stages=[1]), "dvc.lock has no run of ingest"),
     (_version_files.VERDICT, lambda verdict: verdict.update(verdict="HOLD"), "its verdict is HOLD, not PROMOTE"),
     (_version_files.VERDICT, lambda verdict: verdict.update(reason="none"), "its Bento was built for another verdict"),
     (_version_files.BENTO, lambda bento: bento.update(built=False), "it has no Bento"),
