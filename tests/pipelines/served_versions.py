@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import requests
+from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _recipe, _registry, _version_files
@@ -39,12 +40,13 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
         "digests": bento["digests"],
         "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
     }
-    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()}
+    lock = YAML(typ="safe").load(Path("dvc.lock").read_text()) if Path("dvc.lock").exists() else {"schema": "2.0"}
+    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock.get("stages", {})
     files = {
         _version_files.RECORD: json.dumps(record).encode(),
         _version_files.VERDICT: verdict.read_bytes(),
         _version_files.BENTO: json.dumps(bento).encode(),
-        "dvc.lock": json.dumps({"schema": "2.0", "stages": runs}).encode(),
+        "dvc.lock": json.dumps(lock | {"stages": runs}).encode(),
     }
     commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
     kept = _git.state_folder() / "releases" / name
