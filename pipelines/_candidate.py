@@ -111,10 +111,10 @@ def keep_data(version: str, commit: str) -> None:
     Before the version is registered: nobody shall find a version whose data is not there yet.
     """
     record = _version_files.document(version, commit)
-    expected: dict[str, str] = record["files"] | record["manifests"]
-    found = _version_files.sha256_at(commit, [Path(path) for path in expected])
-    if stale := differing(expected, found):
-        raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
+    found = _version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
+    for expected in (record["files"], record["manifests"]):
+        if stale := [path for path in expected if found[path] != expected[path]]:
+            raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
     if (remote := _version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
         if subprocess.run([sys.executable, "-m", "dvc", "push"], check=False).returncode != 0:
