@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,8 +107,7 @@ def write_champion(champion: dict[str, Any]) -> None:
         artifacts.write_json(stage.output("champion.json"), champion)
         if champion["version"]:
             for path in (_version_files.MODEL, _version_files.ITEMS):
-                kept = _version_files.obtain(champion["version"], champion["commit"], path)
-                shutil.copy(kept, stage.output(path.name))
+                _version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
 
 
 def judge(verdict: str, champion: dict[str, Any]) -> None:
