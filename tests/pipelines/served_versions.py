@@ -40,8 +40,10 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
         "digests": bento["digests"],
         "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
     }
-    lock = YAML(typ="safe").load(Path("dvc.lock").read_text()) if Path("dvc.lock").exists() else {"schema": "2.0"}
-    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock.get("stages", {})
+    lock: dict[str, Any] = {"schema": "2.0", "stages": {}}
+    if Path("dvc.lock").exists():
+        lock = YAML(typ="safe").load(Path("dvc.lock").read_text())
+    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock["stages"]
     files = {
         _version_files.RECORD: json.dumps(record).encode(),
         _version_files.VERDICT: verdict.read_bytes(),
