@@ -19,7 +19,7 @@ def check(name: str, evaluations: Mapping[str, Evaluation]) -> None:
         if lost := int((theirs & ~ours).sum()):
             raise ValueError(
                 f"{name} of {model} is undefined for {lost} users for whom that of {other} is defined; "
-                "run `dvc repro --force --single-item evaluate`"
+                "run `dvc repro --force --downstream evaluate`"
             )
 
 

@@ -1,8 +1,9 @@
 """What a stage reads and writes: verified inputs, an output folder that appears whole or not at all.
 
 A stage writes below `data/.<stage>.partial`; leaving the context writes `manifest.json` last, syncs and renames the
-folder to `data/<stage>`. A reader verifies the sha256 that the manifest names before it opens a file, and the one that
-the manifest bears of itself.
+folder to `data/<stage>`. The manifest names the sha256 of what was read, of settings and of code as well, taken before
+the stage used them. A reader verifies the sha256 that the manifest names before it opens a file, and the one that the
+manifest bears of itself.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from pipelines import _modes
+from pipelines import _modes, _recipe
 
 DATA = Path("data")
 MANIFEST = "manifest.json"
@@ -56,10 +57,10 @@ def stage(name: str) -> Iterator[StageRun]:
     _modes.folder(DATA)
     _modes.close_checkout()
     _modes.folder(partial)
-    run = StageRun(name, partial)
+    run, recipe = StageRun(name, partial), _recipe.of(name)
     try:
         yield run
-        write_manifest(partial, stage=name, inputs=run.inputs)
+        write_manifest(partial, stage=name, inputs=run.inputs, recipe=recipe)
         replace_folder(partial, DATA / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -70,10 +71,12 @@ def leftovers(name: str) -> list[Path]:
     return [path for path in (DATA / f".{name}.partial", DATA / f".{name}.old") if path.exists()]
 
 
-def write_manifest(folder: Path, *, stage: str, inputs: dict[str, str]) -> None:
+def write_manifest(
+    folder: Path, *, stage: str, inputs: dict[str, str], recipe: Mapping[str, dict[str, str]] | None = None
+) -> None:
     """Describe every file of a folder (sha256, bytes, rows or shapes) in its `manifest.json`, then sync all of it."""
     files = {p.relative_to(folder).as_posix(): describe(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    manifest = {"stage": stage, "inputs": inputs, "files": files}
+    manifest = {"stage": stage, "inputs": inputs, "files": files, **(recipe or {})}
     write_json(folder / MANIFEST, manifest | {"sha256": of_manifest(manifest)})
     for path in [*folder.rglob("*"), folder]:
         _modes.restrict(path)
@@ -128,7 +131,7 @@ def of_manifest(manifest: dict[str, Any]) -> str:
 
 def anew(folder: Path) -> str:
     """The remedy for a damaged output; DVC alone may take it for unchanged, or its copy in the cache may be damaged."""
-    return f"remove {folder} and run `dvc repro --force --single-item {folder.name}`"
+    return f"remove {folder} and run `dvc repro --force --downstream {folder.name}`"
 
 
 def describe(path: Path) -> dict[str, Any]:

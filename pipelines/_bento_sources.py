@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines._digests import of_values
 from pipelines._params import FILE, Package, read
+from pipelines._recipe import of_values
 
 MODELS = (  # what bento/ needs of them
     *("__init__", "bert_weights", "candidates", "cells", "cold_level", "event_bounds", "explanation", "factors"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _artifacts as artifacts
-from pipelines import _bento_sources, _changes, _git, _verdict, _version_files
+from pipelines import _bento_sources, _chain, _changes, _git, _verdict, _version_files
 from pipelines._artifacts import DATA
 from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
@@ -55,6 +55,7 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
     if changed := other_commands():
         raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
     artifacts.verify(_version_files.ARCHIVE)
+    _chain.check_candidate()
     return bento
 
 
@@ -78,6 +79,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "split": split(),
         "sizes": sizes(),
         "files": {path.as_posix(): artifacts.verify(path) for path in _version_files.FILES},
+        "manifests": {path.as_posix(): artifacts.sha256(path) for path in _chain.manifests()},
     }
     files = {
         _version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
@@ -108,10 +110,11 @@ def keep_data(version: str, commit: str) -> None:
 
     Before the version is registered: nobody shall find a version whose data is not there yet.
     """
-    expected = _version_files.document(version, commit)["files"]
-    found = _version_files.sha256_at(commit, _version_files.FILES)
-    if stale := differing(expected, found):
-        raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
+    record = _version_files.document(version, commit)
+    found = _version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
+    for expected in (record["files"], record["manifests"]):
+        if stale := [path for path in expected if found[path] != expected[path]]:
+            raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
     if (remote := _version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
         done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)

@@ -6,17 +6,17 @@ The gate writes them into the verdict; promote computes them again and refuses t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Airflow, Engine, Package, Release, read
+from pipelines._params import SECTIONS, Package, read
+from pipelines._recipe import UNJUDGED, of_values
 
-JUDGED = [section for section in SECTIONS if section not in (Package, Release, Airflow, Engine)]
+JUDGED = [section for section in SECTIONS if section.section not in (Package.section, *UNJUDGED)]
 CODE = ("models", "pipelines")
+TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
 
 
 def digests() -> dict[str, str]:
@@ -35,8 +35,7 @@ def digests() -> dict[str, str]:
 
 
 def data_digest() -> str:
-    names = ("interactions.parquet", "items.parquet", "users.parquet")
-    return of_text("\n".join(artifacts.sha256(existing(DATA / "ingest" / name)) for name in names))
+    return of_text("\n".join(artifacts.sha256(existing(DATA / "ingest" / name)) for name in TABLES))
 
 
 def params_digest() -> str:
@@ -57,11 +56,6 @@ def code_digest() -> str:
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Names whose digests differ, or that only one of the two has."""
     return [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-
-
-def of_values(values: Any) -> str:
-    # `default`, since YAML knows dates; no section takes one, but a digest can tell that it is there
-    return of_text(json.dumps(values, sort_keys=True, separators=(",", ":"), default=str))
 
 
 def of_text(text: str) -> str:

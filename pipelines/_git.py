@@ -186,11 +186,58 @@ def commit_tree(tree: str, *, parent: str | None, message: str) -> str:
     return git("commit-tree", tree, *parents, "-m", message, env=env)
 
 
-def make_tag(name: str, commit: str, *, message: str, time: int) -> str:
+def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = False) -> str:
     """An annotated tag object (not yet a ref), dated `time` in seconds since 1970."""
     who, email = ("".join(c for c in part if c not in "<>\n") for part in identity())
+    if signed:
+        try:
+            made = signed_tag(name, commit, message=message, tagger=(who, email, f"{time} +0000"))
+            verify_tags([made])
+        except GitError as error:
+            raise ValueError(
+                f"release.signed is true, but Git does not sign {name} so that it accepts the signature itself "
+                f"({' '.join(str(error).split())}); set gpg.format, user.signingkey and, of ssh, "
+                "gpg.ssh.allowedSignersFile with `git config`"
+            ) from None
+        return made
     text = f"object {commit}\ntype commit\ntag {name}\ntagger {who} <{email}> {time} +0000\n\n{message}\n"
     return git("mktag", stdin=text.encode("utf-8"))
+
+
+def signed_tag(name: str, commit: str, *, message: str, tagger: tuple[str, str, str]) -> str:
+    """A tag object as `git tag --sign` makes it, whatever kind of key Git is told to sign with.
+
+    That command makes a ref as well: in a repository for the moment, which has our objects and settings.
+    """
+    objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects")
+    configs = [git("rev-parse", "--path-format=absolute", "--git-path", name) for name in ("config", "config.worktree")]
+    with tempfile.TemporaryDirectory() as folder:
+        git("init", "--quiet", "--bare", "--template=", f"--object-format={object_format()}", folder)
+        own = Path(folder, "config")
+        own.write_text(
+            "".join(f"[include]\n\tpath = {quoted(path)}\n" for path in configs) + own.read_text("utf-8"), "utf-8"
+        )
+        env = {"GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": objects} | dict(
+            zip(("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"), tagger, strict=True)
+        )
+        git("tag", "--sign", "--cleanup=verbatim", "-m", f"{message}\n", name, commit, env=env)
+        return git("rev-parse", "--verify", f"refs/tags/{name}", env=env)
+
+
+def object_format() -> str:
+    return git("rev-parse", "--show-object-format")
+
+
+def quoted(path: str) -> str:
+    """A path as Git's configuration takes it."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def verify_tags(objects: Sequence[str]) -> None:
+    """Raise GitError unless Git accepts the signature of each of these tag objects."""
+    if objects:
+        git("verify-tag", *objects)
 
 
 def create_refs(refs: Mapping[str, str]) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _best, _candidate, _git, _registry, _report_attempts, _verdict, _version_files
+from pipelines import (
+    _attempts,
+    _best,
+    _candidate,
+    _git,
+    _registry,
+    _released,
+    _report_attempts,
+    _verdict,
+    _version_files,
+)
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._params import Champion, load
@@ -27,6 +37,10 @@ def status() -> Iterator[str]:
         )
     else:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
+        try:
+            _released.check(serving.name, serving.commit)
+        except ValueError as error:
+            yield line("", f"`longtail serve` refuses it: {error}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
         model = _version_files.document(version.name, version.commit)["digests"]["model"]

@@ -425,6 +425,7 @@ class Package(Section):
 class Release(Section):
     section = "release"
     remote: Text | None
+    signed: bool
 
     @model_validator(mode="after")
     def remote_holds_no_secret(self) -> Release:

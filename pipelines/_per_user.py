@@ -58,7 +58,7 @@ def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, 
         for model, each in evaluations.items():
             check_values(model, each)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; run `dvc repro --force --single-item evaluate`") from None
+        raise ValueError(f"{path}: {error}; run `dvc repro --force --downstream evaluate`") from None
     return evaluations, slices(parts[models[0]])
 
 

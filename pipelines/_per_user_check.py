@@ -88,5 +88,5 @@ def check_sums(evaluations: Mapping[str, Evaluation], said: Mapping[str, Any], c
             if not math.isclose(found, other, rel_tol=EQUAL, abs_tol=EQUAL):
                 raise ValueError(
                     f"data/evaluate: {name} of {model} is {found:g} by per_user.parquet and {other:g} by metrics.json; "
-                    "run `dvc repro --force --single-item evaluate`"
+                    "run `dvc repro --force --downstream evaluate`"
                 )

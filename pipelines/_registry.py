@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipelines import _git
-from pipelines._params import Champion
+from pipelines._params import Champion, Release, load
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")
 NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # by a tag, also one that cancels, or a side ref
 ASSIGNMENT = re.compile(r"#(?P<environment>[a-z0-9-]+)(?P<cancel>!?)(?:#(?P<number>\d+))?$")
+REMEDY = "check who made it, then sign it: `git tag --sign --force -m checked {0} {0}^{{}}`, or `git tag --delete {0}`"
+ACCEPTED: set[str] = set()  # tag objects whose signature this process has verified
 SIDE_REFS = "refs/longtail/releases"  # keep the release commits, which are on no branch
-FIELDS = ("refname:strip=2", "*objectname", "taggername", "taggerdate:unix", "contents:subject")
+FIELDS = ("refname:strip=2", "*objectname", "taggername", "taggerdate:unix", "contents:subject", "objectname", "tag")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def read(champion: Champion) -> Registry:
     lines = _git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*", f"{SIDE_REFS}/*").splitlines()
     tags = [line.split("\0") for line in lines]
     annotated = [tag for tag in tags if tag[1]]  # GTO ignores lightweight tags too
+    if load(Release).signed:
+        refuse_unsigned([tag for tag in annotated if counts(champion, tag[0])])
     versions = registered(champion.name, annotated)
     assignments = assigned(champion.name, annotated, {version.commit: version.name for version in versions.values()})
     ours = (assignment for environment, assignment in assignments if environment == champion.environment)
@@ -115,11 +119,50 @@ def read(champion: Champion) -> Registry:
     )
 
 
+def counts(champion: Champion, name: str) -> bool:
+    """Whether a tag registers, cancels or assigns a version of this environment."""
+    rest = name.removeprefix(champion.name)
+    assignment = ASSIGNMENT.fullmatch(rest)
+    return VERSION.fullmatch(rest) is not None or (
+        assignment is not None and assignment["environment"] == champion.environment
+    )
+
+
+def refuse_unsigned(tags: list[list[str]]) -> None:
+    """Raise ValueError where a tag is not signed by a key that Git accepts, or was signed under another name."""
+    for name, *_, signed_as in tags:
+        if name != signed_as:  # else a former assignment would be a new one by a copy of its tag
+            raise ValueError(
+                f"the tag {name} was made as {signed_as}, and release.signed is true; {REMEDY.format(name)}"
+            )
+    objects = {tag[5]: tag[0] for tag in tags if tag[5] not in ACCEPTED}
+    try:
+        _git.verify_tags(list(objects))
+    except _git.GitError:
+        for digest, name in objects.items():
+            refuse_unaccepted(digest, name)
+    ACCEPTED.update(objects)
+
+
+def refuse_unaccepted(digest: str, name: str) -> None:
+    try:
+        _git.verify_tags([digest])
+    except _git.GitError as error:
+        raise ValueError(
+            f"the tag {name} is not signed by a key that Git accepts ({brief(error)}), and release.signed is true; "
+            f"{REMEDY.format(name)}"
+        ) from None
+
+
+def brief(error: _git.GitError) -> str:
+    return str(error).splitlines()[-1].removeprefix("git verify-tag: ").removeprefix("error: ")
+
+
 def registered(artifact: str, tags: list[list[str]]) -> dict[str, Version]:
     """Versions in ascending order, without those that were deregistered."""
     versions: dict[str, Version] = {}
     cancelled: set[str] = set()
-    for name, commit, author, time, _ in tags:
+    for name, commit, author, time, *_ in tags:
         match = VERSION.fullmatch(name.removeprefix(artifact))
         if match and match["cancel"]:
             cancelled.add(match["version"])
@@ -134,7 +177,7 @@ def registered(artifact: str, tags: list[list[str]]) -> dict[str, Version]:
 def assigned(artifact: str, tags: list[list[str]], by_commit: Mapping[str, str]) -> list[tuple[str, Assignment]]:
     """(environment, assignment) of every assignment; a version that was deregistered is named by its commit."""
     found = []
-    for name, commit, author, time, message in tags:
+    for name, commit, author, time, message, *_ in tags:
         match = ASSIGNMENT.fullmatch(name.removeprefix(artifact))
         if match:
             created = datetime.fromtimestamp(int(time), UTC)

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _attempts, _best, _candidate, _git, _registry, _verdict, _version_files
+from pipelines import _attempts, _best, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
 from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
+from pipelines._stage import say
 from pipelines.champion import champion_of
 
 
@@ -48,9 +49,12 @@ def promote(*, again: bool = False) -> Outcome:
             refuse_rolled_back(current, verdict)
         _verdict.decide_again(verdict)
         _attempts.confirm(verdict)
+        if changed := _chain.changed_sources():
+            say("longtail", f"{_chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
         _candidate.keep_data(version, commit)
+        _released.check(version, commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
         assign(current, version, commit, f"promote {version} {replaced}", register=True)
     return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
@@ -65,6 +69,7 @@ def rollback(name: str | None = None) -> Outcome:
         target = current.version(name or replaced_by(serving))
         if target == serving:
             raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
+        _released.check(target.name, target.commit)
         _version_files.obtain(
             target.name, target.commit, _version_files.ARCHIVE
         )  # a version that cannot serve is no way back
@@ -136,15 +141,15 @@ def replaced_by(serving: Version) -> str:
 def assign(current: Registry, version: str, commit: str, message: str, *, register: bool) -> None:
     """Create the tags (and the side ref of a new version), here and on the remote, all or none."""
     # GTO orders events by date alone, which has whole seconds
+    remote, signed = load(Release).remote, load(Release).signed
     when = max([int(time.time()), *(int(event.created.timestamp()) + 1 for event in current.assignments)])
     refs = {}
     if register:
         tag = current.version_tag(version)
         refs[f"{_registry.SIDE_REFS}/{version}"] = commit
-        refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when)
+        refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when, signed=signed)
     tag = current.assignment_tag()
-    refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when)
-    remote = load(Release).remote
+    refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when, signed=signed)
     try:
         _registry.publish(refs, remote)
     except _git.GitError as error:

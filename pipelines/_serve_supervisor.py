@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines import _bento, _serve_memory, _version_files
+from pipelines import _bento, _released, _serve_memory, _version_files
 from pipelines._registry import Registry, Version
 from pipelines._serve_generation import END_SECONDS, Generation
 from pipelines._serve_memory import Memory
@@ -159,6 +159,7 @@ class Supervisor:
 
     def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:
         """A version that is started and tested; raises ValueError or OSError where it cannot be."""
+        _released.check(version.name, version.commit)
         bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
         archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
         _bento.ensure_imported(Path(archive), bento)

@@ -27,7 +27,7 @@ from pipelines._stage import say
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")
 SCHEMA_VERSION = 2  # raised where a reader of older verdicts would misread newer ones
-AGAIN = "run `dvc repro --force --single-item gate`"
+AGAIN = "run `dvc repro --force --downstream gate`"
 MANY = 20_000  # users from which on deciding takes a while
 SHORT = 12  # characters of a digest that people compare
 Record = Mapping[str, Any]
@@ -72,7 +72,7 @@ def saved(path: Callable[[str, str], Path]) -> Saved:
         raise ValueError(
             f"{per_user} has {', '.join(sorted(evaluations))} on {sorted(n_users)} users, metrics.json has "
             f"{', '.join(sorted(metrics['models']))} on {metrics['n_users']}; "
-            "run `dvc repro --force --single-item evaluate`"
+            "run `dvc repro --force --downstream evaluate`"
         )
     return Saved(evaluations, slices, is_tail, metrics, artifacts.read_manifest(per_user.parent)["inputs"])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import _bento, _registry, _release, _serve_smoke, _smoke, _version_files
+from pipelines import _bento, _registry, _release, _released, _serve_smoke, _smoke, _version_files
 from pipelines._params import Champion, Package, load
 from pipelines._run_release import described
 from pipelines._stage import say
@@ -27,6 +27,7 @@ def choose(version: str | None) -> dict[str, Any]:
 def smoke_test(version: str) -> dict[str, Any]:
     """Serve a version's Bento on a free port and ask it; ValueError where it answers other than when it was built."""
     target = _registry.read(load(Champion)).version(version)
+    _released.check(target.name, target.commit)
     archive = _version_files.obtain(target.name, target.commit, _version_files.ARCHIVE)
     bento = _version_files.document(target.name, target.commit, _version_files.BENTO)
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:

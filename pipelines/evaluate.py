@@ -192,14 +192,14 @@ def released(
         if found != release.get(key, found):  # releases of old do not name their items
             raise ValueError(
                 f"data/champion/{file} is not that of {release['version']}: its sha256 is {found}, {key} is "
-                f"{release[key]}; run `dvc repro --force --single-item champion`"
+                f"{release[key]}; run `dvc repro --force --downstream champion`"
             )
     model, provenance = _model.read(stage.input("champion", model_file))
     own_ids = _tables.read(stage.input("champion", items_file), ["item_id"])["item_id"]
     if len(own_ids) != len(model.item_factors):
         raise ValueError(
             f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
-            "`dvc repro --force --single-item champion`"
+            "`dvc repro --force --downstream champion`"
         )
     source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
     same_encoder = provenance.get("encoder") == holdout.encoder

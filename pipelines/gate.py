@@ -17,7 +17,9 @@ from models.evaluation import Catalogue
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,
+    _chain,
     _changes,
+    _digests,
     _examples,
     _model,
     _per_user,
@@ -49,6 +51,11 @@ def main() -> None:
         items = _tables.read(stage.input("split", "items.parquet"))
         popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
+        for name in _digests.TABLES:
+            stage.input("ingest", name)
+        _verdict.check_champion(saved, champion)
+        # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
+        _chain.check_before(STAGE)
         record, history = _attempts.judge(params, saved, champion, stage.input)
         artifacts.write_json(stage.output("verdict.json"), record)
         artifacts.write_json(stage.output("summary.json"), _verdict.summary(record))

@@ -21,6 +21,7 @@ from pipelines import (
     _bento_sources,
     _card,
     _cells,
+    _chain,
     _embeddings,
     _model,
     _packed,
@@ -57,6 +58,7 @@ def main() -> None:
         factors, provenance = _model.read(model)
         vectors, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=len(items))
         refuse_other_encoder(encoder, provenance)
+        _chain.check_before("package")
         metrics = artifacts.read_json(stage.input("evaluate", "metrics.json"))
 
         archive = stage.output("longtail.bento")

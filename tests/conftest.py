@@ -35,12 +35,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
 
 
 class Workspace:
-    """A folder with a params.yaml and code of its own, in which stages can run; the current folder of the test."""
+    """A folder with dvc.yaml, params.yaml and code of its own, in which stages can run; the current folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         settings = (REPO / "params.yaml").read_text("utf-8")
         (root / "params.yaml").write_text(settings, "utf-8")
+        shutil.copy(REPO / "dvc.yaml", root)
         for package in ("models", "pipelines"):  # the code that digests speak of
             shutil.copytree(REPO / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
 

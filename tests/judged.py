@@ -20,7 +20,7 @@ from pipelines import _artifacts as artifacts
 from pipelines import _embeddings, _model, _tables
 from pipelines import _encoder as encoders
 from pipelines._params import Embed, load
-from tests import small_encoder
+from tests import made, small_encoder
 
 N_ITEMS, N_USERS = 40, 12
 ITEM_IDS = [f"i{i:03}" for i in range(N_ITEMS)]
@@ -73,25 +73,25 @@ def write(verdict: str = "PROMOTE", *, model: Factors | None = None) -> dict[str
     users, items = map(list, zip(*pairs, strict=True))
     n = len(pairs)
     interactions = [users, items, [1.0] * n, [None] * n, [1] * n]
-    with artifacts.stage("ingest") as stage:
+    with made.stage("ingest") as stage:
         table = pa.table(interactions, schema=_tables.INTERACTIONS)
         _tables.write(table, stage.output("interactions.parquet"))
-    with artifacts.stage("split") as stage:
+    with made.stage("split") as stage:
         _tables.write(items_table(), stage.output("items.parquet"))
         artifacts.write_json(stage.output("holdout.json"), {"head_share": 0.8})
     name_encoder()
     digest = encoders.find(load(Embed)).digest
-    with artifacts.stage("embed") as stage:
+    with made.stage("embed") as stage:
         path, vectors = stage.output(_embeddings.NAME), embeddings()
         with _embeddings.create(path, *vectors.shape, encoder=digest, model=ENCODER) as written:
             written[:] = vectors
-    with artifacts.stage("train") as stage:
+    with made.stage("train") as stage:
         _model.write(model or factors(), stage.output("model.safetensors"), provenance={"encoder": digest})
-    with artifacts.stage("evaluate") as stage:
+    with made.stage("evaluate") as stage:
         artifacts.write_json(stage.output("metrics.json"), {"models": {"candidate": FIGURES}, "n_users": N_USERS})
     digests = {"model": artifacts.sha256(Path("data/train/model.safetensors")), "tail": "0" * 64}
     judged = {"verdict": verdict, "reason": "every rule passes", "rules": [], "digests": digests}
-    with artifacts.stage("gate") as stage:
+    with made.stage("gate") as stage:
         artifacts.write_json(stage.output("verdict.json"), judged)
     return judged
 

@@ -77,6 +77,38 @@ def test_a_better_candidate_replaces_the_champion(clone: Clone) -> None:
     assert "v2.0.0 serves now, in place of v1.0.0" in printed
 
 
+def test_stages_run_alone_promote_nothing(clone: Clone) -> None:
+    """A worse model under the figures of the judged one, and settings that nothing was trained with."""
+    before = (clone.root / "params.yaml").read_text()
+    clone.params({"train": {"als.embedding_dim": 2, "als.epochs": 1}})
+    clone.dvc("repro", "--single-item", "train")
+    printed = clone.dvc("repro", "--single-item", "gate", status=255)
+    assert "gate: error: data/champion was made from another data/train/model.safetensors: its sha256 was" in printed
+    clone.longtail("promote", status=1)
+    (clone.root / "params.yaml").write_text(before)
+    clone.dvc("repro")  # the remedy
+    clone.params({"train": {"als.epochs": 99}})
+    printed = clone.dvc("repro", "--single-item", "gate", status=255)
+    assert "gate: error: data/train was made with other settings than now: train; run `dvc repro`" in printed
+    clone.longtail("promote", "--again", status=1)
+    (clone.root / "params.yaml").write_text(before)
+    assert clone.git("tag", "-l", "longtail@*").split() == ["longtail@v1.0.0", "longtail@v2.0.0"]
+
+
+def test_what_dvc_was_told_to_take_for_up_to_date_is_made_again_by_the_named_command(clone: Clone) -> None:
+    """A model that was trained by hand with settings of its own, and committed as if it had those of params.yaml."""
+    before = (clone.root / "params.yaml").read_text()
+    clone.params({"train": {"als.epochs": 1}})
+    clone.run(sys.executable, "-m", "pipelines.train")
+    (clone.root / "params.yaml").write_text(before)
+    clone.dvc("commit", "--force", "train")
+    printed = clone.dvc("repro", status=255)
+    assert "gate: error: data/train was made with other settings than now: train; run `dvc repro`" in printed
+    assert "or `dvc repro --force --downstream train` where that finds nothing to do" in printed
+    clone.dvc("repro", "--force", "--downstream", "train")  # the remedy
+    assert "refuses it" not in clone.longtail("status")
+
+
 def test_a_worse_candidate_is_refused_and_the_run_is_no_failure(clone: Clone) -> None:
     clone.params({"train": {"als.embedding_dim": 2, "als.epochs": 1}})
     printed = clone.longtail("run")

@@ -16,6 +16,7 @@ from models.factors import Factors
 from models.user_side import Floats, LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
+from tests import made
 
 N_USERS, N_ITEMS = 480, 48
 GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
@@ -110,10 +111,10 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     counts = {f"n_{part}": len(getattr(parts, part)) for part in ("train", "valid", "test")}
     of_items = {"n_items": N_ITEMS, "n_tail": int(is_tail.sum()), "n_cold": COLD, "n_users": N_USERS}
     description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}}
-    with artifacts.stage("ingest") as stage:
+    with made.stage("ingest") as stage:
         for name in ("interactions.parquet", "items.parquet", "users.parquet"):
             _tables.write(items, stage.output(name))
-    with artifacts.stage("split") as stage:
+    with made.stage("split") as stage:
         _tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))
         _tables.write(users_table(), stage.output("users.parquet"))
         for part in ("train", "valid", "test"):
@@ -132,13 +133,13 @@ def users_table() -> pa.Table:
 
 def write_embeddings(encoder: str = ENCODER, *, texts: bool = True) -> None:
     vectors: Floats = np.stack([GENRE == 0, GENRE == 1], axis=1).astype(np.float32) * texts
-    with artifacts.stage("embed") as stage:
+    with made.stage("embed") as stage:
         header = {"longtail": json.dumps({"encoder": encoder})}
         save_file({"embeddings": vectors}, stage.output("embeddings.safetensors"), metadata=header)
 
 
 def write_candidate(factors: Factors, **provenance: Any) -> None:
-    with artifacts.stage("train") as stage:
+    with made.stage("train") as stage:
         _tables.write_csv(stage.output("pareto.csv"), PARETO)
         _model.write(factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance)
 
@@ -156,7 +157,7 @@ def write_champion(
 
     best: the best release, v1.0.0, by figure; that of other figures of the policy is the champion.
     """
-    with artifacts.stage("champion") as stage:
+    with made.stage("champion") as stage:
         identity: dict[str, Any] = {"version": None, "commit": None, "model_sha256": None, "split": split}
         if factors:
             identity = released(stage, factors, version, n_items, split, prefix="")

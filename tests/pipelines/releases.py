@@ -6,6 +6,7 @@ The champion stage is the real one. The other stages' outputs are written by `Ch
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,27 +19,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
 from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
-from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict
+from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict, _version_files
 from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
+from tests import made
 from tests.conftest import REPO, Workspace
 
-STAGES = ("ingest", "split", "train", "champion", "evaluate", "gate", "package")
-DVC_YAML = "stages:\n" + "".join(
-    f"  {name}:\n    cmd: {'python -m pipelines.champion' if name == 'champion' else 'exit 1'}\n"
-    f"    outs: [data/{name}]\n    params: [{name}]\n" + ("    always_changed: true\n" if name == "champion" else "")
-    for name in STAGES
-)
+STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
 N_USERS, N_ITEMS, HEAD = 600, 40, 8
 VALUES = {  # of NDCG and of recall of the tail, the same for every user
     "candidate": (0.4, 0.3), "champion": (0.4, 0.3), "popularity": (0.2, 0.0), "random": (0.01, 0.05)
 }  # fmt: skip
+
+
+def dvc_yaml() -> str:
+    """The stages as they are, of whose code only their pages count, with commands that fail."""
+    stages = {}
+    for name, stage in STAGES.items():
+        page = f"pipelines/{name}.py"
+        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (
+            name == "gate"
+        )
+        stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
+    return json.dumps({"stages": stages})
 
 
 class Checkout:
@@ -52,7 +62,7 @@ class Checkout:
     def create(cls, root: Path) -> Checkout:
         Workspace(root)
         for path, text in {
-            "dvc.yaml": DVC_YAML,
+            "dvc.yaml": dvc_yaml(),
             ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
             ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
@@ -76,12 +86,11 @@ class Checkout:
         verdict: None leaves it to the policy.
         """
         write_ingest_and_split()
-        with artifacts.stage("train") as stage:
+        with made.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
         model = artifacts.sha256(Path("data/train/model.safetensors"))
         champion = champion_of(_registry.read(load(Champion)), model)
-        with artifacts.stage("champion") as stage:
-            artifacts.write_json(stage.output("champion.json"), champion)
+        write_champion(champion)
         self.ndcg[model] = ndcg
         judge(verdict, champion, self.ndcg | {"candidate": ndcg})
         package(seed, built=built)
@@ -90,10 +99,10 @@ class Checkout:
 
 
 def write_ingest_and_split() -> None:
-    with artifacts.stage("ingest") as stage:
+    with made.stage("ingest") as stage:
         for name in ("interactions", "items", "users"):
             _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
-    with artifacts.stage("split") as stage:
+    with made.stage("split") as stage:
         items = {"item_idx": range(N_ITEMS), "item_id": [f"i{i}" for i in range(N_ITEMS)]}
         items["is_tail"] = [i >= HEAD for i in range(N_ITEMS)]
         _tables.write(pa.table(items), stage.output("items.parquet"))
@@ -101,10 +110,21 @@ def write_ingest_and_split() -> None:
         artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
+def write_champion(champion: dict[str, Any]) -> None:
+    with made.stage("champion") as stage:
+        artifacts.write_json(stage.output("champion.json"), champion)
+        if champion["version"]:
+            for path in (_version_files.MODEL, _version_files.ITEMS):
+                _version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
+        for release in _best.others(champion).values():
+            for path in (_version_files.MODEL, _version_files.ITEMS):
+                _version_files.download(release["commit"], path, stage.output(_best.prefix(release) + path.name))
+
+
 def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, float] = MappingProxyType({})) -> None:
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion, ndcg)
-    with artifacts.stage("gate") as stage:
+    with made.stage("gate") as stage:
         record, _ = _attempts.judge(load(Gate), _verdict.saved(stage.input), champion, stage.input)
         assert verdict is None or record["verdict"] == "PROMOTE", record["reason"]
         if verdict not in (None, "PROMOTE"):
@@ -122,7 +142,7 @@ def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
         name: ndcg.get(each["model_sha256"]) for name, each in older.items()
     }
     models = ["candidate", *older, "popularity", "random"]
-    with artifacts.stage("evaluate") as stage:
+    with made.stage("evaluate") as stage:
         found = {name: evaluation(name, known.get(name)) for name in models}
         _tables.write(_per_user.table(found, np.arange(N_USERS, dtype=np.int32), {}), stage.output("per_user.parquet"))
         described: dict[str, Any] = {
@@ -152,7 +172,7 @@ def evaluation(model: str, ndcg_of_all: float | None = None) -> Evaluation:
 def package(seed: int, *, built: bool) -> None:
     judged = Path("data/gate/verdict.json")
     bento: dict[str, Any] = {"built": False, "reason": "not built by hand"}
-    with artifacts.stage("package") as stage:
+    with made.stage("package") as stage:
         if built:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {

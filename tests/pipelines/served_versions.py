@@ -18,9 +18,10 @@ from typing import Any
 
 import psutil
 import requests
+from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _git, _registry, _version_files
+from pipelines import _git, _recipe, _registry, _version_files
 from pipelines._params import Champion, load
 from pipelines._smoke import free_port
 from tests.conftest import REPO
@@ -30,6 +31,7 @@ from tests.pipelines.releases import git
 
 def register(name: str, package: Path, changes: Mapping[str, Any] | None = None) -> str:
     """Register a version of the checkout around; its bento.json with `changes`. Returns the tag of its Bento."""
+    verdict = package.parent / "gate" / "verdict.json"
     bento = artifacts.read_json(package / "bento.json") | dict(changes or {})
     archive = package / "longtail.bento"
     record = {
@@ -38,7 +40,16 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
         "digests": bento["digests"],
         "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
     }
-    files = {_version_files.RECORD: json.dumps(record).encode(), _version_files.BENTO: json.dumps(bento).encode()}
+    lock: dict[str, Any] = {"schema": "2.0", "stages": {}}
+    if Path("dvc.lock").exists():
+        lock = YAML(typ="safe").load(Path("dvc.lock").read_text())
+    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock["stages"]
+    files = {
+        _version_files.RECORD: json.dumps(record).encode(),
+        _version_files.VERDICT: verdict.read_bytes(),
+        _version_files.BENTO: json.dumps(bento).encode(),
+        "dvc.lock": json.dumps(lock | {"stages": runs}).encode(),
+    }
     commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
     kept = _git.state_folder() / "releases" / name
     kept.mkdir(parents=True)

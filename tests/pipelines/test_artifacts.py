@@ -61,7 +61,7 @@ def test_a_folder_without_a_manifest_is_refused(workspace: Workspace) -> None:
 def test_a_manifest_that_is_damaged_but_still_json_is_refused(workspace: Workspace, damaged: str) -> None:
     write_stage()
     Path("data/split/manifest.json").write_text(damaged)
-    with pytest.raises(ValueError, match=r"manifest\.json is corrupted.*dvc repro --force --single-item split"):
+    with pytest.raises(ValueError, match=r"manifest\.json is corrupted.*dvc repro --force --downstream split"):
         artifacts.verify(Path("data/split/a.txt"))
 
 
@@ -96,7 +96,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data
     damaged = bytearray(content)
     damaged[position] ^= 1 << bit
     (folder / "a.bin").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro --force --single-item split"):
+    with pytest.raises(ValueError, match=r"a\.bin is corrupted.*dvc repro --force --downstream split"):
         artifacts.verify(folder / "a.bin")
 
 

@@ -171,7 +171,7 @@ def test_outside_git_nothing_is_counted_and_that_is_told(workspace: Workspace) -
 def test_a_pruned_ledger_asks_for_the_judgement_again(checkout: Checkout) -> None:
     record = judge(1)
     git(checkout.root, "update-ref", "-d", _ledger.REF)
-    with pytest.raises(ValueError, match=r"has no entry of this judgement: .*`dvc repro --force --single-item gate`"):
+    with pytest.raises(ValueError, match=r"has no entry of this judgement: .*`dvc repro --force --downstream gate`"):
         _attempts.confirm(record)
     _attempts.confirm(judge(1))
 

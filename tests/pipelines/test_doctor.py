@@ -47,7 +47,9 @@ def objects() -> list[Path]:
 
 def test_a_healthy_checkout_needs_nothing(run_once: Checkout) -> None:
     assert texts(remedies=True) == ""
-    assert "outputs: 12 files rehashed" in texts()
+    n = sum(path.is_file() and path.name != "manifest.json" for path in Path("data").glob("[!r]*/*"))
+    assert n > 12
+    assert f"outputs: {n} files rehashed" in texts()
     assert f"cache: {len(objects())} objects" in texts()
 
 
@@ -117,7 +119,7 @@ def test_a_damaged_output_is_named_with_its_remedy(run_once: Checkout) -> None:
     damage(Path("data/train/model.safetensors"))
     found = texts(remedies=True)
     assert "data/train/model.safetensors is corrupted" in found
-    assert "-> remove data/train and run `dvc repro --force --single-item train`" in found
+    assert "-> remove data/train and run `dvc repro --force --downstream train`" in found
 
 
 def test_every_damaged_object_of_the_cache_is_found_and_removed(run_once: Checkout) -> None:

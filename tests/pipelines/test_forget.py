@@ -144,6 +144,7 @@ def released(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(root)
     Checkout.create(root)
     shutil.copytree(packaged, root / "data" / "package")
+    Path("dvc.yaml").write_text("stages: {package: {cmd: exit 1, outs: [data/package]}}\n")
     with Repo() as repo:
         repo.commit(target="package", force=True)
     git(root, "add", "dvc.lock")

@@ -97,7 +97,7 @@ def test_values_that_no_evaluation_has_are_an_error_that_names_the_file(
     evaluated: Workspace, change: Change, message: str
 ) -> None:
     rewrite(change)
-    with pytest.raises(ValueError, match=rf"^{PER_USER}: {message}.*; run `dvc repro --force --single-item evaluate`$"):
+    with pytest.raises(ValueError, match=rf"^{PER_USER}: {message}.*; run `dvc repro --force --downstream evaluate`$"):
         gate.main()
     assert not Path("data/gate").exists()
 
@@ -124,7 +124,5 @@ def test_values_that_do_not_amount_to_the_figures_are_an_error(
     evaluated: Workspace, change: Change, message: str
 ) -> None:
     rewrite(change)
-    with pytest.raises(
-        ValueError, match=rf"^data/evaluate{message}.*; run `dvc repro --force --single-item evaluate`$"
-    ):
+    with pytest.raises(ValueError, match=rf"^data/evaluate{message}.*; run `dvc repro --force --downstream evaluate`$"):
         gate.main()

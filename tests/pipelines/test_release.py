@@ -16,6 +16,7 @@ from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines._params import Champion, load
 from pipelines.champion import NONE, champion_of
+from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
 
@@ -34,8 +35,7 @@ def refs(checkout: Checkout) -> str:
 def rewrite(path: Path, changes: dict[str, object]) -> None:
     """Change keys of a stage's JSON file as if the stage had written it so."""
     artifacts.write_json(path, artifacts.read_json(path) | changes)
-    (path.parent / artifacts.MANIFEST).unlink()
-    artifacts.write_manifest(path.parent, stage=path.parent.name, inputs={})
+    made.rewrite_manifest(path.parent)
 
 
 def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> None:
@@ -207,10 +207,8 @@ def test_a_replayed_verdict_is_refused(checkout: Checkout, tmp_path: Path) -> No
 def with_verdict(verdict: dict[str, Any], seed: int) -> None:
     """Put a verdict in place of the gate's: manifests, Bento and dvc.lock made to match."""
     path = Path("data/gate/verdict.json")
-    inputs = artifacts.read_manifest(path.parent)["inputs"]
-    (path.parent / artifacts.MANIFEST).unlink()
     path.write_text(json.dumps(verdict))
-    artifacts.write_manifest(path.parent, stage="gate", inputs=inputs)
+    made.rewrite_manifest(path.parent)
     package(seed, built=True)
     record()
 

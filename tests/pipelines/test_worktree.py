@@ -51,7 +51,7 @@ def test_a_damaged_worktree_is_made_anew(run: _runs.Run) -> None:
     with _worktree.workspace(run, "ingest"):
         assert load(Train).seed == 3
         assert Path("pipelines/_git.py").is_file()
-        assert _dvc_stage.inputs("split") == []
+        assert _dvc_stage.inputs("split") == ["ingest", "validate"]
 
 
 def test_a_lock_that_a_killed_dvc_left_is_replaced_by_the_runs_own(run: _runs.Run) -> None:
