@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from models import attempts
 from models.attempts import Holdout, Place
 from pipelines import _artifacts as artifacts
-from pipelines import _digests, _git, _ledger, _registry, _tables, _verdict, _version_files
+from pipelines import _digests, _git, _ledger, _recipe, _registry, _tables, _verdict, _version_files
 from pipelines._ledger import Judgement, Ledger, Lost
 from pipelines._params import Champion, Evaluate, Gate, Release, Train, load
 from pipelines._registry import Registry
@@ -169,13 +169,13 @@ def begin_anew(reason: str) -> Lost:
 def subject_of(params: Gate, digests: Mapping[str, str], champion: Record) -> Subject:
     """What is judged: settings that cannot change a decision are no part of it, code neither."""
     registered, settings = load(Champion), params.model_dump(mode="json")
-    policy = _digests.of_values({"gate": settings, "random": load(Evaluate).seed})
+    policy = _recipe.of_values({"gate": settings, "random": load(Evaluate).seed})
     names = ("model", "split", "tail")
     what = {name: digests[name] for name in names} | {"champion": champion["commit"], "policy": policy}
     what |= {"artifact": registered.name, "environment": registered.environment}
     alpha = round(1 - params.confidence, 12)
     return Subject(
-        _digests.of_values(what), dict(digests), policy, champion["version"], alpha, params.attempts.rule,
+        _recipe.of_values(what), dict(digests), policy, champion["version"], alpha, params.attempts.rule,
         params.attempts.half,
     )  # fmt: skip
 

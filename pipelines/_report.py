@@ -43,11 +43,11 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
     table.add_column("decision", no_wrap=True)
     for rule in verdict["rules"]:
         colour = DECISION_COLOURS[rule["decision"]]
-        reference = f"{number(rule['reference_value'])}\n{rule['reference']}" if rule["reference"] else ""
+        reference = f"{number(rule['reference_value'])}\n{markup(rule['reference'])}" if rule["reference"] else ""
         table.add_row(
             f"{markup(rule['name'])}\n[dim]{markup(bounded(rule))}[/]",
             number(rule["value"]),
-            markup(reference),
+            reference,
             f"{markup(gain(rule))}\n[dim]{interval(rule)}[/]",
             f"[{colour}]{words(rule['decision'])}[/]\n[dim]{required(rule)}[/]",
         )

@@ -192,9 +192,9 @@ def released(
     return {"version": version, "commit": None, "split": split} | hashes
 
 
-def write_all(candidate: Factors, champion: Factors | None = None) -> None:
+def write_all(candidate: Factors, champion: Factors | None = None, parts: Pairs | None = None) -> None:
     """Everything that evaluate and gate read from the stages before."""
-    write_split(pairs())
+    write_split(parts or pairs())
     write_embeddings()
     write_candidate(candidate)
     write_champion(champion)

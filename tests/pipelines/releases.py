@@ -33,7 +33,7 @@ from tests.conftest import REPO, Workspace
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
-N_USERS, N_ITEMS, HEAD = 600, 40, 8
+N_USERS, N_ITEMS, HEAD = 2000, 40, 8
 VALUES = {  # of NDCG and of recall of the tail, the same for every user
     "candidate": (0.4, 0.3), "champion": (0.4, 0.3), "popularity": (0.2, 0.0), "random": (0.01, 0.05)
 }  # fmt: skip

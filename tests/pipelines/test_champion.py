@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
 from pipelines import _release, champion
+from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import SPLIT, Checkout, git, package, record
 
@@ -206,10 +207,8 @@ def test_releases_of_old_which_know_of_no_best_are_compared_all_the_same(
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change a stage's JSON file as if the stage had written it so."""
-    inputs = artifacts.read_manifest(path.parent)["inputs"]
     artifacts.write_json(path, change(artifacts.read_json(path)))
-    (path.parent / artifacts.MANIFEST).unlink()
-    artifacts.write_manifest(path.parent, stage=path.parent.name, inputs=inputs)
+    made.rewrite_manifest(path.parent)
 
 
 def of_old(identity: dict[str, Any]) -> dict[str, Any]:

@@ -152,10 +152,9 @@ def test_fewer_users_than_a_rule_needs_hold_and_everything_that_is_read_says_how
     workspace: Workspace,
 ) -> None:
     """Users who all lose nothing: that holds for a loss of 0.01 as well where one in a hundred loses everything."""
-    holdouts.write_all(model(knowledge=1), model(knowledge=1))
     parts = holdouts.pairs()
     parts.test = [(user, item) for user, item in parts.test if user < 60]
-    holdouts.write_split(parts)
+    holdouts.write_all(model(knowledge=1), model(knowledge=1), parts)
     verdict = judge()
     assert verdict["verdict"] == "HOLD"
     (held,) = (rule for rule in verdict["rules"] if rule["name"] == "tail held")
