@@ -33,7 +33,7 @@ from models.rules import Rule
 LEVEL, SEED = 0.05, 2024
 USERS = (100, 300, 1000, 3000, 10_000, 100_000)
 RESAMPLES = 300  # of the bootstrap, which is left out at more than MANY users
-MANY = 10_000
+MANY = 3000
 HELD = Rule("accuracy held", "ndcg@10", reference="champion", max_loss=0.05, relative=True)
 TAIL_HELD = Rule("tail held", "tail_recall@20", reference="champion", max_loss=0.01)
 FOUND = Rule("tail is found", "tail_recall@20", reference="popularity", min_gain=0.002)
@@ -165,7 +165,7 @@ def level(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
     for shape in SHAPES:
         for n in sizes:
             rng = np.random.default_rng([SEED, n])
-            times = repeats if n <= MANY else max(repeats // 4, 1)
+            times = max(repeats // (1 if n <= MANY else 2 if n <= 10 * MANY else 5), 1)
             wrong = np.mean([experiment(shape, n, rng) for _ in range(times)], axis=0)
             error = math.sqrt(0.05 * 0.95 / times)
             names = (
@@ -237,7 +237,7 @@ def power(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
                 right = 1.0 if loss < 0.05 else -1.0
                 gain, end = right * float(values.mean()), worst if right > 0 else -best
                 oracle = float(ndtr(math.sqrt(n) * gain / float(values.std()) + ndtri(LEVEL)))
-                times = max(repeats // 2, 1) if n <= MANY else max(repeats // 8, 1)
+                times = max(repeats // (2 if n <= 10 * MANY else 8), 1)
                 decided = [decides(draw(loss, rng, n), right) for _ in range(times)]
                 ceiling = min(oracle, LEVEL * math.exp(min(-n * math.log1p(-gain / (gain - end)), 50.0)))
                 yield {

@@ -72,6 +72,8 @@ class Front:
             await self.app(scope, receive, self.following(send))
         elif scope["type"] != "http":
             await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+        elif scope["path"] in READY and scope["method"] not in ("GET", "HEAD"):
+            await wrong_method(send, scope["path"], "GET", "HEAD")
         elif scope["path"] in READY:
             await self.ready(scope, send)
         elif scope["path"] in OPEN:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bento.hot import ENDPOINTS
-from bento.schemas import RETRY, answering, taking
+from bento.schemas import RETRY, Readiness, answering, taking
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender
@@ -36,8 +36,13 @@ REFUSALS_OF_WRITES = {
 UNKNOWN = {"404": answering("The model does not know an item or user, which is named")}
 PROBES = {
     "/livez": "Liveness: the process answers.",
-    "/readyz": "Readiness: requests are answered.",
     "/healthz": "Readiness, under an older name.",
+}
+
+
+READY = {  # 503 of the first one while the server drains, of the second also while feedback does not work
+    "/readyz": "Readiness: lists are answered; the body says if feedback works.",
+    "/readyz/feedback": "Readiness for feedback: lists are answered, and events are stored.",
 }
 
 
@@ -50,6 +55,7 @@ def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
         for method, described in at.items():
             refusals = REFUSALS | REFUSALS_OF_WRITES if method == "post" else REFUSALS
             at[method] = described | {"responses": dict(sorted((refusals | described["responses"]).items()))}
+    found |= {path: readiness(text) for path, text in READY.items()}
     used = {(model, mode) for model, mode in models(found)}
     references, schemas = models_json_schema(
         sorted(used, key=lambda each: (each[0].__name__, each[1])), ref_template="#/components/schemas/{model}"
@@ -78,6 +84,11 @@ def probe(summary: str) -> dict[str, Any]:
     answers = {"200": "yes", "503": "not now"}
     of_text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
     responses = {status: {"description": text, **of_text} for status, text in answers.items()}
+    return {"get": {"summary": summary, "security": [], "responses": responses}}
+
+
+def readiness(summary: str) -> dict[str, Any]:
+    responses = {"200": answering("Ready", Readiness), "503": answering("Not ready", Readiness)}
     return {"get": {"summary": summary, "security": [], "responses": responses}}
 
 

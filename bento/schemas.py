@@ -265,6 +265,15 @@ def content(model: type[BaseModel], example: dict[str, Any] | None = None) -> di
     return {"application/json": {"schema": model} | ({} if example is None else {"example": example})}
 
 
+class Readiness(BaseModel):
+    """An answer of /readyz; model and reason are for callers who may ask for lists."""
+
+    status: Literal["ready", "draining"]
+    feedback: Annotated[Literal["ok", "degraded"], Field(description="degraded: events are not stored, or not counted")]
+    model: str | SkipJsonSchema[None] = None
+    reason: Annotated[str | SkipJsonSchema[None], Field(description="the problem of feedback in a sentence")] = None
+
+
 class Error(BaseModel):
     """An answer with a status of 400 or more."""
 

@@ -18,6 +18,8 @@ from pipelines._registry import Registry, Version
 from pipelines._stage import say
 from pipelines.champion import champion_of
 
+BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files
+
 
 class RolledBackError(ValueError):
     """The model was rolled back, and nobody has asked to promote it again."""
@@ -106,15 +108,19 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
             f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
             f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
         )
+    if other := [name for name in champion if name not in BESTS and champion[name] != verdict["champion"].get(name)]:
+        raise ValueError(
+            f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
+            "run `dvc repro`"
+        )
     if _best.models(verdict["champion"]) != _best.models(champion):
         raise OvertakenError(
             f"the candidate was compared with the best release {_best.words(verdict['champion']) or 'none'}, which is "
             f"{_best.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
         )
-    if other := [name for name in champion if name != "absent" and champion[name] != verdict["champion"].get(name)]:
+    if champion["best"] != verdict["champion"].get("best"):
         raise ValueError(
-            f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
-            "run `dvc repro`"
+            f"the best releases in {_verdict.PATH} are not those that led to {champion['version']}; run `dvc repro`"
         )
 
 
