@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -502,7 +504,7 @@ def document(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run inside the checkout, or restore it with `git checkout {path}`")
     try:
-        values = YAML(typ="safe").load(path.read_text("utf-8"))
+        values = deepcopy(parsed(path.read_text("utf-8")))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it in that encoding") from None
     except YAMLError as error:
@@ -513,6 +515,12 @@ def document(path: Path) -> dict[str, Any]:
         known = ", ".join(s.section for s in SECTIONS)
         raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {known}")
     return values
+
+
+@lru_cache(16)
+def parsed(text: str) -> Any:
+    """The values of a YAML text; parsing the settings takes a tenth of a second, and promote asks for them often."""
+    return YAML(typ="safe").load(text)
 
 
 def explain(error: ValidationError, section: str, path: Path) -> str:
