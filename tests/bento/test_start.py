@@ -91,7 +91,7 @@ def test_named_hosts_are_served_beside_loopback_and_the_probes_by_any_host(home:
 
 
 def test_a_server_adds_nothing_to_its_files_that_would_keep_the_next_one_from_starting(home: Path, tag: str) -> None:
-    event = {"event_id": "once", "user_id": "visitor", "item_id": ITEM_IDS[0], "kind": "click"}
+    event = {"event_id": "of two servers", "user_id": "visitor", "item_id": ITEM_IDS[0], "kind": "click"}
     for expected in ("stored", "duplicates"):
         with _smoke.serving(tag, home=home, timeout=60) as url:
             assert _smoke.post(url, "feedback", event)[expected] == 1

@@ -138,7 +138,7 @@ def test_a_candidate_nearly_as_good_as_the_champion_but_not_as_the_best_release_
     assert (verdict.verdict, floor.reference) == ("REJECT", "best v1")
     assert floor.reference_value == pytest.approx(0.35)
     assert "ndcg@5 gain over best v1 is -14.3%" in verdict.reason
-    verdict, floor = against_best(HOW, best, champion=model(0.32, 0.2), best_v1=model(0.33, 0.2))
+    verdict, floor = against_best(HOW, best, champion=model(0.32, 0.2), best_v1=model(0.32, 0.2))
     assert (verdict.verdict, floor.decision) == ("PROMOTE", "pass")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import chdir
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from models.evaluation import Evaluation
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,
+    _candidate,
     _ledger,
     _lineage,
     _release,
@@ -34,6 +35,7 @@ from pipelines import (
 from pipelines._ledger import Judgement, Lost
 from pipelines._params import Gate, load
 from pipelines.champion import NONE
+from tests import made
 from tests.conftest import Workspace, edit_params
 from tests.pipelines import releases
 from tests.pipelines.releases import Checkout, clone, git, longtail, share
@@ -45,18 +47,19 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
     """The verdict on a model of a number, as the gate gives it and without what DVC keeps."""
     releases.write_ingest_and_split()
     if split:
-        with artifacts.stage("split") as stage:
-            shutil.copy("data/split/items.parquet", stage.output("items.parquet"))
+        items = Path("data/split/items.parquet").read_bytes()
+        with made.stage("split") as stage:
+            stage.output("items.parquet").write_bytes(items)
             hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
             described: dict[str, Any] = {**hashes, **releases.SPLIT, **releases.SIZES, **split}
             if described["cutoffs"]:
                 last = datetime.fromisoformat(described.pop("last"))
                 _tables.write(pa.table({"timestamp": pa.array([last])}), stage.output("test.parquet"))
             artifacts.write_json(stage.output("holdout.json"), described)
-    with artifacts.stage("train") as stage:
+    with made.stage("train") as stage:
         save_file({"item_factors": np.full((2, 2), number, np.float32)}, stage.output("model.safetensors"))
     releases.evaluate(NONE, {})
-    with artifacts.stage("gate") as stage:
+    with made.stage("gate") as stage:
         record, history = _attempts.judge(load(Gate), _verdict.saved(stage.input), NONE, stage.input)
         artifacts.write_json(stage.output("verdict.json"), record)
         artifacts.write_json(stage.output("shown.json"), shown(record, history))
@@ -95,7 +98,7 @@ def test_every_candidate_has_a_number_and_the_same_one_keeps_it(checkout: Checko
 
 def test_another_policy_is_another_attempt(checkout: Checkout) -> None:
     judge(1)
-    edit_params(Path("params.yaml"), "gate", {"seed": 43})
+    edit_params(Path("params.yaml"), "gate", {"confidence": 0.94})
     assert place(judge(1)) == (2, 0)
 
 
@@ -138,11 +141,11 @@ def test_a_candidate_that_needs_luck_is_promoted_when_it_is_the_first_and_held_w
     noise = (noise - noise.mean()) / noise.std() * 0.05 + 2.3 * 0.05 / np.sqrt(releases.N_USERS)
     plain = releases.evaluation
 
-    def evaluation(model: str) -> Evaluation:
-        made = plain(model)
+    def evaluation(model: str, ndcg: float | None = None) -> Evaluation:
+        found = plain(model, ndcg)
         if model == "candidate":
-            made.per_user.update({name: 0.2 + noise for name in made.per_user if name.startswith("ndcg")})
-        return made
+            found.per_user.update({name: 0.2 + noise for name in found.per_user if name.startswith("ndcg")})
+        return found
 
     monkeypatch.setattr(releases, "evaluation", evaluation)
     first, second = judge(1), judge(2)
@@ -300,10 +303,12 @@ def test_releases_older_than_the_ledger_are_named(checkout: Checkout, monkeypatc
     monkeypatch.setattr(_verdict, "read", lambda: verdict)
     monkeypatch.setattr(_verdict, "decide_again", lambda _: None)
     old = {name: value for name, value in verdict.items() if name != "attempt"}
+    written = {_verdict.PATH: json.dumps(old).encode()}
+    bento = artifacts.read_json(_candidate.BENTO)
+    bento["verdict_sha256"] = hashlib.sha256(written[_verdict.PATH]).hexdigest()
+    written[_candidate.BENTO] = json.dumps(bento).encode()
     original = Path.read_bytes
-    monkeypatch.setattr(
-        Path, "read_bytes", lambda path: json.dumps(old).encode() if path == _verdict.PATH else original(path)
-    )
+    monkeypatch.setattr(Path, "read_bytes", lambda path: written.get(path) or original(path))
     _release.promote()
     monkeypatch.undo()
     with chdir(checkout.root):

@@ -215,11 +215,11 @@ def test_ending_a_run_ends_dvc_and_the_stage_as_ctrl_c_does(checkout: Checkout) 
     waits = "touch started; sleep 600"
     Path("dvc.yaml").write_text(f"stages:\n  ingest:\n    cmd: {waits}\n    outs: [data/ingest]\n")
     process = start(checkout.root, "run")
-    while not Path("started").exists():
+    below: list[psutil.Process] = []
+    while not any("sleep" in child.name() for child in below):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    below = psutil.Process(process.pid).children(recursive=True)
-    assert any("sleep" in child.name() for child in below)
+        below = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1

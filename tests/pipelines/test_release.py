@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -247,7 +248,7 @@ def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[st
 def of_earlier_gate(content: bytes) -> bytes:
     """A verdict.json as the gate wrote it when it drew resamples of users (schema_version 1)."""
     verdict = json.loads(content)
-    del verdict["passing"]
+    del verdict["passing"], verdict["attempt"]
     for rule in verdict["rules"]:
         for name in ("p_pass", "p_fail", "users_needed"):
             del rule[name]
@@ -262,7 +263,10 @@ def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_ro
     with monkeypatch.context() as patch:
 
         def earlier(*, files: dict[str, bytes], **other: Any) -> str:
-            return snapshot(**other, files={n: of_earlier_gate(c) if "verdict" in n else c for n, c in files.items()})
+            verdict = of_earlier_gate(files[_version_files.VERDICT])
+            bento = json.loads(files[_version_files.BENTO]) | {"verdict_sha256": hashlib.sha256(verdict).hexdigest()}
+            changed = {_version_files.VERDICT: verdict, _version_files.BENTO: json.dumps(bento).encode()}
+            return snapshot(**other, files=files | changed)
 
         patch.setattr(_git, "snapshot", earlier)
         _release.promote()

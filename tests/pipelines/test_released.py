@@ -42,7 +42,7 @@ def judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict on the figures that lie there, as the gate gave it before it looked at the other stages."""
     champion = artifacts.read_json(Path("data/champion/champion.json"))
     with monkeypatch.context() as patch:
-        patch.setattr("tests.pipelines.releases.evaluate", lambda champion: None)
+        patch.setattr("tests.pipelines.releases.evaluate", lambda *_: None)
         judge("PROMOTE", champion)
 
 
@@ -157,7 +157,7 @@ FORGED: list[tuple[str, Callable[[Record], object], str]] = [
     (
         "params.yaml",
         lambda params: params["gate"].update(confidence=0.6),
-        "gate ran with other settings than params.yaml",
+        "champion ran with other settings than params.yaml has in gate",
     ),
 ]
 

@@ -141,7 +141,10 @@ def test_whoever_is_still_connected_after_the_grace_or_a_second_ctrl_c_is_cut_of
     try:
         serving.wait_for("serving v1.0.0")
         with socket.create_connection(("127.0.0.1", serving.port), timeout=60) as slow:
-            slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+            slow.sendall(
+                b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
             with requests.Session() as idle:
                 assert idle.get(f"{serving.url}/readyz", timeout=30).ok
                 for each in signals:
