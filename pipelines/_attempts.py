@@ -84,8 +84,8 @@ def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -
                 record = _verdict.record(params, saved, champion, attempt)
             record = record | {"attempt": attempt, "digests": digests}
             entry = entry_of("judgement", subject, scope, record, split, window)
-            if is_known(ledger, entry):
-                return record, History(earlier, tried, entry)
+            if (entered := known(ledger, entry)) is not None:  # with the time of then: equal inputs give equal reports
+                return record, History(earlier, tried, entered)
             _ledger.append(ledger, entry)
             if not notes:
                 notes = synchronized(remote)  # another machine may have been faster: then its number is taken
@@ -143,7 +143,7 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
         for _ in range(_ledger.TRIES):
             ledger = _ledger.read()
             entry = entry_of("what-if", subject, scope, {**other, "attempt": attempt}, split, window)
-            if is_known(ledger, entry) or _ledger.append(ledger, entry):
+            if known(ledger, entry) is not None or _ledger.append(ledger, entry):
                 break
         if not notes:
             notes = synchronized(load(Release).remote)
@@ -377,13 +377,15 @@ def settings() -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def is_known(ledger: Ledger, entry: Judgement) -> bool:
-    """Whether the ledger has this judgement with this verdict, place, data, settings and code."""
+def known(ledger: Ledger, entry: Judgement) -> Judgement | None:
+    """The entry of this judgement with this verdict, place, data, settings and code, where the ledger has it."""
     names = ("kind", "judgement", "number", "line", "level", "verdict", "digests")
-    return any(
-        isinstance(other, Judgement) and all(getattr(other, name) == getattr(entry, name) for name in names)
+    same = (
+        other
         for other in ledger.entries
+        if isinstance(other, Judgement) and all(getattr(other, name) == getattr(entry, name) for name in names)
     )
+    return next(same, None)
 
 
 def now() -> str:

@@ -157,6 +157,16 @@ def test_a_candidate_that_needs_luck_is_promoted_when_it_is_the_first_and_held_w
     assert "the best of many passes by luck" in report("md")
 
 
+def test_the_same_judgement_a_day_later_gives_the_same_report(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(1)
+    before = {kind: report(kind) for kind in ("html", "md")}
+    monkeypatch.setattr(_attempts, "now", lambda: "2099-12-31T23:59:59+00:00")
+    judge(1)
+    assert {kind: report(kind) for kind in ("html", "md")} == before
+
+
 def test_a_verdict_has_the_published_schema_and_is_decided_again(checkout: Checkout) -> None:
     judge(1)
     second = judge(2)
