@@ -125,3 +125,12 @@ def test_p_values_of_what_all_lists_show_are_small_at_most_as_often_as_they_say(
     margins = [level - truth + n * (added - added.mean()) for level, added in found]
     for sign in (1.0, -1.0):
         assert sum(p_value(sign * each, float((sign * each).min())) <= 0.05 for each in margins) <= 14
+
+
+@pytest.mark.parametrize("shift", [0.001, 0.004, -0.003])
+def test_many_values_in_bins_have_the_p_value_of_all_of_them(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    values = np.where(rng.random(30_000) < 0.6, 0.0, rng.normal(0, 0.3, 30_000).clip(-0.9, 1)) + shift
+    found = p_value(values, -0.95)
+    monkeypatch.setattr(bounded_mean, "BINS", len(values))
+    assert found == pytest.approx(p_value(values, -0.95), rel=1e-4)
