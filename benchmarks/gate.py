@@ -1,4 +1,4 @@
-"""How long the gate's decisions take at many users, beside SciPy's bootstrap of a single mean.
+"""Time of the gate's decisions at many users, beside SciPy's bootstrap of a single mean.
 
 `make bench-gate`, or `python -m benchmarks.gate [--users N]`. Lists of 20 from 30,000 items, of four
 models; the policy of `params.yaml` judges the candidate and both controls. Everything in one process, on as many

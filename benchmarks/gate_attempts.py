@@ -91,7 +91,7 @@ def years() -> Iterator[dict[str, Any]]:
 
 
 def year(gain: float, noise: float, window: int | None, users: int, *, spends: bool) -> npt.NDArray[np.bool_]:
-    """Whether the candidate of each day is promoted (YEARS, DAYS).
+    """Return which days promote their candidate, (YEARS, DAYS).
 
     Every model is better or worse by chance on the events of a day, independently of other models. A test set is of
     `window` days and moves on by one; None: it stays the same. What is promoted is the champion from the next day on.

@@ -1,4 +1,4 @@
-"""How often the gate is wrong where a rule's bound is met exactly, and how often it decides where it is not.
+"""Level and power of the gate: wrong decisions where a bound is met exactly, right ones where it is not.
 
 `make bench-gate-level`, or `python -m benchmarks.gate_level [--repeats N] [--users N ...] [--only TABLE]`. Users and
 their values are made up, by shape; nothing of the gate was tuned on these shapes. At the bound «pass» and «fail» are
@@ -183,7 +183,7 @@ def level(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def experiment(shape: Shape, n: int, rng: Rng) -> list[float]:
-    """Whether each method passes, and fails, one draw of users."""
+    """Return 1 where a method passes, or fails, one draw of users: a pair for each method."""
     each = compared(shape.rule, *shape.draw(rng, n))
     values, worst, best = each.margins(shape.rule.threshold())
     p_pass, p_fail = each.p_values(shape.rule.threshold())

@@ -116,7 +116,7 @@ class Endpoint:
         service.watch.more.append(self.watch.collect)
 
     def impaired(self) -> str | None:
-        """What does not work at present, for /readyz; None where all does."""
+        """Return the present problem of feedback, for /readyz; None where there is none."""
         if (reason := self.writer.problem()) is not None:
             return f"events cannot be stored: {reason}"
         if (reason := self.recent.problem()) is not None:

@@ -68,7 +68,7 @@ def place(holdout: Holdout, earlier: Sequence[Holdout], *, assumed: int = 0) -> 
 
 
 def counts(one: Holdout, other: Holdout) -> bool:
-    """Whether two holdouts share pairs and a line: under a split by hash always, under one by time if windows meet."""
+    """Return whether two holdouts of one line share pairs: by hash always, by time if their windows meet."""
     if one.line != other.line:
         return False
     if one.window is None or other.window is None:

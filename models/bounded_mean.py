@@ -27,9 +27,7 @@ from models.metrics import Floats
 
 UNSEEN = 0.25  # users with the worst value, beside users as they are
 ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1
-BINS = (
-    10_000  # that more values than twice as many are put into: the variance of a mean changes by less than a millionth
-)
+BINS = 10_000  # for more than twice as many values; changes the variance of a mean by less than a millionth
 STEPS = 200  # of Newton's method at most; about six are needed
 WIDEST = 60  # doublings of a bracket
 
