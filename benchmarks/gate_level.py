@@ -14,7 +14,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +71,11 @@ def skewed(zeros: float, rng: Rng, n: int) -> Floats:
 Base = Callable[[float, Rng, int], Floats]
 
 
+@cache
+def mean_of(of: Base, zeros: float) -> float:
+    return float(of(zeros, np.random.default_rng(1), 1_000_000).mean())
+
+
 def redrawn(of: Base, zeros: float, same: float, loss: float, rng: Rng, n: int) -> Pair:
     """A share `same` of users has the value of the reference, all others another draw; then everybody loses a share."""
     theirs, others = of(zeros, rng, n), of(zeros, rng, n)
@@ -85,7 +90,7 @@ def some_lose_all(of: Base, zeros: float, same: float, share: float, rng: Rng, n
 def best_served_lose_all(of: Base, zeros: float, same: float, rng: Rng, n: int) -> Pair:
     """As many users as make up a twentieth of the accuracy have the best list there is, and lose it."""
     ours, theirs = redrawn(of, zeros, same, 0.0, rng, n)
-    level = float(of(zeros, np.random.default_rng(1), 1_000_000).mean())
+    level = mean_of(of, zeros)
     best = rng.random(n) < 0.05 * level / (0.95 + 0.05 * level)
     return np.where(best, 0.0, ours), np.where(best, 1.0, theirs)
 
@@ -93,7 +98,7 @@ def best_served_lose_all(of: Base, zeros: float, same: float, rng: Rng, n: int) 
 def few_gain_much(of: Base, zeros: float, rng: Rng, n: int) -> Pair:
     """Everybody loses, but for a few who get the best list there is; together a loss of a twentieth."""
     theirs = of(zeros, rng, n)
-    level = float(of(zeros, np.random.default_rng(1), 1_000_000).mean())
+    level = mean_of(of, zeros)
     few = 0.3 * level
     kept = (0.95 * level - few) / ((1 - few) * level)
     return np.where(rng.random(n) < few, 1.0, kept * theirs), theirs
@@ -265,24 +270,38 @@ def shown(rng: Rng, n: int, flatness: float) -> Lists:
     return np.argpartition(scores, 10, axis=1)[:, :10].astype(np.int32)
 
 
+LISTWIDE = {"tail_coverage@10": True, "gini@10": False, "entropy@10": False}  # whether its gain is relative
+
+
 def listwide(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
     """The same for figures of all lists, whose bound is the truth: the mean over other experiments."""
-    for metric, relative in (("tail_coverage@10", True), ("gini@10", False), ("entropy@10", False)):
-        for name, steepness in FLATNESS.items():
-            for n in (n for n in sizes if n <= 1000):
-                rng = np.random.default_rng([SEED, n])
-                times = max(repeats // 4, 2)
-                pairs = [[figure(metric, shown(rng, n, each)) for each in steepness] for _ in range(2 * times)]
-                sign = -1.0 if metric.startswith("gini") else 1.0
-                ours, theirs = (float(np.mean([pair[i].value for pair in pairs[:times]])) for i in (0, 1))
-                gain = sign * (ours - theirs) / (theirs if relative else 1.0)
-                bound = {"min_gain": gain} if gain > 0 else {"max_loss": -gain}
-                rule = Rule(name, metric, "champion", relative=relative, **bound)  # type: ignore[arg-type]
-                found = [Compared(rule, our, their).p_values(rule.threshold()) for our, their in pairs[times:]]
+    for name, steepness in FLATNESS.items():
+        for n in (n for n in sizes if n <= 1000):
+            rng = np.random.default_rng([SEED, n])
+            times = max(repeats // 4, 2)
+            pairs = [figures([shown(rng, n, each) for each in steepness]) for _ in range(2 * times)]
+            for metric, relative in LISTWIDE.items():
+                of = [pair[metric] for pair in pairs]
+                rule = at_the_truth(metric, relative, of[:times])
+                found = [Compared(rule, our, their).p_values(rule.threshold()) for our, their in of[times:]]
                 wrong = np.mean([[p <= LEVEL for p in each] for each in found], axis=0)
                 error = math.sqrt(0.05 * 0.95 / times)
                 row = {"lists": name, "metric": metric, "users": n}
                 yield row | {"pass": float(wrong[0]), "fail": float(wrong[1]), "± of 5 %": error}
+
+
+def at_the_truth(metric: str, relative: bool, pairs: Sequence[Sequence[Measured]]) -> Rule:
+    """The rule whose bound is the mean difference of pairs of a candidate and its champion."""
+    ours, theirs = (float(np.mean([pair[i].value for pair in pairs])) for i in (0, 1))
+    gain = (-1.0 if metric.startswith("gini") else 1.0) * (ours - theirs) / (theirs if relative else 1.0)
+    if gain > 0:
+        return Rule(metric, metric, "champion", relative=relative, min_gain=gain)
+    return Rule(metric, metric, "champion", relative=relative, max_loss=-gain)
+
+
+def figures(pair: Sequence[Lists]) -> dict[str, list[Measured]]:
+    """The figures of all lists, of a candidate and of its champion."""
+    return {metric: [figure(metric, lists) for lists in pair] for metric in LISTWIDE}
 
 
 def figure(metric: str, lists: Lists) -> Measured:
