@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -45,6 +46,8 @@ __all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "page
 # examples doubles it, so only failed expectations are asked for them.
 COUNTS: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 EXAMPLES: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 5}
+
+NUMBERS = count(1)
 
 Suite = list[Expectation]
 Batch = tuple[BatchDefinition[Any], dict[str, Any] | None]
@@ -92,6 +95,15 @@ class Source:
             meta={"great_expectations_version": gx.__version__},
         )
 
+    def unexpected(self, view: str, expectation: Expectation, key: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        """The values of some columns in every row of a view that an expectation of rows does not find as expected."""
+        wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": list(key)}
+        numbered = expectation.copy(update={"meta": {**(expectation.meta or {}), "number": 0}})
+        (result,) = ask(self.batch_of(view), [numbered], wanted)
+        if message := raised(result):
+            raise ValueError(self.shortage(message) or f"the rows that fail {expectation.description}: {message}")
+        return [tuple(row[name] for name in key) for row in result.result["unexpected_index_list"]]
+
 
 @contextmanager
 def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Source]:
@@ -114,10 +126,15 @@ def spark_batches(context: AbstractDataContext, spark: _spark.Spark) -> Callable
     datasource = context.data_sources.add_spark("spark")
 
     def batch_of(view: str) -> Batch:
-        batch = datasource.add_dataframe_asset(view).add_batch_definition_whole_dataframe("all")
+        batch = datasource.add_dataframe_asset(named(view)).add_batch_definition_whole_dataframe("all")
         return batch, {"dataframe": spark.session.table(view)}
 
     return batch_of
+
+
+def named(view: str) -> str:
+    """A name for a view as it is now: GX wants a new one for each asset, and a view can change."""
+    return f"{view} {next(NUMBERS)}"
 
 
 @contextmanager
@@ -133,7 +150,7 @@ def duckdb(
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
 
     def batch_of(view: str) -> Batch:
-        return datasource.add_table_asset(view, table_name=view).add_batch_definition_whole_table("all"), None
+        return datasource.add_table_asset(named(view), table_name=view).add_batch_definition_whole_table("all"), None
 
     try:
         with engines[0].connect() as connection:
