@@ -47,8 +47,6 @@ __all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "page
 COUNTS: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 EXAMPLES: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 5}
 
-NUMBERS = count(1)
-
 Suite = list[Expectation]
 Batch = tuple[BatchDefinition[Any], dict[str, Any] | None]
 Results = dict[str, ExpectationSuiteValidationResult]
@@ -123,18 +121,13 @@ def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Sourc
 
 
 def spark_batches(context: AbstractDataContext, spark: _spark.Spark) -> Callable[[str], Batch]:
-    datasource = context.data_sources.add_spark("spark")
+    datasource, numbers = context.data_sources.add_spark("spark"), count(1)
 
     def batch_of(view: str) -> Batch:
-        batch = datasource.add_dataframe_asset(named(view)).add_batch_definition_whole_dataframe("all")
+        batch = datasource.add_dataframe_asset(f"{view} {next(numbers)}").add_batch_definition_whole_dataframe("all")
         return batch, {"dataframe": spark.session.table(view)}
 
     return batch_of
-
-
-def named(view: str) -> str:
-    """A name for a view as it is now: GX wants a new one for each asset, and a view can change."""
-    return f"{view} {next(NUMBERS)}"
 
 
 @contextmanager
@@ -148,9 +141,11 @@ def duckdb(
     url = f"duckdb+autocommit:///:memory:{spill.name}"
     datasource = context.data_sources.add_sql("duckdb", connection_string=url, create_temp_table=False)
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
+    numbers = count(1)  # a view can change, and GX wants another name then
 
     def batch_of(view: str) -> Batch:
-        return datasource.add_table_asset(named(view), table_name=view).add_batch_definition_whole_table("all"), None
+        asset = datasource.add_table_asset(f"{view} {next(numbers)}", table_name=view)
+        return asset.add_batch_definition_whole_table("all"), None
 
     try:
         with engines[0].connect() as connection:
