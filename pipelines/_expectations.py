@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import date
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -92,6 +93,15 @@ class Source:
             meta={"great_expectations_version": gx.__version__},
         )
 
+    def unexpected(self, view: str, expectation: Expectation, key: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        """The values of some columns in every row of a view that an expectation of rows does not find as expected."""
+        wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": list(key)}
+        numbered = expectation.copy(update={"meta": {**(expectation.meta or {}), "number": 0}})
+        (result,) = ask(self.batch_of(view), [numbered], wanted)
+        if message := raised(result):
+            raise ValueError(self.shortage(message) or f"the rows that fail {expectation.description}: {message}")
+        return [tuple(row[name] for name in key) for row in result.result["unexpected_index_list"]]
+
 
 @contextmanager
 def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Source]:
@@ -111,10 +121,10 @@ def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Sourc
 
 
 def spark_batches(context: AbstractDataContext, spark: _spark.Spark) -> Callable[[str], Batch]:
-    datasource = context.data_sources.add_spark("spark")
+    datasource, numbers = context.data_sources.add_spark("spark"), count(1)
 
     def batch_of(view: str) -> Batch:
-        batch = datasource.add_dataframe_asset(view).add_batch_definition_whole_dataframe("all")
+        batch = datasource.add_dataframe_asset(f"{view} {next(numbers)}").add_batch_definition_whole_dataframe("all")
         return batch, {"dataframe": spark.session.table(view)}
 
     return batch_of
@@ -131,9 +141,11 @@ def duckdb(
     url = f"duckdb+autocommit:///:memory:{spill.name}"
     datasource = context.data_sources.add_sql("duckdb", connection_string=url, create_temp_table=False)
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
+    numbers = count(1)  # a view can change, and GX wants another name then
 
     def batch_of(view: str) -> Batch:
-        return datasource.add_table_asset(view, table_name=view).add_batch_definition_whole_table("all"), None
+        asset = datasource.add_table_asset(f"{view} {next(numbers)}", table_name=view)
+        return asset.add_batch_definition_whole_table("all"), None
 
     try:
         with engines[0].connect() as connection:

@@ -139,6 +139,7 @@ class Validate(Section):
     max_user_share: Share
     max_same_text: Share
     max_untouched_items: Share
+    max_quarantined: Share
     profile: Tolerances
     custom: list[Custom]
     warn: list[Text]

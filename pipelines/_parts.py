@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from models import holdout
-from pipelines import _engine
+from pipelines import _engine, _quarantine
 from pipelines import _tables as tables
 from pipelines._artifacts import StageRun
 from pipelines._engine import Tables
@@ -64,13 +64,12 @@ INDEXED = """
 
 @contextmanager
 def session(stage: StageRun, paths: dict[str, Path], memory_limit: str, engine: Engine) -> Iterator[Tables]:
-    """The engine with the views `interactions` and `items`."""
+    """The engine with the views `interactions`, without those in quarantine, and `items`."""
     with _engine.tables(stage, memory_limit, engine) as found:
-        found.view(
-            "interactions",
-            f"""select user_id, item_id, value, cast("timestamp" as timestamp) as event_time
-                from {found.parquet(paths["interactions"])}""",
-        )
+        interactions = f"""select user_id, item_id, value, cast("timestamp" as timestamp) as event_time
+            from {found.parquet(paths["interactions"])}"""
+        quarantine = paths["quarantine"]
+        found.view("interactions", _quarantine.without(interactions, quarantine, found.parquet(quarantine)))
         found.view("items", f"select item_id from {found.parquet(paths['items'])}")
         yield found
 

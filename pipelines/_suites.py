@@ -54,6 +54,16 @@ def suites(params: Validate) -> dict[str, gx.Suite]:
     return found
 
 
+def of_interactions(params: Validate) -> gx.Suite:
+    """The expectations that params.yaml has of interactions."""
+    return [of_custom(custom) for custom in params.custom if custom.table == "interactions"]
+
+
+def code_of(expectation: gx.Expectation) -> str:
+    code: str = (expectation.meta or {})["code"]
+    return code
+
+
 def expect(code: str, kind: type[gx.Expectation], description: str, remedy: str, **kwargs: Any) -> gx.Expectation:
     return kind(description=description, meta={"code": code, "remedy": remedy}, **kwargs)
 
@@ -239,7 +249,7 @@ def id_length(column: str) -> gx.Expectation:
 
 def check_codes(of: Sequence[gx.Expectation], warn: Sequence[str]) -> None:
     """Raise ValueError where `warn` names what is no expectation: it would stop the run all the same."""
-    known = {str((expectation.meta or {})["code"]) for expectation in of}
+    known = {code_of(expectation) for expectation in of}
     if unknown := sorted(set(warn) - known):
         raise ValueError(
             f"validate.warn names {', '.join(unknown)}, expected codes of expectations: {', '.join(sorted(known))}"

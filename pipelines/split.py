@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from models import holdout
 from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
+from pipelines import _quarantine
 from pipelines import _tables as tables
 from pipelines._engine import Tables
 from pipelines._params import Engine, Split, load
@@ -42,6 +43,7 @@ def main() -> None:
     params, engine = load(Split), load(Engine)
     with artifacts.stage("split") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
+        paths["quarantine"] = stage.input("validate", _quarantine.NAME)
         require_validated(stage)
         with parts.session(stage, paths, params.memory_limit, engine) as found:
             cutoffs = parts.choose_cutoffs(found, params)
@@ -81,7 +83,7 @@ def require_validated(stage: artifacts.StageRun) -> None:
     report = stage.input("validate", "report.json")
     judged = artifacts.read_manifest(report.parent)["inputs"]
     for path, sha256 in stage.inputs.items():
-        if path != report.as_posix() and judged.get(path) != sha256:
+        if Path(path).parent != report.parent and judged.get(path) != sha256:
             raise ValueError(f"{path} is not what data/validate judged; run `dvc repro validate`")
     if not artifacts.read_json(report)["success"]:
         raise ValueError(f"{report} says that the suite failed; correct the data and run `dvc repro validate`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
 from pipelines import _expectations as gx
-from pipelines import _modes
+from pipelines import _modes, _quarantine
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
 from pipelines import _tables as tables
@@ -29,8 +30,14 @@ def main() -> None:
         known = profiles.path_of(pq.read_schema(paths["items"]).names)
         data = stage.inputs[paths["interactions"].as_posix()]
         with gx.source(stage, params.memory_limit, engine) as source:
-            results, profile = examine(source, paths, params, profiles.former(known, data))
-        report = judge(results, min_expectations=params.min_expectations, warn=params.warn)
+            results = examine(source, views(source.engine, paths), params)
+            failed_rows = failing(source, results, params)
+            quarantine = stage.output(_quarantine.NAME)
+            _quarantine.write(failed_rows, quarantine)
+            if failed_rows:
+                results = examine(source, views(source.engine, paths, quarantine), params)
+            profile = beside_profile(source, results, params, profiles.former(known, data))
+        report = judge(results, min_expectations=params.min_expectations, warn=params.warn, failing=failed_rows)
         page = gx.page(
             results, report["verdict"], [failure(check) for check in report["expectations"] if failed(check)]
         )
@@ -48,30 +55,59 @@ def main() -> None:
     say("validate", report["verdict"])
 
 
-def examine(
-    source: gx.Source, paths: dict[str, Path], params: Validate, former: dict[str, Any] | None
-) -> tuple[gx.Results, dict[str, Any]]:
-    """Results of each suite by table, and the profile; nothing else is asked where the columns are wrong.
+def examine(source: gx.Source, tables_of: dict[str, str], params: Validate) -> gx.Results:
+    """Results of each suite by table; nothing else is asked where the columns are wrong.
 
-    former: the profile to set this one beside, if any.
+    tables_of: a query for each table.
     """
     wanted, results = suites.suites(params), gx.Results()
-    profile_suite = suites.against_profile(params.profile)
-    suites.check_codes([*(e for suite in wanted.values() for e in suite), *profile_suite], params.warn)
-    for table, query in views(source.engine, paths).items():
+    every = [e for suite in (*wanted.values(), suites.against_profile(params.profile)) for e in suite]
+    suites.check_codes(every, params.warn)
+    for table, query in tables_of.items():
         source.engine.view(table, query)
         results[table] = source.check(table, wanted[table])
         if table == "columns" and not results[table].success:
-            return results, {}
+            break
+    return results
+
+
+def beside_profile(
+    source: gx.Source, results: gx.Results, params: Validate, former: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The profile of the tables; adds to the results how it compares with a former one, if any."""
+    if not results["columns"].success:
+        return {}
     profile = profiles.of(source.engine)
     if former is not None and profile["interactions"]:
         source.engine.view("profile", profiles.query(profiles.beside(profile, former)))
-        results["profile"] = source.check("profile", profile_suite)
-    return results, profile
+        results["profile"] = source.check("profile", suites.against_profile(params.profile))
+    return profile
 
 
-def views(engine: Tables, paths: dict[str, Path]) -> dict[str, str]:
-    """The tables that are judged, as queries on the files: nothing is copied."""
+def failing(source: gx.Source, results: gx.Results, params: Validate) -> list[dict[str, str]]:
+    """The interactions that fail expectations of params.yaml, with their reasons.
+
+    None where they are more than the share that may be left out: then all of them stay, and the run stops.
+    """
+    own = {suites.code_of(e): e for e in suites.of_interactions(params) if suites.code_of(e) not in params.warn}
+    shares = {}
+    for result in results["interactions"].results if "interactions" in results else []:
+        check = gx.describe("interactions", result)
+        if check["code"] in own and failed(check) and not check["error"] and isinstance(check["observed"], dict):
+            shares[check["code"]] = check["observed"]["unexpected"] / check["observed"]["rows"]
+    if not shares or max(shares.values()) > params.max_quarantined:
+        return []
+    rows = [
+        {"user_id": user_id, "item_id": item_id, "code": code, "reason": str(own[code].description)}
+        for code in shares
+        for user_id, item_id in source.unexpected("interactions", own[code], ("user_id", "item_id"))
+    ]
+    ((n,),) = source.engine.rows("select count(*) from interactions")
+    return rows if _quarantine.n_interactions(rows) <= params.max_quarantined * n else []
+
+
+def views(engine: Tables, paths: dict[str, Path], quarantine: Path | None = None) -> dict[str, str]:
+    """The tables that are judged, as queries on the files, without interactions in quarantine: nothing is copied."""
     pairs = [
         *column_pairs("interactions", pq.read_schema(paths["interactions"]), tables.INTERACTIONS, more=False),
         *column_pairs("items", pq.read_schema(paths["items"]), tables.ITEMS, more=True),
@@ -79,9 +115,12 @@ def views(engine: Tables, paths: dict[str, Path]) -> dict[str, str]:
     ]
     files = {name: engine.parquet(path) for name, path in paths.items()}
     after = engine.after(paths["interactions"], "user_id", "item_id")
+    interactions = suites.INTERACTIONS.format(**files, interactions_after=after)
+    if quarantine is not None:
+        interactions = _quarantine.without(interactions, quarantine, engine.parquet(quarantine))
     return {
         "columns": " union all ".join(f"select {quote(a)} as found, {quote(b)} as expected" for a, b in pairs),
-        "interactions": suites.INTERACTIONS.format(**files, interactions_after=after),
+        "interactions": interactions,
         "items": suites.ITEMS.format(**files),
         "users": suites.USERS,
     }
@@ -101,10 +140,13 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def judge(results: gx.Results, *, min_expectations: int, warn: list[str]) -> dict[str, Any]:
+def judge(
+    results: gx.Results, *, min_expectations: int, warn: list[str], failing: Sequence[dict[str, str]] = ()
+) -> dict[str, Any]:
     """The report: every expectation, and in words whether all of them hold and are enough.
 
     warn: codes of expectations whose failure is said and does not stop the run.
+    failing: the interactions that were left out before.
     """
     checks = [gx.describe(table, result) for table, suite in results.items() for result in suite.results]
     for check in checks:
@@ -119,11 +161,14 @@ def judge(results: gx.Results, *, min_expectations: int, warn: list[str]) -> dic
         verdict = f"{len(checks) - len(missed)} of {len(checks)} expectations hold; warning: {listed(missed)}"
     else:
         verdict = f"all {len(checks)} expectations hold"
+    if failing:
+        verdict += f"; {_quarantine.words(failing)}"
     return {
         "success": not stopping and len(checks) >= min_expectations,
         "verdict": verdict,
         "n_expectations": len(checks),
         "n_warnings": len(missed) - len(stopping),
+        "n_quarantined": _quarantine.n_interactions(failing),
         "expectations": checks,
     }
 

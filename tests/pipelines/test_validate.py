@@ -66,7 +66,7 @@ def test_equal_tables_give_equal_reports_and_leave_nothing_else(workspace: Works
     run_validate()
 
     assert {path.name: path.read_bytes() for path in Path("data/validate").iterdir()} == before
-    assert set(before) == {"manifest.json", "profile.json", "report.html", "report.json"}
+    assert set(before) == {"manifest.json", "profile.json", "quarantine.parquet", "report.html", "report.json"}
     assert {path.name for path in workspace.root.rglob("*") if path.is_dir()} >= {"data", "ingest", "validate"}
     assert not list(workspace.root.rglob("gx*")) + list(workspace.root.rglob("*.tmp"))
 
