@@ -36,7 +36,9 @@ def main() -> None:
         settings = pip_settings(subprocess.check_output([*PIP, "config", "list"], text=True))
         variables = {VARIABLES[name]: value for name, value in settings.items() if name in VARIABLES}
         uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
-        run(*uv, *uv_options(settings), *WANTED, env=variables | os.environ)
+        # or each start of Python would compile all that it imports
+        compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
+        run(*uv, *compiled, *uv_options(settings), *WANTED, env=variables | os.environ)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         print(f"uv did not install the packages ({error}); pip installs them, which takes some minutes.", flush=True)
         run(*PIP, "install", "--quiet", *WANTED)
