@@ -24,9 +24,9 @@ setup: $(STAMP)  ## Install everything into .venv (also done by every other targ
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
 	  f"Python {v.major}.{v.minor} is too old: Longtail needs 3.11 or newer; name one with `make PYTHON=python3.12 ...`")'
-	@echo "Installing about 270 packages into $(VENV); this takes a few minutes, once."
+	@echo "Installing about 270 packages into $(VENV); this takes about a minute, once."
 	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install python3-venv."; exit 1; }
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/python .ci/install.py
 	@touch $(STAMP)
 
 run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names

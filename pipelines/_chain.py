@@ -16,6 +16,7 @@ from pipelines._artifacts import DATA
 from pipelines._digests import differing
 
 LAST = "package"
+CHECKING = ("gate", "package")  # the stages that call check_before
 
 
 def check_before(stage: str) -> None:

@@ -18,6 +18,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
+from pipelines import _chain
 from pipelines._artifacts import DATA
 from pipelines._shown import shown
 
@@ -87,8 +88,13 @@ def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
 
 
 def inputs(stage: str) -> list[str]:
-    """What has to be there before a stage runs: the stages whose outputs it reads, data that DVC tracks for ingest."""
+    """What has to be there before a stage runs: the stages whose outputs it reads, data that DVC tracks for ingest.
+
+    A stage that checks the chain of stages reads the manifests of all before it.
+    """
     stages: dict[str, Any] = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
+    if stage in _chain.CHECKING:
+        return _chain.before(stage, stages)
     deps = stages[stage].get("deps", [])
     found = [
         other for other in stages if other != stage and any(f"{dep}/".startswith(f"data/{other}/") for dep in deps)

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,7 @@ def run(main: Callable[[], object], name: str) -> None:
     LONGTAIL_DEBUG=1 shows the traceback as well.
     """
     sys.excepthook = print_traceback
+    heed_ctrl_c()
     try:
         main()
     except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
@@ -45,6 +47,15 @@ def run(main: Callable[[], object], name: str) -> None:
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def heed_ctrl_c() -> None:
+    """Let SIGINT end this process also where it was started with SIGINT ignored, as a script's `&` does.
+
+    What it starts would inherit that, and then neither Ctrl-C nor `longtail run`, which passes it on, would end it.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 import sqlalchemy as sa
 
 from pipelines._smoke import free_port
-
-FOLDERS = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+from tests import system
 
 
 @contextmanager
@@ -53,9 +51,7 @@ class Cluster:
 
     @classmethod
     def create(cls, data: Path | None) -> Cluster:
-        initdb, postgres = (shutil.which(name, path=FOLDERS) for name in ("initdb", "postgres"))
-        if initdb is None or postgres is None:
-            pytest.skip("initdb and postgres are not on the PATH")
+        initdb, postgres = system.program("initdb"), system.program("postgres")
         user = "nobody" if os.geteuid() == 0 else None
         folder = Path(tempfile.mkdtemp(prefix="longtail-postgres-"))
         data = data or folder / "data"
@@ -71,7 +67,7 @@ class Cluster:
         return f"postgresql+psycopg://longtail@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-k", str(self.folder)]
+        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         command = [self.postgres, "-D", str(self.data), *options]
         self.server = subprocess.Popen(command, user=self.user, cwd=self.folder, stderr=subprocess.DEVNULL)
         wait(self.url, self.server)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from pipelines import _artifacts as artifacts
 from pipelines import _bento, _smoke
+from tests.browser import chromium
 
-CHROMIUM = os.environ.get("LONGTAIL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTS = "MAP *.test 127.0.0.1"  # other sites' names, which point to this machine
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium: install the package chromium, or name the program in LONGTAIL_CHROMIUM")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", f"--host-resolver-rules={HOSTS}"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
+    with chromium(f"--host-resolver-rules={HOSTS}") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.browser import chromium
 from tests.conftest import SCREENSHOTS
 from tests.dags.standalone import TRAIN, Airflow
 
 pytestmark = pytest.mark.slow  # after test_airflow.py, whose Airflow it uses, it finds every stage cached
 
-CHROMIUM = shutil.which("chromium")
-
 
 @pytest.fixture
 def page(airflow: Airflow) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not on the PATH; Debian's package has that name")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 1000}, locale="en-US")
         page.set_default_timeout(120_000)
-        try:
-            yield page
-        finally:
-            browser.close()
+        yield page
 
 
 def shot(page: Page, name: str) -> Path:

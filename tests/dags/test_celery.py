@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from pipelines._runs import Run
 from pipelines._smoke import free_port
+from tests import system
 from tests.clones import Clone
 from tests.dags.standalone import TRAIN, Airflow, standalone
 from tests.postgres import serving as postgres
@@ -38,12 +38,9 @@ SHARING: dict[str, dict[str, Any]] = {
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
     """URL of an empty Redis; skips where there is none."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on the PATH; Debian's package has that name")
     port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    server = subprocess.Popen([system.program("redis-server"), *options], stdout=subprocess.DEVNULL)
     try:
         yield f"redis://127.0.0.1:{port}/0"
     finally:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
-from pipelines import _chain, _recipe
+from pipelines import _chain, _dvc_stage, _recipe
 from tests.conftest import REPO
 
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -177,6 +177,14 @@ def test_a_complete_run_is_accepted_and_a_stage_run_alone_is_not() -> None:
             ValueError, match=r"^data/champion was made from another .*run `dvc repro`, or `dvc repro --f"
         ):
             _chain.check_before("gate")
+
+
+@pytest.mark.parametrize("stage", ["gate", "package"])
+def test_what_a_worker_fetches_for_a_stage_is_all_that_the_stage_checks(stage: str) -> None:
+    with small():
+        for name in STAGES.keys() - set(_dvc_stage.inputs(stage)):
+            shutil.rmtree(artifacts.DATA / name)
+        _chain.check_before(stage)
 
 
 @pytest.mark.parametrize("name", COMPUTED)

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines import _git, _lineage, _registry, _release, champion
 from pipelines._params import Champion, load
+from tests import system
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git
 
@@ -28,8 +29,7 @@ def configure(checkout: Checkout, **settings: str) -> None:
 @pytest.fixture
 def ssh(checkout: Checkout, tmp_path: Path) -> Checkout:
     """A checkout whose owner signs with an SSH key, and accepts that one alone."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("ssh-keygen is missing; install openssh-client")
+    system.program("ssh-keygen")  # Git runs it as well
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     allowed = tmp_path / "allowed"
@@ -42,8 +42,7 @@ def ssh(checkout: Checkout, tmp_path: Path) -> Checkout:
 @pytest.fixture
 def gpg(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
     """A checkout whose owner signs with a GnuPG key."""
-    if shutil.which("gpg") is None:
-        pytest.skip("gpg is missing; install gnupg")
+    system.program("gpg")  # Git runs it as well
     home = Path("/tmp", f"longtail-gpg-{os.getpid()}")  # its sockets want a short path
     home.mkdir(mode=0o700)
     monkeypatch.setenv("GNUPGHOME", str(home))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from pipelines import _parts as parts
 from pipelines import _spark, ingest, split, validate
 from pipelines._params import Engine, load
+from tests import system
 from tests.conftest import Workspace
 from tests.pipelines import canonical
 from tests.pipelines.canonical import write_validate
@@ -68,6 +70,14 @@ def source(workspace: Workspace) -> Workspace:
     return workspace
 
 
+@pytest.fixture
+def java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java that Spark finds."""
+    if "JAVA_HOME" not in os.environ:
+        folder = Path(system.program("java")).parent
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 def use(workspace: Workspace, name: str) -> None:
     """Set the engine, Spark with what suits small tables: few jobs, and no time spent on optimizing its code."""
     small = {
@@ -99,7 +109,7 @@ def differences(one: Path, other: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("items", [[], ["items.parquet"]])
 def test_spark_gives_the_rows_that_duckdb_gives(
-    source: Workspace, items: list[str], monkeypatch: pytest.MonkeyPatch
+    source: Workspace, java: None, items: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.params("ingest", {"table.items": items})
     monkeypatch.setattr(parts, "WINDOW", 100)
@@ -141,7 +151,7 @@ def broken() -> tuple[pa.Table, pa.Table]:
 
 @pytest.mark.slow
 def test_great_expectations_says_the_same_of_good_and_of_broken_tables(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, abroad: None
+    workspace: Workspace, java: None, monkeypatch: pytest.MonkeyPatch, abroad: None
 ) -> None:
     workspace.params("validate", {"min_interactions": 100})
     judge, reports = validate.judge, []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +84,28 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     _, err = writer.communicate(timeout=60)
     assert err == b""
     assert writer.returncode == 141  # as the shell calls SIGPIPE
+
+
+@pytest.mark.parametrize("inherited", [signal.SIG_IGN, signal.SIG_DFL])
+def test_ctrl_c_ends_a_stage_and_what_it_starts_even_where_a_script_has_started_it_by_an_ampersand(
+    inherited: signal.Handlers,
+) -> None:
+    """A shell without job control starts in the background what then ignores SIGINT, and so do its children."""
+    work = "print(1, flush=True); import time; time.sleep(600)"
+    code = (
+        "import subprocess, sys\nfrom pipelines import _stage\n"
+        f"_stage.run(lambda: subprocess.run([sys.executable, '-c', {work!r}]), 'train')"
+    )
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, inherited),
+    )  # fmt: skip
+    assert stage.stdout
+    assert stage.stdout.readline() == "1\n"
+    os.killpg(stage.pid, signal.SIGINT)
+    _, err = stage.communicate(timeout=60)
+    assert err.endswith("train: stopped\n")
+    assert stage.returncode == 130
 
 
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:

@@ -13,12 +13,11 @@ import pyarrow as pa
 import pytest
 
 from pipelines import _artifacts as artifacts
+from pipelines import _expectations as expectations
+from pipelines import validate
 from pipelines._params import Engine
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
-
-validate = pytest.importorskip("pipelines.validate")
-expectations = pytest.importorskip("pipelines._expectations")
 
 N_ITEMS = 60
 ROWS = rows(60, N_ITEMS)
@@ -212,7 +211,7 @@ def test_an_empty_suite_counts_as_failed() -> None:
 
 
 def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path) -> None:
-    suite = [
+    suite: expectations.Suite = [
         expectations.gxe.ExpectColumnValuesToBeBetween(column="absent", min_value=0, description="absent is positive"),
         expectations.gxe.ExpectTableRowCountToBeBetween(min_value=1, description="there are rows"),
     ]

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from pipelines import _artifacts as artifacts
 from pipelines import _profile as profiles
+from pipelines import validate
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, day, interactions, item_ids, rows, write_ingest
-
-validate = pytest.importorskip("pipelines.validate")
 
 N_ITEMS = 60
 ROWS = rows(60, N_ITEMS)
