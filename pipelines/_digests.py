@@ -15,7 +15,7 @@ from pipelines._params import SECTIONS, Package, read
 from pipelines._recipe import UNJUDGED, of_values
 
 JUDGED = [section for section in SECTIONS if section.section not in (Package.section, *UNJUDGED)]
-CODE = ("models", "pipelines")
+CODE = ("models", "pipelines")  # folders, with all that is below them
 TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
 
 
@@ -47,7 +47,7 @@ def params_digest() -> str:
 
 def code_digest() -> str:
     """Of the modules in the current folder: stages run from there, wherever the console script is installed."""
-    paths = sorted(path for package in CODE for path in Path(package).glob("*.py"))
+    paths = sorted(path for folder in CODE for path in Path(folder).rglob("*.py"))
     if not paths:
         raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
     return of_text("\n".join(f"{path.as_posix()} {artifacts.sha256(path)}" for path in paths))

@@ -52,12 +52,15 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
         ("data/ingest/users.parquet", b"another", "data"),
         ("models/factors.py", b"# another", "code"),
         ("pipelines/new.py", b"# one more", "code"),
+        ("pipelines/room/deep/new.py", b"# one more", "code"),
+        ("models/room/new.py", b"# one more", "code"),
     ],
 )
 def test_a_changed_file_changes_its_digest_and_no_other(
     judged: Workspace, name: str, content: bytes, changed: str
 ) -> None:
     before = digests()
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_bytes(content)
     after = digests()
     assert [key for key in before if before[key] != after[key]] == [changed]
