@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import models
 from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
@@ -180,7 +181,7 @@ def described(trial: Trial) -> str:
 def journal(params: Train, inputs: Mapping[str, str]) -> Path:
     """Where the trials of these inputs and settings are kept: the budget may grow, anything else is another search."""
     about = params.model_dump(exclude={"rerank": True, "search": {"trials"}})
-    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.glob("*.py"))]
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.rglob("*.py"))]
     text = json.dumps([about, sorted(inputs.values()), code], sort_keys=True)
     return _git.state_folder() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
 
@@ -202,4 +203,4 @@ def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
         }
 
 
-MODELS = Path(als.__file__).parent
+MODELS = Path(models.__file__).parent

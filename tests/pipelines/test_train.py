@@ -41,6 +41,20 @@ def prepared(workspace: Workspace) -> Workspace:
     return workspace
 
 
+@pytest.mark.parametrize("name", ["als.py", "room/deep/als.py"])
+def test_a_search_begins_anew_where_code_has_changed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("pipelines._git.state_folder", lambda: workspace.root / ".longtail")
+    monkeypatch.setattr(_fitting, "MODELS", workspace.root / "models")
+    before = _fitting.journal(load(Train), {})
+    assert _fitting.journal(load(Train), {}) == before
+    path = workspace.root / "models" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# another\n")
+    assert _fitting.journal(load(Train), {}) != before
+
+
 def table(name: str) -> list[dict[str, str]]:
     with Path("data/train", name).open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
