@@ -20,12 +20,19 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import pipelines
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _git
+from pipelines import _csv, _git, _recipe
 from pipelines import _tables as tables
 from pipelines._engine import Embedded, Tables
 
-CODE = ("_csv", "_first_read", "_records", "_intake", "_interactions", "_items", "_partitions", "_pseudonyms", "_spark")
+CODE = (  # files and folders of the checkout that decide what becomes of a row
+    "models/event_bounds.py",
+    *(f"pipelines/_{name}.py" for name in ("abuse", "csv", "engine", "first_read", "intake", "interactions", "items")),
+    *(f"pipelines/_{name}.py" for name in ("pairs", "partitions", "pseudonyms", "records", "spark", "tables", "users")),
+    *("pipelines/_shown.py", "pipelines/_unpacked_size.py"),
+)
+CHECKOUT = Path(pipelines.__file__).parents[1]
 KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
 
@@ -64,7 +71,7 @@ def root() -> Path:
 
 def key(digest: str, settings: Any) -> str:
     """Name of the partition of a file with this sha256, judged by these settings."""
-    code = [artifacts.sha256(Path(__file__).with_name(f"{name}.py")) for name in CODE]
+    code = [artifacts.sha256(path) for path in _recipe.files([str(CHECKOUT / name) for name in CODE])]
     text = json.dumps([digest, settings, code, duckdb.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

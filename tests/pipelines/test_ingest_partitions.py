@@ -76,6 +76,19 @@ def test_appending_files_gives_what_reading_everything_gives(
     assert outputs() == appended
 
 
+@pytest.mark.parametrize("name", _partitions.CODE)
+def test_a_change_of_the_code_that_judges_rows_makes_another_partition(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(_partitions, "CHECKOUT", workspace.root)
+    before = _partitions.key("d", {})
+    assert _partitions.key("d", {}) == before
+    path = workspace.root / name
+    (path / "room" / "new.py" if path.is_dir() else path).parent.mkdir(parents=True, exist_ok=True)
+    (path / "room" / "new.py" if path.is_dir() else path).write_text("# another\n")
+    assert _partitions.key("d", {}) != before
+
+
 def test_only_new_and_changed_files_are_read(daily: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write("day-1.csv", GOOD[0])
     write("day-2.csv", GOOD[1])
