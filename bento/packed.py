@@ -16,13 +16,14 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+import bento
 from models.cells import Cells
 from models.factors import Factors
 from models.postings import Postings
 from models.strings import Positions, Strings
 
 Indices = npt.NDArray[np.int32]
-ROOT = Path(__file__).resolve().parents[1]  # of the Bento's sources
+ROOT = Path(bento.__file__).resolve().parents[1]  # of the Bento's sources
 FOLDER = "packed"
 UNLISTED = {f"{FOLDER}/release.json", "bentofile.yaml"}  # which release.json cannot name; BentoML keeps the second
 SEGMENTS = ("head", "tail", "cold")  # by their code

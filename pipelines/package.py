@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import pipelines
 from models.factors import Factors
 from models.tokens import clean
 from pipelines import _artifacts as artifacts
@@ -34,7 +35,7 @@ from pipelines._embeddings import Vectors
 from pipelines._params import Champion, Embed, Package, load
 from pipelines._stage import run, say
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
 CARD = "README.md"  # of the Bento; bentofile.yaml names it
 PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
 
