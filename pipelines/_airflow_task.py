@@ -20,11 +20,11 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 FINAL = (ValueError, FileNotFoundError, PermissionError)
 
 ACTIONS = {  # module by action: each task waits for the imports of its own alone
-    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "_run_tasks"),
-    **dict.fromkeys(("choose", "smoke_test", "rollback"), "_version_tasks"),
-    "promote": "_run_release",
-    "look": "_source",
-    "deploy": "_deployment",
+    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines._run_tasks"),
+    **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines._version_tasks"),
+    "promote": "pipelines._run_release",
+    "look": "pipelines._source",
+    "deploy": "pipelines._deployment",
 }
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     _fence.end_with_parent()
     action, arguments = sys.argv[1], json.loads(sys.argv[2])
     try:
-        module = importlib.import_module(f"pipelines.{ACTIONS[action]}")
+        module = importlib.import_module(ACTIONS[action])
         result = getattr(module, action)(**arguments)
     except Exception as error:
         if os.environ.get("LONGTAIL_DEBUG") or not isinstance(error, (*FINAL, OSError)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import _bento_sources
+from pipelines import _airflow_task, _bento_sources
 from pipelines._params import SECTIONS
 from tests.conftest import REPO
 
@@ -85,6 +86,41 @@ def test_models_do_no_input_or_output() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "open")
     ]
     assert wrong + calls == []
+
+
+def names_in_strings(path: Path) -> Iterator[str]:
+    """Strings of a file that are the dotted name of one of our modules, or of what is in one."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"\A(?:pipelines|models|bento)(?:\.\w+)+\Z", node.value)
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a dotted name leads to a module, or into one."""
+    path = REPO
+    for part in name.split("."):
+        if (path / f"{part}.py").is_file():
+            return True
+        path = path / part
+    return (path / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests", "benchmarks"])
+def test_modules_that_strings_name_exist(package: str) -> None:
+    assert [(path, name) for path in sources(package) for name in names_in_strings(path) if not is_known(name)] == []
+
+
+@pytest.mark.parametrize("action", _airflow_task.ACTIONS)
+def test_every_action_of_a_task_is_a_function(action: str) -> None:
+    tree = ast.parse((REPO / _airflow_task.ACTIONS[action].replace(".", "/")).with_suffix(".py").read_text("utf-8"))
+    assert action in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "README.md"])
+def test_files_that_texts_name_exist(package: str) -> None:
+    texts = [path.read_text("utf-8") for path in sources(package) or [REPO / package]]
+    named = {name for text in texts for name in re.findall(r"\b(?:pipelines|models|bento)/[\w/]+\.py\b", text)}
+    assert [name for name in named if not (REPO / name).is_file()] == []
 
 
 def test_nothing_is_pickled() -> None:
