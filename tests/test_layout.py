@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from setuptools import find_packages
 
 from pipelines import _airflow_task, _bento_sources
 from pipelines._params import SECTIONS
 from tests.conftest import REPO
 
+INSTALLED = ("pipelines", "models", "bento")
 PACKAGES = ("pipelines", "models", "bento", "dags")
 ALLOWED = {"pipelines": {"pipelines", "models"}, "bento": {"bento", "models"}, "models": {"models"}, "dags": {"dags"}}
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -170,6 +173,16 @@ def test_what_a_stage_reads_is_an_output_of_an_earlier_stage(name: str) -> None:
     earlier = list(STAGES)[: list(STAGES).index(name)]
     read = [Path(dep).parts[1] for dep in STAGES[name]["deps"] if dep.startswith("data/")]
     assert set(read) <= set(earlier)
+
+
+def test_an_installation_has_every_package_and_every_file_that_code_reads(tmp_path: Path) -> None:
+    described = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    found = {Path(name.replace(".", "/")) for name in find_packages(str(REPO), **described["packages"]["find"])}
+    kinds = {pattern.removeprefix("*") for pattern in described["package-data"]["*"]} | {".py"}
+    listed = ["git", "ls-files", *INSTALLED]
+    files = [Path(line) for line in subprocess.check_output(listed, cwd=REPO, text=True).splitlines()]
+    assert {path.parent for path in files if path.suffix == ".py"} == found
+    assert {path.suffix for path in files} <= kinds
 
 
 def test_there_is_no_utils_module() -> None:
