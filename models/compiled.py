@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import linecache
 from hashlib import sha256
+from types import ModuleType
 
 from numba.core import config
 from numba.core.caching import UserProvidedCacheLocator, UserWideCacheLocator
 
-from models import pair_kernel  # what kernels take in from another file, which Numba does not look at
+INCLUDED: dict[str, tuple[ModuleType, ...]] = {}  # by file, what its kernels take in from others: Numba looks at none
 
 
 class BySources:
@@ -21,7 +22,7 @@ class BySources:
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
-        sources = "".join(linecache.getlines(py_file)) + inspect.getsource(pair_kernel)
+        sources = "".join([*linecache.getlines(py_file), *map(inspect.getsource, INCLUDED.get(py_file, ()))])
         return f"longtail-{sha256(sources.encode()).hexdigest()[:32]}"
 
 
@@ -33,7 +34,11 @@ class PerUser(BySources, UserWideCacheLocator):
     """In the user's own cache."""
 
 
-def share() -> None:
-    """Let functions with `cache=True` that are declared from now on be kept there; where it is read-only, as usual."""
+def share(file: str, *included: ModuleType) -> None:
+    """Let functions with `cache=True` that are declared from now on be kept there; where it is read-only, as usual.
+
+    file: that declares them; included: modules whose code they take in.
+    """
+    INCLUDED[file] = included
     ours = ",".join(f"{locator.__module__}.{locator.__name__}" for locator in (Named, PerUser))
     config.CACHE_LOCATOR_CLASSES = f"{ours},InTreeCacheLocator"  # type: ignore[attr-defined]

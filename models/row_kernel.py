@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-from models import compiled
+from models import compiled, pair_kernel
 from models.pair_kernel import add_errors
 
-compiled.share()
+compiled.share(__file__, pair_kernel)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer[Any]]

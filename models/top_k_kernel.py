@@ -15,7 +15,7 @@ from numba import njit
 
 from models import compiled
 
-compiled.share()
+compiled.share(__file__)
 
 Floats = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
