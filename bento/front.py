@@ -25,13 +25,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, docs, explorer, feedback, hosts, openapi, watching
+from bento import connections, docs, explorer, exposure, feedback, hosts, openapi, watching
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.hot import ENDPOINTS, Endpoint
 from bento.origins import SAFE
 from bento.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 
-MODULES = (explorer, feedback, watching, docs)
+MODULES = (explorer, feedback, exposure, docs)
 READY = ("/readyz", "/readyz/feedback")
 # to whoever asks, by any host and however busy we are: probes know neither name nor key
 OPEN = ("/livez", *READY, "/healthz")

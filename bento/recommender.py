@@ -61,7 +61,7 @@ class Recommender:
         self.index = Index(self.factors, self.how.is_tail, packed.read_cells(root))
         self.lengths = np.maximum(np.linalg.norm(self.factors.item_factors, axis=1), np.finfo(np.float32).tiny)
         self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
-        self.watch = Watch(self)
+        self.watch = Watch(self.tag, self.release, self.items.segment)
 
     def recommend_list(
         self, history: Indices, weights: Floats | None, seen: Indices, k: int,

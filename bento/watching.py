@@ -1,30 +1,22 @@
-"""What is counted of answers, for Prometheus at /metrics and for `longtail monitor` at /exposure; the access log."""
+"""What is counted of answers, for Prometheus and for `longtail monitor`; the access log."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import prometheus_client
 from prometheus_client import CollectorRegistry, multiprocess
 from prometheus_client.core import GaugeMetricFamily
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 
-from bento.exposure_window import Exposure, K, Window
-from bento.schemas import Model, Strict, answering
+from bento.exposure_window import K, Window
 from models.candidates import Indices
-
-if TYPE_CHECKING:
-    from bento.recommender import Recommender
 
 ENDPOINTS = frozenset(
     (
@@ -55,12 +47,12 @@ def endpoint(path: str) -> str:
 class Watch:
     """Told of every answer and of every list in it; both calls are on the hot path."""
 
-    def __init__(self, service: Recommender) -> None:
-        self.service = service
-        self.gate = judged(service.release)
-        segment = np.array([SEGMENTS.index(name) for name in service.items.segment], np.int8)
-        self.segment = segment
-        self.window = Window(service.tag, segment > 0, int(self.gate.get("lists") or 0))
+    def __init__(self, tag: str, release: Mapping[str, Any], segments: Sequence[str]) -> None:
+        """tag: of the model that answers; release: what release.json says; segments: of the items, by item_idx."""
+        self.tag, self.verdict = tag, release["verdict"]
+        self.gate = judged(release)
+        self.segment = np.array([SEGMENTS.index(name) for name in segments], np.int8)
+        self.window = Window(tag, self.segment > 0, int(self.gate.get("lists") or 0))
         self.registry = CollectorRegistry()
         r = self.registry
         self.requests = prometheus_client.Counter(
@@ -84,7 +76,7 @@ class Watch:
             "longtail_connections_cut", "Connections that the server ended, by reason", ["reason"], registry=r
         )
         self.more: list[Callable[[], Iterator[GaugeMetricFamily]]] = []  # gauges of other modules
-        self.log = access_log(service.tag)
+        self.log = access_log(tag)
 
     def served(self, endpoint: str, items: Indices, fallback: str | None) -> None:
         """A list (k,) of item indices was answered; `fallback` names what stood in for a history, if anything."""
@@ -124,7 +116,7 @@ class Watch:
             yield from gauges()
         window = self.window.exposure()
         about = GaugeMetricFamily("longtail_model_info", "What serves", labels=["model", "verdict"])
-        about.add_metric([self.service.tag, self.service.release["verdict"]], 1)
+        about.add_metric([self.tag, self.verdict], 1)
         yield about
         for name, text, value in (
             ("longtail_window_size", "Different lists that make the window full: what the gate judged", window.size),
@@ -141,7 +133,7 @@ class Watch:
                 yield GaugeMetricFamily(name, text, value=value)
 
 
-def judged(release: dict[str, Any]) -> dict[str, Any]:
+def judged(release: Mapping[str, Any]) -> dict[str, Any]:
     """What the gate found: how many lists of K items it judged, and what they show of the tail; None: not measured."""
     figures = release.get("figures") or {}
     shown = {"tail_share": figures.get(f"aplt@{K}"), "tail_coverage": figures.get(f"tail_coverage@{K}")}
@@ -167,51 +159,3 @@ def access_log(model: str) -> Callable[[str, str, int, float], None] | None:
         flush()
 
     return log
-
-
-def routes(service: Recommender) -> list[BaseRoute]:
-    watch = service.watch
-
-    async def metrics(request: Request) -> Response:
-        text = await run_in_threadpool(watch.metrics)
-        return Response(text, media_type="text/plain; version=0.0.4")
-
-    async def exposure(request: Request) -> JSONResponse:
-        window = await run_in_threadpool(watch.window.exposure)
-        return JSONResponse({"model": service.tag, "window": window.plain(), "gate": watch.gate})
-
-    return [Route("/metrics", metrics, methods=["GET"]), Route("/exposure", exposure, methods=["GET"])]
-
-
-class Judged(Strict):
-    k: int
-    lists: int | None
-    tail_share: float | None
-    tail_coverage: float | None
-
-
-class Exposed(Strict):
-    model: Model
-    window: Exposure
-    gate: Judged
-
-
-PATHS: dict[str, Any] = {  # of the OpenAPI document
-    "/metrics": {
-        "get": {
-            "summary": "Return counters and the window of served lists, for Prometheus.",
-            "responses": {
-                "200": {
-                    "description": "Prometheus' text format",
-                    "content": {"text/plain": {"schema": {"type": "string"}}},
-                }
-            },
-        }
-    },
-    "/exposure": {
-        "get": {
-            "summary": "Return the exposure of the tail in the lists served last, beside the gate's figures.",
-            "responses": {"200": answering("The window of served lists, and the gate's figures", Exposed)},
-        }
-    },
-}

@@ -44,6 +44,18 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def our_files_of(path: Path) -> set[Path]:
+    """The files of ours that a file imports, packages on the way included."""
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] in PACKAGES:
+            for n in range(1, len(parts) + 1):
+                place = REPO.joinpath(*parts[:n])
+                found |= {file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file()}
+    return found - {path}
+
+
 def our_files(path: Path) -> set[Path]:
     """The files of ours that a file needs, itself included, transitively."""
     found, queue = set(), [path]
@@ -52,10 +64,7 @@ def our_files(path: Path) -> set[Path]:
         if current in found:
             continue
         found.add(current)
-        for name in imports(current):
-            file = (REPO / name.replace(".", "/")).with_suffix(".py")
-            if name.split(".")[0] in PACKAGES and file.is_file():
-                queue.append(file)
+        queue += our_files_of(current)
     return found
 
 
@@ -91,11 +100,25 @@ def test_models_do_no_input_or_output() -> None:
     assert wrong + calls == []
 
 
+def test_no_module_of_the_bento_imports_itself_through_others() -> None:
+    direct = {path: our_files_of(path) for path in sources("bento")}
+
+    def reached(path: Path) -> set[Path]:
+        found, queue = set[Path](), list(direct[path])
+        while queue:
+            if (file := queue.pop()) not in found:
+                found.add(file)
+                queue += direct.get(file, set())
+        return found
+
+    assert [path for path in direct if path.name != "__init__.py" and path in reached(path)] == []
+
+
 def names_in_strings(path: Path) -> Iterator[str]:
     """Strings of a file that are the dotted name of one of our modules, or of what is in one."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from re.findall(r"\A(?:pipelines|models|bento)(?:\.\w+)+\Z", node.value)
+            yield from re.findall(r"\A(?:pipelines|models|bento)(?!\.(?:json|yaml)\Z)(?:\.\w+)+\Z", node.value)
 
 
 def is_known(name: str) -> bool:
@@ -134,6 +157,17 @@ def test_nothing_is_pickled() -> None:
     assert wrong == []
 
 
+def test_packages_hold_nothing_but_their_docstring() -> None:
+    """So no stage depends on them, and an import goes to the module that it means."""
+    full = [
+        path
+        for package in ("pipelines", "models", "bento")
+        for path in sources(package)
+        if path.name == "__init__.py" and [*map(type, ast.parse(path.read_text("utf-8")).body)] != [ast.Expr]
+    ]
+    assert full == []
+
+
 def test_a_stage_is_called_the_same_everywhere() -> None:
     sections = [section.section for section in SECTIONS if section.section not in ("release", "airflow", "engine")]
     modules = [path.stem for path in sources("pipelines") if not path.stem.startswith("_")]
@@ -149,7 +183,11 @@ def test_a_stage_is_called_the_same_everywhere() -> None:
 def test_every_file_a_stage_imports_is_a_dependency(name: str) -> None:
     listed = STAGES[name]["deps"]
     needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
-    missing = {file for file in needed if not any(file == dep or file.startswith(f"{dep}/") for dep in listed)}
+    missing = {
+        file
+        for file in needed
+        if not file.endswith("__init__.py") and not any(file == dep or file.startswith(f"{dep}/") for dep in listed)
+    }
     assert missing == set()
 
 
