@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines._params import FILE, Package, read
+from pipelines._params import FILE, read
 from pipelines._recipe import of_values
 
 MODELS = (  # what bento/ needs of them
@@ -25,4 +25,4 @@ def code(checkout: Path) -> list[Path]:
 def digests(checkout: Path = Path()) -> dict[str, str]:
     """sha256 in hex of these files, by their paths in the checkout, and of the settings of packaging."""
     files = {path.relative_to(checkout).as_posix(): artifacts.sha256(path) for path in code(checkout)}
-    return files | {f"{FILE}: {Package.section}": of_values(read()[Package.section])}
+    return files | {f"{FILE}: package": of_values(read()["package"])}

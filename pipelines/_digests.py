@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Package, read
+from pipelines._params import SECTIONS, read
 from pipelines._recipe import UNJUDGED, of_values
 
-JUDGED = [section for section in SECTIONS if section.section not in (Package.section, *UNJUDGED)]
+JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
 CODE = ("models", "pipelines")  # folders, with all that is below them
 TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
 
@@ -41,7 +41,7 @@ def data_digest() -> str:
 def params_digest() -> str:
     """Of the judged sections as values, so that neither comments nor the order of keys count."""
     document = read()
-    values = {section.section: document[section.section] for section in JUDGED}
+    values = {section: document[section] for section in JUDGED}
     return of_values(values)
 
 

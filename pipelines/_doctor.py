@@ -21,7 +21,8 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines import _dvc_locks, _feedback_store, _modes, _partitions, _registry
-from pipelines._params import SECTIONS, Champion, Ingest, load
+from pipelines._params import Champion, Ingest, load
+from pipelines._settings import CLASSES
 from pipelines._shown import credential
 from pipelines._table_source import EXPORTS
 
@@ -66,9 +67,9 @@ def environment() -> Iterator[Finding]:
 
 
 def settings() -> Iterator[Finding]:
-    for section in SECTIONS:
+    for section in CLASSES:
         load(section)
-    yield Finding(f"params.yaml: {len(SECTIONS)} sections read")
+    yield Finding(f"params.yaml: {len(CLASSES)} sections read")
 
 
 def locks() -> Iterator[Finding]:

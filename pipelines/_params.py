@@ -14,6 +14,10 @@ from ruamel.yaml.error import YAMLError
 from pipelines._shown import credential
 
 FILE = Path("params.yaml")
+SECTIONS = (  # of the file
+    *("ingest", "validate", "split", "embed", "train", "champion", "evaluate", "gate", "package"),
+    *("release", "airflow", "engine"),
+)
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -476,7 +480,6 @@ class Engine(Section):
     settings: dict[str, str]
 
 
-SECTIONS = (Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine)
 S = TypeVar("S", bound=Section)
 
 
@@ -491,10 +494,9 @@ def load(section: type[S], path: Path = FILE) -> S:
 def read(path: Path = FILE) -> dict[str, Any]:
     """The whole file as plain values, with exactly the sections that exist."""
     found = document(path)
-    known = [s.section for s in SECTIONS]
-    for name in found.keys() - set(known):
-        raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
-    for name in set(known) - found.keys():
+    for name in found.keys() - set(SECTIONS):
+        raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
+    for name in set(SECTIONS) - found.keys():
         raise ValueError(f"{path}: section {name!r} is missing; restore it from version control")
     return found
 
@@ -512,8 +514,7 @@ def document(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{path} nests lists or mappings too deeply to be read; correct it") from None
     if not isinstance(values, dict):
-        known = ", ".join(s.section for s in SECTIONS)
-        raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {known}")
+        raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {', '.join(SECTIONS)}")
     return values
 
 

@@ -5,12 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from models import metrics, rules
-from pipelines._params import FILE, SECTIONS, Evaluate, Gate, Ingest, load
+from pipelines._params import (
+    FILE,
+    Airflow,
+    Champion,
+    Embed,
+    Engine,
+    Evaluate,
+    Gate,
+    Ingest,
+    Package,
+    Release,
+    Section,
+    Split,
+    Train,
+    Validate,
+    load,
+)
+
+CLASSES: tuple[type[Section], ...] = (
+    *(Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine),
+)
 
 
 def check(path: Path = FILE) -> None:
     """Read every section, and what only holds between sections; raises ValueError or FileNotFoundError."""
-    for section in SECTIONS:
+    for section in CLASSES:
         load(section, path)
     ks = load(Evaluate, path).k
     bounds = [rules.Rule(**rule.model_dump()) for rule in load(Gate, path).rules]

@@ -55,10 +55,9 @@ def read(path: Path) -> Gate:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; name a YAML file that holds `rules:` or a `gate:` section")
     document = _params.document(path)
-    known = [section.section for section in SECTIONS]
     if "gate" in document:
-        for name in document.keys() - set(known):
-            raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(known)}")
+        for name in document.keys() - set(SECTIONS):
+            raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
         document = document["gate"]
     if not isinstance(document, dict) or not document:
         raise ValueError(f"{path} holds no policy; expected some of {', '.join(Gate.model_fields)}")

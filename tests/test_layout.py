@@ -169,7 +169,7 @@ def test_packages_hold_nothing_but_their_docstring() -> None:
 
 
 def test_a_stage_is_called_the_same_everywhere() -> None:
-    sections = [section.section for section in SECTIONS if section.section not in ("release", "airflow", "engine")]
+    sections = [section for section in SECTIONS if section not in ("release", "airflow", "engine")]
     modules = [path.stem for path in sources("pipelines") if not path.stem.startswith("_")]
     assert list(STAGES) == sections
     assert sorted(STAGES) == sorted(modules)

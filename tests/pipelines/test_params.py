@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
+from pipelines._settings import CLASSES
 from tests.conftest import REPO, Workspace
 
 CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"
 
 
+def test_every_section_has_a_class_of_its_name() -> None:
+    assert tuple(section.section for section in CLASSES) == SECTIONS
+
+
 def test_the_files_own_settings_are_valid() -> None:
-    for section in SECTIONS:
+    for section in CLASSES:
         load(section, REPO / "params.yaml")
 
 
