@@ -28,9 +28,22 @@ from pipelines._engine import Embedded, Tables
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
     "models/event_bounds.py",
-    *(f"pipelines/_{name}.py" for name in ("abuse", "csv", "engine", "first_read", "intake", "interactions", "items")),
-    *(f"pipelines/_{name}.py" for name in ("pairs", "partitions", "pseudonyms", "records", "spark", "tables", "users")),
-    *("pipelines/_shown.py", "pipelines/_unpacked_size.py"),
+    "pipelines/_abuse.py",
+    "pipelines/_csv.py",
+    "pipelines/_engine.py",
+    "pipelines/_first_read.py",
+    "pipelines/_intake.py",
+    "pipelines/_interactions.py",
+    "pipelines/_items.py",
+    "pipelines/_pairs.py",
+    "pipelines/_partitions.py",
+    "pipelines/_pseudonyms.py",
+    "pipelines/_records.py",
+    "pipelines/_shown.py",
+    "pipelines/_spark.py",
+    "pipelines/_tables.py",
+    "pipelines/_unpacked_size.py",
+    "pipelines/_users.py",
 )
 CHECKOUT = Path(pipelines.__file__).parents[1]
 KEPT_FOR = 7 * 86400.0  # seconds after its last use

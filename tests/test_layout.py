@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from setuptools import find_packages
+from setuptools import find_packages  # type: ignore[import-untyped]
 
 from pipelines import _airflow_task, _bento_sources
 from pipelines._params import SECTIONS
@@ -42,6 +42,12 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def page(stage: str) -> Path:
+    """The file that `python -m pipelines.<stage>` runs."""
+    folder = REPO / "pipelines" / stage
+    return folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
 def our_files_of(path: Path) -> set[Path]:
@@ -170,7 +176,8 @@ def test_packages_hold_nothing_but_their_docstring() -> None:
 
 def test_a_stage_is_called_the_same_everywhere() -> None:
     sections = [section for section in SECTIONS if section not in ("release", "airflow", "engine")]
-    modules = [path.stem for path in sources("pipelines") if not path.stem.startswith("_")]
+    flat = {path.stem for path in (REPO / "pipelines").glob("*.py") if not path.stem.startswith("_")}
+    modules = flat | {path.parent.name for path in (REPO / "pipelines").glob("*/__main__.py")}
     assert list(STAGES) == sections
     assert sorted(STAGES) == sorted(modules)
     for name, stage in STAGES.items():
@@ -182,7 +189,7 @@ def test_a_stage_is_called_the_same_everywhere() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_every_file_a_stage_imports_is_a_dependency(name: str) -> None:
     listed = STAGES[name]["deps"]
-    needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
+    needed = {path.relative_to(REPO).as_posix() for path in our_files(page(name))}
     missing = {
         file
         for file in needed
@@ -194,7 +201,7 @@ def test_every_file_a_stage_imports_is_a_dependency(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_every_code_dependency_is_needed(name: str) -> None:
     """Else a change would rerun a stage that it cannot touch."""
-    needed = {path.relative_to(REPO).as_posix() for path in our_files(REPO / "pipelines" / f"{name}.py")}
+    needed = {path.relative_to(REPO).as_posix() for path in our_files(page(name))}
     if name == "package":  # it packs what the service imports
         needed |= {path.relative_to(REPO).as_posix() for path in our_files(REPO / "bento" / "service.py")}
     code = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py") and not dep.endswith("__init__.py")}
@@ -202,8 +209,8 @@ def test_every_code_dependency_is_needed(name: str) -> None:
 
 
 def test_the_bento_holds_every_model_file_that_the_service_imports_and_no_other() -> None:
-    imported = {path.stem for path in our_files(REPO / "bento" / "service.py") if path.parent.name == "models"}
-    assert set(_bento_sources.MODELS) == imported | {"__init__"}
+    imported = {path for path in our_files(REPO / "bento" / "service.py") if path.is_relative_to(REPO / "models")}
+    assert {path for path in _bento_sources.code(REPO) if path.is_relative_to(REPO / "models")} == imported
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -43,10 +43,8 @@ def dvc_yaml() -> str:
     """The stages as they are, of whose code only their pages count, with commands that fail."""
     stages = {}
     for name, stage in STAGES.items():
-        page = f"pipelines/{name}.py"
-        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (
-            name == "gate"
-        )
+        ours = ("data/", f"pipelines/{name}.py", f"pipelines/{name}/stage.py")
+        deps = [dep for dep in stage["deps"] if dep.startswith(ours)] + ["pipelines/gate.py"] * (name == "gate")
         stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
     return json.dumps({"stages": stages})
 
