@@ -40,8 +40,8 @@ from benchmarks import _gpu, embed_memory, embed_quality
 from benchmarks import _results as results
 from benchmarks._datasets import NAMES, embeddings, read
 from models import demo_words
+from models.compute.precision import layer
 from models.neighbour_overlap import overlap
-from models.precision import layer
 from models.text_encoder import encode
 from models.tokens import tokenize
 from pipelines import _bento

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
-from models.dense import Dense
-from models.distributed import Ranks
+from models.compute.dense import Dense
+from models.compute.distributed import Ranks
 from models.export import export
 from models.factors import Factors
 from models.interactions import Interactions, by_item, by_user, counts

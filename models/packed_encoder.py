@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from models.bert_weights import Bert, Layer, Linear, Norm
-from models.dense import Dense
+from models.compute.dense import Dense
 
 WIDTH = 32  # attention blocks are a multiple of it: a softmax over other widths took four times as long
 

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models.dense import Dense
+from models.compute.dense import Dense
 from models.factors import Factors
 from models.ranking import Rows, Scorer
 from models.user_side import Floats

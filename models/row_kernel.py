@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-from models import compiled, pair_kernel
+from models import pair_kernel
+from models.compute import compiled
 from models.pair_kernel import add_errors
 
 compiled.share(__file__, pair_kernel)

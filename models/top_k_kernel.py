@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from models import compiled
+from models.compute import compiled
 
 compiled.share(__file__)
 

@@ -15,7 +15,7 @@ import torch
 
 import models
 from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
-from models.distributed import Ranks, Traffic
+from models.compute.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
 from models.factors import Factors
 from models.fold_in import fold_in

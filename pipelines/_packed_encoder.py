@@ -121,7 +121,7 @@ def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample)
     """The table (v, t) of the encoder's tokens, fitted on the items of the sample."""
     import torch
 
-    from models.precision import choose
+    from models.compute.precision import choose
     from models.text_encoder import encode
 
     device = torch.device("cpu")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from models.distributed import Ranks
+from models.compute.distributed import Ranks
 
 
 def launched() -> bool:

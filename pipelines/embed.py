@@ -111,7 +111,7 @@ def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:
     """
     import torch
 
-    from models.device import choose
+    from models.compute.device import choose
     from pipelines import _ranks
 
     with _ranks.joined(choose(params.device)) as (ranks, device):
@@ -188,7 +188,7 @@ def fill(vectors: Vectors, part: Part, params: Embed) -> None:
     )
     cache.touch()
     if len(new):
-        from models.device import choose  # and torch with it, only where there is something to compute
+        from models.compute.device import choose  # and torch with it, only where there is something to compute
 
         for rows, halves in computed(part, new, params, choose(params.device)):
             vectors[rows] = unit(halves)
@@ -239,7 +239,7 @@ def computed(part: Part, new: Rows, params: Embed, device: torch.device) -> Iter
     """Yield (rows, vectors) of the rows `new`, each when it is in the cache."""
     import torch
 
-    from models.precision import choose
+    from models.compute.precision import choose
 
     dtype = choose(params.precision, device)
     folder = caches.root() / part.encoder.digest / ("bf16" if dtype is torch.bfloat16 else "fp32")

@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from models import evaluation as ev
 from models import leakage, references
 from models.alignment import carry_over
-from models.device import choose
+from models.compute.device import choose
 from models.factors import Factors
 from models.fold_in import fold_in
 from models.metrics import Lists

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from models.cold_items import correct
-from models.device import choose
-from models.distributed import Ranks
+from models.compute.device import choose
+from models.compute.distributed import Ranks
 from models.factors import Factors
 from models.tail_setting import Outcome, front, sweep
 from models.tail_setting import choose as choose_reranking

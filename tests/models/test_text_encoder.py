@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.device import choose
+from models.compute.device import choose
 from models.packed_encoder import Run
 from models.text_encoder import batches, encode, pool
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models import compiled, pair_kernel, row_kernel
+from models import pair_kernel, row_kernel
+from models.compute import compiled
 
 
 def folder(path: Path, source: str) -> str:

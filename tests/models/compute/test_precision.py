@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import precision
+from models.compute import precision
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.dense import Dense
+from models.compute.dense import Dense
 
 Precision = Literal["auto", "fp32", "bf16"]
 GAIN = 1.25  # bf16 keeps 8 bits of 24: it has to be clearly faster to be chosen

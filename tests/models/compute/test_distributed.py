@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from models.als import Als, Interactions, Settings
 from models.anchor import TextAnchor
-from models.distributed import Ranks
+from models.compute.distributed import Ranks
 
 N_USERS, N_ITEMS = 60, 40
 Result = dict[str, npt.NDArray[Any]]
