@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.factors import Factors
-from models.reranking import Rerank
-from models.text_neighbours import Neighbours
-from models.user_side import LeastSquares
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.inference.text_neighbours import Neighbours
+from models.inference.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _cells, _model, _packed, _packed_encoder, package
 from pipelines import _encoder as encoders

@@ -13,10 +13,10 @@ import torch
 from scipy.sparse import csr_array, csr_matrix
 
 from models import references
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, LeastSquares
 from models.ranking import Rows, Scorer
-from models.user_side import Floats, LeastSquares
 
 Matrix = csr_array[Any]
 CPU = torch.device("cpu")

@@ -24,8 +24,8 @@ from benchmarks.mf_cold import COLUMNS, CPU, SEED, WITHHELD, figures, withhold
 from models import bert_weights, references
 from models.als import Als, Interactions, Settings
 from models.anchor import TextAnchor
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
 from models.projection import Method, fit
 from models.tokens import tokenize
 from pipelines import _encoder as encoders

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from benchmarks import _datasets, _gpu, _results
 from models import ranking, references
-from models.candidates import Bools
+from models.inference.candidates import Bools
+from models.inference.reranking import Rerank
 from models.ranking import Rows
-from models.reranking import Rerank
 from models.seen import Seen
 
 D, K, BATCH, SEED, BLOCK = 128, 20, 1024, 42, 2500

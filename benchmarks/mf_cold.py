@@ -25,9 +25,9 @@ from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings,
 from models import cold_items, references
 from models import evaluation as ev
 from models.als import Als, Interactions, Settings
-from models.factors import Factors
 from models.fold_in import fold_in
 from models.holdout import head_items
+from models.inference.factors import Factors
 from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Rows, Scorer, recommend
 from models.seen import Seen

@@ -25,8 +25,8 @@ from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embedding
 from models import dimension, ranking, references, tail_setting
 from models import evaluation as ev
 from models.als import Als, Interactions, Settings
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
 from models.metrics import Lists
 from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Scorer, recommend

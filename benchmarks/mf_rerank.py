@@ -20,12 +20,12 @@ from scipy.sparse import csr_array
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
 from models import ranking, references, tail_setting
-from models.candidates import Candidates
 from models.evaluation import Catalogue, Relevant
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.candidates import Candidates
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank, rerank
 from models.metrics import Lists
-from models.reranking import Rerank, rerank
 from models.seen import Seen
 from models.tail_setting import Holdout, K, Outcome
 from pipelines import _fitting as fitting

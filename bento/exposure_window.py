@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.candidates import Bools, Indices
+from models.inference.candidates import Bools, Indices
 
 K = 10  # places of a list that count: the gate judges lists of 10
 SMALLEST, LARGEST = 100, 100_000  # lists that coverage is of

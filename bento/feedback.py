@@ -21,7 +21,7 @@ from bento.feedback_watch import FeedbackWatch
 from bento.rate_limit import RateLimit
 from bento.recent import Recent
 from bento.schemas import RETRY, Model, Strict, answering, taking
-from models import event_bounds as bounds
+from models.inference import event_bounds
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender
@@ -35,18 +35,18 @@ EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_
 MOST_PROBLEMS = 100  # that an answer names
 
 # what ingest refuses would come back as a malformed row of an export
-Id = Annotated[str, Field(min_length=1, max_length=bounds.MAX_ID, pattern=bounds.ID)]
+Id = Annotated[str, Field(min_length=1, max_length=event_bounds.MAX_ID, pattern=event_bounds.ID)]
 
 
 def not_in_future(timestamp: float) -> float:
-    if timestamp > time.time() + bounds.CLOCK_SKEW:
+    if timestamp > time.time() + event_bounds.CLOCK_SKEW:
         raise ValueError("timestamp is more than a day in the future; send seconds since 1970, in UTC")
     return timestamp
 
 
 Timestamp = Annotated[
     float,
-    Field(ge=bounds.FIRST, lt=bounds.LAST, description="seconds since 1970, at most a day in the future"),
+    Field(ge=event_bounds.FIRST, lt=event_bounds.LAST, description="seconds since 1970, at most a day in the future"),
     AfterValidator(not_in_future),
 ]
 
@@ -58,7 +58,7 @@ class FeedbackEvent(Strict):
     user_id: Id
     item_id: Id
     kind: Kind
-    value: Annotated[float, Field(ge=bounds.LEAST_VALUE, le=bounds.LARGEST_VALUE)] | None = None
+    value: Annotated[float, Field(ge=event_bounds.LEAST_VALUE, le=event_bounds.LARGEST_VALUE)] | None = None
     timestamp: Timestamp | None = None
 
     def event(self) -> Event:

@@ -27,7 +27,7 @@ from bento.schemas import (
     TextAnswer,
     Why,
 )
-from models.candidates import Floats, Indices
+from models.inference.candidates import Floats, Indices
 
 if TYPE_CHECKING:
     from bento.recommender import Recommender

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.candidates import Bools, Candidates, Floats, Indices, of_scores
-from models.cells import Cells
-from models.factors import Factors
+from models.inference.candidates import Bools, Candidates, Floats, Indices, of_scores
+from models.inference.cells import Cells
+from models.inference.factors import Factors
 
 Doubles = npt.NDArray[np.float64]
 SUBSET = 0.25  # a smaller share of the catalogue is scored by itself

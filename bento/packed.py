@@ -17,10 +17,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import bento
-from models.cells import Cells
-from models.factors import Factors
-from models.postings import Postings
-from models.strings import Positions, Strings
+from models.inference.cells import Cells
+from models.inference.factors import Factors
+from models.inference.postings import Postings
+from models.inference.strings import Positions, Strings
 
 Indices = npt.NDArray[np.int32]
 ROOT = Path(bento.__file__).resolve().parents[1]  # of the Bento's sources

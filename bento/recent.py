@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bento.batching import Batcher
 from bento.events import Events
-from models.candidates import Indices
+from models.inference.candidates import Indices
 
 USERS = 4096  # whose events stay in memory: at most 4 KB each
 PAUSE_SECONDS = 5.0  # for which a file that cannot be read is not asked again

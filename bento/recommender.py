@@ -26,9 +26,9 @@ from bento import packed
 from bento.encoder import Encoder
 from bento.index import Index
 from bento.watching import Watch
-from models import explanation
-from models.candidates import Candidates, Floats, Indices
-from models.reranking import none, preferring, rerank
+from models.inference import explanation
+from models.inference.candidates import Candidates, Floats, Indices
+from models.inference.reranking import none, preferring, rerank
 
 NOTHING = np.zeros(0, np.int32)
 HEAVY = 100  # items of a heavy user's history

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 
-from models.candidates import Indices
+from models.inference.candidates import Indices
 
 MOST_MATCHES = 1000  # that are ordered by popularity; a text of which there are more says too little anyway
 

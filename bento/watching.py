@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 
 from bento.exposure_window import K, Window
-from models.candidates import Indices
+from models.inference.candidates import Indices
 
 ENDPOINTS = frozenset(
     (

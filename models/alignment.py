@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.factors import Factors
-from models.user_side import Floats, LeastSquares, UserSide
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, LeastSquares, UserSide
 
 
 def carry_over(

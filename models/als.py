@@ -24,10 +24,10 @@ from models.anchor import TextAnchor
 from models.compute.dense import Dense
 from models.compute.distributed import Ranks
 from models.export import export
-from models.factors import Factors
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares
 from models.interactions import Interactions, by_item, by_user, counts
 from models.row_solver import improve
-from models.user_side import LeastSquares
 
 LINE = 16  # float32 numbers in a cache line
 ROWS_AT_A_TIME = 1 << 12  # turned in place: bounds the memory beside the factors

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from models.cells import Cells, Floats
+from models.inference.cells import Cells, Floats
 
 PASSES = 8
 SAMPLE = 64  # vectors per cell that k-means looks at

@@ -1,7 +1,7 @@
 """How high items without interactions may stand: as high as valid accuracy allows, rehearsed on items treated as cold.
 
 A seeded share of the warm items is taken out: the map from text to factors is fitted without them, they are predicted
-from their text, and users are folded in from histories without them. Then the height (`models.cold_level`) is the one
+from their text, and users are folded in from histories without them. Then the height (`inference.cold_level`) is the one
 that finds most of them while NDCG loses at most what is allowed, here and in the catalogue as it is.
 """
 
@@ -17,12 +17,12 @@ import torch
 from scipy.sparse import csr_array
 
 from models import metrics, ranking, references
-from models.cold_level import ColdLevel
 from models.evaluation import Relevant
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.cold_level import ColdLevel
+from models.inference.factors import Factors
+from models.inference.text_neighbours import Neighbours
 from models.seen import Seen
-from models.text_neighbours import Neighbours
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

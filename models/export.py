@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
-from models.factors import Factors
-from models.user_side import UserSide
+from models.inference.factors import Factors
+from models.inference.user_side import UserSide
 
 
 def export(item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAnchor | None) -> Factors:

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.candidates import Candidates, Floats, Indices
-from models.reranking import FIRST_SLOT, Rerank, fill
+from models.inference.candidates import Candidates, Floats, Indices
+from models.inference.reranking import FIRST_SLOT, Rerank, fill
 
 K = 10
 PASSES = 50

@@ -18,8 +18,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models.factors import Factors
-from models.user_side import Doubles, Floats, ItemSide, LeastSquares, Pooling
+from models.inference.factors import Factors
+from models.inference.user_side import Doubles, Floats, ItemSide, LeastSquares, Pooling
 
 CELLS = 2**20  # float64 numbers in the largest array of a batch: 8 MiB
 

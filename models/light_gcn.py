@@ -19,10 +19,10 @@ from models.anchor import TextAnchor
 from models.bpr import bpr_loss, squares
 from models.epochs import Epoch, descend
 from models.export import export, with_cold
-from models.factors import Factors
+from models.inference.factors import Factors
+from models.inference.user_side import Pooling
 from models.interactions import Interactions
 from models.pairs import Pairs
-from models.user_side import Pooling
 
 
 @dataclass(frozen=True)

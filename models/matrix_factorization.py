@@ -18,10 +18,10 @@ from torch import Tensor
 from models.anchor import TextAnchor
 from models.epochs import Epoch, descend, step
 from models.export import export, with_cold
-from models.factors import Factors
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares
 from models.interactions import Interactions
 from models.pairs import Pairs
-from models.user_side import LeastSquares
 
 
 @dataclass(frozen=True)

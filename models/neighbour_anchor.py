@@ -3,7 +3,7 @@
     a_i = strength · (W f_i + share · Σ_j w_ij (y_j - W f_j))
 
 The first term is `models.anchor`; w_ij are the kriging weights of the warm items nearest in text
-(`models.text_neighbours`), the item itself left out, so that its factor is drawn towards what the others say of it:
+(`inference.text_neighbours`), the item itself left out, so that its factor is drawn towards what the others say of it:
 sequels, editions and near-duplicates share their interactions, most of all where each has few. The residuals
 y_j - W f_j are those after the last epoch, held while an epoch runs.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.anchor import TextAnchor
-from models.text_neighbours import Floats, Neighbours
+from models.inference.text_neighbours import Floats, Neighbours
 
 Indices = npt.NDArray[np.int64]
 SUPPORT = 50_000  # at most so many items, those of the largest weights, speak for others ...

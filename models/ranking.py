@@ -19,10 +19,11 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models import candidates, top_k_torch
-from models.candidates import Bools, Candidates, Floats
+from models import top_k_torch
+from models.inference import candidates
+from models.inference.candidates import Bools, Candidates, Floats
+from models.inference.reranking import Rerank, rerank
 from models.metrics import Lists
-from models.reranking import Rerank, rerank
 from models.seen import Seen
 
 try:

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from models.compute.dense import Dense
-from models.factors import Factors
+from models.inference.factors import Factors
+from models.inference.user_side import Floats
 from models.ranking import Rows, Scorer
-from models.user_side import Floats
 
 
 def popularity(users_of_item: npt.NDArray[np.number[Any]]) -> Scorer:

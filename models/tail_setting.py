@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import exposure, exposure_prices, metrics, ranking, references, reranking
-from models.candidates import Candidates
+from models import exposure, exposure_prices, metrics, ranking, references
 from models.evaluation import Catalogue, Relevant, exposure_of
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference import reranking
+from models.inference.candidates import Candidates
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank, rerank
 from models.metrics import Bools, Floats, Lists
-from models.reranking import Rerank, rerank
 from models.seen import Seen
 
 K = 10

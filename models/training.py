@@ -10,7 +10,7 @@ import torch
 from models import als, bpr, light_gcn, matrix_factorization, two_tower
 from models.anchor import TextAnchor
 from models.compute.distributed import Ranks
-from models.factors import Factors
+from models.inference.factors import Factors
 from models.interactions import Interactions
 
 

@@ -8,12 +8,11 @@ from pipelines import _artifacts as artifacts
 from pipelines._params import FILE, read
 from pipelines._recipe import of_values
 
-MODELS = (  # what bento/ needs of them
-    *("__init__", "bert_weights", "candidates", "cells", "cold_level", "event_bounds", "explanation", "factors"),
-    *("numpy_encoder", "packing", "postings", "projection", "quantization", "reranking", "static_encoder", "strings"),
-    *("text_neighbours", "tokens", "user_side"),
+CODE = (
+    *("bento/**/*", "models/__init__.py", "models/inference/**/*.py"),
+    *("models/bert_weights.py", "models/numpy_encoder.py", "models/projection.py", "models/quantization.py"),
+    *("models/static_encoder.py", "models/tokens.py"),
 )
-CODE = ("bento/**/*", *(f"models/{name}.py" for name in MODELS))
 
 
 def code(checkout: Path) -> list[Path]:

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from models.candidates import of_scores
 from models.cell_building import build
-from models.cells import Cells
-from models.factors import Factors
-from models.reranking import none, rerank
+from models.inference.candidates import of_scores
+from models.inference.cells import Cells
+from models.inference.factors import Factors
+from models.inference.reranking import none, rerank
 from pipelines._packed import Users
 
 LARGE = 2**22  # numbers in the item vectors: up to that the full search takes a millisecond at most

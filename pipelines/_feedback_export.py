@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.event_bounds import refusal
+from models.inference.event_bounds import refusal
 from pipelines import _artifacts as artifacts
 from pipelines import _feedback_store, _git, _modes
 from pipelines._feedback_store import Batch

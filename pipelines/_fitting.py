@@ -17,8 +17,8 @@ import models
 from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.compute.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
 from models.neighbour_anchor import NeighbourAnchor
 from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import Settings, Trainer, trainer

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
+from models.inference.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
 from pipelines import _abuse, _csv, _partitions, _pseudonyms
 from pipelines import _artifacts as artifacts
 from pipelines import _tables as tables

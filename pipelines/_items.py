@@ -7,7 +7,7 @@ from string import Formatter
 
 import pyarrow as pa
 
-from models.event_bounds import MAX_ID
+from models.inference.event_bounds import MAX_ID
 from pipelines._csv import literal
 from pipelines._intake import Check, Intake, Rows, identifier
 from pipelines._params import ItemColumns

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from models.factors import Factors
+from models.inference.factors import Factors
 
 
 def write(factors: Factors, path: Path, *, provenance: dict[str, Any]) -> None:

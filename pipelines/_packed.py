@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import save_file
 
-from models.postings import arrays_of_postings
-from models.strings import arrays_of
+from models.inference.postings import arrays_of_postings
+from models.inference.strings import arrays_of
 
 SEGMENTS = ("head", "tail", "cold")  # a cold item is a tail item without any training user
 OWN = {"item_idx", "item_id", "title", "text", "popularity", "is_head", "is_tail", "is_cold"}

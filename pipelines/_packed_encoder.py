@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from models import static_encoder
 from models.bert_weights import arrange, supported
-from models.factors import Factors
+from models.inference.factors import Factors
 from models.neighbour_overlap import overlap
 from models.numpy_encoder import NumpyEncoder, unit_vector
 from models.projection import COMPONENTS, MEAN, Projection

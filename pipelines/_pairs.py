@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.event_bounds import LARGEST_VALUE
+from models.inference.event_bounds import LARGEST_VALUE
 from pipelines import _tables as tables
 from pipelines._engine import Embedded, Tables
 

@@ -27,7 +27,7 @@ from pipelines import _tables as tables
 from pipelines._engine import Embedded, Tables
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
-    "models/event_bounds.py",
+    "models/inference/event_bounds.py",
     "pipelines/_abuse.py",
     "pipelines/_csv.py",
     "pipelines/_engine.py",

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import psutil
 import requests
 
-from models.candidates import of_scores
-from models.cells import Cells
-from models.factors import Factors
-from models.reranking import none, rerank
+from models.inference.candidates import of_scores
+from models.inference.cells import Cells
+from models.inference.factors import Factors
+from models.inference.reranking import none, rerank
 from pipelines import _bento
 
 K = 10

@@ -63,7 +63,7 @@ class Traces:
         )
 
     def in_arrays(self, file: BinaryIO) -> bool:
-        """Of a safetensors file: the ids that `models.strings` packs end to end as `user_id`."""
+        """Of a safetensors file: the ids that `models.inference.strings` packs end to end as `user_id`."""
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         if "user_id.text" not in header:

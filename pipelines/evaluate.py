@@ -23,11 +23,11 @@ from models import evaluation as ev
 from models import leakage, references
 from models.alignment import carry_over
 from models.compute.device import choose
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
 from models.metrics import Lists
 from models.ranking import Scorer, recommend, reranked
-from models.reranking import Rerank
 from models.seen import Seen
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _embeddings, _model, _per_user, _slices, _tables

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 import pipelines
-from models.factors import Factors
+from models.inference.factors import Factors
 from models.tokens import clean
 from pipelines import _artifacts as artifacts
 from pipelines import (

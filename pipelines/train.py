@@ -15,7 +15,7 @@ import torch
 from models.cold_items import correct
 from models.compute.device import choose
 from models.compute.distributed import Ranks
-from models.factors import Factors
+from models.inference.factors import Factors
 from models.tail_setting import Outcome, front, sweep
 from models.tail_setting import choose as choose_reranking
 from pipelines import _artifacts as artifacts

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from models.factors import Factors
-from models.reranking import Rerank
-from models.text_neighbours import Neighbours
-from models.user_side import LeastSquares
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.inference.text_neighbours import Neighbours
+from models.inference.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings, _model, _tables
 from pipelines import _encoder as encoders

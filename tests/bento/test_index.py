@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.index import Index
-from models.candidates import TAIL, Bools, Floats, of_scores
 from models.cell_building import build
-from models.cells import Cells
-from models.factors import Factors
-from models.user_side import LeastSquares
+from models.inference.candidates import TAIL, Bools, Floats, of_scores
+from models.inference.cells import Cells
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares
 
 
 def index(vectors: Floats, is_tail: Bools, cells: Cells | None = None) -> Index:

@@ -37,7 +37,7 @@ def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["packed/model.safetensors", "packed/items.safetensors", "bento/service.py", "models/factors.py"]
+    "name", ["packed/model.safetensors", "packed/items.safetensors", "bento/service.py", "models/inference/factors.py"]
 )
 def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
     root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
@@ -133,10 +133,10 @@ from bento.service import Longtail
 from bento.schemas import ForUser
 service = Longtail.inner()
 assert service.recommend(ForUser(user_id="NA")).items
-print(sys.modules["models.factors"].__file__, *sys.modules, sep="\\n")
+print(sys.modules["models.inference.factors"].__file__, *sys.modules, sep="\\n")
 """
     env = _bento.environment(store)
     done = subprocess.run([sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True, check=True)
     file, *modules = done.stdout.split()
-    assert Path(file) == root / "models/factors.py"
+    assert Path(file) == root / "models/inference/factors.py"
     assert not HEAVY & set(modules)

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from models import cold_items
 from models.cold_items import K, Lists, Outcome, choose, correct, draw, predicted, rank, ridge, without
 from models.evaluation import Relevant
-from models.factors import Factors
-from models.user_side import LeastSquares
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares
 
 CPU = torch.device("cpu")
 GROUPS, N_ITEMS, N_USERS = 4, 80, 60

@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 
 from models import fold_in
 from models.als import Als, Interactions, Settings
-from models.factors import Factors
-from models.user_side import LeastSquares, Pooling
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares, Pooling
 from tests.models.small_factors import pooled_factors, small_factors
 
 CPU = torch.device("cpu")

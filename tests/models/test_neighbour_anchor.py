@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models import neighbour_anchor, text_neighbours
+from models import neighbour_anchor
 from models.als import Als, Settings
 from models.anchor import TextAnchor
+from models.inference import text_neighbours
 from models.neighbour_anchor import NeighbourAnchor
 from tests.models.small_interactions import from_matrix
 

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
 from models import ranking, references, top_k_torch
+from models.inference.reranking import none
 from models.ranking import recommend, tail_shares, top_k
-from models.reranking import none
 from models.seen import Seen
 
 INF = float("inf")

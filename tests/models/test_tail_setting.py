@@ -10,10 +10,10 @@ import torch
 from scipy.sparse import csr_array
 
 from models.evaluation import Catalogue, Relevant
-from models.factors import Factors
-from models.reranking import Rerank
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.inference.user_side import LeastSquares
 from models.tail_setting import Holdout, Outcome, choose, front, sweep
-from models.user_side import LeastSquares
 from tests.models.small_factors import small_factors
 
 

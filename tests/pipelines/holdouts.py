@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from models.factors import Factors
-from models.user_side import Floats, LeastSquares
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _tables
 from tests import made

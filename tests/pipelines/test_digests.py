@@ -50,7 +50,7 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
         ("data/train/model.safetensors", b"another", "model"),
         ("data/ingest/items.parquet", b"another", "data"),
         ("data/ingest/users.parquet", b"another", "data"),
-        ("models/factors.py", b"# another", "code"),
+        ("models/inference/factors.py", b"# another", "code"),
         ("pipelines/new.py", b"# one more", "code"),
         ("pipelines/room/deep/new.py", b"# one more", "code"),
         ("models/room/new.py", b"# one more", "code"),
@@ -98,7 +98,7 @@ def test_a_comment_in_the_settings_changes_nothing(judged: Workspace) -> None:
 
 def test_renaming_a_module_changes_the_code_digest(judged: Workspace) -> None:
     before = code_digest()
-    Path("models/factors.py").rename("models/renamed.py")
+    Path("models/inference/factors.py").rename("models/renamed.py")
     assert code_digest() != before
 
 

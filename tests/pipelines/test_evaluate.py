@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pytest
 
 from models import evaluation as ev
-from models.candidates import of_scores
-from models.reranking import Rerank, rerank
+from models.inference.candidates import of_scores
+from models.inference.reranking import Rerank, rerank
 from pipelines import _artifacts as artifacts
 from pipelines import _model, _per_user, _slices, _tables, evaluate
 from tests.conftest import Workspace

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from bento.events import Event, Events
-from models import event_bounds as bounds
+from models.inference import event_bounds
 from pipelines import _artifacts as artifacts
 from pipelines import _feedback_export, _first_read, _tables, ingest, validate
 from pipelines._params import Ingest, load
@@ -122,7 +122,7 @@ EVENTS = st.fixed_dictionaries(
         "user_id": st.text(min_size=1, max_size=4) | st.sampled_from(["\u00a0", " \u3000", "NA", "x" * 257, "a\u0085"]),
         "item_id": st.just("i1"),
         "value": st.none() | st.floats(-1, 3.41e38) | st.sampled_from([1e-45, 1e-46, 3.3e38, 3.41e38, 1e300]),
-        "timestamp": st.none() | st.floats(bounds.FIRST - 5, NOW + 3 * DAY) | st.sampled_from([4.1e9, 1e18]),
+        "timestamp": st.none() | st.floats(event_bounds.FIRST - 5, NOW + 3 * DAY) | st.sampled_from([4.1e9, 1e18]),
     }
 )
 
@@ -200,7 +200,7 @@ WRONG = {  # a row of interactions by its reason; None: it is good
     f"u1,i1,3.4e38,{PAST}": None,
     "u1,i1,1,0": "timestamp_out_of_range",
     f"u1,i1,1,{PAST}000": "timestamp_out_of_range",
-    f"u1,i1,1,{bounds.LAST - 1}": "timestamp_in_future",
+    f"u1,i1,1,{event_bounds.LAST - 1}": "timestamp_in_future",
     f"u1,i1,1,{NOW + 3 * DAY}": "timestamp_in_future",
     f"u1,i1,1,{NOW + DAY - 3600}": None,
     "u1,i1,1,yesterday": "timestamp_not_readable",

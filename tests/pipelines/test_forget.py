@@ -19,7 +19,7 @@ from dvc.repo import Repo
 from safetensors.numpy import save
 
 from bento.events import Event, Events
-from models.strings import arrays_of
+from models.inference.strings import arrays_of
 from pipelines import _feedback_store, _forget, _user_rows
 from pipelines._records import Dialect
 from pipelines._traces import Traces

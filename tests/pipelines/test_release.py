@@ -64,9 +64,14 @@ def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Check
     version = _registry.read(load(Champion)).version("v1.0.0")
     assert git(checkout.root, "rev-parse", f"{version.commit}^") == git(checkout.root, "rev-parse", "HEAD")
     files = git(checkout.root, "ls-tree", "-r", "--name-only", version.commit).splitlines()
-    assert {"dvc.lock", "dvc.yaml", "params.yaml", ".dvc/config", "models/factors.py", "release/verdict.json"} < set(
-        files
-    )
+    assert {
+        "dvc.lock",
+        "dvc.yaml",
+        "params.yaml",
+        ".dvc/config",
+        "models/inference/factors.py",
+        "release/verdict.json",
+    } < set(files)
     assert not any("__pycache__" in path for path in files)
     found = _version_files.sha256_at(version.commit, [_version_files.MODEL])
     assert found == {"data/train/model.safetensors": model}
@@ -143,7 +148,7 @@ def test_another_verdict_is_refused_with_its_reason(checkout: Checkout, verdict:
     [
         ("data/train/model.safetensors", "model"),
         ("data/ingest/interactions.parquet", "data"),
-        ("models/factors.py", "code"),
+        ("models/inference/factors.py", "code"),
         ("params.yaml", "params"),
     ],
 )

@@ -14,11 +14,11 @@ from models import cold_items, ranking, references, tail_setting
 from models.anchor import TextAnchor
 from models.bert_weights import arrange
 from models.evaluation import Relevant
-from models.factors import Factors
 from models.fold_in import fold_in
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
 from models.neighbour_anchor import NeighbourAnchor
 from models.packed_encoder import PackedEncoder
-from models.reranking import Rerank
 from models.seen import Seen
 from models.text_encoder import encode
 from models.training import Settings, trainer

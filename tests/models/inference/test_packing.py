@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from models.factors import Factors
-from models.packing import pack, unpack
-from models.user_side import Layer, Pooling
+from models.inference.factors import Factors
+from models.inference.packing import pack, unpack
+from models.inference.user_side import Layer, Pooling
 from tests.models.small_factors import pooled_factors, small_factors
 
 

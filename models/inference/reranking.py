@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.candidates import Bools, Candidates, Floats, Indices
+from models.inference.candidates import Bools, Candidates, Floats, Indices
 
 METHODS = ("none", "popularity", "xquad", "slots")
 STRONGEST = 4.0  # of a stated preference

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.cold_level import DEVIATIONS, RANK, ColdLevel
-from models.factors import Factors
+from models.inference.cold_level import DEVIATIONS, RANK, ColdLevel
+from models.inference.factors import Factors
 from tests.models.small_factors import small_factors
 
 

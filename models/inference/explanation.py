@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.factors import Factors
-from models.user_side import Doubles, Floats, Indices, LeastSquares, Pooling
+from models.inference.factors import Factors
+from models.inference.user_side import Doubles, Floats, Indices, LeastSquares, Pooling
 
 
 @dataclass(frozen=True)

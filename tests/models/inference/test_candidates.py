@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models import candidates
-from models.candidates import best, join, of_scores, relevance
+from models.inference import candidates
+from models.inference.candidates import best, join, of_scores, relevance
 from models.ranking import shortlist
 from models.seen import Seen
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.postings import Postings, arrays_of_postings
-from models.strings import Positions, Strings, arrays_of
+from models.inference.postings import Postings, arrays_of_postings
+from models.inference.strings import Positions, Strings, arrays_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

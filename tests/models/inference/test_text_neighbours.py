@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import text_neighbours
-from models.text_neighbours import NUGGET, SHARPNESS, Neighbours, krige
+from models.inference import text_neighbours
+from models.inference.text_neighbours import NUGGET, SHARPNESS, Neighbours, krige
 
 
 def vectors(n: int, t: int = 3, *, seed: int = 0) -> np.ndarray:
@@ -81,9 +81,9 @@ def test_of_many_texts_a_shortlist_holds_the_nearest(monkeypatch: pytest.MonkeyP
     texts = ((centres[rng.integers(0, 60, 3000)] + 0.5 * rng.normal(size=(3000, 40))) * spectrum).astype(np.float32)
     queries = texts[::100] + 0.05 * rng.normal(size=(30, 40)).astype(np.float32) * spectrum.astype(np.float32)
     full = [Neighbours.of(np.arange(3000), texts).like(query, m=10) for query in queries]
-    monkeypatch.setattr("models.text_neighbours.FEW", 500)
-    monkeypatch.setattr("models.text_neighbours.COARSE", 16)
-    monkeypatch.setattr("models.text_neighbours.SHORTLIST", 150)
+    monkeypatch.setattr("models.inference.text_neighbours.FEW", 500)
+    monkeypatch.setattr("models.inference.text_neighbours.COARSE", 16)
+    monkeypatch.setattr("models.inference.text_neighbours.SHORTLIST", 150)
     found = Neighbours.of(np.arange(3000), texts)
     same = [np.isin(items, found.like(query, m=10)[0]).mean() for (items, _), query in zip(full, queries, strict=True)]
     assert np.mean(same) > 0.99

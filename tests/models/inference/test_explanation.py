@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cold_level import ColdLevel
-from models.explanation import explain
-from models.factors import Factors
-from models.user_side import LeastSquares, Pooling
+from models.inference.cold_level import ColdLevel
+from models.inference.explanation import explain
+from models.inference.factors import Factors
+from models.inference.user_side import LeastSquares, Pooling
 from tests.models.small_factors import pooled_factors, small_factors
 
 N = 30

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.cold_level import POPULAR, ColdLevel
-from models.packing import pack, unpack
-from models.reranking import Rerank
-from models.text_neighbours import Neighbours
-from models.user_side import Floats, Indices, ItemSide, Layer, LeastSquares, Pooling, UserSide
+from models.inference.cold_level import POPULAR, ColdLevel
+from models.inference.packing import pack, unpack
+from models.inference.reranking import Rerank
+from models.inference.text_neighbours import Neighbours
+from models.inference.user_side import Floats, Indices, ItemSide, Layer, LeastSquares, Pooling, UserSide
 
 
 @dataclass(frozen=True)

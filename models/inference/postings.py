@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.strings import Positions, Strings, arrays_of
+from models.inference.strings import Positions, Strings, arrays_of
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int32]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.candidates import Candidates, of_scores
-from models.reranking import METHODS, Rerank, none, preferring, rerank
+from models.inference.candidates import Candidates, of_scores
+from models.inference.reranking import METHODS, Rerank, none, preferring, rerank
 
 N_ITEMS = 24
 IS_TAIL = np.arange(N_ITEMS) >= 6
