@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from benchmarks.embed import MEANS, ROOT, clocked, packed, sentences
-from models import bert_weights
-from models.numpy_encoder import NumpyEncoder, unit_vector
-from models.tokens import tokenize
+from models.inference.encoder import bert_weights
+from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
+from models.inference.encoder.tokens import tokenize
 from pipelines import _encoder as encoders
 from pipelines._artifacts import read_json
 from pipelines._params import Embed, load

@@ -11,12 +11,12 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from bento.packed import FOLDER, ROOT
-from models import static_encoder
-from models.bert_weights import arrange
-from models.numpy_encoder import Floats, NumpyEncoder, unit_vector
-from models.projection import COMPONENTS, MEAN, Projection
-from models.quantization import restored
-from models.tokens import tokenize
+from models.inference.encoder import static_encoder
+from models.inference.encoder.bert_weights import arrange
+from models.inference.encoder.numpy_encoder import Floats, NumpyEncoder, unit_vector
+from models.inference.encoder.projection import COMPONENTS, MEAN, Projection
+from models.inference.encoder.quantization import restored
+from models.inference.encoder.tokens import tokenize
 
 
 class Encoder:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from models.bert_weights import Bert, Layer, Linear, Norm
 from models.compute.dense import Dense
+from models.inference.encoder.bert_weights import Bert, Layer, Linear, Norm
 
 WIDTH = 32  # attention blocks are a multiple of it: a softmax over other widths took four times as long
 

@@ -8,11 +8,7 @@ from pipelines import _artifacts as artifacts
 from pipelines._params import FILE, read
 from pipelines._recipe import of_values
 
-CODE = (
-    *("bento/**/*", "models/__init__.py", "models/inference/**/*.py"),
-    *("models/bert_weights.py", "models/numpy_encoder.py", "models/projection.py", "models/quantization.py"),
-    *("models/static_encoder.py", "models/tokens.py"),
-)
+CODE = ("bento/**/*", "models/__init__.py", "models/inference/**/*.py")
 
 
 def code(checkout: Path) -> list[Path]:

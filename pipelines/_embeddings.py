@@ -18,7 +18,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from models.projection import Projection
+from models.inference.encoder.projection import Projection
 
 NAME, PROJECTION = "embeddings.safetensors", "projection.safetensors"
 Vectors = npt.NDArray[np.float32]

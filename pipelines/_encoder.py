@@ -151,7 +151,7 @@ def of_images(encoder: Encoder) -> Encoder:
 
 def check_length(length: int, config: dict[str, Any], folder: Path) -> None:
     """Raises ValueError where a text may have more tokens than the model has positions."""
-    from models.bert_weights import first_position
+    from models.inference.encoder.bert_weights import first_position
 
     positions = config.get("text_config", config).get("max_position_embeddings")
     if positions is not None and length > positions - first_position(config):
@@ -201,7 +201,7 @@ def load(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
-    from models import bert_weights
+    from models.inference.encoder import bert_weights
     from models.packed_encoder import PackedEncoder
 
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))

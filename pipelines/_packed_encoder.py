@@ -18,14 +18,14 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from models import static_encoder
-from models.bert_weights import arrange, supported
+from models.inference.encoder import static_encoder
+from models.inference.encoder.bert_weights import arrange, supported
+from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
+from models.inference.encoder.projection import COMPONENTS, MEAN, Projection
+from models.inference.encoder.quantization import quantized, restored
+from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
 from models.neighbour_overlap import overlap
-from models.numpy_encoder import NumpyEncoder, unit_vector
-from models.projection import COMPONENTS, MEAN, Projection
-from models.quantization import quantized, restored
-from models.tokens import tokenize
 from pipelines._artifacts import read_json
 from pipelines._encoder import Encoder, load
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.tokens import clean
+from models.inference.encoder.tokens import clean
 from pipelines._embedding_cache import Rows, keys_of
 
 Column: TypeAlias = "pa.ChunkedArray[Any]"

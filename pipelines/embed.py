@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from models.projection import Projection
-from models.projection import fit as projection_of
-from models.tokens import tokenize
+from models.inference.encoder.projection import Projection
+from models.inference.encoder.projection import fit as projection_of
+from models.inference.encoder.tokens import tokenize
 from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
 from pipelines import _embeddings, _images

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 import pipelines
+from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
-from models.tokens import clean
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _bento,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
 
-from models.projection import fit
+from models.inference.encoder.projection import fit
 from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bento.encoder import Encoder
-from models.projection import fit
+from models.inference.encoder.projection import fit
 from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
 from pipelines._params import Embed, load
@@ -62,7 +62,7 @@ def test_int8_that_loses_neighbours_is_refused_with_its_figures(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged.name_encoder()
-    monkeypatch.setattr("models.quantization.LARGEST", 1)  # three values for each weight
+    monkeypatch.setattr("models.inference.encoder.quantization.LARGEST", 1)  # three values for each weight
     message = r"int8 keeps 0\.\d+ of the 10 nearest items \(overlap of 40 items, smallest cosine .*\), expected 0.95"
     with pytest.raises(ValueError, match=message):
         packed.write(judged.factors(), encoders.find(load(Embed)), Path("encoder-8"), sample(), "int8")

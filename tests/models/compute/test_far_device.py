@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 
 from models import cold_items, ranking, references, tail_setting
 from models.anchor import TextAnchor
-from models.bert_weights import arrange
 from models.evaluation import Relevant
 from models.fold_in import fold_in
+from models.inference.encoder.bert_weights import arrange
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.neighbour_anchor import NeighbourAnchor

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from models.tokens import clean, tokenize
+from models.inference.encoder.tokens import clean, tokenize
 from pipelines._encoder import packaged
 
 

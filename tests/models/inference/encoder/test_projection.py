@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.projection import Floats, fit
+from models.inference.encoder.projection import Floats, fit
 
 
 def cloud(n: int = 400, seed: int = 0) -> Floats:

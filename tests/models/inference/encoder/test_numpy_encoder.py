@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bert_weights import arrange
-from models.numpy_encoder import NumpyEncoder, gelu, unit_vector
+from models.inference.encoder.bert_weights import arrange
+from models.inference.encoder.numpy_encoder import NumpyEncoder, gelu, unit_vector
 from tests.conftest import REPO
 from tests.models import tiny_bert
 
@@ -43,6 +43,9 @@ def test_poolings_take_what_their_names_say() -> None:
 
 
 def test_nothing_but_numpy_is_imported() -> None:
-    code = "import sys, models.numpy_encoder; print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
+    code = (
+        "import sys, models.inference.encoder.numpy_encoder; "
+        "print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

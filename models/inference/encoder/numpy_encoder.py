@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.bert_weights import Bert, Linear, Norm
+from models.inference.encoder.bert_weights import Bert, Linear, Norm
 
 Floats = npt.NDArray[np.float32]
 # erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: wrong by at most 1.5e-7

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import static_encoder
+from models.inference.encoder import static_encoder
+from models.inference.encoder.quantization import quantized, restored
 from models.neighbour_overlap import overlap
-from models.quantization import quantized, restored
 
 
 @given(st.integers(0, 1000))
