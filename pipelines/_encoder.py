@@ -14,8 +14,8 @@ from pipelines._params import Embed
 if TYPE_CHECKING:
     import torch
 
-    from models.image_encoder import ImageTower
-    from models.text_encoder import States
+    from models.encoders.image_encoder import ImageTower
+    from models.encoders.text_encoder import States
 
 Pooling = Literal["mean", "cls", "last"]
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # all-MiniLM-L6-v2
@@ -201,8 +201,8 @@ def load(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
+    from models.encoders.packed_encoder import PackedEncoder
     from models.inference.encoder import bert_weights
-    from models.packed_encoder import PackedEncoder
 
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
     config = read_json(encoder.folder / "config.json")
@@ -217,8 +217,8 @@ def load_any(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> S
     from transformers import AutoModel
     from transformers.utils import logging
 
-    from models.image_encoder import TextTower
-    from models.text_encoder import EqualLengths
+    from models.encoders.image_encoder import TextTower
+    from models.encoders.text_encoder import EqualLengths
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -231,7 +231,7 @@ def load_images(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -
     """The tower for images of a CLIP-like encoder, and what prepares them, by its own settings."""
     from transformers import AutoImageProcessor, AutoModel
 
-    from models.image_encoder import ImageTower
+    from models.encoders.image_encoder import ImageTower
 
     model = AutoModel.from_pretrained(encoder.folder, use_safetensors=True, trust_remote_code=False)
     processor = AutoImageProcessor.from_pretrained(encoder.folder, trust_remote_code=False)  # type: ignore[no-untyped-call]

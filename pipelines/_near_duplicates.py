@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models.near_duplicates import near
+from models.encoders.near_duplicates import near
 from pipelines._embeddings import Vectors
 
 NAME = "near_duplicates.csv"

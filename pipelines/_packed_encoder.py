@@ -122,7 +122,7 @@ def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample)
     import torch
 
     from models.compute.precision import choose
-    from models.text_encoder import encode
+    from models.encoders.text_encoder import encode
 
     device = torch.device("cpu")
     states, tokenizer = load(encoder, device=device, dtype=choose("auto", device))

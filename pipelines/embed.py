@@ -259,7 +259,7 @@ def of_texts(
     folder: Path,
 ) -> Iterator[tuple[Rows, Halves]]:  # fmt: skip
     """The same of texts; longest first."""
-    from models.text_encoder import encode
+    from models.encoders.text_encoder import encode
 
     states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
     new = new[np.argsort(-texts.characters[new], kind="stable")]

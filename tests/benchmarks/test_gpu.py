@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from benchmarks import _gpu, embed, evaluate, mf_speed
 from models import ranking
-from models.packed_encoder import PackedEncoder
+from models.encoders.packed_encoder import PackedEncoder
 from tests.models.far_device import FAR, Pool, far
 from tests.models.small_interactions import from_matrix, random_weights
 

@@ -12,15 +12,15 @@ from scipy.sparse import csr_array
 
 from models import cold_items, ranking, references, tail_setting
 from models.anchor import TextAnchor
+from models.encoders.packed_encoder import PackedEncoder
+from models.encoders.text_encoder import encode
 from models.evaluation import Relevant
 from models.fold_in import fold_in
 from models.inference.encoder.bert_weights import arrange
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.neighbour_anchor import NeighbourAnchor
-from models.packed_encoder import PackedEncoder
 from models.seen import Seen
-from models.text_encoder import encode
 from models.training import Settings, trainer
 from tests.models import tiny_bert
 from tests.models.far_device import FAR, Operations, Pool, far

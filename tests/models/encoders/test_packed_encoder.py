@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.encoders.packed_encoder import PackedEncoder, Piece, Run, cut
+from models.encoders.text_encoder import EqualLengths, encode
 from models.inference.encoder.bert_weights import arrange, supported
-from models.packed_encoder import PackedEncoder, Piece, Run, cut
-from models.text_encoder import EqualLengths, encode
 from tests.models import tiny_bert
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.packed_encoder import Run
+from models.encoders.packed_encoder import Run
 
 Pooling = Literal["mean", "cls", "last"]
 

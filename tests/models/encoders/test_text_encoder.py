@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.compute.device import choose
-from models.packed_encoder import Run
-from models.text_encoder import batches, encode, pool
+from models.encoders.packed_encoder import Run
+from models.encoders.text_encoder import batches, encode, pool
 
 
 @given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 500))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import near_duplicates
-from models.near_duplicates import Floats, near
+from models.encoders import near_duplicates
+from models.encoders.near_duplicates import Floats, near
 
 
 def pairs(vectors: Floats, cosine: float, among: list[int]) -> set[tuple[int, int]]:
