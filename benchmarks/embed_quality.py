@@ -22,13 +22,13 @@ from tokenizers import Tokenizer
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
 from benchmarks.mf_cold import COLUMNS, CPU, SEED, WITHHELD, figures, withhold
 from models import references
-from models.als import Als, Interactions, Settings
-from models.anchor import TextAnchor
 from models.fold_in import fold_in
 from models.inference.encoder import bert_weights
 from models.inference.encoder.projection import Method, fit
 from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
+from models.training.als import Als, Interactions, Settings
+from models.training.anchor import TextAnchor
 from pipelines import _encoder as encoders
 from pipelines._artifacts import read_json
 from pipelines._params import Embed, Train, load

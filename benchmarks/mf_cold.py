@@ -24,13 +24,13 @@ from scipy.sparse import csr_array
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
 from models import cold_items, references
 from models import evaluation as ev
-from models.als import Als, Interactions, Settings
 from models.fold_in import fold_in
 from models.holdout import head_items
 from models.inference.factors import Factors
-from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Rows, Scorer, recommend
 from models.seen import Seen
+from models.training.als import Als, Interactions, Settings
+from models.training.neighbour_anchor import NeighbourAnchor
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")

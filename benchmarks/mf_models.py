@@ -20,10 +20,10 @@ from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
 from models import evaluation as ev
 from models import references
 from models.fold_in import fold_in
-from models.interactions import Interactions
 from models.ranking import Scorer, recommend
 from models.seen import Seen
 from models.tail_setting import Holdout
+from models.training.interactions import Interactions
 from pipelines import _fitting as fitting
 from pipelines._params import Als, Train, load
 from pipelines._training_data import TrainingData

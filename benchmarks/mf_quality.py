@@ -22,15 +22,16 @@ from scipy.stats import qmc
 
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
-from models import dimension, ranking, references, tail_setting
 from models import evaluation as ev
-from models.als import Als, Interactions, Settings
+from models import ranking, references, tail_setting
 from models.fold_in import fold_in
 from models.inference.factors import Factors
 from models.metrics import Lists
-from models.neighbour_anchor import NeighbourAnchor
 from models.ranking import Scorer, recommend
 from models.seen import Seen
+from models.training import dimension
+from models.training.als import Als, Interactions, Settings
+from models.training.neighbour_anchor import NeighbourAnchor
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 import models
-from models import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.compute.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
 from models.fold_in import fold_in
 from models.inference.factors import Factors
-from models.neighbour_anchor import NeighbourAnchor
 from models.tail_setting import Holdout, lists, mean_ndcg
-from models.training import Settings, Trainer, trainer
+from models.training import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
+from models.training.neighbour_anchor import NeighbourAnchor
+from models.training.trainers import Settings, Trainer, trainer
 from pipelines import _git, _search
 from pipelines._params import Train
 from pipelines._search import Range, Score, Trial

@@ -10,9 +10,9 @@ import torch
 from scipy.sparse import csr_array
 
 from models import fold_in
-from models.als import Als, Interactions, Settings
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares, Pooling
+from models.training.als import Als, Interactions, Settings
 from tests.models.small_factors import pooled_factors, small_factors
 
 CPU = torch.device("cpu")

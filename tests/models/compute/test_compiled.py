@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models import pair_kernel, row_kernel
 from models.compute import compiled
+from models.training import pair_kernel, row_kernel
 
 
 def folder(path: Path, source: str) -> str:

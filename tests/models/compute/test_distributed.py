@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from models.als import Als, Interactions, Settings
-from models.anchor import TextAnchor
 from models.compute.distributed import Ranks
+from models.training.als import Als, Interactions, Settings
+from models.training.anchor import TextAnchor
 
 N_USERS, N_ITEMS = 60, 40
 Result = dict[str, npt.NDArray[Any]]

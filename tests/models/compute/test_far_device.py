@@ -11,7 +11,6 @@ import torch
 from scipy.sparse import csr_array
 
 from models import cold_items, ranking, references, tail_setting
-from models.anchor import TextAnchor
 from models.encoders.packed_encoder import PackedEncoder
 from models.encoders.text_encoder import encode
 from models.evaluation import Relevant
@@ -19,13 +18,14 @@ from models.fold_in import fold_in
 from models.inference.encoder.bert_weights import arrange
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
-from models.neighbour_anchor import NeighbourAnchor
 from models.seen import Seen
-from models.training import Settings, trainer
+from models.training.anchor import TextAnchor
+from models.training.neighbour_anchor import NeighbourAnchor
+from models.training.trainers import Settings, trainer
 from tests.models import tiny_bert
 from tests.models.far_device import FAR, Operations, Pool, far
 from tests.models.small_interactions import from_matrix, histories, random_weights
-from tests.models.test_training import BRIEFLY
+from tests.models.training.test_trainers import BRIEFLY
 
 CPU = torch.device("cpu")
 TEXTS = np.random.default_rng(1).normal(size=(9, 5)).astype(np.float32)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.anchor import TextAnchor
 from models.fold_in import fold_in
-from models.two_tower import Settings, Tower, TwoTower, sampled_softmax
+from models.training.anchor import TextAnchor
+from models.training.two_tower import Settings, Tower, TwoTower, sampled_softmax
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

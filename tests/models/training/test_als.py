@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.als import Als, Interactions, Settings
-from models.anchor import TextAnchor
 from models.fold_in import fold_in
+from models.training.als import Als, Interactions, Settings
+from models.training.anchor import TextAnchor
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(

@@ -2,7 +2,7 @@
 
     a_i = strength · (W f_i + share · Σ_j w_ij (y_j - W f_j))
 
-The first term is `models.anchor`; w_ij are the kriging weights of the warm items nearest in text
+The first term is `models.training.anchor`; w_ij are the kriging weights of the warm items nearest in text
 (`inference.text_neighbours`), the item itself left out, so that its factor is drawn towards what the others say of it:
 sequels, editions and near-duplicates share their interactions, most of all where each has few. The residuals
 y_j - W f_j are those after the last epoch, held while an epoch runs.
@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
 from models.inference.text_neighbours import Floats, Neighbours
+from models.training.anchor import TextAnchor
 
 Indices = npt.NDArray[np.int64]
 SUPPORT = 50_000  # at most so many items, those of the largest weights, speak for others ...

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.dimension import LARGEST, SMALLEST, WORK, suited
+from models.training.dimension import LARGEST, SMALLEST, WORK, suited
 
 
 def test_small_data_gets_all_dimensions_that_its_rank_can_use() -> None:

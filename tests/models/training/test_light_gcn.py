@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.bpr import bpr_loss
 from models.fold_in import fold_in
-from models.light_gcn import LightGcn, Settings, normalized_adjacency
-from models.pairs import Pairs
+from models.training.bpr import bpr_loss
+from models.training.light_gcn import LightGcn, Settings, normalized_adjacency
+from models.training.pairs import Pairs
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

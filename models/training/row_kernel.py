@@ -1,4 +1,4 @@
-"""Conjugate gradient for one row after another, on the CPU: `models.row_solver` compiled by Numba.
+"""Conjugate gradient for one row after another, on the CPU: `models.training.row_solver` compiled by Numba.
 
 A row takes all its steps at once, while the factors of its pairs are in the cache: main memory sees each of them once a
 half-sweep. A row's result depends on nothing but that row, hence neither on the number of threads nor on their
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
 
-from models import pair_kernel
 from models.compute import compiled
-from models.pair_kernel import add_errors
+from models.training import pair_kernel
+from models.training.pair_kernel import add_errors
 
 compiled.share(__file__, pair_kernel)
 
@@ -36,7 +36,7 @@ def improve(
     indptr: Ints, columns: Ints, weights: Floats, fixed: Floats, rows: Floats, shared: Floats, regularization: Floats,
     prior: Floats, *, steps: int, threads: int,
 ) -> float:  # fmt: skip
-    """`models.row_solver.improve` on arrays; empty weights are ones, an empty prior is zero."""
+    """`models.training.row_solver.improve` on arrays; empty weights are ones, an empty prior is zero."""
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     with numba.parallel_chunksize(1):
         objectives = _improve(

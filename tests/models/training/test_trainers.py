@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models import als, bpr, light_gcn, matrix_factorization, two_tower
-from models.anchor import TextAnchor
-from models.export import popularity_bias
 from models.fold_in import fold_in
 from models.inference.factors import Factors
-from models.training import Settings, Trainer, trainer
+from models.training import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.training.anchor import TextAnchor
+from models.training.export import popularity_bias
+from models.training.trainers import Settings, Trainer, trainer
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Inner loop of `models.row_kernel`: the errors of a row's pairs, eight pairs at a time, written as LLVM's own vectors.
+"""Inner loop of `training.row_kernel`: the errors of a row's pairs, eight pairs at a time, as LLVM's own vectors.
 
 Where Numba vectorizes by itself, much of the time goes beside the arithmetic: a reduction to one number per pair, a
 question whether arrays overlap, a tail per loop. Here eight dot products are folded together into one vector, whose

@@ -4,11 +4,11 @@
          + Σ_u λ_u |x_u|² + Σ_i λ_i |y_i - a_i|²
 
 α weighs every pair (Hu, Koren, Volinsky 2008; Rendle et al. 2021, arXiv:2110.14037), λ grows with how often a user or
-an item occurs (the same paper, eq. 7), and a_i is the factor that the item's text predicts (`models.anchor`), so that
+an item occurs (the same paper, eq. 7), and a_i is the factor that the item's text predicts (`training.anchor`), so that
 an item without interactions still has one.
 
 Each half-sweep turns all factors into the eigenbasis of the held side's Gram matrix, which changes no score and makes
-«all pairs» a diagonal, and then improves every row by a few steps of conjugate gradient (`models.row_solver`).
+«all pairs» a diagonal, and then improves every row by a few steps of conjugate gradient (`models.training.row_solver`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
 from models.compute.dense import Dense
 from models.compute.distributed import Ranks
-from models.export import export
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
-from models.interactions import Interactions, by_item, by_user, counts
-from models.row_solver import improve
+from models.training.anchor import TextAnchor
+from models.training.export import export
+from models.training.interactions import Interactions, by_item, by_user, counts
+from models.training.row_solver import improve
 
 LINE = 16  # float32 numbers in a cache line
 ROWS_AT_A_TIME = 1 << 12  # turned in place: bounds the memory beside the factors

@@ -2,7 +2,7 @@
 
     E = (E⁰ + Â E⁰ + … + Â^K E⁰) / (K + 1),    Â = D^-1/2 A D^-1/2,  A the weighted adjacency of users and items
 
-He et al. 2020, arXiv:2002.02126. The loss is `models.bpr`'s on E, with λ on E⁰. Propagation is linear and its matrix
+He et al. 2020, arXiv:2002.02126. The loss is `training.bpr`'s on E, with λ on E⁰. Propagation is linear and its matrix
 symmetric, so the gradient with respect to E⁰ is the propagated gradient with respect to E: no graph is recorded.
 """
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
-from models.bpr import bpr_loss, squares
-from models.epochs import Epoch, descend
-from models.export import export, with_cold
 from models.inference.factors import Factors
 from models.inference.user_side import Pooling
-from models.interactions import Interactions
-from models.pairs import Pairs
+from models.training.anchor import TextAnchor
+from models.training.bpr import bpr_loss, squares
+from models.training.epochs import Epoch, descend
+from models.training.export import export, with_cold
+from models.training.interactions import Interactions
+from models.training.pairs import Pairs
 
 
 @dataclass(frozen=True)

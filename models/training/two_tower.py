@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
-from models.epochs import Epoch, descend, step
-from models.export import export
 from models.inference.factors import Factors
 from models.inference.user_side import Layer, Pooling
-from models.interactions import Interactions
-from models.pairs import Pairs
+from models.training.anchor import TextAnchor
+from models.training.epochs import Epoch, descend, step
+from models.training.export import export
+from models.training.interactions import Interactions
+from models.training.pairs import Pairs
 
 
 @dataclass(frozen=True)

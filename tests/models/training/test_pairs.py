@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pairs import Pairs
+from models.training.pairs import Pairs
 from tests.models.small_interactions import from_matrix, random_weights
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.fold_in import fold_in
-from models.matrix_factorization import MatrixFactorization, Settings
+from models.training.matrix_factorization import MatrixFactorization, Settings
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

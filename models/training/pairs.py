@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.interactions import Interactions
+from models.training.interactions import Interactions
 
 
 class Pairs:

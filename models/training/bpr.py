@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from models.anchor import TextAnchor
-from models.epochs import Epoch, descend, step
-from models.export import export, with_cold
 from models.inference.factors import Factors
 from models.inference.user_side import Pooling
-from models.interactions import Interactions
-from models.pairs import Pairs
+from models.training.anchor import TextAnchor
+from models.training.epochs import Epoch, descend, step
+from models.training.export import export, with_cold
+from models.training.interactions import Interactions
+from models.training.pairs import Pairs
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import row_solver
-from models.interactions import Grouped
-from models.row_solver import improve, improve_together
+from models.training import row_solver
+from models.training.interactions import Grouped
+from models.training.row_solver import improve, improve_together
 
 Solver = Callable[..., float]
 BOTH = pytest.mark.parametrize("solver", [improve, improve_together])
@@ -158,14 +158,14 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 def test_many_small_chunks_give_what_one_gives(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case = problem([5, 0, 1, 9, 2, 2, 0, 0], 4)
     whole = case.solved(improve_together, steps=2)
-    monkeypatch.setattr("models.row_solver.PAIRS_PER_CHUNK", pairs)
+    monkeypatch.setattr("models.training.row_solver.PAIRS_PER_CHUNK", pairs)
     assert len(list(row_solver.chunks(case.pairs.indptr))) > 2
     torch.testing.assert_close(case.solved(improve_together, steps=2), whole)
 
 
 def test_without_numba_rows_are_improved_together(monkeypatch: pytest.MonkeyPatch) -> None:
     case = problem([5, 3], 4)
-    monkeypatch.setattr("models.row_solver.row_kernel", None)
+    monkeypatch.setattr("models.training.row_solver.row_kernel", None)
     rows, objective = case.solved(improve, steps=2)
     expected, other = case.solved(improve_together, steps=2)
     assert torch.equal(rows, expected)

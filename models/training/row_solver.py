@@ -4,8 +4,8 @@
 
 s is the diagonal that «all pairs» amount to in the eigenbasis of the Gram matrix, so that no d x d system is formed for
 any row, and D = s + λ is also the preconditioner (Hestenes and Stiefel 1952). The CPU takes row after row
-(`models.row_kernel`, compiled); other devices, and a machine without Numba, take many rows at once in torch. Both give
-the same up to rounding.
+(`training.row_kernel`, compiled); other devices, and a machine without Numba, take many rows at once in torch. Both
+give the same up to rounding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.interactions import Grouped
+from models.training.interactions import Grouped
 
 try:
-    from models import row_kernel
+    from models.training import row_kernel
 except ImportError:  # no Numba for this platform
     row_kernel = None  # type: ignore[assignment]
 

@@ -4,7 +4,7 @@
 
 The textbook form: every pair carries its own share of the regularizer (Koren, Bell, Volinsky 2009), observed pairs in
 full and each of all pairs with weight α. A minibatch holds some users with all their pairs; the sum over all items is a
-product of two Gram matrices, so nothing is sampled. `models.als` descends the same objective by solving it.
+product of two Gram matrices, so nothing is sampled. `models.training.als` descends the same objective by solving it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
-from models.epochs import Epoch, descend, step
-from models.export import export, with_cold
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
-from models.interactions import Interactions
-from models.pairs import Pairs
+from models.training.anchor import TextAnchor
+from models.training.epochs import Epoch, descend, step
+from models.training.export import export, with_cold
+from models.training.interactions import Interactions
+from models.training.pairs import Pairs
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.interactions import Grouped, Interactions, by_item, by_user, counts
+from models.training.interactions import Grouped, Interactions, by_item, by_user, counts
 
 
 def ones(n: int) -> npt.NDArray[np.float32]:
@@ -29,7 +29,7 @@ REFUSED: list[tuple[list[int], list[int], str]] = [
 def test_pairs_that_cannot_be_trained_on_are_refused(
     users: list[int], items: list[int], message: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.interactions.PAIRS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("models.training.interactions.PAIRS_AT_A_TIME", at_a_time)
     with pytest.raises(ValueError, match=message):
         Interactions(np.array(users, np.int32), np.array(items, np.int32), ones(len(users)), 3, 2)
 
@@ -53,7 +53,7 @@ def test_grouped_pairs_are_the_matrix_whole_or_in_shares(
         matrix = (matrix > 0).astype(np.float32)
     users, items = (idx.astype(np.int32) for idx in np.nonzero(matrix))
     data = Interactions(users, items, matrix[users, items], 9, 7)
-    monkeypatch.setattr("models.interactions.PAIRS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("models.training.interactions.PAIRS_AT_A_TIME", at_a_time)
     for share in (slice(0, 9), slice(3, 5), slice(4, 5), slice(9, 9)):
         np.testing.assert_array_equal(dense(by_user(data, share), 7), matrix[share])
     for share in (slice(0, 7), slice(1, 4), slice(2, 3), slice(7, 7)):

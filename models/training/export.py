@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.anchor import TextAnchor
 from models.inference.factors import Factors
 from models.inference.user_side import UserSide
+from models.training.anchor import TextAnchor
 
 
 def export(item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAnchor | None) -> Factors:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch
 
-from models import als, bpr, light_gcn, matrix_factorization, two_tower
-from models.anchor import TextAnchor
 from models.compute.distributed import Ranks
 from models.inference.factors import Factors
-from models.interactions import Interactions
+from models.training import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.training.anchor import TextAnchor
+from models.training.interactions import Interactions
 
 
 class Epoch(Protocol):

@@ -7,8 +7,8 @@ import pytest
 from llvmlite import ir
 from numba import njit
 
-from models import pair_kernel
-from models.pair_kernel import GROUP, add_errors
+from models.training import pair_kernel
+from models.training.pair_kernel import GROUP, add_errors
 
 ROWS = 40
 

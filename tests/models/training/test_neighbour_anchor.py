@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models import neighbour_anchor
-from models.als import Als, Settings
-from models.anchor import TextAnchor
 from models.inference import text_neighbours
-from models.neighbour_anchor import NeighbourAnchor
+from models.training import neighbour_anchor
+from models.training.als import Als, Settings
+from models.training.anchor import TextAnchor
+from models.training.neighbour_anchor import NeighbourAnchor
 from tests.models.small_interactions import from_matrix
 
 CPU = torch.device("cpu")
