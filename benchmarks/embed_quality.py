@@ -21,12 +21,12 @@ from tokenizers import Tokenizer
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
 from benchmarks.mf_cold import COLUMNS, CPU, SEED, WITHHELD, figures, withhold
-from models import references
-from models.fold_in import fold_in
 from models.inference.encoder import bert_weights
 from models.inference.encoder.projection import Method, fit
 from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
 from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
 from pipelines import _encoder as encoders
@@ -43,7 +43,7 @@ def rows(names: Sequence[str] = NAMES, *, d: int = 128) -> Iterator[dict[str, An
         for kind, texts in kinds(data):
             factors = trained(data, texts, d)
             users = fold_in(factors, data.train, device=CPU)
-            yield {"data": data.name, "text": kind} | figures(references.factors(factors, users, device=CPU), data)
+            yield {"data": data.name, "text": kind} | figures(baselines.factors(factors, users, device=CPU), data)
 
 
 def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:

@@ -22,13 +22,14 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
-from models import cold_items, references
+from models import cold_items
 from models import evaluation as ev
-from models.fold_in import fold_in
 from models.holdout import head_items
 from models.inference.factors import Factors
-from models.ranking import Rows, Scorer, recommend
-from models.seen import Seen
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Rows, Scorer, recommend
+from models.ranking.seen import Seen
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
 from pipelines._params import Train, load
@@ -53,7 +54,7 @@ def rows(
             base: float | None = None
             for model, factors in models(data, texts, d):
                 users = fold_in(factors, data.train, device=CPU)
-                found = figures(references.factors(factors, users, device=CPU), data)
+                found = figures(baselines.factors(factors, users, device=CPU), data)
                 base = base or found["ndcg@10"]
                 found |= {"loss": round(1 - found["ndcg@10"] / base, 4)}
                 yield {"data": data.name, "d": d, "model": model} | found

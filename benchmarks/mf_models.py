@@ -18,10 +18,10 @@ import torch
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
 from models import evaluation as ev
-from models import references
-from models.fold_in import fold_in
-from models.ranking import Scorer, recommend
-from models.seen import Seen
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer, recommend
+from models.ranking.seen import Seen
 from models.tail_setting import Holdout
 from models.training.interactions import Interactions
 from pipelines import _fitting as fitting
@@ -42,7 +42,7 @@ def rows(
     for name in names:
         data = read(name)
         given = to_training_data(data, embeddings(data.texts))
-        popular = references.popularity(data.catalogue.users_of_item)
+        popular = baselines.popularity(data.catalogue.users_of_item)
         yield {"data": data.name, "model": "popularity", **figures(popular, data, part)}
         for model in models:
             started = time.perf_counter()
@@ -52,7 +52,7 @@ def rows(
                 pass
             factors = trainer.factors()
             seconds = round(time.perf_counter() - started, 1)
-            scorer = references.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
+            scorer = baselines.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
             found = {"data": data.name, "model": model, "d": factors.item_factors.shape[1]}
             yield found | figures(scorer, data, part) | {"seconds": seconds}
 

@@ -23,12 +23,13 @@ from scipy.stats import qmc
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
 from models import evaluation as ev
-from models import ranking, references, tail_setting
-from models.fold_in import fold_in
+from models import tail_setting
 from models.inference.factors import Factors
 from models.metrics import Lists
-from models.ranking import Scorer, recommend
-from models.seen import Seen
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer, recommend
+from models.ranking.seen import Seen
 from models.training import dimension
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
@@ -151,7 +152,7 @@ def best(contender: Contender, data: Dataset, trials: int) -> tuple[float, Choic
 def to_scorer(fitted: Scorer | Factors, data: Dataset) -> Scorer:
     """What ranks the users of the train histories."""
     if isinstance(fitted, Factors):
-        return references.factors(fitted, fold_in(fitted, data.train, device=CPU), device=CPU)
+        return baselines.factors(fitted, fold_in(fitted, data.train, device=CPU), device=CPU)
     return fitted
 
 

@@ -19,14 +19,15 @@ from scipy.sparse import csr_array
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
-from models import ranking, references, tail_setting
+from models import tail_setting
 from models.evaluation import Catalogue, Relevant
-from models.fold_in import fold_in
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank, rerank
 from models.metrics import Lists
-from models.seen import Seen
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.seen import Seen
 from models.tail_setting import Holdout, K, Outcome
 from pipelines import _fitting as fitting
 from pipelines import _training_data as stage
@@ -82,7 +83,7 @@ def judged(data: Dataset, part: str) -> tuple[Holdout, csr_array[Any]]:
 
 
 def shortlist(model: Factors, test: Holdout, seen: csr_array[Any], catalogue: Catalogue) -> Candidates:
-    scorer = references.factors(model, fold_in(model, test.histories, device=CPU), device=CPU)
+    scorer = baselines.factors(model, fold_in(model, test.histories, device=CPU), device=CPU)
     everybody, every = np.arange(seen.shape[0]), np.ones(seen.shape[1], np.bool_)
     options: Any = {"rows": everybody, "allowed": every, "k": K, "batch": 1024}
     parts = list(ranking.shortlist(scorer, Seen(seen), catalogue.is_tail, **options))

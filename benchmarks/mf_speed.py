@@ -31,7 +31,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks import _gpu
 from benchmarks._power_law import sample
-from models.fold_in import fold_in as solve_users
+from models.ranking.fold_in import fold_in as solve_users
 from models.training.als import Als, Settings
 from models.training.interactions import Grouped, Interactions
 from models.training.pair_kernel import add_errors

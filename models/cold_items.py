@@ -16,13 +16,14 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import metrics, ranking, references
+from models import metrics
 from models.evaluation import Relevant
-from models.fold_in import fold_in
 from models.inference.cold_level import ColdLevel
 from models.inference.factors import Factors
 from models.inference.text_neighbours import Neighbours
-from models.seen import Seen
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.seen import Seen
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -187,7 +188,7 @@ def rank(
         raise ValueError("the model says nothing of cold items; take that of `predicted`")
     plain = replace(model, cold=None)
     users = fold_in(plain, histories, device=device)
-    scorer, rows = references.factors(plain, users, device=device), np.arange(len(users))
+    scorer, rows = baselines.factors(plain, users, device=device), np.arange(len(users))
     not_again = Seen(seen)
     sides = [
         np.concatenate(list(ranking.recommend(scorer, not_again, rows=rows, allowed=side & allowed, k=K, batch=BATCH)))

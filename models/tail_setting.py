@@ -11,15 +11,16 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import exposure, exposure_prices, metrics, ranking, references
+from models import exposure, exposure_prices, metrics
 from models.evaluation import Catalogue, Relevant, exposure_of
-from models.fold_in import fold_in
 from models.inference import reranking
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank, rerank
 from models.metrics import Bools, Floats, Lists
-from models.seen import Seen
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.seen import Seen
 
 K = 10
 
@@ -49,7 +50,7 @@ def lists(
 ) -> Lists:
     """The users' first 10 unseen items in order of their scores, (n_users, 10)."""
     n_users, n_items = holdout.histories.shape
-    scorer = references.factors(model, users, device=device)
+    scorer = baselines.factors(model, users, device=device)
     every = np.ones(n_items, np.bool_)
     parts = ranking.recommend(scorer, Seen(holdout.histories), rows=np.arange(n_users), allowed=every, k=K, batch=batch)
     return np.concatenate(list(parts))
@@ -92,7 +93,7 @@ def shortlist(
 ) -> Candidates:
     """What there is to re-rank for users (n_users, c), whose histories (n_users, n_items) are not shown again."""
     n_users, n_items = histories.shape
-    scorer = references.factors(model, fold_in(model, histories, device=device), device=device)
+    scorer = baselines.factors(model, fold_in(model, histories, device=device), device=device)
     rows, every = np.arange(n_users), np.ones(n_items, np.bool_)
     parts = list(ranking.shortlist(scorer, Seen(histories), is_tail, rows=rows, allowed=every, k=K, batch=batch))
     items, relevance = ([getattr(part, name) for part in parts] for name in ("items", "relevance"))

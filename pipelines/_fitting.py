@@ -16,8 +16,8 @@ import torch
 import models
 from models.compute.distributed import Ranks, Traffic
 from models.evaluation import Catalogue
-from models.fold_in import fold_in
 from models.inference.factors import Factors
+from models.ranking.fold_in import fold_in
 from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.training.neighbour_anchor import NeighbourAnchor

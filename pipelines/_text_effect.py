@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.fold_in import fold_in
 from models.metrics import Lists
+from models.ranking.fold_in import fold_in
 from models.tail_setting import lists, ndcg
 from pipelines import _fitting as fitting
 from pipelines._params import Train

@@ -20,15 +20,16 @@ import torch
 from scipy.sparse import csr_array
 
 from models import evaluation as ev
-from models import leakage, references
-from models.alignment import carry_over
+from models import leakage
 from models.compute.device import choose
-from models.fold_in import fold_in
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.metrics import Lists
-from models.ranking import Scorer, recommend, reranked
-from models.seen import Seen
+from models.ranking import baselines
+from models.ranking.carry_over import carry_over
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer, recommend, reranked
+from models.ranking.seen import Seen
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _embeddings, _model, _per_user, _slices, _tables
 from pipelines._params import Evaluate, load
@@ -211,19 +212,19 @@ def released(
 
 
 def contender(model: Factors, histories: Sparse, recommendable: Bools, device: torch.device) -> Contender:
-    scorer = references.factors(model, fold_in(model, histories, device=device), device=device)
-    return Contender(scorer, recommendable, model.rerank, histories, references.popularity(model.popularity_bias))
+    scorer = baselines.factors(model, fold_in(model, histories, device=device), device=device)
+    return Contender(scorer, recommendable, model.rerank, histories, baselines.popularity(model.popularity_bias))
 
 
 def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[str, Contender]:
     """The references; none by content where no item has a text."""
     n_items = len(holdout.items["item_id"])
     scorers = {
-        "popularity": references.popularity(holdout.catalogue.users_of_item),
-        "random": references.random(n_items, seed=params.seed),
+        "popularity": baselines.popularity(holdout.catalogue.users_of_item),
+        "random": baselines.random(n_items, seed=params.seed),
     }
     if holdout.embeddings.any():
-        scorers["content"] = references.content(holdout.histories, holdout.embeddings, device=device)
+        scorers["content"] = baselines.content(holdout.histories, holdout.embeddings, device=device)
     return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references if name in scorers}
 
 

@@ -1,6 +1,6 @@
 """The items that re-ranking chooses from: a user's best ones of the whole catalogue, and the best ones of the tail.
 
-Pure numpy, so that serving needs no torch. `models.ranking` finds the same candidates for many users at once.
+Pure numpy, so that serving needs no torch. `models.ranking.ranking` finds the same candidates for many users at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a history of items becomes a user vector: by solving for it, or by adding up what each item says.
 
-Pure numpy, so that serving needs no torch. `models.fold_in` does the same for many users at once.
+Pure numpy, so that serving needs no torch. `models.ranking.fold_in` does the same for many users at once.
 """
 
 from __future__ import annotations

@@ -10,15 +10,16 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models import cold_items, ranking, references, tail_setting
+from models import cold_items, tail_setting
 from models.encoders.packed_encoder import PackedEncoder
 from models.encoders.text_encoder import encode
 from models.evaluation import Relevant
-from models.fold_in import fold_in
 from models.inference.encoder.bert_weights import arrange
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
-from models.seen import Seen
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.seen import Seen
 from models.training.anchor import TextAnchor
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, trainer
@@ -80,8 +81,8 @@ def test_lists_are_found_there() -> None:
 
     def lists(device: torch.device) -> Any:
         scorers = [
-            references.factors(model, fold_in(model, known, device=device), device=device),
-            references.content(known, TEXTS, device=device),
+            baselines.factors(model, fold_in(model, known, device=device), device=device),
+            baselines.content(known, TEXTS, device=device),
         ]
         return [
             np.concatenate(list(ranking.recommend(scorer, seen, rows=rows, allowed=allowed, k=4, batch=5)))
@@ -95,7 +96,7 @@ def test_scores_are_read_once_there_and_nothing_waits_before_what_was_found_is_f
     rng, n_users, n_items = np.random.default_rng(0), 30, 6000
     users, items = (torch.from_numpy(rng.normal(size=(n, 4)).astype(np.float32)) for n in (n_users, n_items))
     seen, every = csr_array(rng.random((n_users, n_items)) < 0.01), np.ones(n_items, np.bool_)
-    scorer, excluded = references.products(users.to(FAR), items.to(FAR)), Seen(seen)
+    scorer, excluded = baselines.products(users.to(FAR), items.to(FAR)), Seen(seen)
     ranking.unseen(scorer, excluded, np.arange(1))  # what users have seen is sent there once
     with Operations() as operations:
         found, _ = ranking.top_k(ranking.unseen(scorer, excluded, np.arange(n_users)), every, k=20)
@@ -104,7 +105,7 @@ def test_scores_are_read_once_there_and_nothing_waits_before_what_was_found_is_f
     assert [name for name in large if name not in ("gather", "index_put_")] == ["mm", "amax"]
     assert operations.fetched == ["_to_copy", "_to_copy"]  # items and scores
     expected, _ = ranking.top_k(
-        ranking.unseen(references.products(users, items), excluded, np.arange(n_users)), every, k=20
+        ranking.unseen(baselines.products(users, items), excluded, np.arange(n_users)), every, k=20
     )
     np.testing.assert_array_equal(found, expected)
 
@@ -116,7 +117,7 @@ def test_lists_do_not_depend_on_batches_or_tiles_there(batch: int, tile: int, mo
     rows = np.array([3, 11, 0, 7, 7, 1, 10, 2, 5])  # neither in order nor once each
 
     def lists(device: torch.device) -> Any:
-        scorer = references.factors(model, fold_in(model, known, device=device), device=device)
+        scorer = baselines.factors(model, fold_in(model, known, device=device), device=device)
         options: Any = {"rows": rows, "allowed": np.arange(MATRIX.shape[1]) != 2, "k": 4, "batch": batch}
         found = list(ranking.recommend(scorer, Seen(known), **options))
         assert [len(part) for part in found] == [len(part) for part in ranking.batches(rows, batch)]
@@ -129,7 +130,7 @@ def test_lists_do_not_depend_on_batches_or_tiles_there(batch: int, tile: int, mo
 
 def test_nobody_to_recommend_to_has_no_lists() -> None:
     options: Any = {"rows": np.arange(0), "allowed": np.ones(9, np.bool_), "k": 4, "batch": 5}
-    assert not list(ranking.recommend(references.random(9, seed=1), Seen(histories(MATRIX)), **options))
+    assert not list(ranking.recommend(baselines.random(9, seed=1), Seen(histories(MATRIX)), **options))
 
 
 def test_what_is_re_ranked_is_found_there() -> None:

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 
 from models.inference import candidates
 from models.inference.candidates import best, join, of_scores, relevance
-from models.ranking import shortlist
-from models.seen import Seen
+from models.ranking.ranking import shortlist
+from models.ranking.seen import Seen
 
 INF = float("inf")
 SCORES = hnp.arrays(  # few values, hence many ties, and items that must not appear

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
 

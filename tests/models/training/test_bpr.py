@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 from models.training.bpr import Bpr, Settings, bpr_loss
 from tests.models.small_interactions import from_matrix, histories, random_weights
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 from models.training.bpr import bpr_loss
 from models.training.light_gcn import LightGcn, Settings, normalized_adjacency
 from models.training.pairs import Pairs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 from models.training.matrix_factorization import MatrixFactorization, Settings
 from tests.models.small_interactions import from_matrix, histories, random_weights
 

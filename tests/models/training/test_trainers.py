@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.fold_in import fold_in
 from models.inference.factors import Factors
+from models.ranking.fold_in import fold_in
 from models.training import als, bpr, light_gcn, matrix_factorization, two_tower
 from models.training.anchor import TextAnchor
 from models.training.export import popularity_bias

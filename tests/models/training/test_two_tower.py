@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 from models.training.anchor import TextAnchor
 from models.training.two_tower import Settings, Tower, TwoTower, sampled_softmax
 from tests.models.small_interactions import from_matrix, histories, random_weights

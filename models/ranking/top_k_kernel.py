@@ -1,4 +1,4 @@
-"""The k largest scores of every row, on the CPU: `models.ranking.top_k` compiled by Numba.
+"""The k largest scores of every row, on the CPU: `models.ranking.ranking.top_k` compiled by Numba.
 
 A row is read twice while it is in the cache. First for the maximum of each of some hundred groups of items: what k of
 these maxima reach, at least k items reach, and few more. Then for the items that reach it; only they are sorted, by

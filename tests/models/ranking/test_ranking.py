@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models import ranking, references, top_k_torch
 from models.inference.reranking import none
-from models.ranking import recommend, tail_shares, top_k
-from models.seen import Seen
+from models.ranking import baselines, ranking, top_k_torch
+from models.ranking.ranking import recommend, tail_shares, top_k
+from models.ranking.seen import Seen
 
 INF = float("inf")
 Search = Callable[..., ranking.Best]
@@ -109,7 +109,7 @@ def test_seen_and_forbidden_items_never_appear_and_short_lists_end_in_minus_one(
 def test_lists_do_not_depend_on_batches_or_tiles(batch: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "TILE", tile)
     seen = csr_array(np.eye(7, 30))
-    scorer = references.random(30, seed=3)
+    scorer = baselines.random(30, seed=3)
     options = {"seen": Seen(seen), "rows": np.arange(7), "allowed": np.ones(30, bool), "k": 5}
     whole = np.concatenate(list(recommend(scorer, batch=100, **options)))  # type: ignore[arg-type]
     parts = np.concatenate(list(recommend(scorer, batch=batch, **options)))  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def test_lists_do_not_depend_on_batches_or_tiles(batch: int, tile: int, monkeypa
 
 
 def test_the_search_runs_ahead_of_a_slow_caller_by_a_few_batches_only() -> None:
-    found, asked = references.random(30, seed=3), []
+    found, asked = baselines.random(30, seed=3), []
 
     def scorer(rows: np.ndarray) -> torch.Tensor:
         asked.append(len(rows))

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.compute.dense import Dense
 from models.inference.factors import Factors
 from models.inference.user_side import Floats
-from models.ranking import Rows, Scorer
+from models.ranking.ranking import Rows, Scorer
 
 
 def popularity(users_of_item: npt.NDArray[np.number[Any]]) -> Scorer:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.alignment import carry_over
 from models.inference.cold_level import ColdLevel
 from models.inference.reranking import Rerank
 from models.inference.user_side import Pooling
+from models.ranking.carry_over import carry_over
 from tests.models.small_factors import pooled_factors, small_factors
 
 SOURCE = np.array([2, -1, 0])  # the model's items 2 and 0, with a new one between

@@ -1,4 +1,4 @@
-"""The k largest scores of every row by torch's operators: `models.ranking.top_k` on a GPU, and where Numba is absent.
+"""The k largest scores of every row by torch's operators: `ranking.top_k` on a GPU, and where Numba is absent.
 
 All scores are read once, for the maxima of groups; of a row, only the k groups with the largest maxima are looked at
 again, in the same way. (`torch.topk` selects by radix: it reads all of them once for every few bits, and finds any of
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def best(scores: Tensor, closed: npt.NDArray[np.integer[Any]], *, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Items (b, k) and their scores, see `models.ranking.top_k`; scores (b, n) of items in `closed` become -inf."""
+    """Items (b, k) and their scores, see `ranking.top_k`; scores (b, n) of items in `closed` become -inf."""
     if len(closed):
         scores.index_fill_(1, torch.from_numpy(closed).to(scores.device), -torch.inf)
     items = largest(scores, k=min(k, scores.shape[1]))

@@ -19,15 +19,15 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models import top_k_torch
 from models.inference import candidates
 from models.inference.candidates import Bools, Candidates, Floats
 from models.inference.reranking import Rerank, rerank
 from models.metrics import Lists
-from models.seen import Seen
+from models.ranking import top_k_torch
+from models.ranking.seen import Seen
 
 try:
-    from models import top_k_kernel
+    from models.ranking import top_k_kernel
 except ImportError:  # a machine without Numba
     top_k_kernel = None  # type: ignore[assignment]
 

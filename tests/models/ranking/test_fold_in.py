@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models import fold_in
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares, Pooling
+from models.ranking import fold_in
 from models.training.als import Als, Interactions, Settings
 from tests.models.small_factors import pooled_factors, small_factors
 
