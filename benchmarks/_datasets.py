@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.evaluation import Catalogue
-from models.holdout import head_items
+from models.evaluation.holdout import head_items
+from models.evaluation.measure import Catalogue
 from pipelines import _encoder as encoders
 from pipelines import embed
 from pipelines._params import Embed, load

@@ -19,8 +19,8 @@ from scipy import stats
 
 from benchmarks import _results
 from models import policy
-from models.evaluation import Evaluation
-from models.metrics import Floats
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Floats
 from models.policy import Procedure
 from models.rules import Rule
 from pipelines._params import Gate, load

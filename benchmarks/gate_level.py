@@ -25,8 +25,8 @@ from benchmarks import _results
 from models import bounded_mean, comparison, policy
 from models.compared import Compared
 from models.comparison import Figure, Measured
-from models.evaluation import Evaluation
-from models.metrics import Floats, Lists
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Floats, Lists
 from models.policy import Procedure
 from models.rules import Rule
 

@@ -23,8 +23,8 @@ from scipy.sparse import csr_array
 
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
 from models import cold_items
-from models import evaluation as ev
-from models.holdout import head_items
+from models.evaluation import measure
+from models.evaluation.holdout import head_items
 from models.inference.factors import Factors
 from models.ranking import baselines
 from models.ranking.fold_in import fold_in
@@ -68,7 +68,7 @@ def withhold(data: Dataset, share: float) -> Dataset:
     keep = ~gone[kept.col]
     train = csr_array((kept.data[keep], (kept.row[keep], kept.col[keep])), shape=kept.shape)
     popularity = np.bincount(train.indices, minlength=n_items)
-    catalogue = ev.Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
+    catalogue = measure.Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
     return replace(data, train=train, catalogue=catalogue)
 
 
@@ -96,11 +96,11 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     yield f"raised to {raised.cold.height}" if raised.cold else "not raised", raised
 
 
-def relevant_in(data: Dataset, part: str) -> tuple[Rows, ev.Relevant]:
+def relevant_in(data: Dataset, part: str) -> tuple[Rows, measure.Relevant]:
     """The users (b,) who have something in valid or test, and their pairs, a row being such a user."""
     pairs = (data.valid if part == "valid" else data.test).tocoo()
     present, row = np.unique(pairs.row, return_inverse=True)
-    return present.astype(np.int64), ev.Relevant(row, pairs.col)
+    return present.astype(np.int64), measure.Relevant(row, pairs.col)
 
 
 def content(data: Dataset, texts: Floats) -> Scorer:
@@ -119,8 +119,8 @@ def figures(scorer: Scorer, data: Dataset) -> dict[str, float]:
         np.concatenate(list(recommend(scorer, Seen(data.seen("test")), rows=present, allowed=some, k=20, batch=BATCH)))
         for some in (np.ones(len(cold), np.bool_), cold)
     )
-    result = ev.evaluate(lists, among_cold, relevant, data.catalogue, ks=(10, 20))
-    summary = ev.summary(result, data.catalogue, ks=(10, 20))
+    result = measure.evaluate(lists, among_cold, relevant, data.catalogue, ks=(10, 20))
+    summary = measure.summary(result, data.catalogue, ks=(10, 20))
     return {column: round(summary[column], 4) for column in COLUMNS if column in summary}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
-from models import evaluation as ev
+from models.evaluation import measure
 from models.ranking import baselines
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend
@@ -63,7 +63,7 @@ def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
     users, items = (side.astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, data.train.data, *data.train.shape)
     valid = data.valid.tocoo()
-    holdout = Holdout(data.train, ev.Relevant(valid.row, valid.col))
+    holdout = Holdout(data.train, measure.Relevant(valid.row, valid.col))
     return TrainingData(interactions, data.train, holdout, holdout, data.catalogue, texts, "", "")
 
 
@@ -84,8 +84,10 @@ def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
     every = np.ones(data.train.shape[1], np.bool_)
     seen = Seen(data.seen(part))
     lists = np.concatenate(list(recommend(scorer, seen, rows=users, allowed=every, k=max(KS), batch=1024)))
-    result = ev.evaluate(lists, np.full_like(lists, -1), ev.Relevant(row_of, judged.col), data.catalogue, ks=KS)
-    summary = ev.summary(result, data.catalogue, ks=KS)
+    result = measure.evaluate(
+        lists, np.full_like(lists, -1), measure.Relevant(row_of, judged.col), data.catalogue, ks=KS
+    )
+    summary = measure.summary(result, data.catalogue, ks=KS)
     return {column: round(summary[column], 4) for column in COLUMNS}
 
 

@@ -22,10 +22,10 @@ from scipy.stats import qmc
 
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
-from models import evaluation as ev
 from models import tail_setting
+from models.evaluation import measure
+from models.evaluation.metrics import Lists
 from models.inference.factors import Factors
-from models.metrics import Lists
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend
@@ -164,18 +164,18 @@ def lists(scorer: Scorer, data: Dataset, part: str) -> Lists:
     )
 
 
-def relevant(data: Dataset, part: str) -> ev.Relevant:
+def relevant(data: Dataset, part: str) -> measure.Relevant:
     pairs = (data.valid if part == "valid" else data.test).tocoo()
-    return ev.Relevant(pairs.row, pairs.col)
+    return measure.Relevant(pairs.row, pairs.col)
 
 
 def figures(found: Lists, data: Dataset) -> dict[str, float]:
     """Metrics of lists (n_users, 20) on test, means over the users who have something in it."""
     judged = np.unique(relevant(data, "test").rows)
-    pairs = ev.Relevant(np.searchsorted(judged, relevant(data, "test").rows), relevant(data, "test").items)
+    pairs = measure.Relevant(np.searchsorted(judged, relevant(data, "test").rows), relevant(data, "test").items)
     ranked = found[judged]
-    result = ev.evaluate(ranked, np.full_like(ranked, -1), pairs, data.catalogue, ks=KS)
-    summary = ev.summary(result, data.catalogue, ks=KS)
+    result = measure.evaluate(ranked, np.full_like(ranked, -1), pairs, data.catalogue, ks=KS)
+    summary = measure.summary(result, data.catalogue, ks=KS)
     return {column: round(summary[column], 4) for column in COLUMNS}
 
 

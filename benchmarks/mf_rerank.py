@@ -20,11 +20,11 @@ from scipy.sparse import csr_array
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
 from models import tail_setting
-from models.evaluation import Catalogue, Relevant
+from models.evaluation.measure import Catalogue, Relevant
+from models.evaluation.metrics import Lists
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank, rerank
-from models.metrics import Lists
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 
 UNSEEN = 0.25  # users with the worst value, beside users as they are
 ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import metrics
-from models.evaluation import Relevant
+from models.evaluation import metrics
+from models.evaluation.measure import Relevant
 from models.inference.cold_level import ColdLevel
 from models.inference.factors import Factors
 from models.inference.text_neighbours import Neighbours

@@ -9,7 +9,7 @@ import numpy as np
 from models import bounded_mean
 from models.bounded_mean import ROUNDING
 from models.comparison import Measured
-from models.metrics import Floats
+from models.evaluation.metrics import Floats
 from models.rules import Rule, margin
 
 Interval = tuple[float | None, float | None]

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import leave_one_out, metrics, parity
-from models.evaluation import Evaluation
-from models.metrics import Bools, Floats
+from models import leave_one_out
+from models.evaluation import metrics, parity
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Bools, Floats
 from models.rules import Rule
 
 Slices = Mapping[str, Bools]  # (n_users,) by name: who belongs to it

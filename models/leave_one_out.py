@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from models import exposure
-from models.metrics import Bools, Counts, Floats, Lists, ratio
+from models.evaluation import exposure
+from models.evaluation.metrics import Bools, Counts, Floats, Lists, ratio
 
 
 def losses(name: str, lists: Lists, is_tail: Bools) -> tuple[float, Floats]:

@@ -12,11 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from models import metrics, parity, undefined
+from models import undefined
 from models.compared import Compared
 from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
-from models.evaluation import Evaluation
-from models.metrics import Bools
+from models.evaluation import metrics, parity
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Bools
 from models.multiplicity import holm
 from models.rules import (
     Decision,

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import exposure, exposure_prices, metrics
-from models.evaluation import Catalogue, Relevant, exposure_of
+from models import exposure_prices
+from models.evaluation import exposure, metrics
+from models.evaluation.measure import Catalogue, Relevant, exposure_of
+from models.evaluation.metrics import Bools, Floats, Lists
 from models.inference import reranking
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank, rerank
-from models.metrics import Bools, Floats, Lists
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen

@@ -8,8 +8,8 @@ from itertools import permutations
 
 import numpy as np
 
-from models import metrics
-from models.evaluation import Evaluation
+from models.evaluation import metrics
+from models.evaluation.measure import Evaluation
 
 
 def check(name: str, evaluations: Mapping[str, Evaluation]) -> None:

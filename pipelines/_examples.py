@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.evaluation import Evaluation
-from models.metrics import Bools
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Bools
 
 N_USERS, N_HISTORY, K = 5, 8, 10
 Indices = npt.NDArray[np.integer[Any]]

@@ -15,7 +15,7 @@ import torch
 
 import models
 from models.compute.distributed import Ranks, Traffic
-from models.evaluation import Catalogue
+from models.evaluation.measure import Catalogue
 from models.inference.factors import Factors
 from models.ranking.fold_in import fold_in
 from models.tail_setting import Holdout, lists, mean_ndcg

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models import holdout
+from models.evaluation import holdout
 from pipelines import _engine
 from pipelines import _tables as tables
 from pipelines._artifacts import StageRun

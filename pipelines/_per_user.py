@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.evaluation import Evaluation
-from models.metrics import Bools, Lists
-from models.slices import Names, members
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Bools, Lists
+from models.evaluation.slices import Names, members
 from pipelines import _tables
 from pipelines._per_user_check import check_columns, check_users, check_values
 

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models import evaluation as ev
-from models import metrics
-from models.evaluation import Catalogue, Evaluation
-from models.metrics import Lists
+from models.evaluation import measure, metrics
+from models.evaluation.measure import Catalogue, Evaluation
+from models.evaluation.metrics import Lists
 
 ROUNDING = 1e-4  # of values, by which a metric may leave its range: cosines of float32 vectors do
 EQUAL = 1e-9  # relative difference of the same mean, taken twice
@@ -82,7 +81,7 @@ def check_sums(evaluations: Mapping[str, Evaluation], said: Mapping[str, Any], c
     """The figures of metrics.json are what the values of users amount to."""
     for model, evaluation in evaluations.items():
         ks = sorted({metrics.look_up(name)[2] for name in evaluation.per_user})
-        figures, expected = ev.summary(evaluation, catalogue, ks=ks), said["models"][model]
+        figures, expected = measure.summary(evaluation, catalogue, ks=ks), said["models"][model]
         for name in {**expected, **figures}:
             found, other = (each.get(name, math.nan) for each in (figures, expected))
             if not math.isclose(found, other, rel_tol=EQUAL, abs_tol=EQUAL):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from models.metrics import REGISTRY
+from models.evaluation.metrics import REGISTRY
 from pipelines._report_rules import number
 
 Models = Mapping[str, Mapping[str, float]]

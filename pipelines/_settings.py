@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models import metrics, rules
+from models import rules
+from models.evaluation import metrics
 from pipelines._params import (
     FILE,
     Airflow,

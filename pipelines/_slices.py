@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-from models import slices
-from models.evaluation import Catalogue, Evaluation, Relevant
-from models.slices import Names
+from models.evaluation import slices
+from models.evaluation.measure import Catalogue, Evaluation, Relevant
+from models.evaluation.slices import Names
 from pipelines._params import Slices
 
 MAX_VALUES = 100  # a column with more is no category

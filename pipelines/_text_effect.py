@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.metrics import Lists
+from models.evaluation.metrics import Lists
 from models.ranking.fold_in import fold_in
 from models.tail_setting import lists, ndcg
 from pipelines import _fitting as fitting

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.evaluation import Catalogue, Relevant
+from models.evaluation.measure import Catalogue, Relevant
 from models.tail_setting import Holdout
 from models.training.interactions import Interactions
 from pipelines import _artifacts as artifacts

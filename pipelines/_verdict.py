@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from models import attempts, policy
-from models.evaluation import Evaluation
-from models.metrics import Bools
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Bools
 from models.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.rules import Rule
 from pipelines import _artifacts as artifacts

@@ -19,12 +19,11 @@ import pyarrow.compute as pc
 import torch
 from scipy.sparse import csr_array
 
-from models import evaluation as ev
-from models import leakage
 from models.compute.device import choose
+from models.evaluation import leakage, measure
+from models.evaluation.metrics import Lists
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
-from models.metrics import Lists
 from models.ranking import baselines
 from models.ranking.carry_over import carry_over
 from models.ranking.fold_in import fold_in
@@ -57,10 +56,10 @@ class Holdout:
 
     user_idx: npt.NDArray[np.int32]  # (n_rows,)
     items: pa.Table
-    catalogue: ev.Catalogue
+    catalogue: measure.Catalogue
     histories: Sparse  # train pairs (n_rows, n_items)
     seen: Seen  # train and valid pairs
-    relevant: ev.Relevant
+    relevant: measure.Relevant
     embeddings: npt.NDArray[np.floating[Any]]  # of the items' texts (n_items, t)
     encoder: str
 
@@ -79,7 +78,7 @@ def main() -> None:
                 contenders[name] = released(stage, name, release, holdout, device)
         contenders |= controls(holdout, params, device)
         results = {name: judge(name, contender, holdout, params) for name, contender in contenders.items()}
-        summaries = {name: ev.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
+        summaries = {name: measure.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
         artifacts.write_json(
             stage.output("metrics.json"),
             {
@@ -117,12 +116,12 @@ def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
     shape = (len(user_idx), items.num_rows)
     histories = pairs(train, user_idx, shape)
     relevant = pairs(test, user_idx, shape).tocoo()
-    catalogue = ev.Catalogue(
+    catalogue = measure.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
     )
     seen = Seen((histories + pairs(valid, user_idx, shape)).tocsr())
     embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
-    pairs_of_test = ev.Relevant(relevant.row, relevant.col)
+    pairs_of_test = measure.Relevant(relevant.row, relevant.col)
     return Holdout(user_idx, items, catalogue, histories, seen, pairs_of_test, embeddings, encoder)
 
 
@@ -228,7 +227,7 @@ def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[s
     return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references if name in scorers}
 
 
-def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -> ev.Evaluation:
+def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -> measure.Evaluation:
     everybody = np.arange(len(holdout.user_idx))
     lists = ranked(name, contender, holdout, params, rows=everybody)
     cold = holdout.catalogue.is_cold
@@ -236,13 +235,13 @@ def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -
     if len(rows := np.unique(holdout.relevant.among(cold).rows).astype(np.int64)):
         of_cold = Contender(contender.scorer, contender.recommendable & cold)
         among_cold[rows] = ranked(f"{name}, cold items", of_cold, holdout, params, rows=rows)
-    return ev.evaluate(
+    return measure.evaluate(
         lists,
         among_cold,
         holdout.relevant,
         holdout.catalogue,
         ks=params.k,
-        users=ev.Users(holdout.histories, holdout.seen.pairs),
+        users=measure.Users(holdout.histories, holdout.seen.pairs),
         embeddings=holdout.embeddings,
     )
 
@@ -267,7 +266,7 @@ def ranked(
 
 
 def write_slices(
-    stage: artifacts.StageRun, results: Mapping[str, ev.Evaluation], holdout: Holdout, params: Evaluate
+    stage: artifacts.StageRun, results: Mapping[str, measure.Evaluation], holdout: Holdout, params: Evaluate
 ) -> None:
     """slices.csv, and per_user.parquet, which says what slices a user belongs to."""
     everybody = _tables.read(stage.input("split", "users.parquet"))
@@ -283,7 +282,7 @@ def write_slices(
 
 def write_plots(
     stage: artifacts.StageRun,
-    results: Mapping[str, ev.Evaluation],
+    results: Mapping[str, measure.Evaluation],
     summaries: Mapping[str, Mapping[str, float]],
     holdout: Holdout,
     params: Evaluate,
@@ -293,9 +292,9 @@ def write_plots(
     deciles, exposure, tradeoff = [], [], []
     for name, result in results.items():
         lists, of = result.lists[:, :k], {"model": name, "k": k}
-        recall = ev.recall_by_decile(lists, holdout.relevant, holdout.catalogue)
+        recall = measure.recall_by_decile(lists, holdout.relevant, holdout.catalogue)
         deciles += [of | {"decile": n, "recall": value} for n, value in enumerate(recall, start=1) if value == value]
-        curve = ev.lorenz(ev.exposure_of(lists, holdout.catalogue))
+        curve = measure.lorenz(measure.exposure_of(lists, holdout.catalogue))
         shares = np.linspace(0, 1, len(curve))
         exposure += [of | {"share_of_items": x, "share_of_lists": y} for x, y in zip(shares, curve, strict=True)]
         tradeoff.append(of | {metric: summaries[name][f"{metric}@{k}"] for metric in ("ndcg", "tail_coverage")})

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.evaluation import Catalogue
+from models.evaluation.measure import Catalogue
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,

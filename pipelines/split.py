@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models import holdout
+from models.evaluation import holdout
 from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
 from pipelines import _tables as tables

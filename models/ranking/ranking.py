@@ -19,10 +19,10 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from models.evaluation.metrics import Lists
 from models.inference import candidates
 from models.inference.candidates import Bools, Candidates, Floats
 from models.inference.reranking import Rerank, rerank
-from models.metrics import Lists
 from models.ranking import top_k_torch
 from models.ranking.seen import Seen
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
-from models.evaluation import Catalogue
+from models.evaluation.measure import Catalogue
 from pipelines import _fitting as fitting
 from pipelines._params import Train, load
 

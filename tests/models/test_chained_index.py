@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models import policy
 from models.chained_index import Link, best, levels
-from models.evaluation import Evaluation
+from models.evaluation.measure import Evaluation
 from models.policy import Best, Procedure
 from models.rules import Rule
 

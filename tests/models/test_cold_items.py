@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from models import cold_items
 from models.cold_items import K, Lists, Outcome, choose, correct, draw, predicted, rank, ridge, without
-from models.evaluation import Relevant
+from models.evaluation.measure import Relevant
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
 

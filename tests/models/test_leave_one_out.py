@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import exposure
+from models.evaluation import exposure
 from models.leave_one_out import OF_EXPOSURE, losses
 
 N_ITEMS = 9

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import policy
-from models.evaluation import Evaluation
+from models.evaluation.measure import Evaluation
 from models.policy import Best, Procedure, Verdict
 from models.rules import Outcome, Rule
 

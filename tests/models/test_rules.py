@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.metrics import REGISTRY
+from models.evaluation.metrics import REGISTRY
 from models.rules import Rule, check_bounds
 
 

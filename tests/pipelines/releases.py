@@ -22,7 +22,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from models.evaluation import Evaluation
+from models.evaluation.measure import Evaluation
 from pipelines import _artifacts as artifacts
 from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict, _version_files
 from pipelines._params import Champion, Gate, load

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from models import attempts
 from models.attempts import Place
-from models.evaluation import Evaluation
+from models.evaluation.measure import Evaluation
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from models import evaluation as ev
+from models.evaluation import measure
 from models.inference.candidates import of_scores
 from models.inference.reranking import Rerank, rerank
 from pipelines import _artifacts as artifacts
@@ -206,10 +206,10 @@ def test_every_table_is_cut_at_the_first_k(workspace: Workspace) -> None:
     assert [float(cell) for cell in tradeoff["ndcg"]] == [values[name]["ndcg@5"] for name in tradeoff["model"]]
     assert {"ndcg@5", "recall@5"} < set(columns("slices.csv"))
     items = _tables.read(Path("data/split/items.parquet"))
-    catalogue = ev.Catalogue(
+    catalogue = measure.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
-    decile_of = ev.deciles(catalogue)
+    decile_of = measure.deciles(catalogue)
     shown = {name: [set(top[:5]) for top in lists(name)] for name in set(deciles["model"])}
     for name, decile, recall in zip(deciles["model"], deciles["decile"], deciles["recall"], strict=True):
         found = [item in shown[name][user] for user, item in holdouts.pairs().test if decile_of[item] == int(decile)]
@@ -232,11 +232,11 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
     evaluations, slices = _per_user.read(OUT / "per_user.parquet", n_items=holdouts.N_ITEMS)
     assert set(evaluations) == set(values)
     items = _tables.read(Path("data/split/items.parquet"))
-    catalogue = ev.Catalogue(
+    catalogue = measure.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
     for name, evaluation in evaluations.items():
-        assert ev.summary(evaluation, catalogue, ks=[10, 20]) == pytest.approx(values[name])
+        assert measure.summary(evaluation, catalogue, ks=[10, 20]) == pytest.approx(values[name])
     groups = [chosen for name, chosen in slices.items() if name.startswith("group=")]
     assert sum(chosen.sum() for chosen in groups) == N_USERS
     assert list(slices) == ["group=diverse", "history=10-19"]  # everybody has touched 5 head and 6 tail items

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.evaluation import Evaluation
+from models.evaluation.measure import Evaluation
 from pipelines import _examples, _report_examples
 
 HEAD = 12

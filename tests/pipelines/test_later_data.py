@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models import leakage
+from models.evaluation import leakage
 from pipelines import _artifacts as artifacts
 from pipelines import _tables as tables
 from pipelines import ingest, split

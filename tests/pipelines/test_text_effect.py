@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.evaluation import Catalogue, Relevant
+from models.evaluation.measure import Catalogue, Relevant
 from models.tail_setting import Holdout
 from models.training.interactions import Interactions
 from pipelines import _text_effect as text_effect

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from models import cold_items, tail_setting
 from models.encoders.packed_encoder import PackedEncoder
 from models.encoders.text_encoder import encode
-from models.evaluation import Relevant
+from models.evaluation.measure import Relevant
 from models.inference.encoder.bert_weights import arrange
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank

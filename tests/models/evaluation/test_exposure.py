@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models import exposure
+from models.evaluation import exposure
 
 TAIL = np.array([False, False, True, True])
 USERS_OF_ITEM = np.array([8, 4, 1, 0])

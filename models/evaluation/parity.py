@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.exposure import disparity
-from models.metrics import Bools, Floats, Lists, ratio
+from models.evaluation.exposure import disparity
+from models.evaluation.metrics import Bools, Floats, Lists, ratio
 
 GROUPS = ("head", "tail")
 RATIOS = {"poprsp": ("shown", "unseen"), "popreo": ("hits", "relevant")}  # what is divided by what, for each group

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models import exposure, metrics
-from models.evaluation import Catalogue, Evaluation, Relevant, deciles, exposure_of
-from models.metrics import Bools, Lists
+from models.evaluation import exposure, metrics
+from models.evaluation.measure import Catalogue, Evaluation, Relevant, deciles, exposure_of
+from models.evaluation.metrics import Bools, Lists
 
 Names = npt.NDArray[Any]  # text: value of each user or item, "" where it has none
 HISTORY_LENGTHS = (1, 5, 10, 20, 50, 100)  # where a length begins

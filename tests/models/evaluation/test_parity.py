@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from models import evaluation as ev
-from models import parity
+from models.evaluation import measure, parity
 
 N_ITEMS = 6
 sets = st.sets(st.integers(0, N_ITEMS - 1))
@@ -20,15 +19,15 @@ users = st.lists(st.tuples(st.permutations(range(N_ITEMS)), sets, sets), min_siz
 
 def evaluated(
     lists: list[list[int]], wanted: list[set[int]], seen: list[set[int]], tail: set[int], k: int
-) -> ev.Evaluation:
+) -> measure.Evaluation:
     is_tail = np.isin(np.arange(N_ITEMS), sorted(tail))
-    catalogue = ev.Catalogue(np.ones(N_ITEMS, np.int64), is_tail, np.zeros(N_ITEMS, bool), n_users=9)
+    catalogue = measure.Catalogue(np.ones(N_ITEMS, np.int64), is_tail, np.zeros(N_ITEMS, bool), n_users=9)
     pairs = [(row, item) for row, items in enumerate(wanted) for item in sorted(items)]
-    relevant = ev.Relevant(*np.array(pairs, np.int64).reshape(-1, 2).T)
+    relevant = measure.Relevant(*np.array(pairs, np.int64).reshape(-1, 2).T)
     touched = csr_array(np.array([[float(item in items) for item in range(N_ITEMS)] for items in seen]))
     padded = np.array([(row + [-1] * N_ITEMS)[:N_ITEMS] for row in lists], np.int32)
-    known = ev.Users(touched, touched)
-    return ev.evaluate(padded, np.full_like(padded, -1), relevant, catalogue, ks=[k], users=known)
+    known = measure.Users(touched, touched)
+    return measure.evaluate(padded, np.full_like(padded, -1), relevant, catalogue, ks=[k], users=known)
 
 
 def twin(chances: list[tuple[int, int]]) -> float:
@@ -49,10 +48,10 @@ def test_both_equal_their_slow_twins(users: list[tuple[list[int], set[int], set[
     rows = list(zip([set(row[:k]) for row in lists], wanted, seen, strict=True))
     statistical = [(sum(len(s & g) for s, _, _ in rows), sum(len(g - k) for _, _, k in rows)) for g in groups]
     opportunity = [(sum(len(s & w & g) for s, w, _ in rows), sum(len(w & g) for _, w, _ in rows)) for g in groups]
-    catalogue = ev.Catalogue(
+    catalogue = measure.Catalogue(
         np.ones(N_ITEMS, np.int64), np.isin(np.arange(N_ITEMS), sorted(tail)), np.zeros(N_ITEMS, bool), 9
     )
-    values = ev.summary(result, catalogue, ks=[k])
+    values = measure.summary(result, catalogue, ks=[k])
     assert values.get(f"poprsp@{k}", math.nan) == pytest.approx(twin(statistical), nan_ok=True)
     assert values.get(f"popreo@{k}", math.nan) == pytest.approx(twin(opportunity), nan_ok=True)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import holdout
+from models.evaluation import holdout
 
 POPULARITY = st.lists(st.integers(0, 20), min_size=1, max_size=7)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import metrics
-from models.metrics import BY_RELEVANCE, REGISTRY, look_up
+from models.evaluation import metrics
+from models.evaluation.metrics import BY_RELEVANCE, REGISTRY, look_up
 
 LOG3 = math.log2(3)
 

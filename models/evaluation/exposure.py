@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.metrics import Bools, Floats, Lists, ratio
+from models.evaluation.metrics import Bools, Floats, Lists, ratio
 
 
 def aplt(lists: Lists, is_tail: Bools) -> Floats:

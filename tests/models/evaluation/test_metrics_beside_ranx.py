@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import metrics
-from models.metrics import BY_RELEVANCE, Bools, Counts, Floats, Lists
+from models.evaluation import metrics
+from models.evaluation.metrics import BY_RELEVANCE, Bools, Counts, Floats, Lists
 
 ranx = pytest.importorskip("ranx", reason="ranx is in the optional extra «bench»: pip install 'longtail[bench]'")
 

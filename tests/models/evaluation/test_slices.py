@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from models import evaluation as ev
-from models import slices
+from models.evaluation import measure, slices
 
 IS_TAIL = np.array([False, False, True, True, True])
-CATALOGUE = ev.Catalogue(np.array([9, 7, 3, 1, 0]), IS_TAIL, np.array([False] * 4 + [True]), n_users=10)
+CATALOGUE = measure.Catalogue(np.array([9, 7, 3, 1, 0]), IS_TAIL, np.array([False] * 4 + [True]), n_users=10)
 
 
 def histories(rows: list[list[int]]) -> csr_array:
@@ -72,7 +71,7 @@ def test_a_slice_holds_those_who_share_a_value_and_nobody_without_one() -> None:
 def test_metrics_of_users_are_means_over_the_chosen_ones_and_coverage_that_of_their_lists() -> None:
     lists = np.array([[0, 1], [0, 2], [3, -1]], np.int32)
     values = {"ndcg@2": np.array([0.2, 0.4, np.nan]), "aplt@2": np.array([0.0, 0.5, 1.0])}
-    result = ev.Evaluation(values, lists)
+    result = measure.Evaluation(values, lists)
     found = slices.of_users(result, np.array([False, True, True]), n_items=5, k=2)
     assert found["ndcg@2"] == pytest.approx(0.4)
     assert found["aplt@2"] == pytest.approx(0.75)
@@ -84,7 +83,7 @@ def test_metrics_of_users_are_means_over_the_chosen_ones_and_coverage_that_of_th
 
 def test_metrics_of_items_count_what_lists_do_for_the_chosen_ones() -> None:
     lists = np.array([[0, 2], [0, 3]], np.int32)
-    relevant = ev.Relevant(np.array([0, 0, 1]), np.array([2, 4, 2]))
+    relevant = measure.Relevant(np.array([0, 0, 1]), np.array([2, 4, 2]))
     tail = slices.of_items(lists, relevant, IS_TAIL, CATALOGUE, k=2)
     assert tail == {"recall@2": pytest.approx(1 / 3), "exposure@2": 0.5, "item_coverage@2": pytest.approx(2 / 3)}
     head = slices.of_items(lists, relevant, ~IS_TAIL, CATALOGUE, k=2)
@@ -97,7 +96,7 @@ def test_metrics_of_items_count_what_lists_do_for_the_chosen_ones() -> None:
 def test_exposure_of_the_slices_of_a_slicing_adds_up_to_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lists = np.argsort(rng.random((4, 5)), axis=1)[:, :3].astype(np.int32)
-    relevant = ev.Relevant(rng.integers(0, 4, 6), rng.integers(0, 5, 6))
+    relevant = measure.Relevant(rng.integers(0, 4, 6), rng.integers(0, 5, 6))
     for values in slices.item_slicings(CATALOGUE).values():
         parts = [slices.of_items(lists, relevant, chosen, CATALOGUE, k=3) for chosen in slices.members(values).values()]
         assert sum(part["exposure@3"] for part in parts) == pytest.approx(1)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.holdout import bucket_bound
-from models.leakage import Split, seen
+from models.evaluation.holdout import bucket_bound
+from models.evaluation.leakage import Split, seen
 
 BY_TIME = Split(
     "time",

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models import exposure, metrics, parity
-from models.metrics import Bools, Floats, Lists
+from models.evaluation import exposure, metrics, parity
+from models.evaluation.metrics import Bools, Floats, Lists
 
 Sparse = csr_array[Any]
 Indices = npt.NDArray[np.integer[Any]]
