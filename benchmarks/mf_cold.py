@@ -22,7 +22,6 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
-from models import cold_items
 from models.evaluation import measure
 from models.evaluation.holdout import head_items
 from models.inference.factors import Factors
@@ -32,6 +31,7 @@ from models.ranking.ranking import Rows, Scorer, recommend
 from models.ranking.seen import Seen
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
+from models.tuning import cold_items
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")

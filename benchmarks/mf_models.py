@@ -22,8 +22,8 @@ from models.ranking import baselines
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend
 from models.ranking.seen import Seen
-from models.tail_setting import Holdout
 from models.training.interactions import Interactions
+from models.tuning.tail_setting import Holdout
 from pipelines import _fitting as fitting
 from pipelines._params import Als, Train, load
 from pipelines._training_data import TrainingData

@@ -22,7 +22,6 @@ from scipy.stats import qmc
 
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
-from models import tail_setting
 from models.evaluation import measure
 from models.evaluation.metrics import Lists
 from models.inference.factors import Factors
@@ -33,6 +32,7 @@ from models.ranking.seen import Seen
 from models.training import dimension
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
+from models.tuning import tail_setting
 from pipelines._params import Train, load
 
 CPU = torch.device("cpu")

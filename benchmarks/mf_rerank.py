@@ -19,7 +19,6 @@ from scipy.sparse import csr_array
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
-from models import tail_setting
 from models.evaluation.measure import Catalogue, Relevant
 from models.evaluation.metrics import Lists
 from models.inference.candidates import Candidates
@@ -28,7 +27,8 @@ from models.inference.reranking import Rerank, rerank
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen
-from models.tail_setting import Holdout, K, Outcome
+from models.tuning import tail_setting
+from models.tuning.tail_setting import Holdout, K, Outcome
 from pipelines import _fitting as fitting
 from pipelines import _training_data as stage
 from pipelines._params import Train, load

@@ -18,10 +18,10 @@ from models.compute.distributed import Ranks, Traffic
 from models.evaluation.measure import Catalogue
 from models.inference.factors import Factors
 from models.ranking.fold_in import fold_in
-from models.tail_setting import Holdout, lists, mean_ndcg
 from models.training import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, Trainer, trainer
+from models.tuning.tail_setting import Holdout, lists, mean_ndcg
 from pipelines import _git, _search
 from pipelines._params import Train
 from pipelines._search import Range, Score, Trial

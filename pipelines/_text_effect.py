@@ -14,7 +14,7 @@ import torch
 
 from models.evaluation.metrics import Lists
 from models.ranking.fold_in import fold_in
-from models.tail_setting import lists, ndcg
+from models.tuning.tail_setting import lists, ndcg
 from pipelines import _fitting as fitting
 from pipelines._params import Train
 from pipelines._training_data import TrainingData

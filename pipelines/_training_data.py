@@ -11,8 +11,8 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.evaluation.measure import Catalogue, Relevant
-from models.tail_setting import Holdout
 from models.training.interactions import Interactions
+from models.tuning.tail_setting import Holdout
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings
 from pipelines import _tables as tables

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from models.cold_items import correct
 from models.compute.device import choose
 from models.compute.distributed import Ranks
 from models.inference.factors import Factors
-from models.tail_setting import Outcome, front, sweep
-from models.tail_setting import choose as choose_reranking
+from models.tuning.cold_items import correct
+from models.tuning.tail_setting import Outcome, front, sweep
+from models.tuning.tail_setting import choose as choose_reranking
 from pipelines import _artifacts as artifacts
 from pipelines import _fitting as fitting
 from pipelines import _model as model_file

@@ -8,7 +8,7 @@ item to be expected meets a given height of the user's scores of popular items.
     bonus_u = (μ_u + h (τ_u - μ_u)) - (ā_u + 3 σ_u)
 
 μ_u, τ_u: mean and tenth-best of the user's scores of the 300 most popular items; ā_u, σ_u: mean and standard deviation
-of its scores of what text predicts; h: the height, chosen on items treated as cold (`models.cold_items`). Nothing but
+of its scores of what text predicts; h: the height, chosen on items treated as cold (`tuning.cold_items`). Nothing but
 a user vector is needed, and a shift or a scale of all scores changes nothing.
 """
 

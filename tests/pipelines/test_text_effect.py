@@ -9,8 +9,8 @@ import torch
 from scipy.sparse import csr_array
 
 from models.evaluation.measure import Catalogue, Relevant
-from models.tail_setting import Holdout
 from models.training.interactions import Interactions
+from models.tuning.tail_setting import Holdout
 from pipelines import _text_effect as text_effect
 from pipelines._params import Train, load
 from pipelines._text_effect import Effect

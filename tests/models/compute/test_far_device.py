@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models import cold_items, tail_setting
 from models.encoders.packed_encoder import PackedEncoder
 from models.encoders.text_encoder import encode
 from models.evaluation.measure import Relevant
@@ -23,6 +22,7 @@ from models.ranking.seen import Seen
 from models.training.anchor import TextAnchor
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, trainer
+from models.tuning import cold_items, tail_setting
 from tests.models import tiny_bert
 from tests.models.far_device import FAR, Operations, Pool, far
 from tests.models.small_interactions import from_matrix, histories, random_weights

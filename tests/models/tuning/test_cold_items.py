@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models import cold_items
-from models.cold_items import K, Lists, Outcome, choose, correct, draw, predicted, rank, ridge, without
 from models.evaluation.measure import Relevant
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
+from models.tuning import cold_items
+from models.tuning.cold_items import K, Lists, Outcome, choose, correct, draw, predicted, rank, ridge, without
 
 CPU = torch.device("cpu")
 GROUPS, N_ITEMS, N_USERS = 4, 80, 60

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models import exposure_prices
 from models.evaluation import exposure, metrics
 from models.evaluation.measure import Catalogue, Relevant, exposure_of
 from models.evaluation.metrics import Bools, Floats, Lists
@@ -22,6 +21,7 @@ from models.inference.reranking import Rerank, rerank
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen
+from models.tuning import exposure_prices
 
 K = 10
 

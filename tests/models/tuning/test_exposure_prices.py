@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.exposure_prices import learn, narrow
 from models.inference.candidates import Candidates, of_scores
 from models.inference.reranking import Rerank, rerank
+from models.tuning.exposure_prices import learn, narrow
 
 N_USERS, N_ITEMS = 120, 400
 IS_TAIL = np.arange(N_ITEMS) >= 40

@@ -13,7 +13,7 @@ from models.evaluation.measure import Catalogue, Relevant
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.inference.user_side import LeastSquares
-from models.tail_setting import Holdout, Outcome, choose, front, sweep
+from models.tuning.tail_setting import Holdout, Outcome, choose, front, sweep
 from tests.models.small_factors import small_factors
 
 
