@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import pyarrow.compute as pc
 
-from models import attempts
-from models.attempts import Holdout, Place
+from models.gate import attempts
+from models.gate.attempts import Holdout, Place
 from pipelines import _artifacts as artifacts
 from pipelines import _digests, _git, _ledger, _recipe, _registry, _tables, _verdict, _version_files
 from pipelines._ledger import Judgement, Ledger, Lost

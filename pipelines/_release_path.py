@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.chained_index import Link
+from models.gate.chained_index import Link
 from pipelines import _version_files
 from pipelines._params import figure
 from pipelines._registry import Registry

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from models.rules import percent
+from models.gate.rules import percent
 from pipelines import _best, _report_metrics, _report_slices
 from pipelines._report_rules import (
     bounded,

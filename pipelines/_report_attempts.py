@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any
 
-from models import attempts
-from models.attempts import Place
-from models.rules import percent
+from models.gate import attempts
+from models.gate.attempts import Place
+from models.gate.rules import percent
 from pipelines._attempts import History, holdout_of
 from pipelines._ledger import Judgement
 from pipelines._report_text import plain

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from models.rules import percent
+from models.gate.rules import percent
 from pipelines import _best, _charts, _report_examples, _report_metrics, _report_rules, _report_slices, _report_style
 from pipelines._examples import Example
 from pipelines._report_examples import Changes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from models.rules import percent
+from models.gate.rules import percent
 
 BAR = 25  # characters of a drawn interval
 Record = Mapping[str, Any]

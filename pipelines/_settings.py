@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models import rules
 from models.evaluation import metrics
+from models.gate import rules
 from pipelines._params import (
     FILE,
     Airflow,

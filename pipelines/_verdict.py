@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import attempts, policy
 from models.evaluation.measure import Evaluation
 from models.evaluation.metrics import Bools
-from models.policy import BEST, CANDIDATE, CHAMPION, Procedure
-from models.rules import Rule
+from models.gate import attempts, policy
+from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
+from models.gate.rules import Rule
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _per_user, _tables
 from pipelines._artifacts import DATA

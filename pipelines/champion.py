@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models import chained_index
+from models.gate import chained_index
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _git, _registry, _release_path, _version_files
 from pipelines._params import Champion, Gate, Release, load

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
-from models import attempts
-from models.attempts import Place
 from models.evaluation.measure import Evaluation
+from models.gate import attempts
+from models.gate.attempts import Place
 from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import policy
 from models.evaluation.measure import Evaluation
-from models.policy import Best, Procedure, Verdict
-from models.rules import Outcome, Rule
+from models.gate import policy
+from models.gate.policy import Best, Procedure, Verdict
+from models.gate.rules import Outcome, Rule
 
 N_USERS, N_ITEMS = 400, 20
 IS_TAIL = np.arange(N_ITEMS) >= 5

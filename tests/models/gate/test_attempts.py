@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models import attempts
-from models.attempts import Holdout, Place
+from models.gate import attempts
+from models.gate.attempts import Holdout, Place
 
 ALPHA, HALF = 0.05, 30
 HASH, OTHER = Holdout("hash 42"), Holdout("hash 43")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import policy
-from models.chained_index import Link, best, levels
 from models.evaluation.measure import Evaluation
-from models.policy import Best, Procedure
-from models.rules import Rule
+from models.gate import policy
+from models.gate.chained_index import Link, best, levels
+from models.gate.policy import Best, Procedure
+from models.gate.rules import Rule
 
 POSITIVE = st.floats(0.01, 1.0)
 LINKS = st.lists(st.builds(Link, POSITIVE, POSITIVE), max_size=6)

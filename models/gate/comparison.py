@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import leave_one_out
 from models.evaluation import metrics, parity
 from models.evaluation.measure import Evaluation
 from models.evaluation.metrics import Bools, Floats
-from models.rules import Rule
+from models.gate import leave_one_out
+from models.gate.rules import Rule
 
 Slices = Mapping[str, Bools]  # (n_users,) by name: who belongs to it
 EVERYBODY: Slices = MappingProxyType({})

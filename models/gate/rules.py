@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from models.bounded_mean import ROUNDING
 from models.evaluation import metrics
+from models.gate.bounded_mean import ROUNDING
 
 Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
 Kind = Literal["accuracy", "tail"]

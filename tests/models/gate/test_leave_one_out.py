@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.evaluation import exposure
-from models.leave_one_out import OF_EXPOSURE, losses
+from models.gate.leave_one_out import OF_EXPOSURE, losses
 
 N_ITEMS = 9
 TAIL = np.arange(N_ITEMS) > 3

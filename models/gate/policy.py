@@ -12,25 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from models import undefined
-from models.compared import Compared
-from models.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.evaluation import metrics, parity
 from models.evaluation.measure import Evaluation
 from models.evaluation.metrics import Bools
-from models.multiplicity import holm
-from models.rules import (
-    Decision,
-    Kind,
-    Outcome,
-    Rule,
-    check_bounds,
-    decide,
-    effect_of,
-    explain,
-    outcome,
-    percent,
-)
+from models.gate import undefined_values
+from models.gate.compared import Compared
+from models.gate.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
+from models.gate.multiplicity import holm
+from models.gate.rules import Decision, Kind, Outcome, Rule, check_bounds, decide, effect_of, explain, outcome, percent
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 BEST = "best"  # as a reference: the best of the releases that led to the champion, by the figure that the rule bounds
@@ -102,7 +91,7 @@ def judge(
     check(rules, evaluations, slices)
     left_out = without(evaluations, how, unfair_champion, best)
     rules = [replace(r, reference=best.models.get(r.of(), BEST)) if r.reference == BEST else r for r in rules]
-    evaluations = undefined.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
+    evaluations = undefined_values.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices)
     # controls spend nothing: nobody tries again with them, and a stricter level would make the policy blind
@@ -131,7 +120,7 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
         if base in parity.RATIOS and not evaluations[CANDIDATE].counts:
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated; run `dvc repro evaluate`")
         if metric.by_holdout:
-            undefined.check(rule.metric, evaluations)
+            undefined_values.check(rule.metric, evaluations)
         # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
         references = sorted({CHAMPION, BEST, *evaluations} - {CANDIDATE})
         for what, name, known in (("reference", rule.reference, references), ("slice", rule.slice, sorted(slices))):

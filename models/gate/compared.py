@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models import bounded_mean
-from models.bounded_mean import ROUNDING
-from models.comparison import Measured
 from models.evaluation.metrics import Floats
-from models.rules import Rule, margin
+from models.gate import bounded_mean
+from models.gate.bounded_mean import ROUNDING
+from models.gate.comparison import Measured
+from models.gate.rules import Rule, margin
 
 Interval = tuple[float | None, float | None]
 

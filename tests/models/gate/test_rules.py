@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.evaluation.metrics import REGISTRY
-from models.rules import Rule, check_bounds
+from models.gate.rules import Rule, check_bounds
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from models import bounded_mean
-from models.bounded_mean import mass_below, p_value, users_needed
 from models.evaluation.metrics import Floats, Lists
-from models.leave_one_out import losses
+from models.gate import bounded_mean
+from models.gate.bounded_mean import mass_below, p_value, users_needed
+from models.gate.leave_one_out import losses
 
 
 @pytest.mark.parametrize(("n", "losers"), [(30, 0), (100, 1), (300, 3), (1000, 0), (1000, 30)])

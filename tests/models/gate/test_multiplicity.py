@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.multiplicity import holm
+from models.gate.multiplicity import holm
 
 p_values = st.lists(st.floats(0, 0.2), min_size=1, max_size=8)
 
