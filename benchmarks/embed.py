@@ -43,7 +43,7 @@ from models import demo_words
 from models.compute.precision import layer
 from models.encoders.text_encoder import encode
 from models.inference.encoder.tokens import tokenize
-from models.neighbour_overlap import overlap
+from models.packaging.neighbour_overlap import overlap
 from pipelines import _bento
 from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders

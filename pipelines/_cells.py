@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from models.cell_building import build
 from models.inference.candidates import of_scores
 from models.inference.cells import Cells
 from models.inference.factors import Factors
 from models.inference.reranking import none, rerank
+from models.packaging.cell_building import build
 from pipelines._packed import Users
 
 LARGE = 2**22  # numbers in the item vectors: up to that the full search takes a millisecond at most

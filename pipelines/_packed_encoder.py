@@ -25,7 +25,7 @@ from models.inference.encoder.projection import COMPONENTS, MEAN, Projection
 from models.inference.encoder.quantization import quantized, restored
 from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
-from models.neighbour_overlap import overlap
+from models.packaging.neighbour_overlap import overlap
 from pipelines._artifacts import read_json
 from pipelines._encoder import Encoder, load
 

@@ -2,7 +2,7 @@
 
 An inverted file (Jégou, Douze, Schmid 2011) for inner products: cells are those of spherical k-means, and a query looks
 into the cells whose centres, as long as their longest item, promise most, until they hold a share of the catalogue. The
-share is the smallest that finds what the full search finds, measured on users. `models.cell_building` makes them, by
+share is the smallest that finds what the full search finds, measured on users. `packaging.cell_building` makes them, by
 faiss; looking into them is pure numpy, so that serving needs nothing else.
 """
 

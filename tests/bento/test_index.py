@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.index import Index
-from models.cell_building import build
 from models.inference.candidates import TAIL, Bools, Floats, of_scores
 from models.inference.cells import Cells
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
+from models.packaging.cell_building import build
 
 
 def index(vectors: Floats, is_tail: Bools, cells: Cells | None = None) -> Index:

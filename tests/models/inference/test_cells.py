@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.cell_building import build
+from models.packaging.cell_building import build
 
 
 @given(n=st.integers(1, 300), n_cells=st.integers(1, 20), seed=st.integers(0, 99))

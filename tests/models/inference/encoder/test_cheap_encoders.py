@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.inference.encoder import static_encoder
 from models.inference.encoder.quantization import quantized, restored
-from models.neighbour_overlap import overlap
+from models.packaging.neighbour_overlap import overlap
 
 
 @given(st.integers(0, 1000))
