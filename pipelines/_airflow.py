@@ -20,9 +20,10 @@ import psutil
 import requests
 
 from pipelines import _artifacts as artifacts
-from pipelines import _fence, _git, _modes
-from pipelines._shown import shown
+from pipelines import _fence, _git
 from pipelines._stage import say
+from pipelines.privacy import modes
+from pipelines.privacy.shown import shown
 
 NAME = "longtail"
 HOST, PORT = "127.0.0.1", 8080
@@ -233,7 +234,7 @@ def worker(arguments: argparse.Namespace) -> None:
     if "AIRFLOW__API_AUTH__JWT_SECRET" not in os.environ:
         raise ValueError("AIRFLOW__API_AUTH__JWT_SECRET is not set; take the secret that the API server has")
     folder = home()
-    _modes.folder(folder)
+    modes.folder(folder)
     environment = settings(folder, PORT)
     environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"{arguments.api.rstrip('/')}/execution/"
     command = ["celery", "worker", "--queues", arguments.queues, "--concurrency", str(arguments.concurrency)]

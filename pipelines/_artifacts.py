@@ -19,7 +19,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from pipelines import _modes, _recipe
+from pipelines import _recipe
+from pipelines.privacy import modes
 
 DATA = Path("data")
 MANIFEST = "manifest.json"
@@ -54,9 +55,9 @@ def stage(name: str) -> Iterator[StageRun]:
     partial = DATA / f".{name}.partial"
     for leftover in leftovers(name):
         shutil.rmtree(leftover)
-    _modes.folder(DATA)
-    _modes.close_checkout()
-    _modes.folder(partial)
+    modes.folder(DATA)
+    modes.close_checkout()
+    modes.folder(partial)
     run, recipe = StageRun(name, partial), _recipe.of(name)
     try:
         yield run
@@ -79,7 +80,7 @@ def write_manifest(
     manifest = {"stage": stage, "inputs": inputs, "files": files, **(recipe or {})}
     write_json(folder / MANIFEST, manifest | {"sha256": of_manifest(manifest)})
     for path in [*folder.rglob("*"), folder]:
-        _modes.restrict(path)
+        modes.restrict(path)
         sync(path)
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pipelines import _artifacts as artifacts
-from pipelines import _modes
 from pipelines._stored_xz import StoredXz
+from pipelines.privacy import modes
 
 BENTOML = [sys.executable, "-m", "bentoml"]
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment; PYTHONPATH would shadow the Bento
@@ -132,7 +132,7 @@ def ensure_imported(archive: Path, bento: Mapping[str, Any]) -> str:
         raise FileNotFoundError(f"{archive} is missing; run `dvc pull`, or `dvc repro package`")
     shutil.rmtree(stored, ignore_errors=True)  # an import never replaces
     run("import", str(archive.absolute()), env=user_environment(home))
-    _modes.close(stored)  # it holds histories of users
+    modes.close(stored)  # it holds histories of users
     if wrong := differing(stored, bento["files"]):
         shutil.rmtree(stored, ignore_errors=True)
         raise ValueError(

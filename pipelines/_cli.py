@@ -34,9 +34,9 @@ from pipelines import (
 )
 from pipelines._artifacts import DATA
 from pipelines._params import Champion, load
-from pipelines._shown import shown
 from pipelines._stage import run as guarded
 from pipelines._stage import say
+from pipelines.privacy.shown import shown
 
 NAME = "longtail"
 QUIET = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}

@@ -20,11 +20,12 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines import _dvc_locks, _feedback_store, _modes, _partitions, _registry
+from pipelines import _dvc_locks, _feedback_store, _partitions, _registry
 from pipelines._params import Champion, Ingest, load
 from pipelines._settings import CLASSES
-from pipelines._shown import credential
 from pipelines._table_source import EXPORTS
+from pipelines.privacy import modes as privacy_modes
+from pipelines.privacy.shown import credential
 
 ROOM = 2 << 30  # bytes that a run should find free
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
@@ -133,18 +134,18 @@ def modes() -> Iterator[Finding]:
     store = [Path(feedback.database)] if feedback.get_backend_name() == "sqlite" and feedback.database else []
     beside = [path.with_name(path.name + end) for path in store for end in ("-wal", "-shm")]
     exports = Path(load(Ingest).path).glob(EXPORTS)
-    found = [path for path in (*_modes.CLOSED, *store, *beside, *exports) if _modes.is_open(path)]
+    found = [path for path in (*privacy_modes.CLOSED, *store, *beside, *exports) if privacy_modes.is_open(path)]
     for path in found:
-        if _modes.close(path):
+        if privacy_modes.close(path):
             yield Finding(f"modes: {path} was open to other users and is closed")
         else:
             remedy = f"let its owner run `chmod o= {path}`"
             yield Finding(f"modes: {path} belongs to another user, and is open to all", remedy)
     cache = Path(dvc("cache", "dir"))
-    if _modes.is_open(cache) and cache.absolute() != Path(".dvc/cache").absolute():
+    if privacy_modes.is_open(cache) and cache.absolute() != Path(".dvc/cache").absolute():
         remedy = f"share it by a group (`dvc config cache.shared group`), then `chmod o= {cache}`"
         yield Finding(f"modes: {cache}, the cache, is open to other users", remedy)
-    yield Finding(f"modes: {len(_modes.CLOSED)} folders of this checkout are closed to other users")
+    yield Finding(f"modes: {len(privacy_modes.CLOSED)} folders of this checkout are closed to other users")
 
 
 def disk() -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._shown import shown
+from pipelines.privacy.shown import shown
 
 SAID = {"Running stage": "computed", "is cached": "from the cache", "didn't change": "unchanged"}
 CHATTER = ("To track the changes", "To enable auto staging", "Updating lock file", "Generating lock file", "Use `dvc")

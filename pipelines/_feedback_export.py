@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from models.inference.event_bounds import refusal
 from pipelines import _artifacts as artifacts
-from pipelines import _feedback_store, _git, _modes
+from pipelines import _feedback_store, _git
 from pipelines._feedback_store import Batch
 from pipelines._params import Ingest, Table
 from pipelines._stage import say
 from pipelines._table_source import EXPORTS
+from pipelines.privacy import modes
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
 
@@ -41,7 +42,7 @@ def export(params: Ingest) -> tuple[Path | None, int]:
         path = folder / f"feedback-{batch.store_id}-{after + 1:012}-{batch.last:012}.parquet"
         partial = path.with_name(f".{path.name}.partial")
         try:
-            pq.write_table(columns(batch, params.table), _modes.file(partial), write_page_checksum=True)
+            pq.write_table(columns(batch, params.table), modes.file(partial), write_page_checksum=True)
             artifacts.sync(partial)
             partial.replace(path)
             artifacts.sync(folder)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines import _modes
+from pipelines.privacy import modes
 
 
 class GitError(ValueError):
@@ -79,7 +79,7 @@ def state_folder() -> Path:
     else:
         folder = (common.parent if common.name == ".git" else common) / ".longtail"
     with suppress(OSError):  # a checkout that may only be read
-        _modes.folder(folder)
+        modes.folder(folder)
     return folder
 
 

@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from pipelines._shown import redacted
+from pipelines.privacy.shown import redacted
 
 VARIABLE = "LONGTAIL_PRIVATE_REDIRECTS"  # 1 allows them
 MOST_REDIRECTS = 10

@@ -14,7 +14,7 @@ import requests
 
 from pipelines import _registry, _version_files
 from pipelines._params import Champion, load
-from pipelines._shown import markup
+from pipelines.privacy.shown import markup
 
 Decision = Literal["holds", "drift", "undecided"]
 DRIFT = 3  # exit status; 1 is an error, 2 a wrong command line

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines._shown import credential
+from pipelines.privacy.shown import credential
 
 FILE = Path("params.yaml")
 SECTIONS = (  # of the file

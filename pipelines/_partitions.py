@@ -39,7 +39,7 @@ CODE = (  # files and folders of the checkout that decide what becomes of a row
     "pipelines/_partitions.py",
     "pipelines/_pseudonyms.py",
     "pipelines/_records.py",
-    "pipelines/_shown.py",
+    "pipelines/privacy/shown.py",
     "pipelines/_spark.py",
     "pipelines/_tables.py",
     "pipelines/_unpacked_size.py",

@@ -25,7 +25,7 @@ from pipelines._report_rules import (
     words,
 )
 from pipelines._report_text import cell, code, split_words, tail_words
-from pipelines._shown import markup
+from pipelines.privacy.shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
 DECISION_COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "red", "not_applicable": "dim"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines._shown import visible
+from pipelines.privacy.shown import visible
 
 Record = Mapping[str, Any]
 

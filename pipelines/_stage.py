@@ -15,7 +15,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from pipelines._shown import shown
+from pipelines.privacy.shown import shown
 
 T = TypeVar("T")
 

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
-from pipelines import _csv, _modes, _movielens_source, _table_source
+from pipelines import _csv, _movielens_source, _table_source
 from pipelines._params import Ingest
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
+from pipelines.privacy import modes
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:
     partial = source.path.with_name(f".{source.path.name}.partial")
     try:
         write = rewrite_parquet if source.path.suffix == ".parquet" else rewrite_text
-        found = write(source, user_id, _modes.file(partial, 0o600))
+        found = write(source, user_id, modes.file(partial, 0o600))
         shutil.copymode(source.path, partial)
         if found and not dry:
             artifacts.sync(partial)

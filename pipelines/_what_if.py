@@ -18,8 +18,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _attempts, _params, _report, _report_rules, _verdict
 from pipelines._artifacts import DATA
 from pipelines._params import SECTIONS, Gate
-from pipelines._shown import markup
 from pipelines._verdict import PATH
+from pipelines.privacy.shown import markup
 
 JUDGED = (  # what the verdict was read from
     DATA / "evaluate" / "metrics.json",

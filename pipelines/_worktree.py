@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines import _dvc_locks, _fence, _git, _modes, _runs
+from pipelines import _dvc_locks, _fence, _git, _runs
 from pipelines._params import Ingest, load
 from pipelines._runs import Run
 from pipelines._stage import say
+from pipelines.privacy import modes
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
 ABANDONED = 86_400.0  # seconds after its last task
@@ -120,7 +121,7 @@ def share_cache(folder: Path, checkout: Path) -> None:
         remotes = {name: settings["url"] for name, settings in repo.config["remote"].items()}
         default = repo.config["core"].get("remote")
     if Path(cache).is_relative_to(checkout):
-        _modes.close(Path(cache))
+        modes.close(Path(cache))
     with Config(dvc_dir=str(folder / ".dvc")).edit("local") as settings:
         settings.update(local)
         settings.setdefault("cache", {}).update(dir=cache, type=kinds)

@@ -8,11 +8,12 @@ from typing import Any
 
 from models import demo_catalogue
 from pipelines import _artifacts as artifacts
-from pipelines import _download, _first_read, _items, _modes, _movielens_source, _pairs, _table_source, _users
+from pipelines import _download, _first_read, _items, _movielens_source, _pairs, _table_source, _users
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
 from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 from pipelines._stage import run, say
+from pipelines.privacy import modes
 
 REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 
@@ -87,7 +88,7 @@ def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rej
         malformed = count["malformed"] / max(count["read"], 1)
         if malformed <= max_rejected and (count["accepted"] or kind == "tags"):
             continue
-        _modes.restrict(rejected)
+        modes.restrict(rejected)
         rejected.replace(REJECTED_FILE)
         what = f"{malformed:.2%} of {count['read']:,} rows of {kind} are malformed, max_rejected is {max_rejected:.2%}"
         if not count["accepted"]:

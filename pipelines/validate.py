@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
 from pipelines import _expectations as gx
-from pipelines import _modes
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
 from pipelines import _tables as tables
 from pipelines._engine import Tables
 from pipelines._params import Engine, Validate, load
 from pipelines._stage import run, say
+from pipelines.privacy import modes
 
 FAILED_PAGE = artifacts.DATA / "validate.failed.html"
 SHOWN = 3  # failures in the line that ends the stage
@@ -35,7 +35,7 @@ def main() -> None:
             results, report["verdict"], [failure(check) for check in report["expectations"] if failed(check)]
         )
         if not report["success"]:
-            _modes.file(FAILED_PAGE).write_text(page, "utf-8")
+            modes.file(FAILED_PAGE).write_text(page, "utf-8")
             raise ValueError(
                 f"{report['verdict']}; read {FAILED_PAGE}, then correct the data "
                 "or, where it is as it should be, section validate of params.yaml"

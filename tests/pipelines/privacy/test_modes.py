@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _airflow, _feedback_export, _git, _modes, ingest
+from pipelines import _airflow, _feedback_export, _git, ingest
 from pipelines._params import Ingest, load
+from pipelines.privacy import modes
 from tests.conftest import Workspace
 
 OPEN = 0o007
@@ -99,5 +100,5 @@ def test_a_secret_is_the_owners_alone_and_never_empty(umask: None, tmp_path: Pat
 def test_a_new_file_is_closed_before_anything_is_in_it(umask: None, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("older, and open")
-    assert _modes.file(path).read_bytes() == b""
+    assert modes.file(path).read_bytes() == b""
     assert mode(path) == 0o640
