@@ -18,7 +18,7 @@ from models.inference.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _cells, _model, _packed, _packed_encoder, package
 from pipelines import _encoder as encoders
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 
 TEXT = 384  # length of text vectors
 TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic

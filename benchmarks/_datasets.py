@@ -24,8 +24,8 @@ from models.evaluation.holdout import head_items
 from models.evaluation.measure import Catalogue
 from pipelines import _encoder as encoders
 from pipelines import embed
-from pipelines._params import Embed, load
 from pipelines._texts import Texts
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ml-latest-small", "anime")

@@ -49,7 +49,7 @@ from pipelines import _embedding_cache as caches
 from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed_encoder
 from pipelines._artifacts import read_json
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

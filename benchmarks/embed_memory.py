@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from pipelines import _artifacts as artifacts
 from pipelines import _encoder as encoders
 from pipelines import _tables as tables
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 0.1  # seconds between two looks

@@ -31,7 +31,7 @@ from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
 from pipelines import _encoder as encoders
 from pipelines._artifacts import read_json
-from pipelines._params import Embed, Train, load
+from pipelines.settings.document import Embed, Train, load
 
 SHORT = 128  # numbers of a reduced vector
 

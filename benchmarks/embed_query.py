@@ -16,7 +16,7 @@ from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
 from models.inference.encoder.tokens import tokenize
 from pipelines import _encoder as encoders
 from pipelines._artifacts import read_json
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 
 WISH, N = 5, 100  # words of a short wish; texts of each length
 

@@ -25,8 +25,8 @@ from models.ranking.seen import Seen
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
 from pipelines import _fitting as fitting
-from pipelines._params import Als, Train, load
 from pipelines._training_data import TrainingData
+from pipelines.settings.document import Als, Train, load
 
 CPU = torch.device("cpu")
 KS = (10, 20)

@@ -33,7 +33,7 @@ from models.training import dimension
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.tuning import tail_setting
-from pipelines._params import Train, load
+from pipelines.settings.document import Train, load
 
 CPU = torch.device("cpu")
 KS = (10, 20)

@@ -31,7 +31,7 @@ from models.tuning import tail_setting
 from models.tuning.tail_setting import Holdout, K, Outcome
 from pipelines import _fitting as fitting
 from pipelines import _training_data as stage
-from pipelines._params import Train, load
+from pipelines.settings.document import Train, load
 from pipelines.train import CROWD_USERS
 
 CPU = torch.device("cpu")

@@ -31,7 +31,7 @@ START = """
 from pathlib import Path
 from pipelines import _spark
 from pipelines._artifacts import StageRun
-from pipelines._params import Engine, load
+from pipelines.settings.document import Engine, load
 with _spark.connect(StageRun("split", Path(".")), "4GB", load(Engine)) as spark:
     spark.rows("select 1")
 """

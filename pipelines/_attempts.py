@@ -23,8 +23,8 @@ from models.gate.attempts import Holdout, Place
 from pipelines import _artifacts as artifacts
 from pipelines import _digests, _git, _ledger, _recipe, _registry, _tables, _verdict, _version_files
 from pipelines._ledger import Judgement, Ledger, Lost
-from pipelines._params import Champion, Evaluate, Gate, Release, Train, load
 from pipelines._registry import Registry
+from pipelines.settings.document import Champion, Evaluate, Gate, Release, Train, load
 
 RUN = "LONGTAIL_RUN"  # environment variable: the run of Airflow that a stage belongs to
 NO_GIT = "this folder is not inside a Git checkout: nothing was counted or recorded, and nothing can be promoted"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines import _artifacts as artifacts
-from pipelines._params import FILE, read
 from pipelines._recipe import of_values
+from pipelines.settings.document import FILE, read
 
 CODE = ("bento/**/*", "models/__init__.py", "models/inference/**/*.py")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipelines import _embedding_cache as caches
 from pipelines import _shards as shards
-from pipelines._params import Embed, load
 from pipelines._stage import say
+from pipelines.settings.document import Embed, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _git, _params, _version_files
+from pipelines import _git, _version_files
 from pipelines._digests import CODE, digests
+from pipelines.settings import document
 
 Record = Mapping[str, Any]
 SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
@@ -52,7 +53,7 @@ def split(before: Record | None, holdout: Record) -> Iterator[str]:
 def settings(commit: str) -> Iterator[str]:
     """`section.key: before → now` for every setting that differs."""
     before = flat(YAML(typ="safe").load(_git.read_file(commit, "params.yaml")) or {})
-    now = flat(_params.read())
+    now = flat(document.read())
     for key in sorted(before.keys() | now.keys()):
         was, value = before.get(key, "absent"), now.get(key, "absent")
         if was != value:

@@ -29,14 +29,14 @@ from pipelines import (
     _registry,
     _release,
     _serve_commands,
-    _settings,
     _verdict,
 )
 from pipelines._artifacts import DATA
-from pipelines._params import Champion, load
 from pipelines._stage import run as guarded
 from pipelines._stage import say
 from pipelines.privacy.shown import shown
+from pipelines.settings import check
+from pipelines.settings.document import Champion, load
 
 NAME = "longtail"
 QUIET = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
@@ -131,7 +131,7 @@ def enter_checkout() -> None:
 
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
-    _settings.check()
+    check.check()
     if holders := _dvc_locks.holders():
         raise ValueError(f"another run is at work in this checkout ({holders}); wait for it, or end it")
     for text in _dvc_locks.mend():

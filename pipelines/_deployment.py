@@ -18,9 +18,9 @@ import psutil
 
 from pipelines import _artifacts as artifacts
 from pipelines import _fence, _git, _registry, _serve_smoke
-from pipelines._params import Airflow, Champion, load
 from pipelines._run_release import described
 from pipelines._stage import say
+from pipelines.settings.document import Airflow, Champion, load
 
 FOLDER = "deployment"
 OF_TASKS = (_fence.MARK, _fence.SUPERVISOR, "LONGTAIL_RESULT")  # variables that speak of the task alone

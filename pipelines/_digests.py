@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, read
 from pipelines._recipe import UNJUDGED, of_values
+from pipelines.settings.document import SECTIONS, read
 
 JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
 CODE = ("models", "pipelines")  # folders, with all that is below them

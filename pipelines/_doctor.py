@@ -21,11 +21,11 @@ from pathlib import Path
 
 from pipelines import _artifacts as artifacts
 from pipelines import _dvc_locks, _feedback_store, _partitions, _registry
-from pipelines._params import Champion, Ingest, load
-from pipelines._settings import CLASSES
 from pipelines._table_source import EXPORTS
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
+from pipelines.settings.check import CLASSES
+from pipelines.settings.document import Champion, Ingest, load
 
 ROOM = 2 << 30  # bytes that a run should find free
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._artifacts import read_json, sha256
-from pipelines._params import Embed
+from pipelines.settings.document import Embed
 
 if TYPE_CHECKING:
     import torch

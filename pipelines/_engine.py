@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipelines import _spark
 from pipelines._artifacts import StageRun
-from pipelines._params import Engine
+from pipelines.settings.document import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
 MACROS = r"""

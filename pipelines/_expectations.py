@@ -34,7 +34,7 @@ from great_expectations.validator.v1_validator import Validator
 from pipelines import _engine, _spark
 from pipelines._artifacts import StageRun
 from pipelines._engine import Embedded, Tables
-from pipelines._params import Engine
+from pipelines.settings.document import Engine
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))

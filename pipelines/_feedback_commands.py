@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines._params import Ingest, load
 from pipelines._stage import say
+from pipelines.settings.document import Ingest, load
 
 NAME = "longtail"
 

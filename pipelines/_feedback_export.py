@@ -19,10 +19,10 @@ from models.inference.event_bounds import refusal
 from pipelines import _artifacts as artifacts
 from pipelines import _feedback_store, _git
 from pipelines._feedback_store import Batch
-from pipelines._params import Ingest, Table
 from pipelines._stage import say
 from pipelines._table_source import EXPORTS
 from pipelines.privacy import modes
+from pipelines.settings.document import Ingest, Table
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
 

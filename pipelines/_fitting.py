@@ -23,10 +23,10 @@ from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
 from pipelines import _git, _search
-from pipelines._params import Train
 from pipelines._search import Range, Score, Trial
 from pipelines._stage import progress, say
 from pipelines._training_data import TrainingData
+from pipelines.settings.document import Train
 
 BATCH_USERS = 1024
 KINDS: Mapping[str, type[Any]] = {

@@ -16,10 +16,10 @@ from typing import Any
 
 from pipelines import _artifacts as artifacts
 from pipelines import _download, _feedback_store, _git, _partitions, _pseudonyms
-from pipelines._params import Ingest, load
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
+from pipelines.settings.document import Ingest, load
 
 
 @dataclass

@@ -22,10 +22,10 @@ from pipelines import _csv, _engine, _first_read, _pseudonyms, _spark
 from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
 from pipelines._engine import Embedded, Tables
-from pipelines._params import Engine
 from pipelines._records import Dialect
 from pipelines._stage import say
 from pipelines._tables import REJECTED, ROWS
+from pipelines.settings.document import Engine
 
 NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
     *("below_min_value", "unknown_item", "after_until"),

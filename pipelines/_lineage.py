@@ -21,8 +21,8 @@ from pipelines import (
 )
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
-from pipelines._params import Champion, load
 from pipelines._registry import Registry, Version
+from pipelines.settings.document import Champion, load
 
 LABEL = 10  # characters
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import requests
 
 from pipelines import _registry, _version_files
-from pipelines._params import Champion, load
 from pipelines.privacy.shown import markup
+from pipelines.settings.document import Champion, load
 
 Decision = Literal["holds", "drift", "undecided"]
 DRIFT = 3  # exit status; 1 is an error, 2 a wrong command line

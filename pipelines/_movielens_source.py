@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipelines import _interactions, _items, _users
 from pipelines._intake import File, Intake, Rows
-from pipelines._params import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 from pipelines._records import Dialect
+from pipelines.settings.document import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 
 COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],

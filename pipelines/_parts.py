@@ -15,8 +15,8 @@ from pipelines import _engine
 from pipelines import _tables as tables
 from pipelines._artifacts import StageRun
 from pipelines._engine import Tables
-from pipelines._params import Engine, Split
 from pipelines._stage import say
+from pipelines.settings.document import Engine, Split
 
 PARTS = ("train", "valid", "test")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _params
+from pipelines.settings import document
 
 GRAPH = Path("dvc.yaml")
 OUTPUTS = "data/"  # where the stages write
@@ -52,7 +52,7 @@ def of(stage: str) -> Recipe:
 def settings(described: Mapping[str, Any]) -> dict[str, str]:
     """sha256 of the values of every section that the stage reads, so that neither comments nor the order count."""
     sections = [name for name in described.get("params", []) if isinstance(name, str) and name not in UNJUDGED]
-    values = _params.document(_params.FILE)
+    values = document.document(document.FILE)
     return {name: of_values(values[name]) for name in sections if name in values}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipelines import _git
-from pipelines._params import Champion, Release, load
+from pipelines.settings.document import Champion, Release, load
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")
 NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # by a tag, also one that cancels, or a side ref

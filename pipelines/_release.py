@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import _attempts, _best, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
-from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry, Version
 from pipelines._stage import say
 from pipelines.champion import champion_of
+from pipelines.settings.document import Champion, Release, load
 
 BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files
 

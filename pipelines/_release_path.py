@@ -8,8 +8,8 @@ from typing import Any
 
 from models.gate.chained_index import Link
 from pipelines import _version_files
-from pipelines._params import figure
 from pipelines._registry import Registry
+from pipelines.settings.document import figure
 
 Record = Mapping[str, Any]
 

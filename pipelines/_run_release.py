@@ -8,8 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _dvc_stage, _registry, _release, _run_tasks, _runs, _version_files, _worktree
-from pipelines._params import Champion, load
 from pipelines._stage import say
+from pipelines.settings.document import Champion, load
 
 
 def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from pipelines import _artifacts as artifacts
 from pipelines import _attempts, _best, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
 from pipelines._artifacts import DATA
-from pipelines._params import Airflow, load
 from pipelines._stage import say
+from pipelines.settings.document import Airflow, load
 
 Result = dict[str, Any]
 VERDICT = DATA / "gate" / "verdict.json"
@@ -77,13 +77,13 @@ def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(settings: bytes) -> None:
     """Raise ValueError where a stage would refuse these settings."""
-    from pipelines import _settings  # scipy, which no other task of this module needs
+    from pipelines.settings import check as settings_check  # scipy, which no other task of this module needs
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, _runs.PARAMS)
         path.write_bytes(settings)
         try:
-            _settings.check(path)
+            settings_check.check(path)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(str(error).replace(str(path), "the run's params.yaml")) from None
 

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from pipelines import _git
 from pipelines._checkout import CODE, DESCRIPTION
-from pipelines._params import Airflow, Release, load
+from pipelines.settings.document import Airflow, Release, load
 
 REFS = "refs/longtail/runs"
 RECORD, VERDICT, REPORT, DECISION = "run/run.json", "run/verdict.json", "run/report.html", "run/decision.json"

@@ -6,10 +6,10 @@ import argparse
 import time
 
 from pipelines import _registry
-from pipelines._params import Champion, Release, load
 from pipelines._registry import Registry
 from pipelines._serve_generation import SettingsError
 from pipelines._serve_supervisor import Supervisor
+from pipelines.settings.document import Champion, Release, load
 
 FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from pipelines import _download, _fence, _git, _http, _runs, _worktree
 from pipelines._artifacts import DATA
-from pipelines._params import Airflow, Ingest, Release, load
 from pipelines._stage import say
+from pipelines.settings.document import Airflow, Ingest, Release, load
 
 REF, SEEN = "refs/longtail/source", "source.json"
 RAW = DATA / "raw"

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines._artifacts import StageRun
-from pipelines._params import Engine
+from pipelines.settings.document import Engine
 
 SETTINGS = {  # so that Spark reads the text as DuckDB does
     "spark.sql.ansi.enabled": "true",

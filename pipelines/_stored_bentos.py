@@ -12,8 +12,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _git, _registry, _version_files
-from pipelines._params import Champion, load
 from pipelines._registry import Version
+from pipelines.settings.document import Champion, load
 
 
 @dataclass(frozen=True)

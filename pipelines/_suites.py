@@ -12,7 +12,7 @@ from typing import Any
 from pipelines import _expectations as gx
 from pipelines import _tables as tables
 from pipelines._expectations import gxe
-from pipelines._params import Custom, Tolerances, Validate
+from pipelines.settings.document import Custom, Tolerances, Validate
 
 LARGEST_FLOAT32 = 3.4028234663852886e38  # above it lie inf and, in SQL, NaN
 MAX_ID_LENGTH = 512  # characters; a longer id is a text in the wrong column

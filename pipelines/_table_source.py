@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipelines import _interactions, _items, _users
 from pipelines._intake import File, Intake
-from pipelines._params import Abuse, Table
 from pipelines._records import Dialect
+from pipelines.settings.document import Abuse, Table
 
 TEXT = (".csv", ".tsv", ".dat", ".txt")
 EXPORTS = "feedback-*.parquet"  # what `longtail feedback export` adds, of which there may be none yet

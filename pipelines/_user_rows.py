@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from pipelines import _artifacts as artifacts
 from pipelines import _csv, _movielens_source, _table_source
-from pipelines._params import Ingest
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
 from pipelines.privacy import modes
+from pipelines.settings.document import Ingest
 
 
 @dataclass(frozen=True)

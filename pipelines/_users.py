@@ -11,7 +11,7 @@ from pipelines import _tables as tables
 from pipelines._csv import literal
 from pipelines._intake import Intake, Rows, identifier
 from pipelines._items import id_checks
-from pipelines._params import UserColumns
+from pipelines.settings.document import UserColumns
 
 TAKEN = ("user_id", "user_idx", "group", "history")  # by ingest, split and evaluate
 

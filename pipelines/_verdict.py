@@ -21,8 +21,8 @@ from models.gate.rules import Rule
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _per_user, _tables
 from pipelines._artifacts import DATA
-from pipelines._params import Gate, figure, load
 from pipelines._stage import say
+from pipelines.settings.document import Gate, figure, load
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")

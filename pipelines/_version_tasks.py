@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines import _bento, _registry, _release, _released, _serve_smoke, _smoke, _version_files
-from pipelines._params import Champion, Package, load
 from pipelines._run_release import described
 from pipelines._stage import say
+from pipelines.settings.document import Champion, Package, load
 
 
 def choose(version: str | None) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import _artifacts as artifacts
-from pipelines import _attempts, _params, _report, _report_rules, _verdict
+from pipelines import _attempts, _report, _report_rules, _verdict
 from pipelines._artifacts import DATA
-from pipelines._params import SECTIONS, Gate
 from pipelines._verdict import PATH
 from pipelines.privacy.shown import markup
+from pipelines.settings import document as settings_document
+from pipelines.settings.document import SECTIONS, Gate
 
 JUDGED = (  # what the verdict was read from
     DATA / "evaluate" / "metrics.json",
@@ -54,7 +55,7 @@ def read(path: Path) -> Gate:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; name a YAML file that holds `rules:` or a `gate:` section")
-    document = _params.document(path)
+    document = settings_document.document(path)
     if "gate" in document:
         for name in document.keys() - set(SECTIONS):
             raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
@@ -62,9 +63,9 @@ def read(path: Path) -> Gate:
     if not isinstance(document, dict) or not document:
         raise ValueError(f"{path} holds no policy; expected some of {', '.join(Gate.model_fields)}")
     try:
-        return Gate.model_validate(_params.read()["gate"] | document)
+        return Gate.model_validate(settings_document.read()["gate"] | document)
     except ValidationError as error:
-        raise ValueError(_params.explain(error, "gate", path)) from None
+        raise ValueError(settings_document.explain(error, "gate", path)) from None
 
 
 def print_both(given: Record, other: Record, console: Console | None = None) -> None:

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines import _dvc_locks, _fence, _git, _runs
-from pipelines._params import Ingest, load
 from pipelines._runs import Run
 from pipelines._stage import say
 from pipelines.privacy import modes
+from pipelines.settings.document import Ingest, load
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
 ABANDONED = 86_400.0  # seconds after its last task

@@ -19,9 +19,9 @@ from typing import Any
 from models.gate import chained_index
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _git, _registry, _release_path, _version_files
-from pipelines._params import Champion, Gate, Release, load
 from pipelines._registry import Registry
 from pipelines._stage import run, say, sentence
+from pipelines.settings.document import Champion, Gate, Release, load
 
 NONE: dict[str, Any] = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,

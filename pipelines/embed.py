@@ -32,11 +32,11 @@ from pipelines import _near_duplicates as near_duplicates
 from pipelines import _tables as tables
 from pipelines._embedding_cache import EmbeddingCache, Rows
 from pipelines._embeddings import Vectors
-from pipelines._params import Embed, Reduce, load
 from pipelines._shards import Halves
 from pipelines._stage import run, say
 from pipelines._texts import Texts
 from pipelines._throughput import Throughput
+from pipelines.settings.document import Embed, Reduce, load
 
 if TYPE_CHECKING:
     import torch

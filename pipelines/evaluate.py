@@ -31,8 +31,8 @@ from models.ranking.ranking import Scorer, recommend, reranked
 from models.ranking.seen import Seen
 from pipelines import _artifacts as artifacts
 from pipelines import _best, _embeddings, _model, _per_user, _slices, _tables
-from pipelines._params import Evaluate, load
 from pipelines._stage import progress, run, say
+from pipelines.settings.document import Evaluate, load
 
 STAGE = "evaluate"
 Bools = npt.NDArray[np.bool_]

@@ -30,9 +30,9 @@ from pipelines import (
     _tables,
     _verdict,
 )
-from pipelines._params import Gate, load
 from pipelines._per_user_check import check_sums
 from pipelines._stage import run, say
+from pipelines.settings.document import Gate, load
 
 STAGE = "gate"
 CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv", "slices.csv")

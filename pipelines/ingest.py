@@ -11,9 +11,9 @@ from pipelines import _artifacts as artifacts
 from pipelines import _download, _first_read, _items, _movielens_source, _pairs, _table_source, _users
 from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
-from pipelines._params import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 from pipelines._stage import run, say
 from pipelines.privacy import modes
+from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 
 REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 

@@ -32,8 +32,8 @@ from pipelines import (
 )
 from pipelines import _encoder as encoders
 from pipelines._embeddings import Vectors
-from pipelines._params import Champion, Embed, Package, load
 from pipelines._stage import run, say
+from pipelines.settings.document import Champion, Embed, Package, load
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
 CARD = "README.md"  # of the Bento; bentofile.yaml names it

@@ -16,8 +16,8 @@ from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
 from pipelines import _tables as tables
 from pipelines._engine import Tables
-from pipelines._params import Engine, Split, load
 from pipelines._stage import run, say
+from pipelines.settings.document import Engine, Split, load
 
 _pairs: list[pa.Field[Any]] = [
     pa.field("user_idx", pa.int32(), nullable=False),

@@ -25,9 +25,9 @@ from pipelines import _ranks as ranks
 from pipelines import _tables as tables
 from pipelines import _text_effect as text_effect
 from pipelines import _training_data as training_data
-from pipelines._params import Train, load
 from pipelines._stage import run, say
 from pipelines._training_data import TrainingData
+from pipelines.settings.document import Train, load
 
 CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown
 

@@ -14,9 +14,9 @@ from pipelines import _profile as profiles
 from pipelines import _suites as suites
 from pipelines import _tables as tables
 from pipelines._engine import Tables
-from pipelines._params import Engine, Validate, load
 from pipelines._stage import run, say
 from pipelines.privacy import modes
+from pipelines.settings.document import Engine, Validate, load
 
 FAILED_PAGE = artifacts.DATA / "validate.failed.html"
 SHOWN = 3  # failures in the line that ends the stage

@@ -19,7 +19,7 @@ from models.inference.user_side import LeastSquares
 from pipelines import _artifacts as artifacts
 from pipelines import _embeddings, _model, _tables
 from pipelines import _encoder as encoders
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 from tests import made, small_encoder
 
 N_ITEMS, N_USERS = 40, 12

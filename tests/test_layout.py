@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from setuptools import find_packages  # type: ignore[import-untyped]
 
 from pipelines import _airflow_task, _bento_sources
-from pipelines._params import SECTIONS
+from pipelines.settings.document import SECTIONS
 from tests.conftest import REPO
 
 IMPORT = re.compile(r"\bfrom ((?:pipelines|models|bento)(?:\.\w+)*) import ([\w, ]+)")

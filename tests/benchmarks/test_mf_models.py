@@ -10,7 +10,7 @@ from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
 from models.evaluation.measure import Catalogue
 from pipelines import _fitting as fitting
-from pipelines._params import Train, load
+from pipelines.settings.document import Train, load
 
 
 def two_tastes() -> Dataset:

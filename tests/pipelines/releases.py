@@ -25,8 +25,8 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from pipelines import _artifacts as artifacts
 from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict, _version_files
-from pipelines._params import Champion, Gate, load
 from pipelines.champion import champion_of
+from pipelines.settings.document import Champion, Gate, load
 from tests import made
 from tests.conftest import REPO, Workspace
 

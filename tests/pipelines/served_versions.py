@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _recipe, _registry, _version_files
-from pipelines._params import Champion, load
 from pipelines._smoke import free_port
+from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
 from tests.judged import USER_IDS
 from tests.pipelines.releases import git

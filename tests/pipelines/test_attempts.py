@@ -33,8 +33,8 @@ from pipelines import (
     _what_if,
 )
 from pipelines._ledger import Judgement, Lost
-from pipelines._params import Gate, load
 from pipelines.champion import NONE
+from pipelines.settings.document import Gate, load
 from tests import made
 from tests.conftest import Workspace, edit_params
 from tests.pipelines import releases

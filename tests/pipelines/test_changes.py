@@ -9,8 +9,8 @@ import pytest
 
 from pipelines import _artifacts as artifacts
 from pipelines import _changes, _registry, _release, _version_files
-from pipelines._params import Champion, load
 from pipelines.champion import champion_of
+from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import SIZES, SPLIT, Checkout
 

@@ -21,8 +21,8 @@ from pipelines import _encoder as encoders
 from pipelines import _shards as shards
 from pipelines import _tables as tables
 from pipelines import embed
-from pipelines._params import Embed, load
 from pipelines._shards import Halves, Keys
+from pipelines.settings.document import Embed, load
 from tests.conftest import REPO, Workspace
 
 TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "", "Robots learn to garden " * 200]

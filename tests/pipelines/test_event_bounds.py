@@ -16,7 +16,7 @@ from bento.events import Event, Events
 from models.inference import event_bounds
 from pipelines import _artifacts as artifacts
 from pipelines import _feedback_export, _first_read, _tables, ingest, validate
-from pipelines._params import Ingest, load
+from pipelines.settings.document import Ingest, load
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bento.events import EVENTS, Event, Events
 from pipelines import _feedback_export, _feedback_store, ingest
-from pipelines._params import Ingest, load
+from pipelines.settings.document import Ingest, load
 from tests import postgres
 from tests.conftest import Workspace
 

@@ -12,8 +12,8 @@ import pytest
 from pipelines import _artifacts as artifacts
 from pipelines import _forget, _pseudonyms, _user_rows, evaluate, ingest, split, train, validate
 from pipelines import _tables as tables
-from pipelines._params import Ingest, load
 from pipelines._traces import Traces
+from pipelines.settings.document import Ingest, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts
 from tests.pipelines.test_train import write_embeddings

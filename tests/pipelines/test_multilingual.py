@@ -20,7 +20,7 @@ from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
 from pipelines import _tables as tables
 from pipelines import embed
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace
 

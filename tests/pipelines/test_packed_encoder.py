@@ -12,7 +12,7 @@ from bento.encoder import Encoder
 from models.inference.encoder.projection import fit
 from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
-from pipelines._params import Embed, load
+from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace
 

@@ -8,7 +8,7 @@ from gto.api import assign, deregister, register, show, unassign
 from gto.tag import parse_name
 
 from pipelines import _git, _registry
-from pipelines._params import Champion
+from pipelines.settings.document import Champion
 from tests.pipelines.releases import Checkout, commit, git
 
 PARAMS = Champion(name="longtail", environment="prod", baseline=None)

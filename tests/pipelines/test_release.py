@@ -15,8 +15,8 @@ from gto.api import deregister, history, show
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
-from pipelines._params import Champion, load
 from pipelines.champion import NONE, champion_of
+from pipelines.settings.document import Champion, load
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import _artifacts as artifacts
 from pipelines import _candidate, _registry, _release, _version_files, champion
-from pipelines._params import Champion, load
+from pipelines.settings.document import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
 pytestmark = pytest.mark.slow  # Git and DVC for real

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from pipelines import _artifacts as artifacts
 from pipelines import _git, _registry, _release, _released, _serve_supervisor, _version_files
-from pipelines._params import Champion, load
+from pipelines.settings.document import Champion, load
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, judge, package, record, write_champion

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipelines import _dvc_stage, _git, _run_tasks, _runs
-from pipelines._params import Gate, Train, load
+from pipelines.settings.document import Gate, Train, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout
 

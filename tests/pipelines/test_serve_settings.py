@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from pipelines import _bento, _registry, _serve_memory
-from pipelines._params import Champion, load
 from pipelines._serve_supervisor import Supervisor
+from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
 from tests.pipelines.releases import Checkout
 from tests.pipelines.served_versions import Serving, assign, register

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import _git, _lineage, _registry, _release, champion
-from pipelines._params import Champion, load
+from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git
 

@@ -17,7 +17,7 @@ import pytest
 
 from pipelines import _parts as parts
 from pipelines import _spark, ingest, split, validate
-from pipelines._params import Engine, load
+from pipelines.settings.document import Engine, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical
 from tests.pipelines.canonical import write_validate

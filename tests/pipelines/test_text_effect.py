@@ -12,9 +12,9 @@ from models.evaluation.measure import Catalogue, Relevant
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
 from pipelines import _text_effect as text_effect
-from pipelines._params import Train, load
 from pipelines._text_effect import Effect
 from pipelines._training_data import TrainingData
+from pipelines.settings.document import Train, load
 from tests.conftest import REPO
 
 CPU = torch.device("cpu")

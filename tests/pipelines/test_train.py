@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from pipelines import _artifacts as artifacts
 from pipelines import _fitting, _model, split, train
-from pipelines._params import Train, load
+from pipelines.settings.document import Train, load
 from tests.conftest import REPO, Workspace
 from tests.pipelines import canonical
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines._params import Engine
+from pipelines.settings.document import Engine
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import _dvc_stage, _git, _run_tasks, _runs, _worktree
-from pipelines._params import Train, load
+from pipelines.settings.document import Train, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout
 

@@ -13,8 +13,8 @@ import pytest
 
 from bento.events import Event, Events
 from pipelines import _airflow, _feedback_export, _git, ingest
-from pipelines._params import Ingest, load
 from pipelines.privacy import modes
+from pipelines.settings.document import Ingest, load
 from tests.conftest import Workspace
 
 OPEN = 0o007

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from pipelines import _artifacts as artifacts
 from pipelines import _card, _cli, _doctor, _git, _report, _report_text, _run_tasks, _stage, evaluate, gate
-from pipelines._params import Ingest, Release, load
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
+from pipelines.settings.document import Ingest, Release, load
 from tests.conftest import REPO, Workspace, edit_params
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.evaluation import metrics
 from models.gate import rules
-from pipelines._params import (
+from pipelines.settings.document import (
     FILE,
     Airflow,
     Champion,

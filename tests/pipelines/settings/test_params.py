@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines._params import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
-from pipelines._settings import CLASSES
+from pipelines.settings.check import CLASSES
+from pipelines.settings.document import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
 from tests.conftest import REPO, Workspace
 
 CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"
