@@ -15,9 +15,8 @@ from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.inference.text_neighbours import Neighbours
 from models.inference.user_side import LeastSquares
-from pipelines import _artifacts as artifacts
-from pipelines import _cells, _model, _packed, _packed_encoder, package
-from pipelines import _encoder as encoders
+from pipelines import _cells, _packed, _packed_encoder, package
+from pipelines.artifacts import checkpoint, model_file, outputs
 from pipelines.settings.document import Embed, load
 
 TEXT = 384  # length of text vectors
@@ -82,7 +81,7 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     package.copy_code(folder)
     packed = folder / package.PACKED
     packed.mkdir()
-    _model.write(model, packed / "model.safetensors", provenance={})
+    model_file.write(model, packed / "model.safetensors", provenance={})
     assert model.rerank is not None
     _packed.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
     crowd.write(packed / "users.safetensors")
@@ -91,9 +90,9 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up"}
     if texts:
         sample = _packed_encoder.Sample([], [], np.zeros((0, TEXT), np.float32))
-        encoder = encoders.find(load(Embed, package.CHECKOUT / "params.yaml"))
+        encoder = checkpoint.find(load(Embed, package.CHECKOUT / "params.yaml"))
         about["encoder"] = _packed_encoder.write(model, encoder, packed / "encoder", sample)
-    artifacts.write_json(packed / "release.json", about | {"files": package.digests(folder)})
+    outputs.write_json(packed / "release.json", about | {"files": package.digests(folder)})
     users_of(folder).write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
     return search
 

@@ -46,9 +46,9 @@ from models.inference.encoder.tokens import tokenize
 from models.packaging.neighbour_overlap import overlap
 from pipelines import _bento
 from pipelines import _embedding_cache as caches
-from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed_encoder
-from pipelines._artifacts import read_json
+from pipelines.artifacts import checkpoint
+from pipelines.artifacts.outputs import read_json
 from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,7 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
     """A row per length of texts and encoder; `cosine`: the smallest with ours in fp32."""
     torch.set_num_threads(1)
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
     config = read_json(encoder.folder / "config.json")
     flops = config["num_hidden_layers"] * 2 * (4 * config["hidden_size"] + 2 * config["intermediate_size"])
@@ -92,7 +92,7 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
 def gpu(devices: Sequence[torch.device], n_words: int = 1_000_000) -> Iterator[dict[str, Any]]:
     """A row per device, length of texts and number format; `cosine`: the smallest with fp32 of the same device."""
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     for device, (length, words) in itertools.product(devices, MEANS.items()):
         texts, exact = sentences(n_words // words, words), None
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
@@ -140,7 +140,7 @@ def race(made: dict[str, Encode], texts: Sequence[str]) -> tuple[dict[str, float
     return seconds, vectors
 
 
-def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
+def peer(encoder: checkpoint.Encoder, *, bf16: bool = False) -> Encode:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(encoder.folder), device="cpu")
@@ -155,8 +155,8 @@ def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
     return run
 
 
-def packed(encoder: encoders.Encoder, params: Embed, dtype: torch.dtype, device: torch.device = CPU) -> Encode:
-    states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
+def packed(encoder: checkpoint.Encoder, params: Embed, dtype: torch.dtype, device: torch.device = CPU) -> Encode:
+    states, tokenizer = checkpoint.load(encoder, device=device, dtype=dtype)
 
     def run(texts: Sequence[str]) -> Floats:
         vectors = np.empty((len(texts), encoder.dim), np.float32)
@@ -223,7 +223,7 @@ def forms(name: str = NAMES[0], n_timed: int = 100) -> Iterator[dict[str, Any]]:
     """A row per form of the encoder for serving: its size, speed, and what it keeps of nearest items."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    encoder, texts = encoders.find(load(Embed, ROOT / "params.yaml")), read(name).texts
+    encoder, texts = checkpoint.find(load(Embed, ROOT / "params.yaml")), read(name).texts
     sample = packed_encoder.Sample([list(texts)], [1.0], embeddings(texts))
     weights, config = load_file(encoder.folder / "model.safetensors"), read_json(encoder.folder / "config.json")
     rows = sample.rows(packed_encoder.N_ASKED)

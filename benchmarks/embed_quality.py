@@ -29,8 +29,8 @@ from models.ranking import baselines
 from models.ranking.fold_in import fold_in
 from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
-from pipelines import _encoder as encoders
-from pipelines._artifacts import read_json
+from pipelines.artifacts import checkpoint
+from pipelines.artifacts.outputs import read_json
 from pipelines.settings.document import Embed, Train, load
 
 SHORT = 128  # numbers of a reduced vector
@@ -60,7 +60,7 @@ def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:
 
 def static(texts: Sequence[str]) -> Floats:
     """Means of the token table, centred over the items and of length one; zero where a text is empty."""
-    encoder = encoders.find(load(Embed, ROOT / "params.yaml"))
+    encoder = checkpoint.find(load(Embed, ROOT / "params.yaml"))
     config = read_json(encoder.folder / "config.json")
     table = bert_weights.arrange(load_file(encoder.folder / "model.safetensors"), config).words.numpy()
     tokens = tokenize(Tokenizer.from_file(str(encoder.folder / "tokenizer.json")), texts, max_length=encoder.max_length)

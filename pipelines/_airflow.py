@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import requests
 
-from pipelines import _artifacts as artifacts
 from pipelines import _fence, _git
 from pipelines._stage import say
+from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.privacy.shown import shown
 
@@ -76,7 +76,7 @@ def up(port: int) -> None:
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "port": port}
-    artifacts.write_json(folder / "running.json", record)
+    outputs.write_json(folder / "running.json", record)
     try:
         wait_ready(process, port)
     except (ValueError, KeyboardInterrupt):

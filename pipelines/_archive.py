@@ -9,9 +9,9 @@ import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from pipelines import _artifacts as artifacts
 from pipelines import _unpacked_size
 from pipelines._stage import progress
+from pipelines.artifacts import outputs
 
 MOST = 200_000  # members of an archive
 
@@ -32,7 +32,7 @@ def unpack(path: Path, folder: Path) -> Path:
             if not all(is_intact(folder / member.filename, member) for member in members):
                 for member in progress("ingest", members, total=len(members), unit="files unpacked"):
                     archive.extract(member, new)
-                artifacts.replace_folder(new, folder)
+                outputs.replace_folder(new, folder)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}); fetch it again, or unpack it yourself") from error
     finally:

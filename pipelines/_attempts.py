@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 
 from models.gate import attempts
 from models.gate.attempts import Holdout, Place
-from pipelines import _artifacts as artifacts
-from pipelines import _digests, _git, _ledger, _recipe, _registry, _tables, _verdict, _version_files
+from pipelines import _digests, _git, _ledger, _registry, _verdict, _version_files
 from pipelines._ledger import Judgement, Ledger, Lost
 from pipelines._registry import Registry
+from pipelines.artifacts import outputs, recipe, tables
 from pipelines.settings.document import Champion, Evaluate, Gate, Release, Train, load
 
 RUN = "LONGTAIL_RUN"  # environment variable: the run of Airflow that a stage belongs to
@@ -169,13 +169,13 @@ def begin_anew(reason: str) -> Lost:
 def subject_of(params: Gate, digests: Mapping[str, str], champion: Record) -> Subject:
     """What is judged: settings that cannot change a decision are no part of it, code neither."""
     registered, settings = load(Champion), params.model_dump(mode="json")
-    policy = _recipe.of_values({"gate": settings, "random": load(Evaluate).seed})
+    policy = recipe.of_values({"gate": settings, "random": load(Evaluate).seed})
     names = ("model", "split", "tail")
     what = {name: digests[name] for name in names} | {"champion": champion["commit"], "policy": policy}
     what |= {"artifact": registered.name, "environment": registered.environment}
     alpha = round(1 - params.confidence, 12)
     return Subject(
-        _recipe.of_values(what), dict(digests), policy, champion["version"], alpha, params.attempts.rule,
+        recipe.of_values(what), dict(digests), policy, champion["version"], alpha, params.attempts.rule,
         params.attempts.half,
     )  # fmt: skip
 
@@ -340,11 +340,11 @@ def release_files(registry: Registry, path: str) -> dict[str, Any]:
 
 def split_of(path: PathOf) -> tuple[dict[str, Any], list[str] | None]:
     """How the holdout was made, and the first and last moment of its events under a split by time."""
-    described = artifacts.read_json(path("split", "holdout.json"))
+    described = outputs.read_json(path("split", "holdout.json"))
     split = {name: described[name] for name in ("strategy", "seed", "test", "cold_items", "cutoffs")}
     if not described["cutoffs"]:
         return split, None
-    last = pc.max(_tables.read(path("split", "test.parquet"), ["timestamp"])["timestamp"]).as_py()
+    last = pc.max(tables.read(path("split", "test.parquet"), ["timestamp"])["timestamp"]).as_py()
     return split, [described["cutoffs"][1], last.isoformat()]
 
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pipelines import _artifacts as artifacts
 from pipelines._stored_xz import StoredXz
+from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 
 BENTOML = [sys.executable, "-m", "bentoml"]
@@ -90,7 +90,7 @@ def differing(stored: Path, files: Mapping[str, str]) -> list[str]:
     changed = [
         name
         for name, expected in files.items()
-        if not (stored / name).is_file() or artifacts.sha256(stored / name) != expected
+        if not (stored / name).is_file() or outputs.sha256(stored / name) != expected
     ]
     return changed + sorted(sources(stored) - files.keys() - {"src/bentofile.yaml"})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import _artifacts as artifacts
-from pipelines._recipe import of_values
+from pipelines.artifacts import outputs
+from pipelines.artifacts.recipe import of_values
 from pipelines.settings.document import FILE, read
 
 CODE = ("bento/**/*", "models/__init__.py", "models/inference/**/*.py")
@@ -19,5 +19,5 @@ def code(checkout: Path) -> list[Path]:
 
 def digests(checkout: Path = Path()) -> dict[str, str]:
     """sha256 in hex of these files, by their paths in the checkout, and of the settings of packaging."""
-    files = {path.relative_to(checkout).as_posix(): artifacts.sha256(path) for path in code(checkout)}
+    files = {path.relative_to(checkout).as_posix(): outputs.sha256(path) for path in code(checkout)}
     return files | {f"{FILE}: package": of_values(read()["package"])}

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
 from pipelines import _bento_sources, _chain, _changes, _git, _verdict, _version_files
-from pipelines._artifacts import DATA
 from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry
 from pipelines._stage import say
 from pipelines._verdict import PATH as VERDICT
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
 
 BENTO = DATA / "package" / "bento.json"
 
@@ -41,11 +41,11 @@ def judged() -> dict[str, Any]:
 
 def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """bento.json of the Bento that was built for this verdict, after its archive was verified."""
-    artifacts.verify(BENTO)
-    bento: dict[str, Any] = artifacts.read_json(BENTO)
+    outputs.verify(BENTO)
+    bento: dict[str, Any] = outputs.read_json(BENTO)
     if not bento["built"]:
         raise ValueError(f"there is no Bento of this model: {bento['reason']}; run `dvc repro`")
-    if bento["verdict_sha256"] != artifacts.sha256(VERDICT):
+    if bento["verdict_sha256"] != outputs.sha256(VERDICT):
         raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
     if changed := differing(verdict["digests"], bento["digests"]):
         raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
@@ -54,7 +54,7 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
     if changed := other_commands():
         raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
-    artifacts.verify(_version_files.ARCHIVE)
+    outputs.verify(_version_files.ARCHIVE)
     _chain.check_candidate()
     return bento
 
@@ -78,8 +78,8 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "digests": verdict["digests"],
         "split": split(),
         "sizes": sizes(),
-        "files": {path.as_posix(): artifacts.verify(path) for path in _version_files.FILES},
-        "manifests": {path.as_posix(): artifacts.sha256(path) for path in _chain.manifests()},
+        "files": {path.as_posix(): outputs.verify(path) for path in _version_files.FILES},
+        "manifests": {path.as_posix(): outputs.sha256(path) for path in _chain.manifests()},
     }
     files = {
         _version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
@@ -93,15 +93,15 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
 def split() -> dict[str, Any]:
     """How the data was split, from which a later evaluation knows whether this model has seen pairs of its holdout."""
     path = DATA / "split" / "holdout.json"
-    artifacts.verify(path)
-    description = artifacts.read_json(path)
+    outputs.verify(path)
+    description = outputs.read_json(path)
     names = ("strategy", "cutoffs", "seed", "test", "cold_items", "user_space")
     return {name: description[name] for name in names}
 
 
 def sizes() -> dict[str, int]:
     """How much data the model was trained on, for the report of the one that follows it."""
-    description = artifacts.read_json(DATA / "split" / "holdout.json")
+    description = outputs.read_json(DATA / "split" / "holdout.json")
     return {name: description[name] for name in _changes.SIZES if name in description}
 
 

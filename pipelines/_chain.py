@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
-from pipelines import _recipe
-from pipelines._artifacts import DATA
 from pipelines._digests import differing
+from pipelines.artifacts import outputs, recipe
+from pipelines.artifacts.outputs import DATA
 
 LAST = "package"
 
@@ -23,7 +22,7 @@ def check_before(stage: str) -> None:
 
     Of several, the first one in running order is named: what follows it has to run again anyway.
     """
-    stages = _recipe.stages()
+    stages = recipe.stages()
     seen: dict[str, str] = {}
     for name in before(stage, stages):
         check_stage(name, stages, seen)
@@ -34,7 +33,7 @@ def check_candidate() -> None:
 
     The champion may be another one by now, which promote compares for itself; all who read it must have read the same.
     """
-    stages = _recipe.stages()
+    stages = recipe.stages()
     seen: dict[str, str] = {}
     for name in [*before(LAST, stages), LAST]:
         if not stages[name].get("always_changed"):
@@ -43,9 +42,7 @@ def check_candidate() -> None:
 
 def manifests() -> list[Path]:
     """The manifests that tell what every stage of a candidate was made from."""
-    return [
-        DATA / name / artifacts.MANIFEST for name, stage in _recipe.stages().items() if "always_changed" not in stage
-    ]
+    return [DATA / name / outputs.MANIFEST for name, stage in recipe.stages().items() if "always_changed" not in stage]
 
 
 def before(stage: str, stages: Mapping[str, Any]) -> list[str]:
@@ -53,7 +50,7 @@ def before(stage: str, stages: Mapping[str, Any]) -> list[str]:
     found: set[str] = set()
     queue = [stage]
     while queue:
-        read = {path.parts[1] for path in _recipe.read_by(stages[queue.pop()])} & stages.keys()
+        read = {path.parts[1] for path in recipe.read_by(stages[queue.pop()])} & stages.keys()
         queue += read - found
         found |= read
     return [name for name in stages if name in found]
@@ -61,18 +58,18 @@ def before(stage: str, stages: Mapping[str, Any]) -> list[str]:
 
 def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, settled: bool = True) -> None:
     """seen: sha256 by path, filled here. settled: also what a stage wrote that always runs has to be as it was read."""
-    manifest = artifacts.read_manifest(DATA / name)
-    for kind, now in _recipe.of(name).items():
+    manifest = outputs.read_manifest(DATA / name)
+    for kind, now in recipe.of(name).items():
         if other := differing(manifest.get(kind, {}), now):
             raise ValueError(f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}")
-    for path in _recipe.read_by(stages[name]):
+    for path in recipe.read_by(stages[name]):
         if not any(path == Path(known) or path in Path(known).parents for known in manifest["inputs"]):
-            raise ValueError(f"{DATA / name / artifacts.MANIFEST} does not say which {path} was read; {again(name)}")
+            raise ValueError(f"{DATA / name / outputs.MANIFEST} does not say which {path} was read; {again(name)}")
     for path, recorded in of_stages(manifest["inputs"], stages):
         changes = stages[path.parts[1]].get("always_changed") and not settled
         key = path.as_posix()
         if key not in seen:
-            seen[key] = recorded if changes else artifacts.verify(path)
+            seen[key] = recorded if changes else outputs.verify(path)
         if seen[key] != recorded:
             raise ValueError(
                 f"data/{name} was made from another {path}: its sha256 was {recorded}, now it is {seen[key]}; "
@@ -94,8 +91,8 @@ def changed_sources() -> list[str]:
     That is no reason to refuse: the verdict speaks of the tables that ingest wrote, a live source moves on while a
     model is trained, and a machine that has pulled the data has no raw files at all.
     """
-    inputs: dict[str, str] = artifacts.read_manifest(DATA / "ingest")["inputs"]
-    ours = {path.as_posix() for path, _ in of_stages(inputs, _recipe.stages())}
+    inputs: dict[str, str] = outputs.read_manifest(DATA / "ingest")["inputs"]
+    ours = {path.as_posix() for path, _ in of_stages(inputs, recipe.stages())}
     return [said for name in sorted(inputs.keys() - ours) if (said := since(Path(name), inputs[name])) is not None]
 
 
@@ -104,7 +101,7 @@ def since(path: Path, recorded: str) -> str | None:
     if not path.is_file():
         return f"{path} is not on this machine"
     try:
-        return None if artifacts.sha256(path) == recorded else f"{path} has changed since"
+        return None if outputs.sha256(path) == recorded else f"{path} has changed since"
     except OSError:
         return f"{path} cannot be read"
 

@@ -31,9 +31,9 @@ from pipelines import (
     _serve_commands,
     _verdict,
 )
-from pipelines._artifacts import DATA
 from pipelines._stage import run as guarded
 from pipelines._stage import say
+from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import shown
 from pipelines.settings import check
 from pipelines.settings.document import Champion, load

@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 
-from pipelines import _artifacts as artifacts
 from pipelines import _fence, _git, _registry, _serve_smoke
 from pipelines._run_release import described
 from pipelines._stage import say
+from pipelines.artifacts import outputs
 from pipelines.settings.document import Airflow, Champion, load
 
 FOLDER = "deployment"
@@ -66,7 +66,7 @@ def start(host: str, port: int, folder: Path) -> None:
             command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     record = {"pid": server.pid, "started": psutil.Process(server.pid).create_time(), "port": port}
-    artifacts.write_json(folder / "server.json", record)
+    outputs.write_json(folder / "server.json", record)
 
 
 def running(folder: Path) -> psutil.Process | None:

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines import _artifacts as artifacts
-from pipelines._artifacts import DATA
-from pipelines._recipe import UNJUDGED, of_values
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.artifacts.recipe import UNJUDGED, of_values
 from pipelines.settings.document import SECTIONS, read
 
 JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
@@ -22,10 +22,10 @@ TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
 def digests() -> dict[str, str]:
     """sha256 in hex of everything that decided the verdict, as it lies in the working tree now."""
     path = DATA / "split" / "holdout.json"
-    artifacts.verify(path)
-    holdout = artifacts.read_json(path)
+    outputs.verify(path)
+    holdout = outputs.read_json(path)
     return {
-        "model": artifacts.sha256(existing(DATA / "train" / "model.safetensors")),
+        "model": outputs.sha256(existing(DATA / "train" / "model.safetensors")),
         "data": data_digest(),
         "split": holdout["holdout_sha256"],
         "tail": holdout["tail_sha256"],
@@ -35,7 +35,7 @@ def digests() -> dict[str, str]:
 
 
 def data_digest() -> str:
-    return of_text("\n".join(artifacts.sha256(existing(DATA / "ingest" / name)) for name in TABLES))
+    return of_text("\n".join(outputs.sha256(existing(DATA / "ingest" / name)) for name in TABLES))
 
 
 def params_digest() -> str:
@@ -50,7 +50,7 @@ def code_digest() -> str:
     paths = sorted(path for folder in CODE for path in Path(folder).rglob("*.py"))
     if not paths:
         raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
-    return of_text("\n".join(f"{path.as_posix()} {artifacts.sha256(path)}" for path in paths))
+    return of_text("\n".join(f"{path.as_posix()} {outputs.sha256(path)}" for path in paths))
 
 
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

@@ -19,9 +19,9 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pipelines import _artifacts as artifacts
 from pipelines import _dvc_locks, _feedback_store, _partitions, _registry
 from pipelines._table_source import EXPORTS
+from pipelines.artifacts import outputs as artifacts
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
 from pipelines.settings.check import CLASSES

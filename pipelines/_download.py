@@ -17,10 +17,10 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git, _http
 from pipelines._archive import unpack
 from pipelines._stage import progress, say
+from pipelines.artifacts import outputs
 
 ATTEMPTS = 6
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
@@ -49,18 +49,18 @@ def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
 def obtain(url: str, sha256: str | None, partial: Path, *, backoff: float) -> Path:
     name = file_name(url)
     if sha256 is not None and (cached := folder() / sha256 / name).is_file():
-        if artifacts.sha256(cached) == sha256:
+        if outputs.sha256(cached) == sha256:
             return unpacked(cached)
         cached.unlink()  # damaged on disk
     partial.parent.mkdir(parents=True, exist_ok=True)
     resumed = partial.exists()
     transfer(url, partial, backoff=backoff)
-    actual = artifacts.sha256(partial)
+    actual = outputs.sha256(partial)
     if resumed and sha256 not in (None, actual):
         say("ingest", f"what was fetched before does not fit {url} any more; fetching it from the start")
         discard(partial)
         transfer(url, partial, backoff=backoff)
-        actual = artifacts.sha256(partial)
+        actual = outputs.sha256(partial)
     if sha256 not in (None, actual):
         discard(partial)
         raise ValueError(
@@ -78,7 +78,7 @@ def unpacked(path: Path) -> Path:
     """The folder with the members of a zip file; any other path as it is."""
     if path.suffix != ".zip" or not path.is_file():
         return path
-    sha256 = artifacts.sha256(path)
+    sha256 = outputs.sha256(path)
     with _git.held(lock(sha256)):
         return unpack(path, folder() / sha256 / "unpacked")
 
@@ -148,9 +148,9 @@ def write(response: requests.Response, file: BinaryIO) -> Iterator[None]:
 def publish(partial: Path, final: Path) -> Path:
     """Move a verified download to its place."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.sync(partial)
+    outputs.sync(partial)
     partial.replace(final)
-    artifacts.sync(final.parent)
+    outputs.sync(final.parent)
     partial.with_suffix(".validator").unlink(missing_ok=True)
     return final
 

@@ -17,8 +17,8 @@ from dvc.repo import Repo as Repo
 from dvc.stage.exceptions import StageCmdFailedError
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines._artifacts import DATA
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import shown
 
 SAID = {"Running stage": "computed", "is cached": "from the cache", "didn't change": "unchanged"}
@@ -74,7 +74,7 @@ def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
         raise translated(stage, error) from error
     finally:
         logger.handlers = handlers
-    wrote = {name: entry["bytes"] for name, entry in artifacts.read_manifest(DATA / stage)["files"].items()}
+    wrote = {name: entry["bytes"] for name, entry in outputs.read_manifest(DATA / stage)["files"].items()}
     return Outcome(listener.heard, time.monotonic() - started, wrote)
 
 

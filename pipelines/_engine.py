@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines import _spark
-from pipelines._artifacts import StageRun
+from pipelines.artifacts.outputs import StageRun
 from pipelines.settings.document import Engine
 
 THREADS = min(8, os.cpu_count() or 1)

@@ -32,8 +32,8 @@ from great_expectations.render.view import DefaultJinjaSectionView
 from great_expectations.validator.v1_validator import Validator
 
 from pipelines import _engine, _spark
-from pipelines._artifacts import StageRun
 from pipelines._engine import Embedded, Tables
+from pipelines.artifacts.outputs import StageRun
 from pipelines.settings.document import Engine
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.inference.event_bounds import refusal
-from pipelines import _artifacts as artifacts
 from pipelines import _feedback_store, _git
 from pipelines._feedback_store import Batch
 from pipelines._stage import say
 from pipelines._table_source import EXPORTS
+from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest, Table
 
@@ -43,9 +43,9 @@ def export(params: Ingest) -> tuple[Path | None, int]:
         partial = path.with_name(f".{path.name}.partial")
         try:
             pq.write_table(columns(batch, params.table), modes.file(partial), write_page_checksum=True)
-            artifacts.sync(partial)
+            outputs.sync(partial)
             partial.replace(path)
-            artifacts.sync(folder)
+            outputs.sync(folder)
         finally:
             partial.unlink(missing_ok=True)
         return path, batch.events.num_rows

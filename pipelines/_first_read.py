@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git
+from pipelines.artifacts import outputs
 
 
 def folder() -> Path:
@@ -34,5 +34,5 @@ def keep(moments: Iterable[tuple[str, datetime]]) -> None:
         if not (path := folder() / digest).is_file():
             partial = path.with_name(f".{digest}.partial")
             partial.write_text(read.isoformat() + "\n", "ascii")
-            artifacts.sync(partial)
+            outputs.sync(partial)
             partial.replace(path)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
 from pipelines import _download, _feedback_store, _git, _partitions, _pseudonyms
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
+from pipelines.artifacts import outputs as artifacts
 from pipelines.settings.document import Ingest, load
 
 

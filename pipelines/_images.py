@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines import _encoder as encoders
 from pipelines._embedding_cache import Rows
 from pipelines._stage import say
 from pipelines._texts import Column
+from pipelines.artifacts import checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -52,12 +52,12 @@ def contents(column: Column, folder: Path, name: str) -> tuple[Column, dict[str,
 
 
 def vectors(
-    rows: Rows, paths: list[Path], encoder: encoders.Encoder, *, device: torch.device, dtype: torch.dtype
+    rows: Rows, paths: list[Path], encoder: checkpoint.Encoder, *, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
     """Yield (rows, vectors) of the files that are images; the others are said, and raise ValueError where all are."""
     import torch
 
-    tower, processor = encoders.load_images(encoder, device=device, dtype=dtype)
+    tower, processor = checkpoint.load_images(encoder, device=device, dtype=dtype)
     broken: list[str] = []
     with ThreadPoolExecutor(4) as pool:
         for start in range(0, len(rows), BATCH):

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import _csv, _engine, _first_read, _pseudonyms, _spark
-from pipelines._artifacts import StageRun, sha256
 from pipelines._csv import literal
 from pipelines._engine import Embedded, Tables
 from pipelines._records import Dialect
 from pipelines._stage import say
-from pipelines._tables import REJECTED, ROWS
+from pipelines.artifacts.outputs import StageRun, sha256
+from pipelines.artifacts.tables import REJECTED, ROWS
 from pipelines.settings.document import Engine
 
 NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out

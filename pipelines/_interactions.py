@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 
 from models.inference.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
 from pipelines import _abuse, _csv, _partitions, _pseudonyms
-from pipelines import _artifacts as artifacts
-from pipelines import _tables as tables
 from pipelines._csv import literal
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
 from pipelines._partitions import Partition
 from pipelines._stage import say
+from pipelines.artifacts import outputs, tables
 from pipelines.settings.document import Abuse, TableColumns
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
@@ -139,7 +138,7 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
         "blank_lines": read.blank_lines,
         "unfinished": read.is_unfinished,
     }
-    artifacts.write_json(partial / "account.json", account)
+    outputs.write_json(partial / "account.json", account)
     return _partitions.publish(partial, name, {"sha256": digest})
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from models.inference.event_bounds import MAX_ID
 from pipelines._csv import literal
 from pipelines._intake import Check, Intake, Rows, identifier
-from pipelines._tables import ITEMS
+from pipelines.artifacts.tables import ITEMS
 from pipelines.settings.document import ItemColumns
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split

@@ -8,20 +8,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import (
-    _attempts,
-    _best,
-    _candidate,
-    _git,
-    _registry,
-    _released,
-    _report_attempts,
-    _verdict,
-    _version_files,
-)
+from pipelines import _attempts, _candidate, _git, _registry, _released, _report_attempts, _verdict, _version_files
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry, Version
+from pipelines.artifacts import best_releases
 from pipelines.settings.document import Champion, load
 
 LABEL = 10  # characters
@@ -125,7 +116,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     yield line("verdict", f"{verdict['verdict']}: {verdict['reason']}")
     for rule in verdict["rules"]:
         yield line("", f"{rule['decision'].replace('_', ' '):<16}{rule['name']}: {rule['reason']}")
-    if best := _best.words(verdict["champion"]):
+    if best := best_releases.words(verdict["champion"]):
         yield line("best", f"release that it was compared with: {best}")
     if "attempt" in verdict:
         for i, sentence in enumerate(_report_attempts.sentences(verdict)):

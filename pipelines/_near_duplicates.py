@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.encoders.near_duplicates import near
-from pipelines._embeddings import Vectors
+from pipelines.artifacts.embeddings_file import Vectors
 
 NAME = "near_duplicates.csv"
 PAIRS = 2e9  # of vectors that are compared at most: half a minute. Of a larger catalogue a sample is compared with all

@@ -26,8 +26,8 @@ from models.inference.encoder.quantization import quantized, restored
 from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
 from models.packaging.neighbour_overlap import overlap
-from pipelines._artifacts import read_json
-from pipelines._encoder import Encoder, load
+from pipelines.artifacts.checkpoint import Encoder, load
+from pipelines.artifacts.outputs import read_json
 
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]

@@ -21,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pipelines
-from pipelines import _artifacts as artifacts
-from pipelines import _csv, _git, _recipe
-from pipelines import _tables as tables
+from pipelines import _csv, _git
 from pipelines._engine import Embedded, Tables
+from pipelines.artifacts import outputs, recipe, tables
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
     "models/inference/event_bounds.py",
@@ -41,7 +40,7 @@ CODE = (  # files and folders of the checkout that decide what becomes of a row
     "pipelines/_records.py",
     "pipelines/privacy/shown.py",
     "pipelines/_spark.py",
-    "pipelines/_tables.py",
+    "pipelines/artifacts/tables.py",
     "pipelines/_unpacked_size.py",
     "pipelines/_users.py",
 )
@@ -54,7 +53,7 @@ class Partition:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.account: dict[str, Any] = artifacts.read_json(folder / "account.json")
+        self.account: dict[str, Any] = outputs.read_json(folder / "account.json")
 
     @property
     def rows(self) -> Path:
@@ -84,7 +83,7 @@ def root() -> Path:
 
 def key(digest: str, settings: Any) -> str:
     """Name of the partition of a file with this sha256, judged by these settings."""
-    code = [artifacts.sha256(path) for path in _recipe.files([str(CHECKOUT / name) for name in CODE])]
+    code = [outputs.sha256(path) for path in recipe.files([str(CHECKOUT / name) for name in CODE])]
     text = json.dumps([digest, settings, code, duckdb.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -100,8 +99,8 @@ def find(name: str) -> Iterator[Partition]:
 def opened(folder: Path) -> Partition | None:
     """The partition in a folder; one that is damaged is removed."""
     try:
-        for file in artifacts.read_manifest(folder)["files"]:
-            artifacts.verify(folder / file)
+        for file in outputs.read_manifest(folder)["files"]:
+            outputs.verify(folder / file)
     except (FileNotFoundError, ValueError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -111,11 +110,11 @@ def opened(folder: Path) -> Partition | None:
 
 def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
     """Move a folder with a partition's files to a place of its own: a run beside this one may read the others."""
-    artifacts.write_manifest(partial, stage="ingest", inputs=inputs)
+    outputs.write_manifest(partial, stage="ingest", inputs=inputs)
     folder = root() / f"{name}-{uuid4().hex[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial.rename(folder)
-    artifacts.sync(folder.parent)
+    outputs.sync(folder.parent)
     return Partition(folder)
 
 

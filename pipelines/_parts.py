@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from models.evaluation import holdout
 from pipelines import _engine
-from pipelines import _tables as tables
-from pipelines._artifacts import StageRun
 from pipelines._engine import Tables
 from pipelines._stage import say
+from pipelines.artifacts import tables
+from pipelines.artifacts.outputs import StageRun
 from pipelines.settings.document import Engine, Split
 
 PARTS = ("train", "valid", "test")

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git
 from pipelines._engine import Tables
+from pipelines.artifacts import outputs
 
 KEPT = 20  # versions
 
@@ -69,8 +69,8 @@ def remember(path: Path, data: str, profile: dict[str, Any]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    artifacts.write_json(partial, [*versions, {"data": data, **profile}][-KEPT:])
-    artifacts.sync(partial)
+    outputs.write_json(partial, [*versions, {"data": data, **profile}][-KEPT:])
+    outputs.sync(partial)
     partial.replace(path)
 
 

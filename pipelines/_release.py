@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _attempts, _best, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
+from pipelines import _attempts, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
 from pipelines._registry import Registry, Version
 from pipelines._stage import say
+from pipelines.artifacts import best_releases
 from pipelines.champion import champion_of
 from pipelines.settings.document import Champion, Release, load
 
@@ -113,10 +114,10 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
             f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
             "run `dvc repro`"
         )
-    if _best.models(verdict["champion"]) != _best.models(champion):
+    if best_releases.models(verdict["champion"]) != best_releases.models(champion):
         raise OvertakenError(
-            f"the candidate was compared with the best release {_best.words(verdict['champion']) or 'none'}, which is "
-            f"{_best.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
+            f"the candidate was compared with the best release {best_releases.words(verdict['champion']) or 'none'}, "
+            f"which is {best_releases.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
         )
     if champion["best"] != verdict["champion"].get("best"):
         raise ValueError(

@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines import _git, _version_files
 from pipelines._digests import differing
-from pipelines._recipe import OUTPUTS, UNJUDGED, of_values
+from pipelines.artifacts.recipe import OUTPUTS, UNJUDGED, of_values
 
 Record = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.gate.rules import percent
-from pipelines import _best, _report_metrics, _report_slices
+from pipelines import _report_metrics, _report_slices
 from pipelines._report_rules import (
     bounded,
     by_whom,
@@ -25,6 +25,7 @@ from pipelines._report_rules import (
     words,
 )
 from pipelines._report_text import cell, code, split_words, tail_words
+from pipelines.artifacts import best_releases
 from pipelines.privacy.shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
@@ -63,7 +64,7 @@ def markdown(
 ) -> str:  # fmt: skip
     """The report for terminals and pull requests, `more` being further lines of it."""
     champion = verdict["champion"]["version"] or "none yet"
-    if which := _best.words(verdict["champion"]):
+    if which := best_releases.words(verdict["champion"]):
         champion += f", best release: {cell(which)}"
     lines = [
         f"# {verdict['verdict']}",

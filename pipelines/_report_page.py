@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from models.gate.rules import percent
-from pipelines import _best, _charts, _report_examples, _report_metrics, _report_rules, _report_slices, _report_style
+from pipelines import _charts, _report_examples, _report_metrics, _report_rules, _report_slices, _report_style
 from pipelines._examples import Example
 from pipelines._report_examples import Changes
 from pipelines._report_metrics import references
 from pipelines._report_rules import by_whom
 from pipelines._report_text import split_words, tail_words
+from pipelines.artifacts import best_releases
 
 Record = Mapping[str, Any]
 Models = Mapping[str, Mapping[str, float]]
@@ -49,7 +50,7 @@ def write(
 def banner(verdict: Record) -> str:
     facts = {
         "champion": verdict["champion"]["version"] or "none yet",
-        **({"best release": best} if (best := _best.words(verdict["champion"])) else {}),
+        **({"best release": best} if (best := best_releases.words(verdict["champion"])) else {}),
         "users judged": f"{verdict['n_users']:,}",
         "confidence, one-sided": percent(verdict["confidence"]),
         "correction of rejections": "Holm" if verdict["correction"] == "holm" else "none",

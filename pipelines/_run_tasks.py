@@ -12,10 +12,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _attempts, _best, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
-from pipelines._artifacts import DATA
+from pipelines import _attempts, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
 from pipelines._stage import say
+from pipelines.artifacts import best_releases, outputs
+from pipelines.artifacts.outputs import DATA
 from pipelines.settings.document import Airflow, load
 
 Result = dict[str, Any]
@@ -105,7 +105,7 @@ def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
     lock = Path(_runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
     if name == "gate":
-        artifacts.verify(VERDICT)
+        outputs.verify(VERDICT)
         extra = {
             _runs.VERDICT: VERDICT.read_bytes(),
             _runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
@@ -122,7 +122,7 @@ def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
         say(name, f"  {file}  {n_bytes:,} bytes")
     result: Result = {"how": outcome.how, "seconds": round(outcome.seconds, 2), "wrote": outcome.wrote}
     if name == "gate":
-        verdict = artifacts.read_json(VERDICT)
+        verdict = outputs.read_json(VERDICT)
         result |= {"verdict": verdict["verdict"], "reason": verdict["reason"]}
     return result
 
@@ -136,7 +136,7 @@ def describe(run_id: str) -> Result:
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
     yield f"**{verdict['verdict']}** {_report_text.cell(verdict['reason'])}\n"
-    best = f", best release: {which}" if (which := _best.words(verdict["champion"])) else ""
+    best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
     yield f"Run {_report_text.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
     for sentence in _report_attempts.sentences(verdict) if "attempt" in verdict else ():

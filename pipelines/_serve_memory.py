@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git
+from pipelines.artifacts import outputs
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,5 @@ def write(port: int, memory: Memory) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     partial.write_text(json.dumps(asdict(memory)), "utf-8")
-    artifacts.sync(partial)
+    outputs.sync(partial)
     partial.replace(target)

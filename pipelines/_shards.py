@@ -19,7 +19,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from pipelines._artifacts import sha256, sync
+from pipelines.artifacts.outputs import sha256, sync
 
 Keys = npt.NDArray[np.uint64]  # (n, 2)
 Halves = npt.NDArray[np.float16]

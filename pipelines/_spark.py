@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines._artifacts import StageRun
+from pipelines.artifacts.outputs import StageRun
 from pipelines.settings.document import Engine
 
 SETTINGS = {  # so that Spark reads the text as DuckDB does

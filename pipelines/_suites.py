@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from pipelines import _expectations as gx
-from pipelines import _tables as tables
 from pipelines._expectations import gxe
+from pipelines.artifacts import tables
 from pipelines.settings.document import Custom, Tolerances, Validate
 
 LARGEST_FLOAT32 = 3.4028234663852886e38  # above it lie inf and, in SQL, NaN

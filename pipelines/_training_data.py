@@ -13,9 +13,7 @@ from scipy.sparse import csr_array
 from models.evaluation.measure import Catalogue, Relevant
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
-from pipelines import _artifacts as artifacts
-from pipelines import _embeddings
-from pipelines import _tables as tables
+from pipelines.artifacts import embeddings_file, outputs, tables
 
 VALID_USERS = 5000  # at most so many of them are ranked to choose settings ...
 WATCHED_USERS = 1000  # ... and so many for the figure after an epoch
@@ -35,13 +33,13 @@ class TrainingData:
     tail_sha256: str
 
 
-def read(stage: artifacts.StageRun, *, seed: int) -> TrainingData:
+def read(stage: outputs.StageRun, *, seed: int) -> TrainingData:
     """Raises ValueError where there is nothing to train on, or nothing to choose on."""
     train = tables.read(stage.input("split", "train.parquet"), ["user_idx", "item_idx"])
     valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
     items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
-    tail = artifacts.read_json(stage.input("split", "holdout.json"))["tail_sha256"]
-    embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
+    tail = outputs.read_json(stage.input("split", "holdout.json"))["tail_sha256"]
+    embeddings, encoder = embeddings_file.read(stage.input("embed", embeddings_file.NAME), n_items=items.num_rows)
     interactions, histories = to_interactions(train, n_items=items.num_rows)
     return TrainingData(
         interactions,

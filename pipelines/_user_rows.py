@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _artifacts as artifacts
 from pipelines import _csv, _movielens_source, _table_source
 from pipelines._records import Dialect, records
 from pipelines._traces import Traces
+from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest
 
@@ -60,7 +60,7 @@ def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:
         found = write(source, user_id, modes.file(partial, 0o600))
         shutil.copymode(source.path, partial)
         if found and not dry:
-            artifacts.sync(partial)
+            outputs.sync(partial)
             partial.replace(source.path.resolve())
         return found
     finally:

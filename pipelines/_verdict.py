@@ -18,10 +18,10 @@ from models.evaluation.metrics import Bools
 from models.gate import attempts, policy
 from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.gate.rules import Rule
-from pipelines import _artifacts as artifacts
-from pipelines import _best, _per_user, _tables
-from pipelines._artifacts import DATA
 from pipelines._stage import say
+from pipelines.artifacts import best_releases, outputs, tables
+from pipelines.artifacts import per_user as saved_values
+from pipelines.artifacts.outputs import DATA
 from pipelines.settings.document import Gate, figure, load
 
 PATH = DATA / "gate" / "verdict.json"
@@ -49,8 +49,8 @@ def read() -> dict[str, Any]:
     from jsonschema import Draft202012Validator  # a third of a second
     from jsonschema.exceptions import best_match
 
-    artifacts.verify(PATH)
-    verdict: dict[str, Any] = artifacts.read_json(PATH)
+    outputs.verify(PATH)
+    verdict: dict[str, Any] = outputs.read_json(PATH)
     if isinstance(verdict, dict) and verdict.get("schema_version") in range(1, SCHEMA_VERSION):
         raise ValueError(
             f"{PATH} has schema_version {verdict['schema_version']}, expected {SCHEMA_VERSION}: an earlier version of "
@@ -63,10 +63,10 @@ def read() -> dict[str, Any]:
 
 def saved(path: Callable[[str, str], Path]) -> Saved:
     """path: (stage, name) to the file; raises ValueError where the files do not speak of the same models and users."""
-    metrics: dict[str, Any] = artifacts.read_json(path("evaluate", "metrics.json"))
+    metrics: dict[str, Any] = outputs.read_json(path("evaluate", "metrics.json"))
     per_user = path("evaluate", "per_user.parquet")
-    is_tail = _tables.read(path("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
-    evaluations, slices = _per_user.read(per_user, n_items=len(is_tail))
+    is_tail = tables.read(path("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
+    evaluations, slices = saved_values.read(per_user, n_items=len(is_tail))
     n_users = {len(evaluation.lists) for evaluation in evaluations.values()}
     if (set(evaluations), n_users) != (set(metrics["models"]), {metrics["n_users"]}):
         raise ValueError(
@@ -74,7 +74,7 @@ def saved(path: Callable[[str, str], Path]) -> Saved:
             f"{', '.join(sorted(metrics['models']))} on {metrics['n_users']}; "
             "run `dvc repro --force --downstream evaluate`"
         )
-    return Saved(evaluations, slices, is_tail, metrics, artifacts.read_manifest(per_user.parent)["inputs"])
+    return Saved(evaluations, slices, is_tail, metrics, outputs.read_manifest(per_user.parent)["inputs"])
 
 
 def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> di
     check_champion(judged, champion)
     rules, how = policy_of(params, attempt)
     unfair = judged.metrics["unfair_champion"]
-    best = policy.Best(_best.models(champion), judged.metrics["unfair_best"], judged.metrics["absent_best"])
+    best = policy.Best(best_releases.models(champion), judged.metrics["unfair_best"], judged.metrics["absent_best"])
     verdict = policy.judge(
         rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair, best=best
     )
@@ -109,8 +109,8 @@ def check_champion(judged: Saved, champion: Record) -> None:
             f"is {model}; run `dvc repro evaluate`"
         )
     left_out = {**judged.metrics["unfair_best"], **judged.metrics["absent_best"]}
-    for name, release in _best.others(champion).items():
-        model = judged.read.get(f"{DATA}/champion/{_best.prefix(release)}model.safetensors")
+    for name, release in best_releases.others(champion).items():
+        model = judged.read.get(f"{DATA}/champion/{best_releases.prefix(release)}model.safetensors")
         if name not in left_out and (name not in models or model != release["model_sha256"]):
             raise ValueError(
                 f"the best release is {release['version']} with the model {release['model_sha256']}, but the one that "
@@ -160,7 +160,7 @@ def same(one: Any, other: Any) -> bool:
 def verified(stage: str, name: str) -> Path:
     """Path of a stage's file, verified against its manifest."""
     path = DATA / stage / name
-    artifacts.verify(path)
+    outputs.verify(path)
     return path
 
 
@@ -169,16 +169,16 @@ def check_inputs() -> None:
 
     Not of the champion's: that one may be another by now, and promote has its own answer to that.
     """
-    inputs: dict[str, str] = artifacts.read_manifest(PATH.parent)["inputs"]
+    inputs: dict[str, str] = outputs.read_manifest(PATH.parent)["inputs"]
     judged = {path: sha256 for path, sha256 in inputs.items() if not path.startswith(f"{DATA.as_posix()}/champion/")}
-    if changed := [path for path, sha256 in judged.items() if artifacts.sha256(DATA.parent / path) != sha256]:
+    if changed := [path for path, sha256 in judged.items() if outputs.sha256(DATA.parent / path) != sha256]:
         raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
 
 
 def summary(verdict: Record) -> Record:
     """What `dvc metrics diff` compares: the verdict, the figures that its rules speak of, and what it rests on."""
     of: dict[str, dict[str, float]] = {CANDIDATE: {}, CHAMPION: {}, BEST: {}}
-    best = _best.models(verdict["champion"])
+    best = best_releases.models(verdict["champion"])
     for rule in verdict["rules"]:
         name = f"{rule['metric']} {rule['slice']}" if rule["slice"] else rule["metric"]
         role = CHAMPION if rule["reference"] == CHAMPION else BEST

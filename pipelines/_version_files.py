@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git
-from pipelines._artifacts import DATA
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
 
 RECORD = "release/release.json"
 VERDICT = "release/verdict.json"
@@ -52,7 +52,7 @@ def obtain(version: str, commit: str, path: Path) -> Path:
     """Local path of a file of a version, with the sha256 that the version's record names."""
     expected = document(version, commit)["files"][path.as_posix()]
     kept = _git.state_folder() / "releases" / version / path.name
-    if kept.is_file() and artifacts.sha256(kept) == expected:
+    if kept.is_file() and outputs.sha256(kept) == expected:
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")  # another worktree may fetch the same
@@ -64,7 +64,7 @@ def obtain(version: str, commit: str, path: Path) -> Path:
             f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
             "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
         ) from error
-    if (actual := artifacts.sha256(partial)) != expected:
+    if (actual := outputs.sha256(partial)) != expected:
         partial.unlink()
         raise ValueError(
             f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "

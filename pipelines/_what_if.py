@@ -14,10 +14,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import _artifacts as artifacts
 from pipelines import _attempts, _report, _report_rules, _verdict
-from pipelines._artifacts import DATA
 from pipelines._verdict import PATH
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import markup
 from pipelines.settings import document as settings_document
 from pipelines.settings.document import SECTIONS, Gate
@@ -36,8 +36,8 @@ def decide(path: Path) -> tuple[Record, Record]:
     Raises ValueError where the saved values are not those that were judged, or the policy is none.
     """
     given = _verdict.read()
-    inputs = artifacts.read_manifest(PATH.parent)["inputs"]
-    if stale := [p.as_posix() for p in JUDGED if artifacts.verify(p) != inputs.get(p.as_posix())]:
+    inputs = outputs.read_manifest(PATH.parent)["inputs"]
+    if stale := [p.as_posix() for p in JUDGED if outputs.verify(p) != inputs.get(p.as_posix())]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
     params, saved = read(path), _verdict.saved(lambda stage, name: DATA / stage / name)
     try:

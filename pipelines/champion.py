@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from models.gate import chained_index
-from pipelines import _artifacts as artifacts
-from pipelines import _best, _git, _registry, _release_path, _version_files
+from pipelines import _git, _registry, _release_path, _version_files
 from pipelines._registry import Registry
 from pipelines._stage import run, say, sentence
+from pipelines.artifacts import best_releases, outputs
 from pipelines.settings.document import Champion, Gate, Release, load
 
 NONE: dict[str, Any] = {
@@ -33,22 +33,22 @@ FILES = (_version_files.MODEL, _version_files.ITEMS)  # what a version is compar
 def main() -> None:
     params = load(Champion)
     fetch_registry(params)
-    with artifacts.stage("champion") as stage:
-        candidate = artifacts.sha256(stage.input("train", "model.safetensors"))
+    with outputs.stage("champion") as stage:
+        candidate = outputs.sha256(stage.input("train", "model.safetensors"))
         registry = _registry.read(params)
         champion = champion_of(registry, candidate)
         if champion["version"]:
             copy(obtain(champion), stage, prefix="")
         absent = {}
-        for release in _best.others(champion).values():
+        for release in best_releases.others(champion).values():
             try:
-                copy(obtain(release), stage, prefix=_best.prefix(release))
+                copy(obtain(release), stage, prefix=best_releases.prefix(release))
             except (FileNotFoundError, ValueError) as error:  # its rules are inconclusive, others need not wait for it
                 absent[release["version"]] = str(error)
-        artifacts.write_json(stage.output("champion.json"), champion | {"absent": absent})
+        outputs.write_json(stage.output("champion.json"), champion | {"absent": absent})
     say("champion", champion["version"] or "none yet")
     if champion["best"]:
-        say("champion", f"best release: {_best.words(champion)}")
+        say("champion", f"best release: {best_releases.words(champion)}")
     for why in absent.values():
         say("champion", f"warning: {why}")
 
@@ -57,7 +57,7 @@ def obtain(release: Mapping[str, Any]) -> list[Path]:
     return [_version_files.obtain(release["version"], release["commit"], path) for path in FILES]
 
 
-def copy(kept: Iterable[Path], stage: artifacts.StageRun, *, prefix: str) -> None:
+def copy(kept: Iterable[Path], stage: outputs.StageRun, *, prefix: str) -> None:
     for path in kept:
         shutil.copy(path, stage.output(prefix + path.name))
 

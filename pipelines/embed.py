@@ -24,18 +24,16 @@ import pyarrow.parquet as pq
 from models.inference.encoder.projection import Projection
 from models.inference.encoder.projection import fit as projection_of
 from models.inference.encoder.tokens import tokenize
-from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
-from pipelines import _embeddings, _images
-from pipelines import _encoder as encoders
+from pipelines import _images
 from pipelines import _near_duplicates as near_duplicates
-from pipelines import _tables as tables
 from pipelines._embedding_cache import EmbeddingCache, Rows
-from pipelines._embeddings import Vectors
 from pipelines._shards import Halves
 from pipelines._stage import run, say
 from pipelines._texts import Texts
 from pipelines._throughput import Throughput
+from pipelines.artifacts import checkpoint, embeddings_file, outputs, tables
+from pipelines.artifacts.embeddings_file import Vectors
 from pipelines.settings.document import Embed, Reduce, load
 
 if TYPE_CHECKING:
@@ -47,10 +45,10 @@ CHUNK = 1 << 16  # rows at once where nothing is computed
 
 def main() -> None:
     params = load(Embed)
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     if "RANK" in os.environ and not compute_share(encoder, params):
         return
-    with artifacts.stage("embed") as stage:
+    with outputs.stage("embed") as stage:
         path = stage.input("split", "items.parquet")
         items = tables.read(path, ["item_id", "text"])
         with room(stage, len(items), encoder, params) as vectors:
@@ -67,7 +65,7 @@ def main() -> None:
 
 
 @contextmanager
-def room(stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: Embed) -> Iterator[Vectors]:
+def room(stage: outputs.StageRun, n: int, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Vectors]:
     """Zeros (n, t) for the encoder's vectors: the output itself, or a file for a while where they will be reduced."""
     if params.reduce is None:
         with output(stage, n, encoder, params, None) as vectors:
@@ -79,11 +77,11 @@ def room(stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: E
 
 
 def output(
-    stage: artifacts.StageRun, n: int, encoder: encoders.Encoder, params: Embed, projection: Projection | None
+    stage: outputs.StageRun, n: int, encoder: checkpoint.Encoder, params: Embed, projection: Projection | None
 ) -> AbstractContextManager[Vectors]:
-    return _embeddings.create(
-        stage.output(_embeddings.NAME), n, encoder.dim if projection is None else projection.components.shape[1],
-        encoder=_embeddings.identity(encoder.digest, projection), model=params.model, revision=encoder.revision,
+    return embeddings_file.create(
+        stage.output(embeddings_file.NAME), n, encoder.dim if projection is None else projection.components.shape[1],
+        encoder=embeddings_file.identity(encoder.digest, projection), model=params.model, revision=encoder.revision,
     )  # fmt: skip
 
 
@@ -94,17 +92,17 @@ def fitted(vectors: Vectors, items: Path, how: Reduce) -> Projection:
 
 
 def reduce(
-    vectors: Vectors, projection: Projection, stage: artifacts.StageRun, encoder: encoders.Encoder, params: Embed
+    vectors: Vectors, projection: Projection, stage: outputs.StageRun, encoder: checkpoint.Encoder, params: Embed
 ) -> None:
     """Write the principal components of vectors (n, t), and the projection that gives them."""
-    _embeddings.write_projection(projection, stage.output(_embeddings.PROJECTION))
+    embeddings_file.write_projection(projection, stage.output(embeddings_file.PROJECTION))
     with output(stage, len(vectors), encoder, params, projection) as reduced:
         for start in range(0, len(vectors), CHUNK):
             reduced[start : start + CHUNK] = projection(vectors[start : start + CHUNK])
     say("embed", f"{reduced.shape[1]} components of {encoder.dim} hold {projection.kept:.1%} of the variance")
 
 
-def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:
+def compute_share(encoder: checkpoint.Encoder, params: Embed) -> bool:
     """As one of the processes that torchrun started, put our part of the new texts into the cache; wait for the others.
 
     Whether this is the process that writes what all have computed.
@@ -115,8 +113,8 @@ def compute_share(encoder: encoders.Encoder, params: Embed) -> bool:
     from pipelines import _ranks
 
     with _ranks.joined(choose(params.device)) as (ranks, device):
-        path = artifacts.DATA / "split" / "items.parquet"
-        artifacts.verify(path)
+        path = outputs.DATA / "split" / "items.parquet"
+        outputs.verify(path)
         for part in parts(path, encoder, params):
             distinct = part.texts.distinct()
             ours = distinct[part.texts.keys[distinct, 0] % np.uint64(ranks.size) == ranks.rank]
@@ -133,11 +131,11 @@ class Part:
 
     texts: Texts
     weight: float  # how much it counts
-    encoder: encoders.Encoder
+    encoder: checkpoint.Encoder
     images: dict[str, Path] | None = None
 
 
-def parts(path: Path, encoder: encoders.Encoder, params: Embed) -> Iterator[Part]:
+def parts(path: Path, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Part]:
     """What is embedded of the items. Raises ValueError where a column does not exist."""
     known = pq.read_schema(path).names
     if apart := params.images.keys() - params.columns.keys():
@@ -148,7 +146,7 @@ def parts(path: Path, encoder: encoders.Encoder, params: Embed) -> Iterator[Part
         column = tables.read(path, [name]).column(0)
         if name in params.images:
             digests, files = _images.contents(column, Path(params.images[name]), name)
-            yield Part(Texts(digests), weight, encoders.of_images(encoder), files)
+            yield Part(Texts(digests), weight, checkpoint.of_images(encoder), files)
         else:
             yield Part(Texts(column), weight, encoder)
 
@@ -198,7 +196,7 @@ def fill(vectors: Vectors, part: Part, params: Embed) -> None:
         vectors[rows] = vectors[texts.first[rows]]
 
 
-def open_cache(encoder: encoders.Encoder, params: Embed) -> EmbeddingCache:
+def open_cache(encoder: checkpoint.Encoder, params: Embed) -> EmbeddingCache:
     """The encoder's vectors of the precision asked for; of every one where none is."""
     asked = ["bf16", "fp32"] if params.precision == "auto" else [params.precision]
     folder = caches.root() / encoder.digest
@@ -255,13 +253,13 @@ def computed(part: Part, new: Rows, params: Embed, device: torch.device) -> Iter
 
 
 def of_texts(
-    texts: Texts, new: Rows, encoder: encoders.Encoder, params: Embed, device: torch.device, dtype: torch.dtype,
+    texts: Texts, new: Rows, encoder: checkpoint.Encoder, params: Embed, device: torch.device, dtype: torch.dtype,
     folder: Path,
 ) -> Iterator[tuple[Rows, Halves]]:  # fmt: skip
     """The same of texts; longest first."""
     from models.encoders.text_encoder import encode
 
-    states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
+    states, tokenizer = checkpoint.load(encoder, device=device, dtype=dtype)
     new = new[np.argsort(-texts.characters[new], kind="stable")]
     meter = Throughput("embed", texts=len(new), characters=int(texts.characters[new].sum()))
     cut = 0
@@ -283,7 +281,7 @@ def of_texts(
 
 
 def tokenized(
-    texts: Texts, new: Rows, encoder: encoders.Encoder, tokenizer: object
+    texts: Texts, new: Rows, encoder: checkpoint.Encoder, tokenizer: object
 ) -> Iterator[tuple[Rows, list[list[int]]]]:
     """Rows of a shard and their token ids; while one shard is computed the next is tokenized."""
 

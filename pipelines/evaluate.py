@@ -29,9 +29,10 @@ from models.ranking.carry_over import carry_over
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend, reranked
 from models.ranking.seen import Seen
-from pipelines import _artifacts as artifacts
-from pipelines import _best, _embeddings, _model, _per_user, _slices, _tables
+from pipelines import _slices
 from pipelines._stage import progress, run, say
+from pipelines.artifacts import best_releases, embeddings_file, outputs, per_user, tables
+from pipelines.artifacts import model_file as model_files
 from pipelines.settings.document import Evaluate, load
 
 STAGE = "evaluate"
@@ -67,11 +68,11 @@ class Holdout:
 def main() -> None:
     params = load(Evaluate)
     device = choose(params.device)
-    with artifacts.stage(STAGE) as stage:
-        description = artifacts.read_json(stage.input("split", "holdout.json"))
+    with outputs.stage(STAGE) as stage:
+        description = outputs.read_json(stage.input("split", "holdout.json"))
         holdout = read_holdout(stage, n_users=description["n_users"])
         contenders = {"candidate": candidate(stage, holdout, device)}
-        champion = artifacts.read_json(stage.input("champion", "champion.json"))
+        champion = outputs.read_json(stage.input("champion", "champion.json"))
         unfair, absent = left_out(champion, description)
         for name, release in releases(champion).items():
             if name not in {**unfair, **absent}:
@@ -79,7 +80,7 @@ def main() -> None:
         contenders |= controls(holdout, params, device)
         results = {name: judge(name, contender, holdout, params) for name, contender in contenders.items()}
         summaries = {name: measure.summary(result, holdout.catalogue, ks=params.k) for name, result in results.items()}
-        artifacts.write_json(
+        outputs.write_json(
             stage.output("metrics.json"),
             {
                 "tail_sha256": description["tail_sha256"],
@@ -100,11 +101,11 @@ def main() -> None:
         say(STAGE, f"{name}: ndcg@{k} {values[f'ndcg@{k}']:.4f}, tail_coverage@{k} {values[f'tail_coverage@{k}']:.4f}")
 
 
-def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
+def read_holdout(stage: outputs.StageRun, *, n_users: int) -> Holdout:
     """Raises ValueError where the test set has no users."""
-    items = _tables.read(stage.input("split", "items.parquet"))
+    items = tables.read(stage.input("split", "items.parquet"))
     train, valid, test = (
-        _tables.read(stage.input("split", f"{part}.parquet"), ["user_idx", "item_idx"])
+        tables.read(stage.input("split", f"{part}.parquet"), ["user_idx", "item_idx"])
         for part in ("train", "valid", "test")
     )
     if test.num_rows == 0:
@@ -120,7 +121,7 @@ def read_holdout(stage: artifacts.StageRun, *, n_users: int) -> Holdout:
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
     )
     seen = Seen((histories + pairs(valid, user_idx, shape)).tocsr())
-    embeddings, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=items.num_rows)
+    embeddings, encoder = embeddings_file.read(stage.input("embed", embeddings_file.NAME), n_items=items.num_rows)
     pairs_of_test = measure.Relevant(relevant.row, relevant.col)
     return Holdout(user_idx, items, catalogue, histories, seen, pairs_of_test, embeddings, encoder)
 
@@ -133,8 +134,8 @@ def pairs(table: pa.Table, user_idx: npt.NDArray[np.int32], shape: tuple[int, in
     return csr_array((np.ones(len(rows), np.float32), (rows, items[evaluated])), shape=shape)
 
 
-def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device) -> Contender:
-    model, _ = _model.read(stage.input("train", "model.safetensors"))
+def candidate(stage: outputs.StageRun, holdout: Holdout, device: torch.device) -> Contender:
+    model, _ = model_files.read(stage.input("train", "model.safetensors"))
     everything = np.ones(len(holdout.items["item_id"]), np.bool_)
     if len(model.item_factors) != len(everything):
         raise ValueError(
@@ -146,12 +147,12 @@ def candidate(stage: artifacts.StageRun, holdout: Holdout, device: torch.device)
 
 def releases(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The releases to compare with, by the name of the model in the evaluation; none where nothing serves."""
-    return {"champion": champion, **_best.others(champion)} if champion["version"] else {}
+    return {"champion": champion, **best_releases.others(champion)} if champion["version"] else {}
 
 
 def left_out(champion: Mapping[str, Any], description: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Releases that cannot be compared with, by name: the reason in this holdout, and why files are absent."""
-    absent = {_best.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
+    absent = {best_releases.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
     unfair = {name: unfairness(release, description) for name, release in releases(champion).items()}
     return {name: why for name, why in unfair.items() if why is not None}, absent
 
@@ -182,10 +183,10 @@ def split_of(description: Mapping[str, Any]) -> leakage.Split:
 
 
 def released(
-    stage: artifacts.StageRun, name: str, release: Mapping[str, Any], holdout: Holdout, device: torch.device
+    stage: outputs.StageRun, name: str, release: Mapping[str, Any], holdout: Holdout, device: torch.device
 ) -> Contender:
     """The model of a release over the current catalogue; name: of the model in the evaluation."""
-    prefix = "" if name == "champion" else _best.prefix(release)
+    prefix = "" if name == "champion" else best_releases.prefix(release)
     model_file, items_file = f"{prefix}model.safetensors", f"{prefix}items.parquet"
     for file, key in ((model_file, "model_sha256"), (items_file, "items_sha256")):
         found = stage.inputs[stage.input("champion", file).as_posix()]
@@ -194,8 +195,8 @@ def released(
                 f"data/champion/{file} is not that of {release['version']}: its sha256 is {found}, {key} is "
                 f"{release[key]}; run `dvc repro --force --downstream champion`"
             )
-    model, provenance = _model.read(stage.input("champion", model_file))
-    own_ids = _tables.read(stage.input("champion", items_file), ["item_id"])["item_id"]
+    model, provenance = model_files.read(stage.input("champion", model_file))
+    own_ids = tables.read(stage.input("champion", items_file), ["item_id"])["item_id"]
     if len(own_ids) != len(model.item_factors):
         raise ValueError(
             f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
@@ -266,22 +267,22 @@ def ranked(
 
 
 def write_slices(
-    stage: artifacts.StageRun, results: Mapping[str, measure.Evaluation], holdout: Holdout, params: Evaluate
+    stage: outputs.StageRun, results: Mapping[str, measure.Evaluation], holdout: Holdout, params: Evaluate
 ) -> None:
     """slices.csv, and per_user.parquet, which says what slices a user belongs to."""
-    everybody = _tables.read(stage.input("split", "users.parquet"))
+    everybody = tables.read(stage.input("split", "users.parquet"))
     users = everybody.take(holdout.user_idx)  # a user's row is the user's index
     by_user = _slices.of_users(holdout.histories, holdout.catalogue, users, params.slices.users)
     by_item = _slices.of_items(holdout.catalogue, holdout.items, params.slices.items)
-    _tables.write(_per_user.table(results, holdout.user_idx, by_user), stage.output("per_user.parquet"))
+    tables.write(per_user.table(results, holdout.user_idx, by_user), stage.output("per_user.parquet"))
     rows = _slices.rows(
         results, holdout.relevant, holdout.catalogue, by_user, by_item, k=params.k[0], params=params.slices
     )
-    _tables.write_csv(stage.output("slices.csv"), rows)
+    tables.write_csv(stage.output("slices.csv"), rows)
 
 
 def write_plots(
-    stage: artifacts.StageRun,
+    stage: outputs.StageRun,
     results: Mapping[str, measure.Evaluation],
     summaries: Mapping[str, Mapping[str, float]],
     holdout: Holdout,
@@ -299,7 +300,7 @@ def write_plots(
         exposure += [of | {"share_of_items": x, "share_of_lists": y} for x, y in zip(shares, curve, strict=True)]
         tradeoff.append(of | {metric: summaries[name][f"{metric}@{k}"] for metric in ("ndcg", "tail_coverage")})
     for file, rows in (("deciles.csv", deciles), ("exposure.csv", exposure), ("tradeoff.csv", tradeoff)):
-        _tables.write_csv(stage.output(file), rows)
+        tables.write_csv(stage.output(file), rows)
 
 
 if __name__ == "__main__":

@@ -14,24 +14,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.evaluation.measure import Catalogue
-from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,
     _chain,
     _changes,
     _digests,
     _examples,
-    _model,
-    _per_user,
     _report,
     _report_attempts,
     _report_examples,
     _report_page,
-    _tables,
     _verdict,
 )
-from pipelines._per_user_check import check_sums
 from pipelines._stage import run, say
+from pipelines.artifacts import model_file, outputs, per_user, tables
+from pipelines.artifacts.per_user_check import check_sums
 from pipelines.settings.document import Gate, load
 
 STAGE = "gate"
@@ -41,14 +38,14 @@ Record = Mapping[str, Any]
 
 def main() -> None:
     params = load(Gate)
-    with artifacts.stage(STAGE) as stage:
+    with outputs.stage(STAGE) as stage:
         saved = _verdict.saved(stage.input)
         metrics = saved.metrics
-        champion = artifacts.read_json(stage.input("champion", "champion.json"))
-        holdout = artifacts.read_json(stage.input("split", "holdout.json"))
-        _, provenance = _model.read(stage.input("train", "model.safetensors"))
+        champion = outputs.read_json(stage.input("champion", "champion.json"))
+        holdout = outputs.read_json(stage.input("split", "holdout.json"))
+        _, provenance = model_file.read(stage.input("train", "model.safetensors"))
         check_lineage(metrics, holdout, provenance)
-        items = _tables.read(stage.input("split", "items.parquet"))
+        items = tables.read(stage.input("split", "items.parquet"))
         popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
         for name in _digests.TABLES:
@@ -57,14 +54,14 @@ def main() -> None:
         # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
         _chain.check_before(STAGE)
         record, history = _attempts.judge(params, saved, champion, stage.input)
-        artifacts.write_json(stage.output("verdict.json"), record)
-        artifacts.write_json(stage.output("summary.json"), _verdict.summary(record))
-        curves = {name: _tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        outputs.write_json(stage.output("verdict.json"), record)
+        outputs.write_json(stage.output("summary.json"), _verdict.summary(record))
+        curves = {name: tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
         curves["deciles.csv"] = wide(curves["deciles.csv"], "decile", "recall")
         curves["exposure.csv"] = wide(curves["exposure.csv"], "share_of_items", "share_of_lists")
-        curves["pareto.csv"] = _tables.read_csv(stage.input("train", "pareto.csv"))
-        user_idx = _per_user.users(stage.input("evaluate", "per_user.parquet"))
-        train, test = (_tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
+        curves["pareto.csv"] = tables.read_csv(stage.input("train", "pareto.csv"))
+        user_idx = per_user.users(stage.input("evaluate", "per_user.parquet"))
+        train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
         examples = _examples.choose(saved.evaluations, user_idx, train, test, items)
         changes = _changes.since(champion, holdout)
         page = stage.output("report.html")

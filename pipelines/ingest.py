@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from models import demo_catalogue
-from pipelines import _artifacts as artifacts
 from pipelines import _download, _first_read, _items, _movielens_source, _pairs, _table_source, _users
-from pipelines import _tables as tables
 from pipelines._intake import Intake, intake
 from pipelines._stage import run, say
+from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
 from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 
-REJECTED_FILE = artifacts.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
+REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 
 
 def main() -> None:
     params, engine = load(Ingest), load(Engine)
     started = time.monotonic()
     REJECTED_FILE.unlink(missing_ok=True)
-    with artifacts.stage("ingest") as stage, intake(stage, params.memory_limit, params.pseudonyms, engine) as desk:
+    with outputs.stage("ingest") as stage, intake(stage, params.memory_limit, params.pseudonyms, engine) as desk:
         collect(desk, params)
         n_rejected = tables.write(desk.rejected(), stage.output("rejected.parquet"))
         counts = desk.account()
@@ -34,7 +33,7 @@ def main() -> None:
         n_users = _pairs.n_users(desk.engine)
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         source = {"source": params.source, "user_space": desk.user_space}
-        artifacts.write_json(stage.output("summary.json"), {**source, **sizes, **counts})
+        outputs.write_json(stage.output("summary.json"), {**source, **sizes, **counts})
     _first_read.keep(desk.moments.items())
     for kind, count in counts.items():
         say("ingest", describe(kind, count))

@@ -16,23 +16,10 @@ import pyarrow as pa
 import pipelines
 from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
-from pipelines import _artifacts as artifacts
-from pipelines import (
-    _bento,
-    _bento_sources,
-    _card,
-    _cells,
-    _chain,
-    _embeddings,
-    _model,
-    _packed,
-    _packed_encoder,
-    _smoke,
-    _tables,
-)
-from pipelines import _encoder as encoders
-from pipelines._embeddings import Vectors
+from pipelines import _bento, _bento_sources, _card, _cells, _chain, _packed, _packed_encoder, _smoke
 from pipelines._stage import run, say
+from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
+from pipelines.artifacts.embeddings_file import Vectors
 from pipelines.settings.document import Champion, Embed, Package, load
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
@@ -42,25 +29,25 @@ PACKED = "packed"  # folder of the Bento that holds model, items, users and verd
 
 def main() -> None:
     name, params = load(Champion).name, load(Package)
-    with artifacts.stage("package") as stage:
+    with outputs.stage("package") as stage:
         judged = stage.input("gate", "verdict.json")
-        verdict = artifacts.read_json(judged)
+        verdict = outputs.read_json(judged)
         reason = f"the verdict is {verdict['verdict']}: {verdict['reason']}"
         if verdict["verdict"] != "PROMOTE":
-            artifacts.write_json(stage.output("bento.json"), {"built": False, "reason": reason})
+            outputs.write_json(stage.output("bento.json"), {"built": False, "reason": reason})
             say("package", f"no Bento, because the verdict is {verdict['verdict']}")
             return
         model = stage.input("train", "model.safetensors")
         refuse_other_model(stage.inputs[model.as_posix()], verdict)
-        holdout = artifacts.read_json(stage.input("split", "holdout.json"))
-        items = _tables.read(stage.input("split", "items.parquet"))
-        interactions = _tables.read(stage.input("ingest", "interactions.parquet"), ["user_id", "item_id"])
+        holdout = outputs.read_json(stage.input("split", "holdout.json"))
+        items = tables.read(stage.input("split", "items.parquet"))
+        interactions = tables.read(stage.input("ingest", "interactions.parquet"), ["user_id", "item_id"])
         users = _packed.histories(interactions, items)
-        factors, provenance = _model.read(model)
-        vectors, encoder = _embeddings.read(stage.input("embed", _embeddings.NAME), n_items=len(items))
+        factors, provenance = model_file.read(model)
+        vectors, encoder = embeddings_file.read(stage.input("embed", embeddings_file.NAME), n_items=len(items))
         refuse_other_encoder(encoder, provenance)
         _chain.check_before("package")
-        metrics = artifacts.read_json(stage.input("evaluate", "metrics.json"))
+        metrics = outputs.read_json(stage.input("evaluate", "metrics.json"))
 
         archive = stage.output("longtail.bento")
         with TemporaryDirectory(prefix="longtail-package-") as temp:
@@ -78,7 +65,7 @@ def main() -> None:
             }
             files = digests(context)
             tag = f"{name}:{version(files)}"
-            artifacts.write_json(packed / "release.json", about | {"tag": tag, "files": files})
+            outputs.write_json(packed / "release.json", about | {"tag": tag, "files": files})
             files = digests(context)
             card = _card.write(tag, verdict, metrics, holdout, about)
             (context / CARD).write_text(card, "utf-8")
@@ -102,7 +89,7 @@ def main() -> None:
             "files": {f"src/{path}": digest for path, digest in files.items()},
             "smoke": smoke,
         }
-        artifacts.write_json(stage.output("bento.json"), report)
+        outputs.write_json(stage.output("bento.json"), report)
     say("package", f"{tag} answers as the judged model does")
 
 
@@ -142,15 +129,15 @@ def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Us
 
 
 def pack_encoder(
-    stage: artifacts.StageRun, model: Factors, folder: Path, items: pa.Table, embedded: tuple[Vectors, str],
+    stage: outputs.StageRun, model: Factors, folder: Path, items: pa.Table, embedded: tuple[Vectors, str],
     form: _packed_encoder.Form,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
     params, (vectors, digest) = load(Embed), embedded
-    encoder, projection = encoders.find(params), None
+    encoder, projection = checkpoint.find(params), None
     if params.reduce is not None:
-        projection = _embeddings.read_projection(stage.input("embed", _embeddings.PROJECTION))
-    if _embeddings.identity(encoder.digest, projection) != digest:
+        projection = embeddings_file.read_projection(stage.input("embed", embeddings_file.PROJECTION))
+    if embeddings_file.identity(encoder.digest, projection) != digest:
         raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
     texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
     sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors, projection)
@@ -161,7 +148,7 @@ def digests(context: Path) -> dict[str, str]:
     """sha256 of every file that goes into the Bento, by its path there."""
     folders = [context / "bento", context / "models", context / PACKED]
     paths = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(context).as_posix(): artifacts.sha256(path) for path in paths}
+    return {path.relative_to(context).as_posix(): outputs.sha256(path) for path in paths}
 
 
 def version(files: dict[str, str]) -> str:

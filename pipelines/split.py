@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.evaluation import holdout
-from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
-from pipelines import _tables as tables
 from pipelines._engine import Tables
 from pipelines._stage import run, say
+from pipelines.artifacts import outputs, tables
 from pipelines.settings.document import Engine, Split, load
 
 _pairs: list[pa.Field[Any]] = [
@@ -40,7 +39,7 @@ PAIRS, USERS, COUNTED = pa.schema(_pairs), pa.schema(_users), pa.schema(_counted
 
 def main() -> None:
     params, engine = load(Split), load(Engine)
-    with artifacts.stage("split") as stage:
+    with outputs.stage("split") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
         require_validated(stage)
         with parts.session(stage, paths, params.memory_limit, engine) as found:
@@ -60,7 +59,7 @@ def main() -> None:
             "seed": params.seed,
             "test": params.test,
             "cold_items": params.cold_items,
-            "user_space": artifacts.read_json(stage.input("ingest", "summary.json"))["user_space"],
+            "user_space": outputs.read_json(stage.input("ingest", "summary.json"))["user_space"],
             "head_share": params.head,
             "tail_sha256": holdout.tail_sha256(tail_ids, head_share=params.head),
             "holdout_sha256": test_sha256,
@@ -72,18 +71,18 @@ def main() -> None:
             "n_cold": total(items["is_cold"]),
             "head_interactions": total(items.filter(items["is_head"])["popularity"]),
         }
-        artifacts.write_json(stage.output("holdout.json"), summary)
+        outputs.write_json(stage.output("holdout.json"), summary)
     say("split", sentence(summary))
 
 
-def require_validated(stage: artifacts.StageRun) -> None:
+def require_validated(stage: outputs.StageRun) -> None:
     """Refuse tables other than those that data/validate found in order."""
     report = stage.input("validate", "report.json")
-    judged = artifacts.read_manifest(report.parent)["inputs"]
+    judged = outputs.read_manifest(report.parent)["inputs"]
     for path, sha256 in stage.inputs.items():
         if path != report.as_posix() and judged.get(path) != sha256:
             raise ValueError(f"{path} is not what data/validate judged; run `dvc repro validate`")
-    if not artifacts.read_json(report)["success"]:
+    if not outputs.read_json(report)["success"]:
         raise ValueError(f"{report} says that the suite failed; correct the data and run `dvc repro validate`")
 
 

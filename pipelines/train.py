@@ -18,15 +18,13 @@ from models.inference.factors import Factors
 from models.tuning.cold_items import correct
 from models.tuning.tail_setting import Outcome, front, sweep
 from models.tuning.tail_setting import choose as choose_reranking
-from pipelines import _artifacts as artifacts
 from pipelines import _fitting as fitting
-from pipelines import _model as model_file
 from pipelines import _ranks as ranks
-from pipelines import _tables as tables
 from pipelines import _text_effect as text_effect
 from pipelines import _training_data as training_data
 from pipelines._stage import run, say
 from pipelines._training_data import TrainingData
+from pipelines.artifacts import model_file, outputs, tables
 from pipelines.settings.document import Train, load
 
 CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown
@@ -43,14 +41,14 @@ def main() -> None:
 
 def follow(params: Train, group: Ranks, device: torch.device) -> None:
     """What every rank but the first does: its share of the training, and nothing else."""
-    data = training_data.read(artifacts.StageRun("train", artifacts.DATA), seed=params.seed)
+    data = training_data.read(outputs.StageRun("train", outputs.DATA), seed=params.seed)
     for _ in fitting.start(fitting.resolved(params, data), data, device=device, group=group).epochs():
         pass
 
 
 def lead(params: Train, group: Ranks, device: torch.device) -> None:
     """What the first rank does, or the only process: it also chooses on valid and writes."""
-    with artifacts.stage("train") as stage:
+    with outputs.stage("train") as stage:
         data = training_data.read(stage, seed=params.seed)
         params = fitting.resolved(params, data)
         if params.search.trials:
@@ -80,7 +78,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
         )
 
 
-def weigh_texts(data: TrainingData, params: Train, stage: artifacts.StageRun, device: torch.device) -> None:
+def weigh_texts(data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> None:
     """Say whether the texts help or hurt; writes text_effect.csv."""
     if params.model == "als" and params.anchor and data.embeddings.any():
         effects = list(text_effect.measure(params, data, device=device))
@@ -88,9 +86,7 @@ def weigh_texts(data: TrainingData, params: Train, stage: artifacts.StageRun, de
         say("train", text_effect.verdict(effects))
 
 
-def raised(
-    model: Factors, data: TrainingData, params: Train, stage: artifacts.StageRun, device: torch.device
-) -> Factors:
+def raised(model: Factors, data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> Factors:
     """The model whose items without interactions stand as high as valid allows; writes cold_items.csv."""
     if not params.anchor:  # text is not to play any part
         return model

@@ -8,23 +8,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _artifacts as artifacts
 from pipelines import _expectations as gx
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
-from pipelines import _tables as tables
 from pipelines._engine import Tables
 from pipelines._stage import run, say
+from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
 from pipelines.settings.document import Engine, Validate, load
 
-FAILED_PAGE = artifacts.DATA / "validate.failed.html"
+FAILED_PAGE = outputs.DATA / "validate.failed.html"
 SHOWN = 3  # failures in the line that ends the stage
 
 
 def main() -> None:
     params, engine = load(Validate), load(Engine)
-    with artifacts.stage("validate") as stage:
+    with outputs.stage("validate") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
         known = profiles.path_of(pq.read_schema(paths["items"]).names)
         data = stage.inputs[paths["interactions"].as_posix()]
@@ -40,8 +39,8 @@ def main() -> None:
                 f"{report['verdict']}; read {FAILED_PAGE}, then correct the data "
                 "or, where it is as it should be, section validate of params.yaml"
             )
-        artifacts.write_json(stage.output("report.json"), report)
-        artifacts.write_json(stage.output("profile.json"), profile)
+        outputs.write_json(stage.output("report.json"), report)
+        outputs.write_json(stage.output("profile.json"), profile)
         stage.output("report.html").write_text(page, "utf-8")
     profiles.remember(known, data, profile)
     FAILED_PAGE.unlink(missing_ok=True)

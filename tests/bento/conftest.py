@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from pipelines import _artifacts as artifacts
 from pipelines import _bento, _smoke
+from pipelines.artifacts import outputs
 
 CHROMIUM = os.environ.get("LONGTAIL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTS = "MAP *.test 127.0.0.1"  # other sites' names, which point to this machine
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def tag(packaged: Path) -> str:
-    return str(artifacts.read_json(packaged / "bento.json")["tag"])
+    return str(outputs.read_json(packaged / "bento.json")["tag"])
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ import psutil
 import requests
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _git, _recipe, _registry, _version_files
+from pipelines import _git, _registry, _version_files
 from pipelines._smoke import free_port
+from pipelines.artifacts import outputs, recipe
 from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
 from tests.judged import USER_IDS
@@ -32,18 +32,18 @@ from tests.pipelines.releases import git
 def register(name: str, package: Path, changes: Mapping[str, Any] | None = None) -> str:
     """Register a version of the checkout around; its bento.json with `changes`. Returns the tag of its Bento."""
     verdict = package.parent / "gate" / "verdict.json"
-    bento = artifacts.read_json(package / "bento.json") | dict(changes or {})
+    bento = outputs.read_json(package / "bento.json") | dict(changes or {})
     archive = package / "longtail.bento"
     record = {
         "version": name,
         "replaced": None,
         "digests": bento["digests"],
-        "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
+        "files": {_version_files.ARCHIVE.as_posix(): outputs.sha256(archive)},
     }
     lock: dict[str, Any] = {"schema": "2.0", "stages": {}}
     if Path("dvc.lock").exists():
         lock = YAML(typ="safe").load(Path("dvc.lock").read_text())
-    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock["stages"]
+    runs = {stage: {"cmd": "exit 1"} for stage in recipe.stages()} | lock["stages"]
     files = {
         _version_files.RECORD: json.dumps(record).encode(),
         _version_files.VERDICT: verdict.read_bytes(),

@@ -19,7 +19,6 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
-from pipelines import _artifacts as artifacts
 from pipelines import (
     _attempts,
     _candidate,
@@ -28,11 +27,11 @@ from pipelines import (
     _release,
     _report_attempts,
     _run_tasks,
-    _tables,
     _verdict,
     _what_if,
 )
 from pipelines._ledger import Judgement, Lost
+from pipelines.artifacts import outputs, tables
 from pipelines.champion import NONE
 from pipelines.settings.document import Gate, load
 from tests import made
@@ -54,20 +53,20 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
             described: dict[str, Any] = {**hashes, **releases.SPLIT, **releases.SIZES, **split}
             if described["cutoffs"]:
                 last = datetime.fromisoformat(described.pop("last"))
-                _tables.write(pa.table({"timestamp": pa.array([last])}), stage.output("test.parquet"))
-            artifacts.write_json(stage.output("holdout.json"), described)
+                tables.write(pa.table({"timestamp": pa.array([last])}), stage.output("test.parquet"))
+            outputs.write_json(stage.output("holdout.json"), described)
     with made.stage("train") as stage:
         save_file({"item_factors": np.full((2, 2), number, np.float32)}, stage.output("model.safetensors"))
     releases.evaluate(NONE, {})
     with made.stage("gate") as stage:
         record, history = _attempts.judge(load(Gate), _verdict.saved(stage.input), NONE, stage.input)
-        artifacts.write_json(stage.output("verdict.json"), record)
-        artifacts.write_json(stage.output("shown.json"), shown(record, history))
+        outputs.write_json(stage.output("verdict.json"), record)
+        outputs.write_json(stage.output("shown.json"), shown(record, history))
     return record
 
 
 def shown(record: dict[str, Any], history: _attempts.History) -> dict[str, Any]:
-    holdout = {**artifacts.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
+    holdout = {**outputs.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
     return {
         "html": _report_attempts.html(record, holdout, history),
         "md": "\n".join(_report_attempts.markdown(record, holdout, history)),
@@ -75,7 +74,7 @@ def shown(record: dict[str, Any], history: _attempts.History) -> dict[str, Any]:
 
 
 def report(kind: str) -> str:
-    return str(artifacts.read_json(Path("data/gate/shown.json"))[kind])
+    return str(outputs.read_json(Path("data/gate/shown.json"))[kind])
 
 
 def place(record: dict[str, Any]) -> tuple[int, int]:
@@ -254,22 +253,22 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
     checkout.candidate(1)
     _release.promote()
     checkout.candidate(2)
-    second = artifacts.read_json(_verdict.PATH)["attempt"]
+    second = outputs.read_json(_verdict.PATH)["attempt"]
     assert (second["epoch"], second["number"]) == ("v1.0.0", 1)
     checkout.candidate(1)  # the serving one once more, against what it was compared with
-    again = artifacts.read_json(_verdict.PATH)["attempt"]
+    again = outputs.read_json(_verdict.PATH)["attempt"]
     assert (again["epoch"], again["number"]) == (None, 1)
     checkout.candidate(2)
     _release.promote()
     _release.rollback()
     checkout.candidate(3)
-    third = artifacts.read_json(_verdict.PATH)["attempt"]
+    third = outputs.read_json(_verdict.PATH)["attempt"]
     assert (third["epoch"], third["number"]) == ("v2.0.0", 1)
     checkout.candidate(2)  # rolled back, and judged as before
     _release.promote(again=True)
     _release.rollback("v1.0.0")
     checkout.candidate(4)
-    fourth = artifacts.read_json(_verdict.PATH)["attempt"]
+    fourth = outputs.read_json(_verdict.PATH)["attempt"]
     assert (fourth["epoch"], fourth["number"]) == ("v2.0.0", 2)
     assert "Judgement 1 of this holdout since v1.0.0 was promoted." in "\n".join(_lineage.lineage("v2.0.0"))
 
@@ -309,12 +308,12 @@ def test_a_clone_without_the_ledger_is_told_where_it_is(checkout: Checkout, tmp_
 def test_releases_older_than_the_ledger_are_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_attempts, "confirm", lambda *_, **__: None)
     checkout.candidate(1)
-    verdict = artifacts.read_json(_verdict.PATH)
+    verdict = outputs.read_json(_verdict.PATH)
     monkeypatch.setattr(_verdict, "read", lambda: verdict)
     monkeypatch.setattr(_verdict, "decide_again", lambda _: None)
     old = {name: value for name, value in verdict.items() if name != "attempt"}
     written = {_verdict.PATH: json.dumps(old).encode()}
-    bento = artifacts.read_json(_candidate.BENTO)
+    bento = outputs.read_json(_candidate.BENTO)
     bento["verdict_sha256"] = hashlib.sha256(written[_verdict.PATH]).hexdigest()
     written[_candidate.BENTO] = json.dumps(bento).encode()
     original = Path.read_bytes
@@ -335,7 +334,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
     with chdir(other.root):
         git(other.root, "remote", "set-url", "origin", "/nowhere.git")
         other.candidate(2)
-        alone = artifacts.read_json(_verdict.PATH)["attempt"]
+        alone = outputs.read_json(_verdict.PATH)["attempt"]
         assert alone["number"] == 1
         assert "'origin' could not be reached" in alone["notes"][0]
         git(other.root, "remote", "set-url", "origin", str(tmp_path / "origin.git"))
@@ -344,7 +343,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
         with pytest.raises(ValueError, match=r"number 1 instead of 2.*entries of other machines came before it"):
             _release.promote()
         other.candidate(2)
-        assert artifacts.read_json(_verdict.PATH)["attempt"]["number"] == 2
+        assert outputs.read_json(_verdict.PATH)["attempt"]["number"] == 2
         assert _release.promote().version == "v1.0.0"
         assert [number for _, number in kinds()] == [1, 1, 2]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _bento, _smoke
+from pipelines.artifacts import outputs
 from tests import judged
 from tests.conftest import REPO
 
@@ -82,10 +82,10 @@ def test_a_host_name_becomes_an_address() -> None:
 
 @pytest.mark.slow
 def test_a_bento_is_imported_once_and_again_when_the_store_was_changed(packaged: Path, home: Path) -> None:
-    archive, bento = packaged / "longtail.bento", artifacts.read_json(packaged / "bento.json")
+    archive, bento = packaged / "longtail.bento", outputs.read_json(packaged / "bento.json")
     tag = _bento.ensure_imported(archive, bento)  # the store is missing
     model = _bento.folder(home, tag) / "src/packed/model.safetensors"
-    assert artifacts.sha256(model) == bento["digests"]["model"]
+    assert outputs.sha256(model) == bento["digests"]["model"]
 
     before = model.stat().st_mtime_ns
     assert _bento.ensure_imported(packaged / "gone.bento", bento) == tag  # in the store: no archive is needed
@@ -93,12 +93,12 @@ def test_a_bento_is_imported_once_and_again_when_the_store_was_changed(packaged:
 
     model.write_bytes(b"changed")
     assert _bento.ensure_imported(archive, bento) == tag
-    assert artifacts.sha256(model) == bento["digests"]["model"]
+    assert outputs.sha256(model) == bento["digests"]["model"]
 
 
 @pytest.mark.slow
 def test_an_archive_that_holds_something_else_is_not_kept(packaged: Path, home: Path) -> None:
-    bento = artifacts.read_json(packaged / "bento.json")
+    bento = outputs.read_json(packaged / "bento.json")
     bento["files"]["src/packed/model.safetensors"] = "0" * 64
     with pytest.raises(ValueError, match=r"model.safetensors differs; run `dvc repro package --force`"):
         _bento.ensure_imported(packaged / "longtail.bento", bento)
@@ -107,7 +107,7 @@ def test_an_archive_that_holds_something_else_is_not_kept(packaged: Path, home: 
 
 @pytest.mark.slow
 def test_serve_answers_on_the_host_and_port_it_was_given(packaged: Path, home: Path) -> None:
-    tag = _bento.ensure_imported(packaged / "longtail.bento", artifacts.read_json(packaged / "bento.json"))
+    tag = _bento.ensure_imported(packaged / "longtail.bento", outputs.read_json(packaged / "bento.json"))
     port = _smoke.free_port()
     script = f"from pipelines import _bento; _bento.serve({tag!r}, host='127.0.0.1', port={port})"
     env = {**os.environ, "PYTHONPATH": str(REPO)}

@@ -17,8 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _chain, _recipe
+from pipelines import _chain
+from pipelines.artifacts import outputs as artifacts
+from pipelines.artifacts import recipe
 from tests.conftest import REPO
 
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -62,11 +63,11 @@ class Small:
                 made_from.append(stage.raw_input(RAW).read_text())
             if name == "champion":
                 made_from.append(SERVING.read_text())
-            for path in _recipe.read_by(STAGES[name]):
+            for path in recipe.read_by(STAGES[name]):
                 made_from += [stage.input(file.parts[1], file.name).read_text() for file in files_of(path)]
             digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
             read = {
-                p.name for s in STAGES.values() for p in _recipe.read_by(s) if p.parts[1] == name and len(p.parts) > 2
+                p.name for s in STAGES.values() for p in recipe.read_by(s) if p.parts[1] == name and len(p.parts) > 2
             }
             for file_name in read | {f"{name}.json"}:
                 stage.output(file_name).write_text(f"{file_name} {digest}")

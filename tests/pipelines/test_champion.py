@@ -10,8 +10,8 @@ import pytest
 from gto.api import deregister
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
 from pipelines import _release, champion
+from pipelines.artifacts import outputs
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import SPLIT, Checkout, git, package, record
@@ -29,7 +29,7 @@ def written() -> dict[str, bytes]:
 def test_before_the_first_promotion_there_is_none(checkout: Checkout) -> None:
     checkout.candidate(1)
     assert set(written()) == {"champion.json", "manifest.json"}
-    assert artifacts.read_json(FOLDER / "champion.json") == champion.NONE
+    assert outputs.read_json(FOLDER / "champion.json") == champion.NONE
 
 
 def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Checkout) -> None:
@@ -40,12 +40,12 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
     files = written()
     assert files["model.safetensors"] == first
     assert files["items.parquet"] == Path("data/split/items.parquet").read_bytes()
-    identity = artifacts.read_json(FOLDER / "champion.json")
+    identity = outputs.read_json(FOLDER / "champion.json")
     assert {key: identity[key] for key in identity.keys() - {"best", "absent"}} == {
         "version": "v1.0.0",
         "commit": git(checkout.root, "rev-parse", "longtail@v1.0.0^{commit}"),
         "model_sha256": model,
-        "items_sha256": artifacts.sha256(Path("data/split/items.parquet")),
+        "items_sha256": outputs.sha256(Path("data/split/items.parquet")),
         "tail_sha256": "a" * 64,
         "holdout_sha256": "b" * 64,
         "split": SPLIT,
@@ -73,7 +73,7 @@ def test_after_a_rollback_the_older_version_is_the_champion(checkout: Checkout) 
         _release.promote()
     _release.rollback("v1.0.0")
     written()
-    assert artifacts.read_json(FOLDER / "champion.json")["version"] == "v1.0.0"
+    assert outputs.read_json(FOLDER / "champion.json")["version"] == "v1.0.0"
 
 
 def test_a_champion_whose_data_is_nowhere_is_an_error_that_names_it(checkout: Checkout) -> None:
@@ -107,7 +107,7 @@ def test_a_kept_file_that_was_damaged_is_fetched_again(checkout: Checkout) -> No
 
 def best(figure: str = "ndcg@10") -> dict[str, Any]:
     champion.main()
-    found: dict[str, Any] = artifacts.read_json(FOLDER / "champion.json")["best"][figure]
+    found: dict[str, Any] = outputs.read_json(FOLDER / "champion.json")["best"][figure]
     return found
 
 
@@ -119,8 +119,8 @@ def test_the_best_release_is_the_one_that_the_next_ones_lost_most_against(checko
     found = best()
     assert (found["version"], found["since"]) == ("v2.0.0", "v1.0.0")
     assert found["commit"] == git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}")
-    assert artifacts.sha256(FOLDER / "v2.0.0-model.safetensors") == found["model_sha256"]
-    assert artifacts.sha256(FOLDER / "v2.0.0-items.parquet") == found["items_sha256"]
+    assert outputs.sha256(FOLDER / "v2.0.0-model.safetensors") == found["model_sha256"]
+    assert outputs.sha256(FOLDER / "v2.0.0-items.parquet") == found["items_sha256"]
     assert best("tail_recall@20")["version"] == "v4.0.0"  # of equal ones the newest, which is the champion
     assert {path.name for path in FOLDER.iterdir() if path.name[0] == "v"} == {
         "v2.0.0-items.parquet",
@@ -201,13 +201,13 @@ def test_releases_of_old_which_know_of_no_best_are_compared_all_the_same(
     assert _release.promote().version == "v3.0.0"
     assert _release.rollback().version == "v2.0.0"
     checkout.candidate(2, ndcg=0.39)  # serves already: compared with v1, as it was then
-    assert best()["version"] == artifacts.read_json(FOLDER / "champion.json")["version"] == "v1.0.0"
+    assert best()["version"] == outputs.read_json(FOLDER / "champion.json")["version"] == "v1.0.0"
     assert not _release.promote().changed
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change a stage's JSON file as if the stage had written it so."""
-    artifacts.write_json(path, change(artifacts.read_json(path)))
+    outputs.write_json(path, change(outputs.read_json(path)))
     made.rewrite_manifest(path.parent)
 
 
@@ -230,7 +230,7 @@ def test_a_best_release_whose_data_is_nowhere_is_said_and_the_stage_goes_on(
     after = written()
     assert "v1.0.0-model.safetensors" not in after
     assert after["model.safetensors"] == before["model.safetensors"]
-    (why,) = artifacts.read_json(FOLDER / "champion.json")["absent"].values()
+    (why,) = outputs.read_json(FOLDER / "champion.json")["absent"].values()
     assert why.startswith("data/train/model.safetensors of v1.0.0 is neither in the DVC cache nor in a remote")
     assert why in capsys.readouterr().out
 

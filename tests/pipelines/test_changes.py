@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _changes, _registry, _release, _version_files
+from pipelines.artifacts import outputs
 from pipelines.champion import champion_of
 from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow  # Git and DVC for real
 
 
 def since() -> dict[str, list[str]]:
-    holdout: dict[str, Any] = artifacts.read_json(Path("data/split/holdout.json"))
+    holdout: dict[str, Any] = outputs.read_json(Path("data/split/holdout.json"))
     found = _changes.since(champion_of(_registry.read(load(Champion)), "another model"), holdout)
     assert found is not None
     return found
@@ -72,9 +72,9 @@ def test_cutoffs_are_dates() -> None:
 
 def test_another_split_says_how_it_differs(promoted: Checkout) -> None:
     holdout = SPLIT | {"holdout_sha256": "i" * 64, "tail_sha256": "a" * 64}
-    with artifacts.stage("split") as stage:
-        artifacts.write_json(stage.output("holdout.json"), holdout | {"seed": 7})
+    with outputs.stage("split") as stage:
+        outputs.write_json(stage.output("holdout.json"), holdout | {"seed": 7})
     assert since()["split"] == ["seed: 42 → 7"]
-    with artifacts.stage("split") as stage:
-        artifacts.write_json(stage.output("holdout.json"), holdout)
+    with outputs.stage("split") as stage:
+        outputs.write_json(stage.output("holdout.json"), holdout)
     assert since()["split"] == ["other test pairs or tail items, drawn in the same way"]

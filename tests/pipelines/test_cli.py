@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _cli
+from pipelines.artifacts import outputs
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, longtail, start
 
@@ -154,7 +154,7 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     assert f"code       commit {head}: start" in lines
     assert any(line.startswith("with edits in notes.txt, params.yaml: `git diff") for line in lines)
     assert {"params     as of v1.0.0, but", "train.als.cg_steps: 3 -> 4", f"model      sha256 {model}"} < lines
-    verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+    verdict = outputs.read_json(Path("data/gate/verdict.json"))
     first = verdict["rules"][0]
     assert {f"verdict    PROMOTE: {verdict['reason']}", f"pass            {first['name']}: {first['reason']}"} < lines
     assert any(line.startswith("data/ingest  md5 ") for line in lines)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines._digests import code_digest, digests
+from pipelines.artifacts import outputs
 from tests.conftest import Workspace
 
 
@@ -28,8 +28,8 @@ def judged(workspace: Workspace) -> Workspace:
 
 
 def write_holdout(holdout: str, tail: str) -> None:
-    with artifacts.stage("split") as stage:
-        artifacts.write_json(stage.output("holdout.json"), {"holdout_sha256": holdout, "tail_sha256": tail})
+    with outputs.stage("split") as stage:
+        outputs.write_json(stage.output("holdout.json"), {"holdout_sha256": holdout, "tail_sha256": tail})
 
 
 def sha(content: bytes | str) -> str:
@@ -116,4 +116,4 @@ def test_a_folder_without_code_has_no_digest(tmp_path: Path, monkeypatch: pytest
 
 def test_digests_are_hex_sha256(judged: Workspace) -> None:
     assert all(len(value) == 64 for value in digests().values())
-    assert artifacts.sha256(Path("data/train/model.safetensors")) == digests()["model"]
+    assert outputs.sha256(Path("data/train/model.safetensors")) == digests()["model"]

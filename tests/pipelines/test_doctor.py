@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _artifacts as artifacts
 from pipelines import _cli, _doctor
+from pipelines.artifacts import outputs
 from tests.pipelines.releases import Checkout, commit, git
 
 pytestmark = pytest.mark.slow
@@ -163,7 +163,7 @@ def test_what_dvc_checks_out_of_a_damaged_cache_is_refused_by_its_reader(run_onc
     subprocess.run(["dvc", "checkout", "--force", "data/split"], capture_output=True, check=False)
     for path in Path("data/split").glob("*"):
         with pytest.raises((ValueError, FileNotFoundError)):
-            artifacts.verify(path)
+            outputs.verify(path)
 
 
 def test_the_command_fails_while_a_remedy_is_open(run_once: Checkout, capsys: pytest.CaptureFixture[str]) -> None:

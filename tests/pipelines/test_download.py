@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _download, _tables, ingest
+from pipelines import _download, ingest
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 
 DATA = bytes(range(256)) * 20_000  # 5 MB
@@ -270,6 +270,6 @@ def test_the_stage_reads_a_table_from_an_address(server: Server) -> None:
     changes = {"source": "table", "url": url, "sha256": sha256, "table.interactions": ["shop/*.csv"]}
     workspace.params("ingest", changes)
     ingest.main()
-    assert _tables.read(Path("data/ingest/interactions.parquet")).num_rows == 1
-    (read,) = artifacts.read_manifest(Path("data/ingest"))["inputs"]
+    assert tables.read(Path("data/ingest/interactions.parquet")).num_rows == 1
+    (read,) = outputs.read_manifest(Path("data/ingest"))["inputs"]
     assert read.endswith("shop/interactions.csv")

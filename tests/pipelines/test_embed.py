@@ -15,13 +15,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from models.inference.encoder.projection import fit
-from pipelines import _artifacts as artifacts
 from pipelines import _embedding_cache as caches
-from pipelines import _encoder as encoders
 from pipelines import _shards as shards
-from pipelines import _tables as tables
 from pipelines import embed
 from pipelines._shards import Halves, Keys
+from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.settings.document import Embed, load
 from tests.conftest import REPO, Workspace
 
@@ -29,7 +27,7 @@ TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "",
 
 
 def write_items(texts: Sequence[object], kind: pa.DataType | None = None, **further: Sequence[object]) -> None:
-    with artifacts.stage("split") as stage:
+    with outputs.stage("split") as stage:
         ids = [f"{n:04}" for n in range(len(texts))]
         column = pa.array(texts, kind or pa.string())
         tables.write(pa.table({"item_id": ids, "text": column, **further}), stage.output("items.parquet"))
@@ -44,7 +42,7 @@ def peer() -> npt.NDArray[np.float32]:
     """The texts that are not empty, by an independent implementation of the same encoder."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(encoders.packaged()), device="cpu")
+    model = SentenceTransformer(str(checkpoint.packaged()), device="cpu")
     model.max_seq_length = 256
     return np.asarray(model.encode([TEXTS[0], TEXTS[1], TEXTS[3]], normalize_embeddings=True))
 
@@ -241,10 +239,10 @@ def test_worktrees_share_the_cache(workspace: Workspace, capsys: pytest.CaptureF
 
 
 def test_another_length_prompt_or_number_of_dimensions_is_another_encoder(workspace: Workspace) -> None:
-    digests = [encoders.find(load(Embed)).digest]
+    digests = [checkpoint.find(load(Embed)).digest]
     for change in ({"max_length": 64}, {"prompt": "title: "}, {"dimensions": 64}):
         workspace.params("embed", change)
-        digests.append(encoders.find(load(Embed)).digest)
+        digests.append(checkpoint.find(load(Embed)).digest)
     assert len(set(digests)) == 4
 
 
@@ -261,13 +259,13 @@ def test_leading_dimensions_are_those_of_the_whole_vector(workspace: Workspace) 
 def test_more_dimensions_than_the_model_has_are_refused(workspace: Workspace) -> None:
     workspace.params("embed", {"dimensions": 385})
     with pytest.raises(ValueError, match="has 384"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(workspace: Workspace) -> None:
     workspace.params("embed", {"max_length": 513})
     with pytest.raises(ValueError, match="has 512 positions"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_a_prompt_is_read_from_the_model_and_params_have_the_last_word(workspace: Workspace) -> None:
@@ -275,11 +273,11 @@ def test_a_prompt_is_read_from_the_model_and_params_have_the_last_word(workspace
     prompts = {"query": "query: ", "passage": "passage: "}
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
     workspace.params("embed", {"model": "encoder"})
-    assert encoders.find(load(Embed)).prompt == "passage: "
+    assert checkpoint.find(load(Embed)).prompt == "passage: "
     write_items([TEXTS[0]])
     embed.main()
     workspace.params("embed", {"prompt": ""})
-    assert encoders.find(load(Embed)).prompt == ""
+    assert checkpoint.find(load(Embed)).prompt == ""
     prompted = embeddings()
     write_items([f"passage: {TEXTS[0]}"])
     embed.main()
@@ -292,7 +290,7 @@ def test_a_module_that_is_not_computed_here_is_refused(workspace: Workspace) -> 
     (folder / "modules.json").write_text(json.dumps([{"type": kind} for kind in kinds]))
     workspace.params("embed", {"model": "encoder"})
     with pytest.raises(ValueError, match="asks for Dense"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_an_encoder_of_another_architecture_is_run_by_the_transformers_library(workspace: Workspace) -> None:
@@ -303,9 +301,9 @@ def test_an_encoder_of_another_architecture_is_run_by_the_transformers_library(w
     torch.manual_seed(0)
     model = DistilBertModel(DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2)).train(False)
     model.save_pretrained("other")
-    shutil.copy(encoders.packaged() / "tokenizer.json", "other")
-    config = artifacts.read_json(Path("other/config.json"))
-    artifacts.write_json(Path("other/config.json"), {**config, "hidden_size": 16})
+    shutil.copy(checkpoint.packaged() / "tokenizer.json", "other")
+    config = outputs.read_json(Path("other/config.json"))
+    outputs.write_json(Path("other/config.json"), {**config, "hidden_size": 16})
     workspace.params("embed", {"model": "other", "precision": "fp32"})
     write_items(TEXTS[:2])
     embed.main()
@@ -330,7 +328,7 @@ def test_processes_share_the_work_and_the_result_is_that_of_one(workspace: Works
     np.testing.assert_allclose(embeddings(), alone, atol=1e-3)
     assert "90 distinct, 0 to compute" in done.stdout  # by the one that writes
     assert done.stdout.count("texts/s) in") == 2
-    assert artifacts.verify(Path("data/embed/embeddings.safetensors"))
+    assert outputs.verify(Path("data/embed/embeddings.safetensors"))
 
 
 WRITER = """
@@ -392,7 +390,7 @@ def test_a_local_folder_is_an_encoder_and_its_cls_pooling_is_read(workspace: Wor
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
     workspace.params("embed", {"model": "encoder"})
-    assert encoders.find(load(Embed)).pooling == "cls"
+    assert checkpoint.find(load(Embed)).pooling == "cls"
     write_items(TEXTS[:2])
     embed.main()
     np.testing.assert_allclose(np.linalg.norm(embeddings(), axis=1), [1, 1], atol=1e-5)
@@ -404,14 +402,14 @@ def test_an_unknown_pooling_is_refused(workspace: Workspace) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     workspace.params("embed", {"model": "encoder"})
     with pytest.raises(ValueError, match="expected mean, cls or last"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_a_folder_without_weights_is_refused_with_the_ways_to_get_them(workspace: Workspace) -> None:
     Path("empty").mkdir()
     workspace.params("embed", {"model": "empty"})
     with pytest.raises(FileNotFoundError, match=r"no model.safetensors.*`packaged`.*local folder.*hf download"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_a_hub_id_that_cannot_be_had_is_refused_in_one_line(
@@ -420,20 +418,20 @@ def test_a_hub_id_that_cannot_be_had_is_refused_in_one_line(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     workspace.params("embed", {"model": "nobody/nothing"})
     with pytest.raises(FileNotFoundError, match=r"'nobody/nothing' cannot be had.*`packaged`"):
-        encoders.find(load(Embed))
+        checkpoint.find(load(Embed))
 
 
 def test_packaged_weights_that_were_changed_are_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "PACKAGED_SHA256", "0" * 64)
+    monkeypatch.setattr(checkpoint, "PACKAGED_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="expected 0000"):
-        encoders.packaged()
+        checkpoint.packaged()
 
 
 def copy_of_packaged(folder: Path) -> Path:
     """The packaged encoder's files without its pooling file."""
     folder.mkdir()
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
-        (folder / name).symlink_to(encoders.packaged() / name)
+        (folder / name).symlink_to(checkpoint.packaged() / name)
     return folder
 
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from pipelines import _engine
-from pipelines._artifacts import StageRun
+from pipelines.artifacts.outputs import StageRun
 
 MANY = "create table t as select md5(range::varchar) as m from range(1000000) order by m"
 

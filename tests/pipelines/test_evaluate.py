@@ -17,8 +17,8 @@ import pytest
 from models.evaluation import measure
 from models.inference.candidates import of_scores
 from models.inference.reranking import Rerank, rerank
-from pipelines import _artifacts as artifacts
-from pipelines import _model, _per_user, _slices, _tables, evaluate
+from pipelines import _slices, evaluate
+from pipelines.artifacts import model_file, outputs, per_user, tables
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import COLD, GENRE, HEAD, N_ITEMS, N_USERS, model
@@ -28,12 +28,12 @@ OUT = Path("data/evaluate")
 
 def run() -> dict[str, Any]:
     evaluate.main()
-    metrics: dict[str, Any] = artifacts.read_json(OUT / "metrics.json")
+    metrics: dict[str, Any] = outputs.read_json(OUT / "metrics.json")
     return metrics
 
 
 def lists(name: str) -> list[list[int]]:
-    table = _tables.read(OUT / "per_user.parquet")
+    table = tables.read(OUT / "per_user.parquet")
     chosen: Any = table.filter(pc.equal(table["model"], pa.scalar(name)))["items"].to_pylist()
     return list(chosen)
 
@@ -93,7 +93,7 @@ def test_undefined_metrics_of_a_user_are_null_and_lists_are_ranked_for_test_user
     parts.test = [(u, i) for u, i in parts.test if u < 10 and (u != 3 or i < HEAD)]  # user 3 wants head items only
     holdouts.write_split(parts)
     assert run()["n_users"] == 10
-    table = _tables.read(OUT / "per_user.parquet")
+    table = tables.read(OUT / "per_user.parquet")
     assert table["user_idx"].to_pylist() == list(range(10)) * 4
     assert table["tail_recall@10"].is_null().to_pylist() == [user == 3 for user in range(10)] * 4
     assert table["ndcg@10"].null_count == 0
@@ -142,10 +142,10 @@ def test_a_champion_of_other_items_than_its_model_is_refused(workspace: Workspac
     holdouts.write_all(model(knowledge=1), model(knowledge=1))
     factors = model(knowledge=1)
     cut = replace(factors, item_factors=factors.item_factors[:5], popularity_bias=factors.popularity_bias[:5])
-    with artifacts.stage("champion") as stage:
-        artifacts.write_json(stage.output("champion.json"), {"version": "v1.0.0", "split": holdouts.SPLIT})
-        _model.write(cut, stage.output("model.safetensors"), provenance={"encoder": holdouts.ENCODER})
-        _tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(6)]}), stage.output("items.parquet"))
+    with outputs.stage("champion") as stage:
+        outputs.write_json(stage.output("champion.json"), {"version": "v1.0.0", "split": holdouts.SPLIT})
+        model_file.write(cut, stage.output("model.safetensors"), provenance={"encoder": holdouts.ENCODER})
+        tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(6)]}), stage.output("items.parquet"))
     with pytest.raises(ValueError, match="data/champion has 6 items and a model of 5"):
         evaluate.main()
 
@@ -155,13 +155,13 @@ def test_a_champion_whose_files_were_swapped_is_refused(workspace: Workspace, na
     """Also where the manifest was made to match."""
     holdouts.write_all(model(knowledge=0.1), model(knowledge=1))
     folder = Path("data/champion")
-    identity = artifacts.read_json(folder / "champion.json")
-    identity["items_sha256"] = artifacts.sha256(folder / "items.parquet")
-    artifacts.write_json(folder / "champion.json", identity)
+    identity = outputs.read_json(folder / "champion.json")
+    identity["items_sha256"] = outputs.sha256(folder / "items.parquet")
+    outputs.write_json(folder / "champion.json", identity)
     other = {"model.safetensors": "data/train/model.safetensors", "items.parquet": "data/split/items.parquet"}[name]
     shutil.copy(other, folder / name)
-    (folder / artifacts.MANIFEST).unlink()
-    artifacts.write_manifest(folder, stage="champion", inputs={})
+    (folder / outputs.MANIFEST).unlink()
+    outputs.write_manifest(folder, stage="champion", inputs={})
     with pytest.raises(ValueError, match=rf"data/champion/{name} is not that of v1\.0\.0: its sha256 is .*; run `dvc"):
         run()
 
@@ -175,10 +175,10 @@ def test_the_same_model_as_champion_has_exactly_the_same_figures(workspace: Work
 def test_equal_inputs_give_equal_files(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0))
     run()
-    first = artifacts.read_manifest(OUT)
+    first = outputs.read_manifest(OUT)
     workspace.params("evaluate", {"batch_users": 7})
     run()
-    second = artifacts.read_manifest(OUT)
+    second = outputs.read_manifest(OUT)
     assert second.pop("settings") != first.pop("settings")
     assert second == first
 
@@ -205,7 +205,7 @@ def test_every_table_is_cut_at_the_first_k(workspace: Workspace) -> None:
     assert set(deciles["k"]) == set(columns("exposure.csv")["k"]) == set(tradeoff["k"]) == {"5"}
     assert [float(cell) for cell in tradeoff["ndcg"]] == [values[name]["ndcg@5"] for name in tradeoff["model"]]
     assert {"ndcg@5", "recall@5"} < set(columns("slices.csv"))
-    items = _tables.read(Path("data/split/items.parquet"))
+    items = tables.read(Path("data/split/items.parquet"))
     catalogue = measure.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
@@ -229,9 +229,9 @@ def test_metrics_that_need_histories_or_texts_are_there(workspace: Workspace) ->
 def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     values = run()["models"]
-    evaluations, slices = _per_user.read(OUT / "per_user.parquet", n_items=holdouts.N_ITEMS)
+    evaluations, slices = per_user.read(OUT / "per_user.parquet", n_items=holdouts.N_ITEMS)
     assert set(evaluations) == set(values)
-    items = _tables.read(Path("data/split/items.parquet"))
+    items = tables.read(Path("data/split/items.parquet"))
     catalogue = measure.Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
@@ -430,7 +430,7 @@ def test_a_best_release_that_has_seen_pairs_of_the_holdout_is_not_evaluated(work
     holdouts.write_all(model(knowledge=1))
     holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best={"ndcg@10": model(knowledge=0.8)})
     path = Path("data/champion/champion.json")
-    identity = artifacts.read_json(path)
+    identity = outputs.read_json(path)
     identity["best"]["ndcg@10"]["split"] = holdouts.SPLIT | {"seed": 7}
     rewrite(path, identity)
     metrics = run()
@@ -454,13 +454,13 @@ def test_a_best_release_whose_files_were_swapped_is_refused(workspace: Workspace
     holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", best={"ndcg@10": model(knowledge=0.8)})
     path = Path("data/champion/champion.json")
     shutil.copy(path.with_name("model.safetensors"), path.with_name("v1.0.0-model.safetensors"))
-    rewrite(path, artifacts.read_json(path))
+    rewrite(path, outputs.read_json(path))
     with pytest.raises(ValueError, match=r"data/champion/v1\.0\.0-model\.safetensors is not that of v1\.0\.0"):
         run()
 
 
 def rewrite(path: Path, content: dict[str, Any]) -> None:
     """Another content of a stage's JSON file, and a manifest that matches the folder as it is."""
-    artifacts.write_json(path, content)
-    path.with_name(artifacts.MANIFEST).unlink()
-    artifacts.write_manifest(path.parent, stage=path.parent.name, inputs={})
+    outputs.write_json(path, content)
+    path.with_name(outputs.MANIFEST).unlink()
+    outputs.write_manifest(path.parent, stage=path.parent.name, inputs={})

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 
 from bento.events import Event, Events
 from models.inference import event_bounds
-from pipelines import _artifacts as artifacts
-from pipelines import _feedback_export, _first_read, _tables, ingest, validate
+from pipelines import _feedback_export, _first_read, ingest, validate
+from pipelines.artifacts import outputs as artifacts
+from pipelines.artifacts import tables
 from pipelines.settings.document import Ingest, load
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace
@@ -47,7 +48,7 @@ def write(folder: Path, *more: str) -> None:
 
 
 def rejected() -> list[tuple[str, int, str]]:
-    rows = _tables.read(Path("data/ingest/rejected.parquet")).to_pylist()
+    rows = tables.read(Path("data/ingest/rejected.parquet")).to_pylist()
     return [(row["file"], row["line"], row["reason"]) for row in rows]
 
 
@@ -62,7 +63,7 @@ def test_a_future_event_is_a_rejected_row_and_the_data_are_validated(raw: Path, 
     ingest.main()
     validate.main()
     assert rejected() == [("interactions.csv", 1202, "timestamp_in_future")]
-    row = _tables.read(Path("data/ingest/rejected.parquet")).to_pylist()[0]
+    row = tables.read(Path("data/ingest/rejected.parquet")).to_pylist()[0]
     assert "more than a day after" in row["detail"]
     assert "when the file was first read" in row["detail"]
 

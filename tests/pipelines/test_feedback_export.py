@@ -108,7 +108,7 @@ def test_an_interrupted_export_leaves_nothing_and_is_made_up_for(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines._artifacts.sync", fail)
+        patch.setattr("pipelines.artifacts.outputs.sync", fail)
         with pytest.raises(OSError, match="disk full"):
             export()
     assert sorted(path.name for path in Path("data/raw").iterdir()) == ["events.csv"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import _artifacts as artifacts
 from pipelines import _digests, _report, _report_page, _report_rules, _report_slices, _run_tasks, evaluate, gate
+from pipelines.artifacts import outputs
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -27,7 +27,7 @@ MODELS = (("candidate", "0.25"), ("champion", "0.3"))
 def judge() -> dict[str, Any]:
     evaluate.main()
     gate.main()
-    verdict: dict[str, Any] = artifacts.read_json(OUT / "verdict.json")
+    verdict: dict[str, Any] = outputs.read_json(OUT / "verdict.json")
     return verdict
 
 
@@ -50,8 +50,8 @@ def test_the_verdict_carries_the_digests_of_what_it_speaks_of(workspace: Workspa
     holdouts.write_all(model(knowledge=1))
     verdict = judge()
     assert verdict["digests"] == _digests.digests()
-    assert verdict["digests"]["model"] == artifacts.sha256(Path("data/train/model.safetensors"))
-    assert verdict["champion"] == artifacts.read_json(Path("data/champion/champion.json"))
+    assert verdict["digests"]["model"] == outputs.sha256(Path("data/train/model.safetensors"))
+    assert verdict["champion"] == outputs.read_json(Path("data/champion/champion.json"))
     assert (verdict["confidence"], verdict["correction"], verdict["seen_holdout"]) == (0.95, "holm", "hold")
 
 
@@ -59,8 +59,8 @@ def test_the_summary_holds_what_the_rules_judge_and_what_it_was_measured_on(work
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     workspace.params("gate", {"rules": [rule(), rule(name="held", reference="champion"), TAIL_OF_DIVERSE]})
     verdict = judge()
-    models = artifacts.read_json(Path("data/evaluate/metrics.json"))["models"]
-    summary = artifacts.read_json(OUT / "summary.json")
+    models = outputs.read_json(Path("data/evaluate/metrics.json"))["models"]
+    summary = outputs.read_json(OUT / "summary.json")
     tail = models["candidate"]["tail_recall@20"]  # everybody is diverse
     assert summary == {
         "verdict": verdict["verdict"],
@@ -74,7 +74,7 @@ def test_the_summary_holds_what_the_rules_judge_and_what_it_was_measured_on(work
 def test_a_summary_without_a_champion_says_nothing_of_one(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     judge()
-    summary = artifacts.read_json(OUT / "summary.json")
+    summary = outputs.read_json(OUT / "summary.json")
     assert set(summary) == {"verdict", "holdout", "tail", "candidate"}
     assert list(summary["candidate"]) == ["ndcg@10", "tail_coverage@10", "tail_recall@20"]
 
@@ -99,9 +99,9 @@ def test_a_candidate_equal_to_the_champion_holds_every_rule_against_it(workspace
 def test_equal_inputs_give_equal_files(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     judge()
-    first = artifacts.read_manifest(OUT)
+    first = outputs.read_manifest(OUT)
     gate.main()
-    assert artifacts.read_manifest(OUT) == first
+    assert outputs.read_manifest(OUT) == first
 
 
 def test_an_empty_policy_rejects(workspace: Workspace) -> None:
@@ -211,8 +211,8 @@ def test_a_candidate_that_holds_against_the_champion_is_rejected_for_what_the_be
     assert [rule["name"] for rule in verdict["rules"] if rule["decision"] != "pass"] == ["no slow decline"]
     assert outcomes["no slow decline"]["reference"] == "best v1.0.0"
     assert outcomes["no slow tail loss"]["reference"] == "champion"  # the best one by this figure
-    models = artifacts.read_json(Path("data/evaluate/metrics.json"))["models"]
-    summary = artifacts.read_json(OUT / "summary.json")
+    models = outputs.read_json(Path("data/evaluate/metrics.json"))["models"]
+    summary = outputs.read_json(OUT / "summary.json")
     assert summary["best"] == pytest.approx({"ndcg@10": models["best v1.0.0"]["ndcg@10"]})
     best = "v1.0.0 by ndcg@10 since v1.0.0; v3.0.0 (the champion) by tail_coverage@10, tail_recall@20 since v1.0.0"
     page = Page((OUT / "report.html").read_text("utf-8"))
@@ -323,7 +323,7 @@ def test_the_report_page_needs_nothing_but_itself(page: Page) -> None:
 
 
 def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> None:
-    verdict = artifacts.read_json(OUT / "verdict.json")
+    verdict = outputs.read_json(OUT / "verdict.json")
     texts = " ".join(page.texts)
     assert page.tags.count("figure") == 4
     for expected in (

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _tables as tables
 from pipelines import ingest
 from pipelines._stage import run
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 
 OUT = Path("data/ingest")
@@ -39,7 +38,7 @@ def test_every_row_of_the_demo_is_in_a_pair_or_rejected(workspace: Workspace) ->
     pairs, rejected = rows("interactions"), rows("rejected")
     assert sum(row["n_events"] for row in pairs) == 600
     assert len(rejected) == 24
-    summary = artifacts.read_json(OUT / "summary.json")
+    summary = outputs.read_json(OUT / "summary.json")
     assert summary["interactions"]["read"] == 624
     assert summary["interactions"]["accepted"] == 600
     assert sum(summary["interactions"]["reasons"].values()) == 24
@@ -64,9 +63,9 @@ def test_the_outputs_are_sorted_typed_and_nothing_else_is_left(workspace: Worksp
 
 def test_a_second_run_writes_the_same_bytes(workspace: Workspace) -> None:
     demo(workspace)
-    first = artifacts.read_manifest(OUT)
+    first = outputs.read_manifest(OUT)
     demo(workspace)
-    assert artifacts.read_manifest(OUT) == first
+    assert outputs.read_manifest(OUT) == first
 
 
 @pytest.mark.parametrize(("rule", "value"), [("last", 2.0), ("max", 5.0), ("sum", 8.0)])
@@ -159,18 +158,18 @@ def test_a_missing_file_is_named_with_what_is_there_instead(workspace: Workspace
 def test_a_failed_run_leaves_the_last_good_output(workspace: Workspace) -> None:
     source(workspace, "user_id,item_id\nu,i\n")
     ingest.main()
-    before = artifacts.read_manifest(OUT)
+    before = outputs.read_manifest(OUT)
     source(workspace, "user_id,item_id\n")
     with pytest.raises(ValueError, match="no rows"):
         ingest.main()
-    assert artifacts.read_manifest(OUT) == before
+    assert outputs.read_manifest(OUT) == before
 
 
 def test_the_manifest_names_what_was_read(workspace: Workspace) -> None:
     source(workspace, "user_id,item_id\nu,i\n")
     ingest.main()
     path = Path("raw/interactions.csv")
-    assert artifacts.read_manifest(OUT)["inputs"] == {path.as_posix(): artifacts.sha256(path)}
+    assert outputs.read_manifest(OUT)["inputs"] == {path.as_posix(): outputs.sha256(path)}
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import _artifacts as artifacts
 from pipelines import _pseudonyms as pseudonyms
-from pipelines import _tables as tables
 from pipelines import ingest, split
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 from tests.pipelines.canonical import write_validate
 
@@ -61,7 +60,7 @@ def test_events_beyond_the_first_of_a_day_are_left_out_and_kept(source: Workspac
     (row,) = rows("rejected")
     assert (row["line"], row["reason"]) == (2, "over_daily_cap")
     assert row["raw"].startswith("u,late,1.0,2020-09-14 00:00:30")
-    counts = artifacts.read_json(Path("data/ingest/summary.json"))["interactions"]
+    counts = outputs.read_json(Path("data/ingest/summary.json"))["interactions"]
     assert (counts["read"], counts["accepted"], counts["malformed"]) == (5, 4, 0)
 
 
@@ -147,7 +146,7 @@ def test_users_become_keyed_hashes_and_nothing_names_them(source: Workspace, mon
 
 
 def user_space() -> Any:
-    return artifacts.read_json(Path("data/ingest/summary.json"))["user_space"]
+    return outputs.read_json(Path("data/ingest/summary.json"))["user_space"]
 
 
 def test_another_key_gives_others_and_the_summary_tells_the_keys_apart(

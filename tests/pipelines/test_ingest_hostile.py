@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _tables as tables
 from pipelines import ingest
 from pipelines._stage import run
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "rating", "timestamp": "time"}
@@ -54,7 +53,7 @@ def rejected() -> list[tuple[int, str, str]]:
 
 
 def account() -> dict[str, Any]:
-    counts: dict[str, Any] = artifacts.read_json(Path("data/ingest/summary.json"))["interactions"]
+    counts: dict[str, Any] = outputs.read_json(Path("data/ingest/summary.json"))["interactions"]
     return counts
 
 

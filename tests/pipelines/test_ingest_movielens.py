@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _tables as tables
 from pipelines import ingest
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 
 CSV = {
@@ -74,8 +73,8 @@ def test_the_older_releases_are_read(workspace: Workspace, encoding: str) -> Non
 def test_what_was_read_is_recorded_before_it_is_decoded(workspace: Workspace) -> None:
     release(workspace.root / "ml", DAT, "latin-1")
     run(workspace, "ml")
-    inputs = artifacts.read_manifest(Path("data/ingest"))["inputs"]
-    assert inputs == {f"ml/{name}": artifacts.sha256(Path("ml") / name) for name in DAT}
+    inputs = outputs.read_manifest(Path("data/ingest"))["inputs"]
+    assert inputs == {f"ml/{name}": outputs.sha256(Path("ml") / name) for name in DAT}
 
 
 def test_a_release_inside_the_folder_or_a_zip_is_found(workspace: Workspace) -> None:

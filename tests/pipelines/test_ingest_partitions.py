@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import _artifacts as artifacts
 from pipelines import _partitions, ingest
-from pipelines import _tables as tables
+from pipelines.artifacts import outputs as artifacts
+from pipelines.artifacts import tables
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "value", "timestamp": "time"}

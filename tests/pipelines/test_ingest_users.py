@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _forget, _pseudonyms, _user_rows, evaluate, ingest, split, train, validate
-from pipelines import _tables as tables
 from pipelines._traces import Traces
+from pipelines.artifacts import outputs, tables
 from pipelines.settings.document import Ingest, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts
@@ -70,7 +69,7 @@ def test_the_first_row_of_a_user_counts_and_every_other_is_accounted_for(
     ]  # fmt: skip
     assert rows("rejected")[0]["detail"] == "the same user_id is on line 2 of users.csv already"
     assert rows("rejected")[0]["raw"] == "u1,AT"
-    counts = artifacts.read_json(Path("data/ingest/summary.json"))["users"]
+    counts = outputs.read_json(Path("data/ingest/summary.json"))["users"]
     assert (counts["read"], counts["accepted"], counts["rejected"], counts["malformed"]) == (6, 2, 4, 4)
     assert "ingest: users: 6 rows read, 2 accepted, 4 rejected" in capsys.readouterr().out
 
@@ -113,7 +112,7 @@ def test_without_user_files_nobody_is_described(source: Workspace) -> None:
     ingest.main()
     assert tables.read(Path("data/ingest/users.parquet")).schema.equals(tables.USERS)
     assert rows("users") == []
-    assert "users" not in artifacts.read_json(Path("data/ingest/summary.json"))
+    assert "users" not in outputs.read_json(Path("data/ingest/summary.json"))
 
 
 @pytest.mark.parametrize(

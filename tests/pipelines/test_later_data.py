@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from models.evaluation import leakage
-from pipelines import _artifacts as artifacts
-from pipelines import _tables as tables
 from pipelines import ingest, split
 from pipelines._pseudonyms import pseudonym
+from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import split_of
 from tests.conftest import Workspace
 from tests.pipelines.canonical import day, write_validate
@@ -59,7 +58,7 @@ def run(of: Iterable[Event]) -> tuple[dict[str, Any], Parts]:
         part: {(users[u], items[i]) for u, i in zip(column(part, "user_idx"), column(part, "item_idx"), strict=True)}
         for part in ("train", "valid", "test")
     }
-    return artifacts.read_json(Path("data/split/holdout.json")), found
+    return outputs.read_json(Path("data/split/holdout.json")), found
 
 
 def column(table: str, name: str) -> list[Any]:

@@ -15,11 +15,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from bento.encoder import Encoder
-from pipelines import _artifacts as artifacts
-from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
-from pipelines import _tables as tables
 from pipelines import embed
+from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace
@@ -86,7 +84,7 @@ def folder(workspace: Workspace) -> Path:
 
 
 def embedded() -> npt.NDArray[np.float32]:
-    with artifacts.stage("split") as stage:
+    with outputs.stage("split") as stage:
         ids = [f"{n:04}" for n in range(len(TEXTS))]
         tables.write(pa.table({"item_id": ids, "text": TEXTS}), stage.output("items.parquet"))
     embed.main()
@@ -107,7 +105,7 @@ def test_a_wish_in_every_script_has_the_vector_of_its_item(folder: Path) -> None
     vectors = embedded()
     Path("packed").mkdir()
     sample = packed.Sample([TEXTS], [1.0], vectors)
-    about = packed.write(judged.factors(), encoders.find(load(Embed)), Path("packed/encoder"), sample, "half")
+    about = packed.write(judged.factors(), checkpoint.find(load(Embed)), Path("packed/encoder"), sample, "half")
     served = Encoder(about, Path.cwd())
     for text, vector in zip(TEXTS, vectors, strict=True):
         found = served(text)

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _packed, _smoke, _tables, package
+from pipelines import _packed, _smoke, package
+from pipelines.artifacts import outputs, tables
 from tests import judged
 from tests.conftest import Workspace
 
@@ -28,7 +28,7 @@ def archived(folder: Path) -> dict[str, bytes]:
 def test_a_model_that_is_not_promoted_gets_no_bento_but_a_reason(workspace: Workspace, verdict: str) -> None:
     judged.write(verdict)
     package.main()
-    bento = artifacts.read_json(Path("data/package/bento.json"))
+    bento = outputs.read_json(Path("data/package/bento.json"))
     assert bento == {"built": False, "reason": f"the verdict is {verdict}: every rule passes"}
     assert not Path("data/package/longtail.bento").exists()
 
@@ -36,8 +36,8 @@ def test_a_model_that_is_not_promoted_gets_no_bento_but_a_reason(workspace: Work
 def test_another_model_than_the_judged_one_is_refused(workspace: Workspace) -> None:
     verdict = judged.write()
     judged.write(model=judged.factors(seed=1))
-    with artifacts.stage("gate") as stage:  # the verdict of the model before
-        artifacts.write_json(stage.output("verdict.json"), verdict)
+    with outputs.stage("gate") as stage:  # the verdict of the model before
+        outputs.write_json(stage.output("verdict.json"), verdict)
     with pytest.raises(ValueError, match=rf"not the model that was judged.*{verdict['digests']['model']}.*dvc repro"):
         package.main()
     assert not Path("data/package").exists()
@@ -57,9 +57,9 @@ def test_a_flipped_byte_of_an_input_is_refused(workspace: Workspace, name: str) 
 
 def test_an_interaction_with_an_item_that_the_split_lacks_is_refused(workspace: Workspace) -> None:
     judged.write()
-    with artifacts.stage("split") as stage:
-        _tables.write(judged.items_table().slice(1), stage.output("items.parquet"))
-        artifacts.write_json(stage.output("holdout.json"), {"head_share": 0.8})
+    with outputs.stage("split") as stage:
+        tables.write(judged.items_table().slice(1), stage.output("items.parquet"))
+        outputs.write_json(stage.output("holdout.json"), {"head_share": 0.8})
     with pytest.raises(ValueError, match=r"data/split lacks the items of \d+ interactions; run `dvc repro split`"):
         package.main()
 
@@ -95,11 +95,11 @@ def test_a_version_depends_on_every_path_and_digest_but_not_on_their_order() -> 
 
 @pytest.mark.slow
 def test_the_bento_holds_the_judged_bytes_and_no_other(packaged: Path) -> None:
-    bento, files = artifacts.read_json(packaged / "bento.json"), archived(packaged)
+    bento, files = outputs.read_json(packaged / "bento.json"), archived(packaged)
     train, gate = packaged.parent / "train", packaged.parent / "gate"
     assert files["src/packed/model.safetensors"] == (train / "model.safetensors").read_bytes()
     assert files["src/packed/verdict.json"] == (gate / "verdict.json").read_bytes()
-    assert bento["verdict_sha256"] == artifacts.sha256(gate / "verdict.json")
+    assert bento["verdict_sha256"] == outputs.sha256(gate / "verdict.json")
     assert bento["files"]["src/packed/model.safetensors"] == bento["digests"]["model"]
     sources = {name for name in files if name.startswith("src/")} - {"src/bentofile.yaml"}  # BentoML writes that one
     assert sources == bento["files"].keys()
@@ -108,7 +108,7 @@ def test_the_bento_holds_the_judged_bytes_and_no_other(packaged: Path) -> None:
 
 @pytest.mark.slow
 def test_the_model_card_is_in_the_bento_and_beside_it_with_what_it_takes(packaged: Path) -> None:
-    tag = artifacts.read_json(packaged / "bento.json")["tag"]
+    tag = outputs.read_json(packaged / "bento.json")["tag"]
     inside, beside = archived(packaged)["README.md"].decode(), (packaged / "card.md").read_text("utf-8")
     assert beside.startswith(inside.rstrip())
     for part in (f"# {tag}", "**PROMOTE**: every rule passes", "| candidate | 0.3000 | 0.5000 | 0.2000 |",

@@ -10,8 +10,8 @@ import pytest
 
 from bento.encoder import Encoder
 from models.inference.encoder.projection import fit
-from pipelines import _encoder as encoders
 from pipelines import _packed_encoder as packed
+from pipelines.artifacts import checkpoint
 from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace
@@ -25,7 +25,7 @@ def sample() -> packed.Sample:
 def test_a_wish_gets_the_vector_that_was_checked(workspace: Workspace, form: packed.Form) -> None:
     judged.name_encoder()
     Path("packed").mkdir()
-    about = packed.write(judged.factors(), encoders.find(load(Embed)), Path("packed/encoder"), sample(), form)
+    about = packed.write(judged.factors(), checkpoint.find(load(Embed)), Path("packed/encoder"), sample(), form)
     assert about["form"] == form
     served = Encoder(about, Path.cwd())
     cosines = []
@@ -48,7 +48,7 @@ def test_a_wish_is_reduced_as_the_vectors_of_the_items_were(
     projection = fit(whole, np.arange(len(whole)), method=method, dim=6)
     reduced = packed.Sample([judged.TEXTS], [1.0], projection(whole), projection)
     Path("packed").mkdir()
-    encoder = encoders.find(load(Embed))
+    encoder = checkpoint.find(load(Embed))
     served = Encoder(packed.write(judged.factors(), encoder, Path("packed/encoder"), reduced), Path.cwd())
     for text, vector in zip(judged.TEXTS, projection(whole), strict=True):
         found = served(text)
@@ -65,7 +65,7 @@ def test_int8_that_loses_neighbours_is_refused_with_its_figures(
     monkeypatch.setattr("models.inference.encoder.quantization.LARGEST", 1)  # three values for each weight
     message = r"int8 keeps 0\.\d+ of the 10 nearest items \(overlap of 40 items, smallest cosine .*\), expected 0.95"
     with pytest.raises(ValueError, match=message):
-        packed.write(judged.factors(), encoders.find(load(Embed)), Path("encoder-8"), sample(), "int8")
+        packed.write(judged.factors(), checkpoint.find(load(Embed)), Path("encoder-8"), sample(), "int8")
     assert not Path("encoder-8").exists()
 
 
@@ -73,4 +73,4 @@ def test_half_precision_that_is_another_encoder_is_refused(workspace: Workspace)
     judged.name_encoder()
     other = packed.Sample([judged.TEXTS], [1.0], np.roll(judged.embeddings(), 1, axis=0))
     with pytest.raises(ValueError, match=r"the encoder for serving has cosine .* expected 0.999"):
-        packed.write(judged.factors(), encoders.find(load(Embed)), Path("encoder-16"), other)
+        packed.write(judged.factors(), checkpoint.find(load(Embed)), Path("encoder-16"), other)

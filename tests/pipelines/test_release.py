@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from gto.api import deregister, history, show
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git, _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
+from pipelines.artifacts import outputs
 from pipelines.champion import NONE, champion_of
 from pipelines.settings.document import Champion, load
 from tests import made
@@ -35,7 +35,7 @@ def refs(checkout: Checkout) -> str:
 
 def rewrite(path: Path, changes: dict[str, object]) -> None:
     """Change keys of a stage's JSON file as if the stage had written it so."""
-    artifacts.write_json(path, artifacts.read_json(path) | changes)
+    outputs.write_json(path, outputs.read_json(path) | changes)
     made.rewrite_manifest(path.parent)
 
 
@@ -129,7 +129,7 @@ def test_a_second_candidate_replaces_the_first(checkout: Checkout) -> None:
     checkout.candidate(1)
     _release.promote()
     checkout.candidate(2)
-    assert artifacts.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
+    assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
     assert "in place of v1.0.0" in _release.promote().text
     assert serving() == "v2.0.0"
 
@@ -242,7 +242,7 @@ def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[st
     checkout.candidate(1)
     _release.promote()
     checkout.candidate(2)
-    verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+    verdict = outputs.read_json(Path("data/gate/verdict.json"))
     edit(verdict)
     with_verdict(verdict, 2)
     with pytest.raises(ValueError, match=rf"{what}.*run `dvc repro"):
@@ -280,7 +280,7 @@ def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_ro
     assert champion_of(_registry.read(load(Champion)), first) == NONE  # as it was judged
     checkout.candidate(2)
     assert _release.promote().version == "v2.0.0"
-    assert artifacts.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
+    assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
     described = "\n".join(_lineage.lineage("v1.0.0"))
     assert all(rule["reason"] in described for rule in json.loads(released)["rules"])
     _release.rollback()
@@ -366,7 +366,7 @@ def test_a_command_edited_after_it_was_run_is_refused(checkout: Checkout) -> Non
 
 def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1)
-    judged_before_anything_served = artifacts.read_json(Path("data/gate/verdict.json"))["champion"]
+    judged_before_anything_served = outputs.read_json(Path("data/gate/verdict.json"))["champion"]
     _release.promote()
     checkout.candidate(2)
     judge("PROMOTE", judged_before_anything_served)
@@ -380,7 +380,7 @@ def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> N
 
 
 def decisions() -> dict[str, str]:
-    return {rule["name"]: rule["decision"] for rule in artifacts.read_json(Path("data/gate/verdict.json"))["rules"]}
+    return {rule["name"]: rule["decision"] for rule in outputs.read_json(Path("data/gate/verdict.json"))["rules"]}
 
 
 def test_of_releases_that_lose_three_percent_each_the_second_is_the_last(checkout: Checkout) -> None:

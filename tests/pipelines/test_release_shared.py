@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _candidate, _registry, _release, _version_files, champion
+from pipelines.artifacts import outputs
 from pipelines.settings.document import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
@@ -89,7 +89,7 @@ def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout,
         with pytest.raises(ValueError, match=r"compared with no champion, but v1\.0\.0 is the champion since"):
             _release.promote()
         champion.main()  # as `dvc repro` does
-        assert artifacts.read_json(Path("data/champion/champion.json"))["version"] == "v1.0.0"
+        assert outputs.read_json(Path("data/champion/champion.json"))["version"] == "v1.0.0"
         other.candidate(2)
         assert _release.promote().version == "v2.0.0"
     assert _release.rollback().version == "v1.0.0"
@@ -106,7 +106,7 @@ def test_a_race_that_is_lost_after_the_fetch_changes_nothing(shared: Checkout, t
         with chdir(other.root):
             other.candidate(2)
             _release.promote()
-        verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+        verdict = outputs.read_json(Path("data/gate/verdict.json"))
         commit = _candidate.release_commit("v1.0.0", verdict, before)
         with pytest.raises(ValueError, match="another promotion was faster"):
             _release.assign(before, "v1.0.0", commit, "promote v1.0.0", register=True)
@@ -127,7 +127,7 @@ def test_the_champion_stage_goes_on_without_the_remote(shared: Checkout, capsys:
     git(shared.root, "remote", "set-url", "origin", "/nowhere/at/all.git")
     champion.main()
     assert "using the versions known here" in capsys.readouterr().err
-    assert artifacts.read_json(Path("data/champion/champion.json"))["version"] is None
+    assert outputs.read_json(Path("data/champion/champion.json"))["version"] is None
 
 
 def test_a_failed_data_push_promotes_nothing(shared: Checkout, tmp_path: Path) -> None:

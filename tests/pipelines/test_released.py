@@ -12,8 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from pipelines import _artifacts as artifacts
 from pipelines import _git, _registry, _release, _released, _serve_supervisor, _version_files
+from pipelines.artifacts import outputs
 from pipelines.settings.document import Champion, load
 from tests import made
 from tests.conftest import edit_params
@@ -40,7 +40,7 @@ def train(seed: int) -> None:
 
 def judge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict on the figures that lie there, as the gate gave it before it looked at the other stages."""
-    champion = artifacts.read_json(Path("data/champion/champion.json"))
+    champion = outputs.read_json(Path("data/champion/champion.json"))
     with monkeypatch.context() as patch:
         patch.setattr("tests.pipelines.releases.evaluate", lambda *_: None)
         judge("PROMOTE", champion)
@@ -54,7 +54,7 @@ def test_a_model_trained_after_the_figures_were_taken_is_refused(
     edit_params(Path("params.yaml"), "train", {"als.embedding_dim": 2, "als.epochs": 1})
     train(3)
     if champion_too:
-        write_champion(artifacts.read_json(Path("data/champion/champion.json")))
+        write_champion(outputs.read_json(Path("data/champion/champion.json")))
     judge_alone(monkeypatch)
     package(3, built=True)
     record()
@@ -98,10 +98,10 @@ def test_a_lock_file_of_another_run_of_a_stage_is_refused(judged: Checkout) -> N
     path = Path("data/evaluate/metrics.json")
     path.write_text(path.read_text() + "\n")
     made.rewrite_manifest(path.parent)
-    inputs = artifacts.read_manifest(Path("data/gate"))["inputs"]
-    made.rewrite_manifest(Path("data/gate"), inputs=inputs | {path.as_posix(): artifacts.sha256(path)})
-    inputs = artifacts.read_manifest(Path("data/package"))["inputs"]
-    made.rewrite_manifest(Path("data/package"), inputs=inputs | {path.as_posix(): artifacts.sha256(path)})
+    inputs = outputs.read_manifest(Path("data/gate"))["inputs"]
+    made.rewrite_manifest(Path("data/gate"), inputs=inputs | {path.as_posix(): outputs.sha256(path)})
+    inputs = outputs.read_manifest(Path("data/package"))["inputs"]
+    made.rewrite_manifest(Path("data/package"), inputs=inputs | {path.as_posix(): outputs.sha256(path)})
     with pytest.raises(
         ValueError, match=r"^dvc\.lock does not describe data/evaluate/manifest\.json and data/gate/mani"
     ):

@@ -12,9 +12,9 @@ import psutil
 import pytest
 import requests
 
-from pipelines import _artifacts as artifacts
 from pipelines._serve_supervisor import LOOK_SECONDS
 from pipelines._smoke import post
+from pipelines.artifacts import outputs
 from pipelines.package import main as run_package
 from tests import judged
 from tests.conftest import Workspace
@@ -45,7 +45,7 @@ def tags(packaged: Path, other: Path, tmp_path_factory: pytest.TempPathFactory) 
             patch.setenv(f"GIT_CONFIG_{scope}", os.devnull)
         patch.chdir(root)
         Checkout.create(root)
-        smoke = artifacts.read_json(other / "bento.json")["smoke"]
+        smoke = outputs.read_json(other / "bento.json")["smoke"]
         wrong = {**smoke, "unknown_user": {"fallback": "unknown_user", "items": ["what", "it", "never", "said", "!"]}}
         found = {
             "v1.0.0": register("v1.0.0", packaged),

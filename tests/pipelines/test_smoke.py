@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _bento, _smoke
+from pipelines.artifacts import outputs
 from tests import judged
 from tests.conftest import REPO, Workspace
 
@@ -30,7 +30,7 @@ def home(packaged: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tag(packaged: Path) -> str:
-    return str(artifacts.read_json(packaged / "bento.json")["tag"])
+    return str(outputs.read_json(packaged / "bento.json")["tag"])
 
 
 def probe(seed: int = 0, user: int = 0) -> _smoke.Probe:

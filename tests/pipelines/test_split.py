@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
 from pipelines import _parts as parts
-from pipelines import _tables as tables
 from pipelines import split
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, day, interactions, item_ids, rows, write_ingest, write_validate
 
@@ -25,7 +24,7 @@ def run_split(of: Iterable[Row], **items: Any) -> dict[str, Any]:
     write_ingest(interactions(of), catalogue(item_ids(N_ITEMS), **items))
     write_validate()
     split.main()
-    summary: dict[str, Any] = artifacts.read_json(Path("data/split/holdout.json"))
+    summary: dict[str, Any] = outputs.read_json(Path("data/split/holdout.json"))
     return summary
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipelines import _artifacts as artifacts
-from pipelines import _fitting, _model, split, train
+from pipelines import _fitting, split, train
+from pipelines.artifacts import model_file, outputs
 from pipelines.settings.document import Train, load
 from tests.conftest import REPO, Workspace
 from tests.pipelines import canonical
@@ -21,7 +21,7 @@ N_ITEMS = 40
 def write_embeddings(n_items: int = N_ITEMS) -> None:
     vectors = np.random.default_rng(0).normal(size=(n_items, 12)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with artifacts.stage("embed") as stage:
+    with outputs.stage("embed") as stage:
         header = json.dumps({"encoder": "e" * 64})
         save_file({"embeddings": vectors}, stage.output("embeddings.safetensors"), metadata={"longtail": header})
 
@@ -71,11 +71,11 @@ def test_a_pair_planted_in_the_test_period_changes_no_byte_of_the_model(workspac
     rows = canonical.rows(60, N_ITEMS)
     prepare(workspace, rows)
     train.main()
-    before, tested = MODEL.read_bytes(), artifacts.sha256(Path("data/split/test.parquet"))
+    before, tested = MODEL.read_bytes(), outputs.sha256(Path("data/split/test.parquet"))
     free = next(f"i{i:03}" for i in range(N_ITEMS) if ("u000", f"i{i:03}") not in {row[:2] for row in rows})
     prepare(workspace, [*rows, ("u000", free, 1.0, canonical.day(19.5))])
     train.main()
-    assert artifacts.sha256(Path("data/split/test.parquet")) != tested
+    assert outputs.sha256(Path("data/split/test.parquet")) != tested
     assert MODEL.read_bytes() == before
 
 
@@ -93,7 +93,7 @@ def test_the_model_serves_with_the_re_ranking_that_was_chosen(prepared: Workspac
     prepared.params("train", {"rerank": {"max_ndcg_loss": 1.0, "popularity": [], "xquad": [], "slots": [50.0]}})
     train.main()
     (chosen,) = [row for row in table("pareto.csv") if row["chosen"] == "1"]
-    factors, provenance = _model.read(MODEL)
+    factors, provenance = model_file.read(MODEL)
     assert factors.rerank is not None
     assert (factors.rerank.method, factors.rerank.strength) == (chosen["method"], float(chosen["strength"]))
     assert factors.rerank.method == "slots"
@@ -109,16 +109,16 @@ def test_the_epoch_that_ranks_best_on_valid_is_kept_and_marked(prepared: Workspa
     rows = table("training.csv")
     best = max(rows, key=lambda row: float(row["valid_ndcg"]))
     assert [row["chosen"] for row in rows] == [str(int(row is best)) for row in rows]
-    kept, _ = _model.read(MODEL)
+    kept, _ = model_file.read(MODEL)
     prepared.params("train", {"als.epochs": int(best["epoch"])})
     train.main()
-    assert np.array_equal(_model.read(MODEL)[0].item_factors, kept.item_factors)
+    assert np.array_equal(model_file.read(MODEL)[0].item_factors, kept.item_factors)
 
 
 def test_without_a_dimension_the_data_decide(prepared: Workspace) -> None:
     prepared.params("train", {"als.embedding_dim": None, "als.epochs": 1})
     train.main()
-    factors, provenance = _model.read(MODEL)
+    factors, provenance = model_file.read(MODEL)
     assert provenance["params"]["als"]["embedding_dim"] == factors.item_factors.shape[1] == 64
 
 
@@ -126,7 +126,7 @@ def test_the_heights_tried_for_cold_items_are_written_with_the_chosen_one(worksp
     prepare(workspace, canonical.rows(60, N_ITEMS - 8))
     workspace.params("train", {"cold_max_ndcg_loss": 1.0})
     train.main()
-    factors, _ = _model.read(MODEL)
+    factors, _ = model_file.read(MODEL)
     assert factors.cold is not None
     assert [float(row["height"]) for row in table("cold_items.csv") if row["chosen"] == "1"] == [factors.cold.height]
 
@@ -134,13 +134,13 @@ def test_the_heights_tried_for_cold_items_are_written_with_the_chosen_one(worksp
 def test_without_an_anchor_text_plays_no_part(prepared: Workspace) -> None:
     prepared.params("train", {"anchor": 0.0})
     train.main()
-    assert _model.read(MODEL)[0].text_mean.size == 0
+    assert model_file.read(MODEL)[0].text_mean.size == 0
 
 
 def test_more_dimensions_than_items_train_to_finite_factors(prepared: Workspace) -> None:
     prepared.params("train", {"als.embedding_dim": 64})
     train.main()
-    assert np.isfinite(_model.read(MODEL)[0].item_factors).all()
+    assert np.isfinite(model_file.read(MODEL)[0].item_factors).all()
 
 
 def test_embeddings_of_other_items_are_refused(prepared: Workspace) -> None:
@@ -153,20 +153,20 @@ def test_embeddings_of_other_items_are_refused(prepared: Workspace) -> None:
 def test_a_model_file_of_another_kind_is_refused(workspace: Workspace) -> None:
     Path("x.safetensors").write_bytes(b"not a model")
     with pytest.raises(ValueError, match="is not a model file"):
-        _model.read(Path("x.safetensors"))
+        model_file.read(Path("x.safetensors"))
 
 
 def test_a_model_that_lacks_a_part_is_refused(workspace: Workspace) -> None:
     save_file({"item_factors": np.zeros((1, 1), np.float32)}, "x.safetensors")
     with pytest.raises(ValueError, match="no model of this version"):
-        _model.read(Path("x.safetensors"))
+        model_file.read(Path("x.safetensors"))
 
 
 @pytest.mark.parametrize("model", ["mf", "bpr", "two_tower", "light_gcn"])
 def test_every_model_is_trained_and_written_as_the_same_kind_of_file(prepared: Workspace, model: str) -> None:
     prepared.params("train", {"model": model, f"{model}.embedding_dim": 4, f"{model}.epochs": 2})
     train.main()
-    factors, provenance = _model.read(MODEL)
+    factors, provenance = model_file.read(MODEL)
     assert provenance["params"]["model"] == model
     assert len(table("training.csv")) == 2
     assert np.isfinite(factors.fold_in([np.array([0, 1]), np.array([2])]) @ factors.item_factors.T).all()
@@ -189,7 +189,7 @@ def test_a_search_trains_the_best_trial_and_never_does_worse_than_the_settings_i
     assert (trials[0]["regularization"], trials[0]["embedding_dim"]) == ("300.0", "4")
     best = max(trials, key=lambda row: float(row["objective"] or "-inf"))
     assert [row["chosen"] for row in trials] == [str(int(row is best)) for row in trials]
-    used = _model.read(MODEL)[1]["params"]
+    used = model_file.read(MODEL)[1]["params"]
     assert used["als"]["regularization"] == float(best["regularization"])
     assert used["als"]["epochs"] == int(best["epochs"]) == len(table("training.csv"))
     assert float(table("training.csv")[-1]["valid_ndcg"]) == pytest.approx(float(best["valid_ndcg"]), abs=1e-6)
@@ -240,12 +240,12 @@ def test_a_search_space_that_cannot_be_searched_is_refused_before_anything_is_re
 @pytest.mark.slow
 def test_two_processes_train_the_model_that_one_does(prepared: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     train.main()
-    alone, _ = _model.read(MODEL)
+    alone, _ = model_file.read(MODEL)
     assert "received_bytes" not in table("training.csv")[0]
     prepared.params("train", {"world_size": 2})
     monkeypatch.setenv("PYTHONPATH", str(REPO))
     train.main()
-    shared, _ = _model.read(MODEL)
+    shared, _ = model_file.read(MODEL)
     np.testing.assert_allclose(
         shared.item_factors @ shared.item_factors.T, alone.item_factors @ alone.item_factors.T, atol=1e-5
     )

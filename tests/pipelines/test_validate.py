@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import _artifacts as artifacts
+from pipelines.artifacts import outputs
 from pipelines.settings.document import Engine
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
@@ -35,7 +35,7 @@ def workspace(workspace: Workspace) -> Workspace:
 def run_validate(table: pa.Table | None = None, items: pa.Table | None = None) -> dict[str, Any]:
     write_ingest(interactions(ROWS) if table is None else table, catalogue(IDS) if items is None else items)
     validate.main()
-    report: dict[str, Any] = artifacts.read_json(Path("data/validate/report.json"))
+    report: dict[str, Any] = outputs.read_json(Path("data/validate/report.json"))
     return report
 
 
@@ -217,7 +217,7 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
         expectations.gxe.ExpectTableRowCountToBeBetween(min_value=1, description="there are rows"),
     ]
     engine = Engine(name="duckdb", master="local", settings={})
-    with expectations.source(artifacts.StageRun("validate", tmp_path), "1GB", engine) as source:
+    with expectations.source(outputs.StageRun("validate", tmp_path), "1GB", engine) as source:
         source.engine.view("things", "select 1 as present")
         results = {"things": source.check("things", suite)}
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import _artifacts as artifacts
 from pipelines import _profile as profiles
+from pipelines.artifacts import outputs
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, day, interactions, item_ids, rows, write_ingest
 
@@ -31,7 +31,7 @@ def workspace(workspace: Workspace) -> Workspace:
 def judged(of: list[Row] = ROWS, **items: Any) -> dict[str, Any]:
     write_ingest(interactions(of), catalogue(IDS, **items))
     validate.main()
-    report: dict[str, Any] = artifacts.read_json(Path("data/validate/report.json"))
+    report: dict[str, Any] = outputs.read_json(Path("data/validate/report.json"))
     return report
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _tables, _verdict, evaluate, gate
+from pipelines import _verdict, evaluate, gate
+from pipelines.artifacts import outputs, tables
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 def judge() -> Record:
     evaluate.main()
     gate.main()
-    record: Record = artifacts.read_json(_verdict.PATH)
+    record: Record = outputs.read_json(_verdict.PATH)
     return record
 
 
@@ -121,11 +121,11 @@ def test_the_schema_refuses_what_is_no_verdict(
 
 def rewrite(text: str) -> None:
     """verdict.json with another text, its manifest made to match."""
-    manifest = _verdict.PATH.with_name(artifacts.MANIFEST)
-    inputs = artifacts.read_manifest(manifest.parent)["inputs"]
+    manifest = _verdict.PATH.with_name(outputs.MANIFEST)
+    inputs = outputs.read_manifest(manifest.parent)["inputs"]
     manifest.unlink()
     _verdict.PATH.write_text(text)
-    artifacts.write_manifest(manifest.parent, stage="gate", inputs=inputs)
+    outputs.write_manifest(manifest.parent, stage="gate", inputs=inputs)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +217,11 @@ def test_a_reject_that_says_promote_is_refused(workspace: Workspace) -> None:
 def test_a_champion_whose_rows_are_missing_is_noticed(promoted: Record) -> None:
     """Else its rules would not apply, as if nothing had served."""
     path = Path("data/evaluate/per_user.parquet")
-    table = _tables.read(path)
-    inputs = artifacts.read_manifest(path.parent)["inputs"]
-    _tables.write(table.filter(pc.not_equal(table["model"], pa.scalar("champion"))), path)
-    path.with_name(artifacts.MANIFEST).unlink()
-    artifacts.write_manifest(path.parent, stage="evaluate", inputs=inputs)
+    table = tables.read(path)
+    inputs = outputs.read_manifest(path.parent)["inputs"]
+    tables.write(table.filter(pc.not_equal(table["model"], pa.scalar("champion"))), path)
+    path.with_name(outputs.MANIFEST).unlink()
+    outputs.write_manifest(path.parent, stage="evaluate", inputs=inputs)
     for decide in (gate.main, lambda: _verdict.decide_again(promoted)):
         with pytest.raises(ValueError, match=r"per_user\.parquet has candidate, .* has candidate, champion"):
             decide()

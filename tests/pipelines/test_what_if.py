@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
 from pipelines import _cli, _what_if, evaluate, gate
+from pipelines.artifacts import outputs
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -52,7 +52,7 @@ def test_another_policy_decides_from_the_saved_values_and_writes_nothing(judged:
     before = snapshot()
     given, other = _what_if.decide(FILE)
     assert snapshot() == before
-    assert given == artifacts.read_json(Path("data/gate/verdict.json"))
+    assert given == outputs.read_json(Path("data/gate/verdict.json"))
     assert (given["verdict"], other["verdict"]) == ("PROMOTE", "REJECT")
     assert {rule["name"]: rule["decision"] for rule in other["rules"]} == {
         "beats popularity": "pass",
@@ -68,8 +68,8 @@ def test_the_policy_that_was_used_decides_the_same_again(judged: Workspace) -> N
 
 def artifacts_of(record: Any) -> Any:
     """As JSON gives it back: lists for tuples."""
-    artifacts.write_json(Path("as.json"), record)
-    return artifacts.read_json(Path("as.json"))
+    outputs.write_json(Path("as.json"), record)
+    return outputs.read_json(Path("as.json"))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _artifacts as artifacts
 from pipelines import _card, _cli, _doctor, _git, _report, _report_text, _run_tasks, _stage, evaluate, gate
+from pipelines.artifacts import outputs
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.settings.document import Ingest, Release, load
 from tests.conftest import REPO, Workspace, edit_params
@@ -244,7 +244,7 @@ def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     workspace.params("gate", {"rules": rules})
     evaluate.main()
     gate.main()
-    verdict = artifacts.read_json(Path("data/gate/verdict.json"))
+    verdict = outputs.read_json(Path("data/gate/verdict.json"))
     verdict["reason"] += f" {HOSTILE}"
     page = Tags(Path("data/gate/report.html").read_text("utf-8"))
     assert not {"script", "img", "a", "iframe"} & set(page.found)
@@ -252,7 +252,7 @@ def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     report = Path("data/gate/report.md").read_text("utf-8")
     body = "\n".join(_run_tasks.table("run `x` ![i](http://e)", verdict))
     note = gate_note(verdict["reason"])
-    metrics = artifacts.read_json(Path("data/evaluate/metrics.json"))
+    metrics = outputs.read_json(Path("data/evaluate/metrics.json"))
     about = {"tail": HOSTILE, "search": "exact", "encoder": {"reason": HOSTILE}}
     card = _card.write("longtail:x", verdict, metrics, {}, about)
     for text in (report, body, note, card):

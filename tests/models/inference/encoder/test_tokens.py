@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from models.inference.encoder.tokens import clean, tokenize
-from pipelines._encoder import packaged
+from pipelines.artifacts.checkpoint import packaged
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import _artifacts as artifacts
-from pipelines import _tables, evaluate, gate
+from pipelines import evaluate, gate
+from pipelines.artifacts import outputs, tables
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import N_ITEMS, N_USERS, model
@@ -31,11 +31,11 @@ def evaluated(workspace: Workspace) -> Workspace:
 
 def rewrite(change: Change) -> None:
     """The table changed, with a manifest that fits."""
-    table, inputs = _tables.read(PER_USER), artifacts.read_manifest(FOLDER)["inputs"]
+    table, inputs = tables.read(PER_USER), outputs.read_manifest(FOLDER)["inputs"]
     (FOLDER / "manifest.json").unlink()
     PER_USER.unlink()
-    _tables.write(change(table), PER_USER)
-    artifacts.write_manifest(FOLDER, stage="evaluate", inputs=inputs)
+    tables.write(change(table), PER_USER)
+    outputs.write_manifest(FOLDER, stage="evaluate", inputs=inputs)
 
 
 def column(name: str, values: Callable[[pa.Table], Any]) -> Change:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from models.evaluation.measure import Evaluation
 from models.evaluation.metrics import Bools, Lists
 from models.evaluation.slices import Names, members
-from pipelines import _tables
-from pipelines._per_user_check import check_columns, check_users, check_values
+from pipelines.artifacts import tables
+from pipelines.artifacts.per_user_check import check_columns, check_users, check_values
 
 SLICING, COUNT = "slice:", "count:"  # how columns of slicings, and of what ratios are made of, begin
 
@@ -47,7 +47,7 @@ def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, 
 
     Raises ValueError where the models were not judged on the same users, or values are none that metrics can have.
     """
-    everything = _tables.read(path)
+    everything = tables.read(path)
     try:
         values = [name for name in everything.column_names if "@" in name or name.startswith(COUNT)]
         check_columns(everything, values, n_items=n_items)
@@ -64,7 +64,7 @@ def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, 
 
 def users(path: Path) -> npt.NDArray[np.integer[Any]]:
     """user_idx (n_users,) of the rows of every evaluation."""
-    table: Any = _tables.read(path, ["model", "user_idx"])
+    table: Any = tables.read(path, ["model", "user_idx"])
     of_first = pc.equal(table["model"], table["model"][0])
     found: npt.NDArray[np.integer[Any]] = table.filter(of_first)["user_idx"].to_numpy()
     return found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import _tables as tables
+from pipelines.artifacts import tables
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-rock", "@SUM(A1)", "\t=1", "'=1"])

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines._artifacts import read_json, sha256
+from pipelines.artifacts.outputs import read_json, sha256
 from pipelines.settings.document import Embed
 
 if TYPE_CHECKING:

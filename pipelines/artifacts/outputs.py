@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from pipelines import _recipe
+from pipelines.artifacts import recipe as recipes
 from pipelines.privacy import modes
 
 DATA = Path("data")
@@ -58,7 +58,7 @@ def stage(name: str) -> Iterator[StageRun]:
     modes.folder(DATA)
     modes.close_checkout()
     modes.folder(partial)
-    run, recipe = StageRun(name, partial), _recipe.of(name)
+    run, recipe = StageRun(name, partial), recipes.of(name)
     try:
         yield run
         write_manifest(partial, stage=name, inputs=run.inputs, recipe=recipe)
