@@ -20,10 +20,10 @@ import psutil
 import requests
 
 from pipelines import _fence, _git
-from pipelines._stage import say
 from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.privacy.shown import shown
+from pipelines.runtime.console import say
 
 NAME = "longtail"
 HOST, PORT = "127.0.0.1", 8080

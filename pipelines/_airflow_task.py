@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from pipelines import _fence, _git
-from pipelines._stage import print_traceback, sentence
+from pipelines.runtime.console import print_traceback, sentence
 
 RESULT = "LONGTAIL_RESULT"
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from pipelines import _unpacked_size
-from pipelines._stage import progress
 from pipelines.artifacts import outputs
+from pipelines.runtime.console import progress
 
 MOST = 200_000  # members of an archive
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipelines import _attempts, _git, _ledger, _report_attempts
 from pipelines._ledger import Judgement, Lost
-from pipelines._stage import say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Release, load
 
 NAME = "longtail"

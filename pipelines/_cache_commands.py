@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines import _embedding_cache as caches
 from pipelines import _shards as shards
-from pipelines._stage import say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Embed, load
 
 

@@ -17,10 +17,10 @@ from pipelines import _bento_sources, _chain, _changes, _git, _verdict, _version
 from pipelines._checkout import CODE, DESCRIPTION
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry
-from pipelines._stage import say
 from pipelines._verdict import PATH as VERDICT
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.runtime.console import say
 
 BENTO = DATA / "package" / "bento.json"
 

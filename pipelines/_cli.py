@@ -31,10 +31,10 @@ from pipelines import (
     _serve_commands,
     _verdict,
 )
-from pipelines._stage import run as guarded
-from pipelines._stage import say
 from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import shown
+from pipelines.runtime.console import run as guarded
+from pipelines.runtime.console import say
 from pipelines.settings import check
 from pipelines.settings.document import Champion, load
 

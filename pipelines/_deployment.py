@@ -18,8 +18,8 @@ import psutil
 
 from pipelines import _fence, _git, _registry, _serve_smoke
 from pipelines._run_release import described
-from pipelines._stage import say
 from pipelines.artifacts import outputs
+from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Champion, load
 
 FOLDER = "deployment"

@@ -19,8 +19,8 @@ import requests
 
 from pipelines import _git, _http
 from pipelines._archive import unpack
-from pipelines._stage import progress, say
 from pipelines.artifacts import outputs
+from pipelines.runtime.console import progress, say
 
 ATTEMPTS = 6
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes

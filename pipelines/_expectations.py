@@ -31,9 +31,10 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaSectionView
 from great_expectations.validator.v1_validator import Validator
 
-from pipelines import _engine, _spark
-from pipelines._engine import Embedded, Tables
 from pipelines.artifacts.outputs import StageRun
+from pipelines.runtime import engine as runtime_engine
+from pipelines.runtime import spark as runtime_spark
+from pipelines.runtime.engine import Embedded, Tables
 from pipelines.settings.document import Engine
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
@@ -98,19 +99,19 @@ def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Sourc
     """The engine that params.yaml names, without any views yet; ValueError where memory or disk is not enough."""
 
     def shortage(message: str) -> str | None:
-        return _engine.shortage(message, stage.folder, f"{stage.name}.memory_limit", memory_limit)
+        return runtime_engine.shortage(message, stage.folder, f"{stage.name}.memory_limit", memory_limit)
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     if engine.name == "spark":
-        with _spark.connect(stage, memory_limit, engine) as spark:
+        with runtime_spark.connect(stage, memory_limit, engine) as spark:
             yield Source(spark, spark_batches(context, spark), shortage=shortage)
         return
-    with _engine.naming_shortages(stage, memory_limit), duckdb(context, stage, memory_limit) as (con, batch_of):
+    with runtime_engine.naming_shortages(stage, memory_limit), duckdb(context, stage, memory_limit) as (con, batch_of):
         yield Source(Embedded(con), batch_of, shortage=shortage)
 
 
-def spark_batches(context: AbstractDataContext, spark: _spark.Spark) -> Callable[[str], Batch]:
+def spark_batches(context: AbstractDataContext, spark: runtime_spark.Spark) -> Callable[[str], Batch]:
     datasource = context.data_sources.add_spark("spark")
 
     def batch_of(view: str) -> Batch:
@@ -138,7 +139,7 @@ def duckdb(
     try:
         with engines[0].connect() as connection:
             con: DuckDBPyConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
-            con.execute(f"{_engine.settings(spill, memory_limit)}; {_engine.MACROS}")
+            con.execute(f"{runtime_engine.settings(spill, memory_limit)}; {runtime_engine.MACROS}")
             # parquet statistics leave NaN out; DuckDB believes them, and a NaN would pass every range
             con.execute("set global disabled_optimizers = 'statistics_propagation,filter_pushdown'")
             yield con, batch_of

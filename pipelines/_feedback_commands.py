@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines._stage import say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, load
 
 NAME = "longtail"

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from models.inference.event_bounds import refusal
 from pipelines import _feedback_store, _git
 from pipelines._feedback_store import Batch
-from pipelines._stage import say
 from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs
 from pipelines.privacy import modes
+from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, Table
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psutil
 
-from pipelines._stage import say
+from pipelines.runtime.console import say
 
 MARK = "LONGTAIL_WORKSPACE"
 SUPERVISOR = "LONGTAIL_SUPERVISOR"  # process that watches over the one that has started this one

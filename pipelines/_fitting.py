@@ -24,8 +24,8 @@ from models.training.trainers import Settings, Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
 from pipelines import _git, _search
 from pipelines._search import Range, Score, Trial
-from pipelines._stage import progress, say
 from pipelines._training_data import TrainingData
+from pipelines.runtime.console import progress, say
 from pipelines.settings.document import Train
 
 BATCH_USERS = 1024

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines._embedding_cache import Rows
-from pipelines._stage import say
 from pipelines._texts import Column
 from pipelines.artifacts import checkpoint
+from pipelines.runtime.console import say
 
 if TYPE_CHECKING:
     import torch

@@ -18,13 +18,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _engine, _first_read, _pseudonyms, _spark
+from pipelines import _csv, _first_read, _pseudonyms
 from pipelines._csv import literal
-from pipelines._engine import Embedded, Tables
 from pipelines._records import Dialect
-from pipelines._stage import say
 from pipelines.artifacts.outputs import StageRun, sha256
 from pipelines.artifacts.tables import REJECTED, ROWS
+from pipelines.runtime import engine as engines
+from pipelines.runtime import spark as runtime_spark
+from pipelines.runtime.console import say
+from pipelines.runtime.engine import Embedded, Tables
 from pipelines.settings.document import Engine
 
 NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
@@ -283,10 +285,14 @@ def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: E
     scratch.mkdir()
     try:
         with ExitStack() as stack:
-            con = stack.enter_context(_engine.connect(stage, memory_limit))
+            con = stack.enter_context(engines.connect(stage, memory_limit))
             if key is not None:
                 _pseudonyms.use(con, key)
-            spark = stack.enter_context(_spark.connect(stage, memory_limit, engine)) if engine.name == "spark" else None
+            spark = (
+                stack.enter_context(runtime_spark.connect(stage, memory_limit, engine))
+                if engine.name == "spark"
+                else None
+            )
             yield Intake(con, scratch, stage, key=key, engine=spark)
     except duckdb.Error as error:
         raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error

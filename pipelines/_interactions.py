@@ -18,8 +18,8 @@ from pipelines._csv import literal
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
 from pipelines._partitions import Partition
-from pipelines._stage import say
 from pipelines.artifacts import outputs, tables
+from pipelines.runtime.console import say
 from pipelines.settings.document import Abuse, TableColumns
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well

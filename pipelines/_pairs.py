@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.inference.event_bounds import LARGEST_VALUE
-from pipelines._engine import Embedded, Tables
 from pipelines.artifacts import tables
+from pipelines.runtime.engine import Embedded, Tables
 
 IDS = ("user_id", "item_id")
 LONGEST = 2**31 - 1  # bytes of texts in an array of type string

@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 
 import pipelines
 from pipelines import _csv, _git
-from pipelines._engine import Embedded, Tables
 from pipelines.artifacts import outputs, recipe, tables
+from pipelines.runtime.engine import Embedded, Tables
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
     "models/inference/event_bounds.py",
     "pipelines/_abuse.py",
     "pipelines/_csv.py",
-    "pipelines/_engine.py",
+    "pipelines/runtime/engine.py",
     "pipelines/_first_read.py",
     "pipelines/_intake.py",
     "pipelines/_interactions.py",
@@ -39,7 +39,7 @@ CODE = (  # files and folders of the checkout that decide what becomes of a row
     "pipelines/_pseudonyms.py",
     "pipelines/_records.py",
     "pipelines/privacy/shown.py",
-    "pipelines/_spark.py",
+    "pipelines/runtime/spark.py",
     "pipelines/artifacts/tables.py",
     "pipelines/_unpacked_size.py",
     "pipelines/_users.py",

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from models.evaluation import holdout
-from pipelines import _engine
-from pipelines._engine import Tables
-from pipelines._stage import say
 from pipelines.artifacts import tables
 from pipelines.artifacts.outputs import StageRun
+from pipelines.runtime import engine as engines
+from pipelines.runtime.console import say
+from pipelines.runtime.engine import Tables
 from pipelines.settings.document import Engine, Split
 
 PARTS = ("train", "valid", "test")
@@ -65,7 +65,7 @@ INDEXED = """
 @contextmanager
 def session(stage: StageRun, paths: dict[str, Path], memory_limit: str, engine: Engine) -> Iterator[Tables]:
     """The engine with the views `interactions` and `items`."""
-    with _engine.tables(stage, memory_limit, engine) as found:
+    with engines.tables(stage, memory_limit, engine) as found:
         found.view(
             "interactions",
             f"""select user_id, item_id, value, cast("timestamp" as timestamp) as event_time

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _git
-from pipelines._engine import Tables
 from pipelines.artifacts import outputs
+from pipelines.runtime.engine import Tables
 
 KEPT = 20  # versions
 

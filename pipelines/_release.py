@@ -14,9 +14,9 @@ from typing import Any
 
 from pipelines import _attempts, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
 from pipelines._registry import Registry, Version
-from pipelines._stage import say
 from pipelines.artifacts import best_releases
 from pipelines.champion import champion_of
+from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Release, load
 
 BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files

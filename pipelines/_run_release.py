@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _dvc_stage, _registry, _release, _run_tasks, _runs, _version_files, _worktree
-from pipelines._stage import say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, load
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines import _attempts, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
-from pipelines._stage import say
 from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, load
 
 Result = dict[str, Any]

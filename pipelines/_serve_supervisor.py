@@ -24,7 +24,7 @@ from pipelines import _bento, _released, _serve_memory, _version_files
 from pipelines._registry import Registry, Version
 from pipelines._serve_generation import END_SECONDS, Generation
 from pipelines._serve_memory import Memory
-from pipelines._stage import say, sentence
+from pipelines.runtime.console import say, sentence
 
 NAME = "longtail"
 LOOK_SECONDS = 2.0  # between two looks at the registry

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import _download, _fence, _git, _http, _runs, _worktree
-from pipelines._stage import say
 from pipelines.artifacts.outputs import DATA
+from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Ingest, Release, load
 
 REF, SEEN = "refs/longtail/source", "source.json"

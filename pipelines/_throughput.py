@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from pipelines._stage import say
+from pipelines.runtime.console import say
 
 EVERY = 5.0  # seconds between two lines
 

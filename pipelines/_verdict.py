@@ -18,10 +18,10 @@ from models.evaluation.metrics import Bools
 from models.gate import attempts, policy
 from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.gate.rules import Rule
-from pipelines._stage import say
 from pipelines.artifacts import best_releases, outputs, tables
 from pipelines.artifacts import per_user as saved_values
 from pipelines.artifacts.outputs import DATA
+from pipelines.runtime.console import say
 from pipelines.settings.document import Gate, figure, load
 
 PATH = DATA / "gate" / "verdict.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines import _bento, _registry, _release, _released, _serve_smoke, _smoke, _version_files
 from pipelines._run_release import described
-from pipelines._stage import say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Package, load
 
 

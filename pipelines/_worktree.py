@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pipelines import _dvc_locks, _fence, _git, _runs
 from pipelines._runs import Run
-from pipelines._stage import say
 from pipelines.privacy import modes
+from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, load
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding

@@ -19,8 +19,8 @@ from typing import Any
 from models.gate import chained_index
 from pipelines import _git, _registry, _release_path, _version_files
 from pipelines._registry import Registry
-from pipelines._stage import run, say, sentence
 from pipelines.artifacts import best_releases, outputs
+from pipelines.runtime.console import run, say, sentence
 from pipelines.settings.document import Champion, Gate, Release, load
 
 NONE: dict[str, Any] = {

@@ -29,11 +29,11 @@ from pipelines import _images
 from pipelines import _near_duplicates as near_duplicates
 from pipelines._embedding_cache import EmbeddingCache, Rows
 from pipelines._shards import Halves
-from pipelines._stage import run, say
 from pipelines._texts import Texts
 from pipelines._throughput import Throughput
 from pipelines.artifacts import checkpoint, embeddings_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
+from pipelines.runtime.console import run, say
 from pipelines.settings.document import Embed, Reduce, load
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def compute_share(encoder: checkpoint.Encoder, params: Embed) -> bool:
     import torch
 
     from models.compute.device import choose
-    from pipelines import _ranks
+    from pipelines.runtime import ranks as runtime_ranks
 
-    with _ranks.joined(choose(params.device)) as (ranks, device):
+    with runtime_ranks.joined(choose(params.device)) as (ranks, device):
         path = outputs.DATA / "split" / "items.parquet"
         outputs.verify(path)
         for part in parts(path, encoder, params):

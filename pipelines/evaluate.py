@@ -30,9 +30,9 @@ from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend, reranked
 from models.ranking.seen import Seen
 from pipelines import _slices
-from pipelines._stage import progress, run, say
 from pipelines.artifacts import best_releases, embeddings_file, outputs, per_user, tables
 from pipelines.artifacts import model_file as model_files
+from pipelines.runtime.console import progress, run, say
 from pipelines.settings.document import Evaluate, load
 
 STAGE = "evaluate"

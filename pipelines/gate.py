@@ -26,9 +26,9 @@ from pipelines import (
     _report_page,
     _verdict,
 )
-from pipelines._stage import run, say
 from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
+from pipelines.runtime.console import run, say
 from pipelines.settings.document import Gate, load
 
 STAGE = "gate"

@@ -9,9 +9,9 @@ from typing import Any
 from models import demo_catalogue
 from pipelines import _download, _first_read, _items, _movielens_source, _pairs, _table_source, _users
 from pipelines._intake import Intake, intake
-from pipelines._stage import run, say
 from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
+from pipelines.runtime.console import run, say
 from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 
 REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected

@@ -17,9 +17,9 @@ import pipelines
 from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
 from pipelines import _bento, _bento_sources, _card, _cells, _chain, _packed, _packed_encoder, _smoke
-from pipelines._stage import run, say
 from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
+from pipelines.runtime.console import run, say
 from pipelines.settings.document import Champion, Embed, Package, load
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]

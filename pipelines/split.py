@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from models.evaluation import holdout
 from pipelines import _parts as parts
-from pipelines._engine import Tables
-from pipelines._stage import run, say
 from pipelines.artifacts import outputs, tables
+from pipelines.runtime.console import run, say
+from pipelines.runtime.engine import Tables
 from pipelines.settings.document import Engine, Split, load
 
 _pairs: list[pa.Field[Any]] = [

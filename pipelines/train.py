@@ -19,12 +19,12 @@ from models.tuning.cold_items import correct
 from models.tuning.tail_setting import Outcome, front, sweep
 from models.tuning.tail_setting import choose as choose_reranking
 from pipelines import _fitting as fitting
-from pipelines import _ranks as ranks
 from pipelines import _text_effect as text_effect
 from pipelines import _training_data as training_data
-from pipelines._stage import run, say
 from pipelines._training_data import TrainingData
 from pipelines.artifacts import model_file, outputs, tables
+from pipelines.runtime import ranks
+from pipelines.runtime.console import run, say
 from pipelines.settings.document import Train, load
 
 CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown

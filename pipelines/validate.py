@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from pipelines import _expectations as gx
 from pipelines import _profile as profiles
 from pipelines import _suites as suites
-from pipelines._engine import Tables
-from pipelines._stage import run, say
 from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
+from pipelines.runtime.console import run, say
+from pipelines.runtime.engine import Tables
 from pipelines.settings.document import Engine, Validate, load
 
 FAILED_PAGE = outputs.DATA / "validate.failed.html"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines import ingest
-from pipelines._stage import run
 from pipelines.artifacts import outputs, tables
+from pipelines.runtime.console import run
 from tests.conftest import Workspace
 
 OUT = Path("data/ingest")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import ingest
-from pipelines._stage import run
 from pipelines.artifacts import outputs, tables
+from pipelines.runtime.console import run
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "rating", "timestamp": "time"}

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _card, _cli, _doctor, _git, _report, _report_text, _run_tasks, _stage, evaluate, gate
+from pipelines import _card, _cli, _doctor, _git, _report, _report_text, _run_tasks, evaluate, gate
 from pipelines.artifacts import outputs
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
+from pipelines.runtime import console
 from pipelines.settings.document import Ingest, Release, load
 from tests.conftest import REPO, Workspace, edit_params
 from tests.pipelines import holdouts
@@ -93,7 +94,7 @@ def test_settings_with_a_secret_are_refused_since_releases_keep_them(workspace: 
     for section in (Ingest, Release):
         with pytest.raises(ValueError, match=r"holds a (user or password|value of)") as error:
             load(section)
-        assert "s3cret" not in _stage.sentence(error.value)
+        assert "s3cret" not in console.sentence(error.value)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_stage_that_fails_says_no_secret(
     from pipelines import ingest
 
     with pytest.raises(SystemExit):
-        _stage.run(ingest.main, "ingest")
+        console.run(ingest.main, "ingest")
     output = "".join(capsys.readouterr())
     assert "token=***" in output
     assert "s3cret" not in output
@@ -162,7 +163,7 @@ def test_a_traceback_says_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise RuntimeError("cannot reach https://user:s3cret@host/x\x1b[2J")
     except RuntimeError as error:
-        _stage.print_traceback(RuntimeError, error, error.__traceback__)
+        console.print_traceback(RuntimeError, error, error.__traceback__)
     output = capsys.readouterr().err
     assert "RuntimeError: cannot reach https://***@host/x\\x1b[2J" in output
     assert "s3cret" not in output

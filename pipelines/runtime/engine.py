@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from pipelines import _spark
 from pipelines.artifacts.outputs import StageRun
+from pipelines.runtime import spark as runtime_spark
 from pipelines.settings.document import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
@@ -83,7 +83,7 @@ class Embedded:
 def tables(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Tables]:
     """The engine that params.yaml names."""
     if engine.name == "spark":
-        with _spark.connect(stage, memory_limit, engine) as spark:
+        with runtime_spark.connect(stage, memory_limit, engine) as spark:
             yield spark
         return
     with connect(stage, memory_limit) as con:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import _ranks as ranks
+from pipelines.runtime import ranks
 
 STAGE = "tests.pipelines.sum_of_ranks"
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import _parts as parts
-from pipelines import _spark, ingest, split, validate
+from pipelines import ingest, split, validate
+from pipelines.runtime import spark
 from pipelines.settings.document import Engine, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical
@@ -186,13 +187,13 @@ def test_ids_keep_their_order_however_many_windows_they_are_sorted_in(
 def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"needs Java 17 or 21, and there is no java in JAVA_HOME"):
-        _spark.libraries()
+        spark.libraries()
 
 
 def test_an_installation_without_spark_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyspark.sql", None)
     with pytest.raises(ValueError, match=r"is not installed; run `pip install .*\.\[spark\]"):
-        _spark.libraries()
+        spark.libraries()
 
 
 def test_an_unknown_engine_is_refused(workspace: Workspace) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from pipelines import _stage
+from pipelines.runtime import console
 from tests.conftest import Workspace
 
 
 def shown(seconds_per_look: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     clock = itertools.count(step=seconds_per_look)
-    monkeypatch.setattr("pipelines._stage.time.monotonic", lambda: next(clock))
-    assert list(_stage.progress("train", iter("abcd"), total=4, unit="epochs")) == list("abcd")
+    monkeypatch.setattr("pipelines.runtime.console.time.monotonic", lambda: next(clock))
+    assert list(console.progress("train", iter("abcd"), total=4, unit="epochs")) == list("abcd")
     return capsys.readouterr().out.splitlines()
 
 
@@ -42,7 +42,7 @@ def test_bad_input_ends_a_stage_with_one_line_and_status_1(
 
     monkeypatch.delenv("LONGTAIL_DEBUG", raising=False)
     with pytest.raises(SystemExit) as end:
-        _stage.run(main, "evaluate")
+        console.run(main, "evaluate")
     assert end.value.code == 1
     assert capsys.readouterr().err == "evaluate: error: k is 0, expected 1 or more\n"
 
@@ -64,7 +64,7 @@ def test_what_the_operating_system_refuses_is_one_line_with_a_remedy(
 
     monkeypatch.delenv("LONGTAIL_DEBUG", raising=False)
     with pytest.raises(SystemExit, match="1"):
-        _stage.run(main, "train")
+        console.run(main, "train")
     err = capsys.readouterr().err
     assert err.startswith("train: error: ")
     assert line in err
@@ -72,9 +72,7 @@ def test_what_the_operating_system_refuses_is_one_line_with_a_remedy(
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = (
-        "from pipelines import _stage\n_stage.run(lambda: [print('x' * 4096, flush=True) for _ in range(99)], 'status')"
-    )
+    code = "from pipelines.runtime import console\nconsole.run(lambda: [print('x' * 4096, flush=True) for _ in range(99)], 'status')"
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.read(10)
@@ -89,7 +87,7 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
         raise KeyError("user_idx")
 
     with pytest.raises(KeyError):
-        _stage.run(main, "train")
+        console.run(main, "train")
 
 
 @pytest.mark.parametrize("stage", ["ingest", "train"])
@@ -101,11 +99,11 @@ def test_a_disk_without_room_leaves_nothing_half_written(workspace: Workspace, s
     script = (
         "import resource, numpy as np\n"
         "from safetensors.numpy import save_file\n"
-        "from pipelines import _artifacts as artifacts\n"
-        "from pipelines._stage import run\n"
+        "from pipelines.artifacts import outputs\n"
+        "from pipelines.runtime.console import run\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "def main():\n"
-        f"    with artifacts.stage({stage!r}) as stage:\n"
+        f"    with outputs.stage({stage!r}) as stage:\n"
         f"        {write}\n"
         f"run(main, {stage!r})\n"
     )
