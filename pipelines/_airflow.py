@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import requests
 
-from pipelines import _fence, _git
 from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.privacy.shown import shown
 from pipelines.runtime.console import say
+from pipelines.workspace import git, lock
 
 NAME = "longtail"
 HOST, PORT = "127.0.0.1", 8080
@@ -54,17 +54,17 @@ def run_airflow(arguments: argparse.Namespace) -> None:
 def home() -> Path:
     """AIRFLOW_HOME: the one in the environment, else `.longtail/airflow`."""
     named = os.environ.get("AIRFLOW_HOME")
-    return Path(named).absolute() if named else _git.state_folder() / "airflow"
+    return Path(named).absolute() if named else git.state_folder() / "airflow"
 
 
 def up(port: int) -> None:
     """Start every component and wait until runs can be triggered; ValueError, with the log's end, where that fails."""
     folder = home()
     record = recorded(folder)
-    if _fence.alive(record):
+    if lock.alive(record):
         say(NAME, f"Airflow runs already, at http://{HOST}:{record['port']}; stop it by `longtail airflow down`")
         return
-    _fence.end(_fence.session_of(record))  # what one that was killed has left
+    lock.end(lock.session_of(record))  # what one that was killed has left
     require_free(port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -193,12 +193,12 @@ def down() -> None:
     """Stop every component in order, then whatever is left of it; stages end with the tasks that have started them."""
     folder = home()
     record = recorded(folder)
-    ran = _fence.session_of(record)
-    if (process := _fence.alive(record)) is not None:
+    ran = lock.session_of(record)
+    if (process := lock.alive(record)) is not None:
         process.send_signal(signal.SIGTERM)
         with suppress(psutil.TimeoutExpired):
             process.wait(STOPPING)
-    _fence.end(_fence.session_of(record))
+    lock.end(lock.session_of(record))
     (folder / "running.json").unlink(missing_ok=True)
     say(NAME, "Airflow is stopped" if ran else "Airflow does not run")
     tell_of_deployment()
@@ -207,7 +207,7 @@ def down() -> None:
 def tell_of_deployment() -> None:
     from pipelines import _deployment  # the registry, which takes half a second
 
-    if (server := _deployment.running(_git.state_folder() / _deployment.FOLDER)) is not None:
+    if (server := _deployment.running(git.state_folder() / _deployment.FOLDER)) is not None:
         say(NAME, f"`longtail serve`, which the DAG `deploy` started, runs on by itself; `kill {server.pid}` ends it")
 
 
@@ -215,7 +215,7 @@ def status() -> None:
     folder = home()
     record = recorded(folder)
     tell_of_deployment()
-    if _fence.alive(record) is None:
+    if lock.alive(record) is None:
         say(NAME, "Airflow does not run; `longtail airflow up` starts it")
         return
     for line in signing_in(folder, record["port"]):

@@ -12,8 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines import _fence, _git
 from pipelines.runtime.console import print_traceback, sentence
+from pipelines.workspace import git, lock
 
 RESULT = "LONGTAIL_RESULT"
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -30,7 +30,7 @@ ACTIONS = {  # module by action: each task waits for the imports of its own alon
 
 def main() -> None:
     sys.excepthook = print_traceback
-    _fence.end_with_parent()
+    lock.end_with_parent()
     action, arguments = sys.argv[1], json.loads(sys.argv[2])
     try:
         module = importlib.import_module(ACTIONS[action])
@@ -39,7 +39,7 @@ def main() -> None:
         if os.environ.get("LONGTAIL_DEBUG") or not isinstance(error, (*FINAL, OSError)):
             raise
         print(f"{action}: error: {sentence(error)}", flush=True)
-        final = isinstance(error, FINAL) and not isinstance(error, _git.GitError)
+        final = isinstance(error, FINAL) and not isinstance(error, git.GitError)
         raise SystemExit(1 if final else TRY_AGAIN) from None
     if (path := os.environ.get(RESULT)) is not None:
         Path(path).write_text(json.dumps(result), "utf-8")

@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 
 from models.gate import attempts
 from models.gate.attempts import Holdout, Place
-from pipelines import _digests, _git, _ledger, _registry, _verdict, _version_files
+from pipelines import _digests, _ledger, _registry, _verdict, _version_files
 from pipelines._ledger import Judgement, Ledger, Lost
 from pipelines._registry import Registry
 from pipelines.artifacts import outputs, recipe, tables
 from pipelines.settings.document import Champion, Evaluate, Gate, Release, Train, load
+from pipelines.workspace import git
 
 RUN = "LONGTAIL_RUN"  # environment variable: the run of Airflow that a stage belongs to
 NO_GIT = "this folder is not inside a Git checkout: nothing was counted or recorded, and nothing can be promoted"
@@ -73,7 +74,7 @@ def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -
     scope, remote = scope_now(digests["model"]), load(Release).remote
     record: dict[str, Any] | None = None
     split, window = split_of(path)
-    with _git.lock(_ledger.LOCK):
+    with git.lock(_ledger.LOCK):
         notes = synchronized(remote)
         for _ in range(_ledger.TRIES):
             ledger = _ledger.read()
@@ -101,7 +102,7 @@ def confirm(verdict: Record, *, shared: bool = True) -> None:
     subject = subject_of(params, verdict["digests"], verdict["champion"])
     if attempt is None or attempt["judgement"] != subject.judgement:
         raise ValueError(f"{_verdict.PATH} does not name its entry in the ledger of judgements; {_verdict.AGAIN}")
-    with _git.lock(_ledger.LOCK):
+    with git.lock(_ledger.LOCK):
         if shared and (remote := load(Release).remote) is not None:
             _ledger.synchronize(remote)
         ledger = _ledger.read()
@@ -138,7 +139,7 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
     where = Place(given["attempt"]["number"], given["attempt"]["line"])
     attempt = described(subject, given["attempt"]["epoch"], where, (), (), [])
     split, window = split_of(_verdict.verified)
-    with _git.lock(_ledger.LOCK):
+    with git.lock(_ledger.LOCK):
         notes = synchronized(load(Release).remote)
         for _ in range(_ledger.TRIES):
             ledger = _ledger.read()
@@ -159,9 +160,9 @@ def begin_anew(reason: str) -> Lost:
     epoch = epoch_of(_registry.read(champion), None)
     entry = Lost(
         kind="lost", artifact=champion.name, environment=champion.environment, epoch=epoch,
-        by=_git.identity()[0], at=now(), run=os.environ.get(RUN), judgement=missing[1], reason=reason,
+        by=git.identity()[0], at=now(), run=os.environ.get(RUN), judgement=missing[1], reason=reason,
     )  # fmt: skip
-    with _git.lock(_ledger.LOCK):
+    with git.lock(_ledger.LOCK):
         _ledger.append(_ledger.read(), entry)
     return entry
 
@@ -247,8 +248,8 @@ def described(
 
 def in_git() -> bool:
     try:
-        _git.common_dir()
-    except (_git.GitError, FileNotFoundError):
+        git.common_dir()
+    except (git.GitError, FileNotFoundError):
         return False
     return True
 
@@ -259,7 +260,7 @@ def synchronized(remote: str | None) -> list[str]:
         return []
     try:
         _ledger.synchronize(remote)
-    except _git.GitError as error:
+    except git.GitError as error:
         said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:200]  # no password of a URL in a report
         return [f"release.remote {remote!r} could not be reached ({said}): judgements of other machines may be missing"]
     return []
@@ -284,10 +285,10 @@ def completeness(ledger: Ledger) -> list[str]:
 
 def elsewhere() -> list[str]:
     """That a clone has no release.remote, over which it would learn of judgements where it came from."""
-    remotes = _git.git("remote").split()
+    remotes = git.git("remote").split()
     if not remotes or load(Release).remote is not None:
         return []
-    kind = "shallow clone" if _git.git("rev-parse", "--is-shallow-repository") == "true" else "checkout"
+    kind = "shallow clone" if git.git("rev-parse", "--is-shallow-repository") == "true" else "checkout"
     return [
         f"this {kind} has the Git remote {remotes[0]!r}, but release.remote is null: judgements made there do not count"
     ]
@@ -333,7 +334,7 @@ def epoch_of(registry: Registry, model: str | None) -> str | None:
 
 def release_files(registry: Registry, path: str) -> dict[str, Any]:
     """A JSON file of all release commits that carry it, by version."""
-    contents = _git.read_files([f"{version.commit}:{path}" for version in registry.versions.values()])
+    contents = git.read_files([f"{version.commit}:{path}" for version in registry.versions.values()])
     found = zip(registry.versions, contents, strict=True)
     return {name: json.loads(content) for name, content in found if content is not None}
 
@@ -365,7 +366,7 @@ def entry_of(
         kind=kind, artifact=scope.artifact, environment=scope.environment, epoch=attempt["epoch"],
         judgement=subject.judgement, number=attempt["number"], line=attempt["line"], rule=attempt["rule"],
         level=attempt["level"], verdict=record["verdict"], champion=subject.champion, digests=dict(subject.digests),
-        policy=subject.policy, split=split, window=window, settings=settings(), by=_git.identity()[0], at=now(),
+        policy=subject.policy, split=split, window=window, settings=settings(), by=git.identity()[0], at=now(),
         run=os.environ.get(RUN),
     )  # fmt: skip
 

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import _attempts, _git, _ledger, _report_attempts
+from pipelines import _attempts, _ledger, _report_attempts
 from pipelines._ledger import Judgement, Lost
 from pipelines.runtime.console import say
 from pipelines.settings.document import Release, load
+from pipelines.workspace import git
 
 NAME = "longtail"
 
@@ -29,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_attempts(arguments: argparse.Namespace) -> None:
-    with _git.lock(_ledger.LOCK):
+    with git.lock(_ledger.LOCK):
         notes = _attempts.synchronized(load(Release).remote)
     if arguments.begin_anew is not None:
         entry = _attempts.begin_anew(arguments.begin_anew)
         say(NAME, f"entered by {entry.by}; the next judgement counts it")
-        with _git.lock(_ledger.LOCK):
+        with git.lock(_ledger.LOCK):
             notes = _attempts.synchronized(load(Release).remote)
     ledger = _ledger.read()
     for note in notes:

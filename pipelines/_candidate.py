@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _bento_sources, _chain, _changes, _git, _verdict, _version_files
-from pipelines._checkout import CODE, DESCRIPTION
+from pipelines import _bento_sources, _chain, _changes, _verdict, _version_files
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry
 from pipelines._verdict import PATH as VERDICT
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.runtime.console import say
+from pipelines.workspace import git
+from pipelines.workspace.snapshot import CODE, DESCRIPTION
 
 BENTO = DATA / "package" / "bento.json"
 
@@ -71,7 +72,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
     """Commit of the working tree and of what was judged; no ref points to it yet."""
     if not Path("dvc.lock").is_file():
         raise FileNotFoundError("dvc.lock is missing, which says where the data of this model is; run `dvc repro`")
-    head = _git.head()
+    head = git.head()
     record = {
         "version": version,
         "replaced": current.serving.name if current.serving else None,
@@ -86,8 +87,8 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         _version_files.VERDICT: VERDICT.read_bytes(),
         _version_files.BENTO: BENTO.read_bytes(),
     }
-    tree = _git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
-    return _git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
+    tree = git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
+    return git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
 
 
 def split() -> dict[str, Any]:

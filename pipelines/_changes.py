@@ -8,9 +8,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _git, _version_files
+from pipelines import _version_files
 from pipelines._digests import CODE, digests
 from pipelines.settings import document
+from pipelines.workspace import git
 
 Record = Mapping[str, Any]
 SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
@@ -52,7 +53,7 @@ def split(before: Record | None, holdout: Record) -> Iterator[str]:
 
 def settings(commit: str) -> Iterator[str]:
     """`section.key: before → now` for every setting that differs."""
-    before = flat(YAML(typ="safe").load(_git.read_file(commit, "params.yaml")) or {})
+    before = flat(YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {})
     now = flat(document.read())
     for key in sorted(before.keys() | now.keys()):
         was, value = before.get(key, "absent"), now.get(key, "absent")
@@ -72,8 +73,8 @@ def worded(value: Any) -> str:
 
 def files(commit: str) -> list[str]:
     """Modules that differ from those of a commit, new ones included, whether they are committed or not."""
-    edited = _git.git("diff", "--name-only", commit, "--", *CODE).splitlines()
-    new = _git.git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
+    edited = git.git("diff", "--name-only", commit, "--", *CODE).splitlines()
+    new = git.git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
     return sorted(path for path in {*edited, *new} if path.endswith(".py"))
 
 

@@ -20,10 +20,8 @@ from pipelines import (
     _attempts_commands,
     _cache_commands,
     _doctor,
-    _dvc_locks,
     _feedback_commands,
     _forget,
-    _git,
     _lineage,
     _monitor,
     _registry,
@@ -37,6 +35,7 @@ from pipelines.runtime.console import run as guarded
 from pipelines.runtime.console import say
 from pipelines.settings import check
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import dvc_locks, git
 
 NAME = "longtail"
 QUIET = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
@@ -123,18 +122,18 @@ def parser() -> argparse.ArgumentParser:
 
 def enter_checkout() -> None:
     """Go to the top of the checkout, where every path starts."""
-    os.chdir(_git.root())
+    os.chdir(git.root())
     if not Path(".dvc").is_dir():
         raise FileNotFoundError(f"{Path.cwd()} is no DVC repository, which holds the data; run `dvc init` there")
-    _git.head()
+    git.head()
     os.environ.update(QUIET)
 
 
 def run_pipeline(arguments: argparse.Namespace) -> None:
     check.check()
-    if holders := _dvc_locks.holders():
+    if holders := dvc_locks.holders():
         raise ValueError(f"another run is at work in this checkout ({holders}); wait for it, or end it")
-    for text in _dvc_locks.mend():
+    for text in dvc_locks.mend():
         say(NAME, text)
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()

@@ -16,23 +16,24 @@ from typing import Any
 
 import psutil
 
-from pipelines import _fence, _git, _registry, _serve_smoke
+from pipelines import _registry, _serve_smoke
 from pipelines._run_release import described
 from pipelines.artifacts import outputs
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Champion, load
+from pipelines.workspace import git, lock
 
 FOLDER = "deployment"
-OF_TASKS = (_fence.MARK, _fence.SUPERVISOR, "LONGTAIL_RESULT")  # variables that speak of the task alone
+OF_TASKS = (lock.MARK, lock.SUPERVISOR, "LONGTAIL_RESULT")  # variables that speak of the task alone
 
 
 def deploy(version: str) -> dict[str, Any]:
     """Wait until `airflow.deployment` answers as a version; ValueError, with where the log is, where it does not."""
     where, tag = load(Airflow).deployment, described(version)["bento"]
     url = f"http://{where.host}:{where.port}"
-    folder = _git.state_folder() / FOLDER
+    folder = git.state_folder() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with _git.held(folder / "lock"):
+    with git.held(folder / "lock"):
         if running(folder) is None and answers(url) != tag:
             start(where.host, where.port, folder)
         end = time.monotonic() + where.ready_timeout
@@ -72,7 +73,7 @@ def start(host: str, port: int, folder: Path) -> None:
 def running(folder: Path) -> psutil.Process | None:
     """The server that was started here before, where it still runs."""
     with suppress(FileNotFoundError, ValueError):
-        process = _fence.alive(json.loads((folder / "server.json").read_text("utf-8")))
+        process = lock.alive(json.loads((folder / "server.json").read_text("utf-8")))
         if process is not None and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None

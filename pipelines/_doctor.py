@@ -19,13 +19,14 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pipelines import _dvc_locks, _feedback_store, _partitions, _registry
+from pipelines import _feedback_store, _partitions, _registry
 from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs as artifacts
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
 from pipelines.settings.check import CLASSES
 from pipelines.settings.document import Champion, Ingest, load
+from pipelines.workspace import dvc_locks
 
 ROOM = 2 << 30  # bytes that a run should find free
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
@@ -74,10 +75,10 @@ def settings() -> Iterator[Finding]:
 
 
 def locks() -> Iterator[Finding]:
-    if holders := _dvc_locks.holders():
+    if holders := dvc_locks.holders():
         yield Finding(f"locks: DVC is at work ({holders})", "wait for it, or end it")
         return
-    for text in _dvc_locks.mend():
+    for text in dvc_locks.mend():
         yield Finding(f"locks: {text}")
     yield Finding("locks: free")
 
@@ -85,7 +86,7 @@ def locks() -> Iterator[Finding]:
 def unfinished() -> Iterator[Finding]:
     """Remove what killed stages left, unless one is at work."""
     found = [path for path in artifacts.DATA.glob(".*") if path.suffix in (".partial", ".old")]
-    if found and _dvc_locks.holders():
+    if found and dvc_locks.holders():
         yield Finding(f"unfinished: {', '.join(map(str, found))}, of a stage at work")
         return
     for path in found:

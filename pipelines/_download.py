@@ -17,10 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from pipelines import _git, _http
+from pipelines import _http
 from pipelines._archive import unpack
 from pipelines.artifacts import outputs
 from pipelines.runtime.console import progress, say
+from pipelines.workspace import git
 
 ATTEMPTS = 6
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
@@ -28,11 +29,11 @@ RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
 def folder() -> Path:
-    return _git.state_folder() / "downloads"
+    return git.state_folder() / "downloads"
 
 
 def lock(name: str) -> Path:
-    return _git.state_folder() / "locks" / f"{name}.lock"
+    return git.state_folder() / "locks" / f"{name}.lock"
 
 
 def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
@@ -42,7 +43,7 @@ def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
     error says which sha256 it has. backoff: seconds before the second attempt, doubled for each further one.
     """
     partial = folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name(url)}.partial"
-    with _git.held(lock(partial.name)):  # two worktrees may want the same
+    with git.held(lock(partial.name)):  # two worktrees may want the same
         return obtain(url, sha256, partial, backoff=backoff)
 
 
@@ -79,7 +80,7 @@ def unpacked(path: Path) -> Path:
     if path.suffix != ".zip" or not path.is_file():
         return path
     sha256 = outputs.sha256(path)
-    with _git.held(lock(sha256)):
+    with git.held(lock(sha256)):
         return unpack(path, folder() / sha256 / "unpacked")
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines import _shards as shards
-from pipelines._git import GitError, git
 from pipelines._shards import Halves, Keys, Shard
+from pipelines.workspace.git import GitError, git
 
 FOLDER = Path(".longtail") / "embeddings"
 Rows = npt.NDArray[np.intp]

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.inference.event_bounds import refusal
-from pipelines import _feedback_store, _git
+from pipelines import _feedback_store
 from pipelines._feedback_store import Batch
 from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, Table
+from pipelines.workspace import git
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
 
@@ -33,7 +34,7 @@ def export(params: Ingest) -> tuple[Path | None, int]:
     Raises ValueError where ingest would not read the file.
     """
     folder = readable_folder(params)
-    with _git.lock("longtail-feedback"):  # two exports at once would write the same events twice
+    with git.lock("longtail-feedback"):  # two exports at once would write the same events twice
         after = watermark(folder, _feedback_store.store_id())
         batch = _feedback_store.read(after)
         batch = None if batch is None else replace(batch, events=sound(batch.events))

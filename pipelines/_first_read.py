@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines import _git
 from pipelines.artifacts import outputs
+from pipelines.workspace import git
 
 
 def folder() -> Path:
-    return _git.state_folder() / "first_read"
+    return git.state_folder() / "first_read"
 
 
 def moment(digest: str) -> datetime:

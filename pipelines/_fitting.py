@@ -22,11 +22,12 @@ from models.training import als, bpr, dimension, light_gcn, matrix_factorization
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
-from pipelines import _git, _search
+from pipelines import _search
 from pipelines._search import Range, Score, Trial
 from pipelines._training_data import TrainingData
 from pipelines.runtime.console import progress, say
 from pipelines.settings.document import Train
+from pipelines.workspace import git
 
 BATCH_USERS = 1024
 KINDS: Mapping[str, type[Any]] = {
@@ -144,7 +145,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
         seed=params.seed,
         journal=kept,
     )
-    with _git.held(kept.with_suffix(".lock")):  # the same search in another worktree finds these trials done
+    with git.held(kept.with_suffix(".lock")):  # the same search in another worktree finds these trials done
         trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
     best = _search.best(trials)
     say("train", f"search: trial {best.number} of {len(trials)} is best, objective {best.objective:.4f} against "
@@ -183,7 +184,7 @@ def journal(params: Train, inputs: Mapping[str, str]) -> Path:
     about = params.model_dump(exclude={"rerank": True, "search": {"trials"}})
     code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.rglob("*.py"))]
     text = json.dumps([about, sorted(inputs.values()), code], sort_keys=True)
-    return _git.state_folder() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
+    return git.state_folder() / "searches" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.jsonl"
 
 
 def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:

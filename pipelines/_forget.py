@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import _download, _feedback_store, _git, _partitions, _pseudonyms
+from pipelines import _download, _feedback_store, _partitions, _pseudonyms
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
 from pipelines.artifacts import outputs as artifacts
 from pipelines.settings.document import Ingest, load
+from pipelines.workspace import git
 
 
 @dataclass
@@ -100,7 +101,7 @@ def remove(user_id: str, found: Holders) -> None:
         _feedback_store.remove(name)
     for path in [*found.folders, *(bento.path for bento in found.bentos)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _git.git("worktree", "prune")
+    git.git("worktree", "prune")
     with open_repo() as repo:
         for oid in found.cached:
             repo.cache.local.delete(oid)
@@ -129,12 +130,12 @@ def outputs(checkout: Path) -> list[Path]:
 
 
 def runs() -> Path:
-    return _git.state_folder() / "runs"
+    return git.state_folder() / "runs"
 
 
 def other_worktrees() -> list[Path]:
     """Worktrees that somebody made for work of their own."""
-    listed = _git.git("worktree", "list", "--porcelain").splitlines()
+    listed = git.git("worktree", "list", "--porcelain").splitlines()
     folders = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
     return [folder for folder in folders if folder != Path.cwd() and folder.parent != runs()]
 
@@ -182,7 +183,7 @@ def objects_below(odb: Any, oid: str | None) -> set[str]:
 def git_history(user_id: str) -> str:
     """What Git holds of a user: digests, unless somebody committed a file that names it."""
     try:
-        named = _git.git("grep", "-l", "-w", "-F", "-e", user_id, "HEAD", "--", "data", "dvc.lock")
-    except _git.GitError:
+        named = git.git("grep", "-l", "-w", "-F", "-e", user_id, "HEAD", "--", "data", "dvc.lock")
+    except git.GitError:
         return "Git history holds digests, which cannot be turned back"
     return f"still there: {', '.join(named.split())} in Git; rewrite its history if they are of this user"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pipelines import _git
+from pipelines.workspace import git
 
 REF = "refs/longtail/ledger"
 LOCK = "longtail-ledger"
@@ -83,15 +83,15 @@ class Ledger:
 
 def read() -> Ledger:
     """The ledger as it is known here; empty where the ref is missing. Raises DamagedError."""
-    tip = _git.commit_of(REF)
+    tip = git.commit_of(REF)
     return Ledger(tip, () if tip is None else chain(tip, "here"))
 
 
 def chain(tip: str, where: str) -> tuple[Judgement | Lost, ...]:
     """The entries up to a commit; raises DamagedError where one is missing or cannot be read."""
     try:
-        text = _git.git("rev-list", f"--format=%P{FIELD}%B{END}", tip, env={"GIT_NO_REPLACE_OBJECTS": "1"})
-    except _git.GitError as error:
+        text = git.git("rev-list", f"--format=%P{FIELD}%B{END}", tip, env={"GIT_NO_REPLACE_OBJECTS": "1"})
+    except git.GitError as error:
         raise damaged(where, tip, f"Git cannot read it ({error})") from None
     commits = [record.strip("\n").removeprefix("commit ") for record in text.split(END) if record.strip()]
     found = []
@@ -124,9 +124,9 @@ def append(ledger: Ledger, entry: Judgement | Lost) -> bool:
     """Add an entry after the last one; False where another process was faster."""
     tip = extended(ledger.tip, len(ledger.entries), [entry])
     try:
-        _git.move_ref(REF, tip, ledger.tip)
-    except _git.GitError:
-        if _git.commit_of(REF) != ledger.tip:
+        git.move_ref(REF, tip, ledger.tip)
+    except git.GitError:
+        if git.commit_of(REF) != ledger.tip:
             return False
         raise
     return True
@@ -134,11 +134,11 @@ def append(ledger: Ledger, entry: Judgement | Lost) -> bool:
 
 def extended(tip: str | None, length: int, entries: Sequence[Judgement | Lost]) -> str:
     """The last of new commits on top of a chain of some length, one for each entry; no ref points to it yet."""
-    empty = _git.git("mktree", stdin=b"")
+    empty = git.git("mktree", stdin=b"")
     for sequence, entry in enumerate(entries, start=length + 1):
         body = json.dumps({"sequence": sequence, "entry": json.loads(text_of(entry))}, indent=1, sort_keys=True)
         what = f"{entry.kind} {entry.number}: {entry.verdict}" if isinstance(entry, Judgement) else entry.kind
-        tip = _git.commit_tree(empty, parent=tip, message=f"{what}\n\n{body}")
+        tip = git.commit_tree(empty, parent=tip, message=f"{what}\n\n{body}")
     if tip is None:
         raise ValueError("no entry was given; expected at least one")
     return tip
@@ -154,7 +154,7 @@ def synchronize(remote: str) -> None:
 
     Raises GitError where the remote cannot be reached or refuses, DamagedError where a chain is damaged.
     """
-    failure: _git.GitError | None = None
+    failure: git.GitError | None = None
     for _ in range(TRIES):
         ours, theirs = read(), remote_tip(remote)
         if theirs == ours.tip:
@@ -165,23 +165,23 @@ def synchronize(remote: str) -> None:
         try:
             if ahead:
                 target = extended(theirs, len(known), ahead)
-                _git.git("push", "--quiet", f"--force-with-lease={REF}:{theirs or ''}", remote, f"{target}:{REF}")
+                git.git("push", "--quiet", f"--force-with-lease={REF}:{theirs or ''}", remote, f"{target}:{REF}")
             else:
                 target = theirs or ""
-            _git.move_ref(REF, target, ours.tip)
+            git.move_ref(REF, target, ours.tip)
             return
-        except _git.GitError as error:
+        except git.GitError as error:
             failure = error  # another machine, or another process here, may have been faster
-            if remote_tip(remote) == theirs and _git.commit_of(REF) == ours.tip:
+            if remote_tip(remote) == theirs and git.commit_of(REF) == ours.tip:
                 raise
-    raise failure or _git.GitError(f"{REF} of {remote!r} changes too fast; try again")
+    raise failure or git.GitError(f"{REF} of {remote!r} changes too fast; try again")
 
 
 def remote_tip(remote: str) -> str | None:
     """The last commit of a remote's chain, fetched; None where the remote has none."""
-    listed = _git.git("ls-remote", remote, REF).split()
+    listed = git.git("ls-remote", remote, REF).split()
     if not listed:
         return None
-    if not _git.has(listed[0]):
-        _git.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, REF)
+    if not git.has(listed[0]):
+        git.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, REF)
     return listed[0]

@@ -8,12 +8,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _candidate, _git, _registry, _released, _report_attempts, _verdict, _version_files
+from pipelines import _attempts, _candidate, _registry, _released, _report_attempts, _verdict, _version_files
 from pipelines._changes import flat
 from pipelines._digests import differing, digests
 from pipelines._registry import Registry, Version
 from pipelines.artifacts import best_releases
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git
 
 LABEL = 10  # characters
 
@@ -131,9 +132,9 @@ def lineage(name: str | None = None) -> Iterator[str]:
 
 
 def code(version: Version) -> Iterator[str]:
-    parent = _git.git("rev-parse", f"{version.commit}^")
-    yield line("code", f"commit {parent}: {_git.git('log', '-1', '--format=%s', parent)}")
-    edited = _git.git("diff", "--name-only", parent, version.commit, "--", ".", ":!release", ":!dvc.lock").splitlines()
+    parent = git.git("rev-parse", f"{version.commit}^")
+    yield line("code", f"commit {parent}: {git.git('log', '-1', '--format=%s', parent)}")
+    edited = git.git("diff", "--name-only", parent, version.commit, "--", ".", ":!release", ":!dvc.lock").splitlines()
     if edited:
         yield line("", f"with edits in {brief(edited)}: `git diff {parent[:12]} {version.commit[:12]}`")
 
@@ -162,7 +163,7 @@ def settings(registry: Registry, version: Version, replaced: str | None) -> Iter
 
 
 def yaml(version: Version, path: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = YAML(typ="safe").load(_git.read_file(version.commit, path)) or {}
+    loaded: dict[str, Any] = YAML(typ="safe").load(git.read_file(version.commit, path)) or {}
     return loaded
 
 

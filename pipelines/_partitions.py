@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pipelines
-from pipelines import _csv, _git
+from pipelines import _csv
 from pipelines.artifacts import outputs, recipe, tables
 from pipelines.runtime.engine import Embedded, Tables
+from pipelines.workspace import git
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
     "models/inference/event_bounds.py",
@@ -78,7 +79,7 @@ class Partition:
 
 
 def root() -> Path:
-    return _git.state_folder() / "partitions"
+    return git.state_folder() / "partitions"
 
 
 def key(digest: str, settings: Any) -> str:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines import _git
 from pipelines.artifacts import outputs
 from pipelines.runtime.engine import Tables
+from pipelines.workspace import git
 
 KEPT = 20  # versions
 
@@ -51,7 +51,7 @@ def of(engine: Tables) -> dict[str, Any]:
 def path_of(columns: list[str]) -> Path:
     """Where the profiles of tables with these item columns are: other columns are another source."""
     name = hashlib.sha256("\n".join(columns).encode()).hexdigest()[:16]
-    return _git.state_folder() / "profiles" / f"{name}.json"
+    return git.state_folder() / "profiles" / f"{name}.json"
 
 
 def former(path: Path, data: str) -> dict[str, Any] | None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipelines import _git
 from pipelines.settings.document import Champion, Release, load
+from pipelines.workspace import git
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")
 NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # by a tag, also one that cancels, or a side ref
@@ -101,7 +101,7 @@ def read(champion: Champion) -> Registry:
     """The registry as the tags of this repository tell it; fast (one Git call)."""
     prefix = f"refs/tags/{champion.name}"
     fields = "%00".join(f"%({field})" for field in FIELDS)
-    lines = _git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*", f"{SIDE_REFS}/*").splitlines()
+    lines = git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*", f"{SIDE_REFS}/*").splitlines()
     tags = [line.split("\0") for line in lines]
     annotated = [tag for tag in tags if tag[1]]  # GTO ignores lightweight tags too
     if load(Release).signed:
@@ -137,8 +137,8 @@ def refuse_unsigned(tags: list[list[str]]) -> None:
             )
     objects = {tag[5]: tag[0] for tag in tags if tag[5] not in ACCEPTED}
     try:
-        _git.verify_tags(list(objects))
-    except _git.GitError:
+        git.verify_tags(list(objects))
+    except git.GitError:
         for digest, name in objects.items():
             refuse_unaccepted(digest, name)
     ACCEPTED.update(objects)
@@ -146,15 +146,15 @@ def refuse_unsigned(tags: list[list[str]]) -> None:
 
 def refuse_unaccepted(digest: str, name: str) -> None:
     try:
-        _git.verify_tags([digest])
-    except _git.GitError as error:
+        git.verify_tags([digest])
+    except git.GitError as error:
         raise ValueError(
             f"the tag {name} is not signed by a key that Git accepts ({brief(error)}), and release.signed is true; "
             f"{REMEDY.format(name)}"
         ) from None
 
 
-def brief(error: _git.GitError) -> str:
+def brief(error: git.GitError) -> str:
     return str(error).splitlines()[-1].removeprefix("git verify-tag: ").removeprefix("error: ")
 
 
@@ -192,9 +192,9 @@ def fetch(champion: Champion, remote: str) -> None:
     """Fetch the versions and assignments that a Git remote knows; raises GitError, also where the two disagree."""
     tags = f"refs/tags/{champion.name}"
     try:
-        _git.fetch(remote, [f"{tags}@*", f"{tags}#*", f"{SIDE_REFS}/*"])
-    except _git.GitError as error:
-        raise _git.GitError(
+        git.fetch(remote, [f"{tags}@*", f"{tags}#*", f"{SIDE_REFS}/*"])
+    except git.GitError as error:
+        raise git.GitError(
             f"release.remote is {remote!r}, which cannot be fetched from ({error}); correct the remote, or set "
             "release.remote to null to keep the registry on this machine"
         ) from None
@@ -203,5 +203,5 @@ def fetch(champion: Champion, remote: str) -> None:
 def publish(refs: Mapping[str, str], remote: str | None) -> None:
     """Create refs all at once, first on the remote; raises GitError, with nothing changed, where one exists already."""
     if remote is not None:
-        _git.push_new(remote, refs)
-    _git.create_refs(refs)
+        git.push_new(remote, refs)
+    git.create_refs(refs)

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _attempts, _candidate, _chain, _git, _registry, _released, _verdict, _version_files
+from pipelines import _attempts, _candidate, _chain, _registry, _released, _verdict, _version_files
 from pipelines._registry import Registry, Version
 from pipelines.artifacts import best_releases
 from pipelines.champion import champion_of
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Release, load
+from pipelines.workspace import git
 
 BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files
 
@@ -95,7 +96,7 @@ def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -
 def registry() -> Iterator[Registry]:
     """The registry, up to date with the remote where one is set, under the lock of all worktrees."""
     champion, remote = load(Champion), load(Release).remote
-    with _git.lock("longtail-release"):
+    with git.lock("longtail-release"):
         if remote is not None:
             _registry.fetch(champion, remote)
         yield _registry.read(champion)
@@ -154,12 +155,12 @@ def assign(current: Registry, version: str, commit: str, message: str, *, regist
     if register:
         tag = current.version_tag(version)
         refs[f"{_registry.SIDE_REFS}/{version}"] = commit
-        refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when, signed=signed)
+        refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
     tag = current.assignment_tag()
-    refs[f"refs/tags/{tag}"] = _git.make_tag(tag, commit, message=message, time=when, signed=signed)
+    refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
     try:
         _registry.publish(refs, remote)
-    except _git.GitError as error:
+    except git.GitError as error:
         raise OvertakenError(
             f"another promotion was faster, or {remote or 'Git'} refused ({error}); nothing changed, run `dvc repro`"
         ) from None

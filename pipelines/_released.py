@@ -12,9 +12,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines import _git, _version_files
+from pipelines import _version_files
 from pipelines._digests import differing
 from pipelines.artifacts.recipe import OUTPUTS, UNJUDGED, of_values
+from pipelines.workspace import git
 
 Record = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def problems(version: str, commit: str) -> Iterator[str]:
         yield f"its verdict is {verdict['verdict']}, not PROMOTE"
     if not bento["built"]:
         yield "it has no Bento"
-    elif bento["verdict_sha256"] != hashlib.sha256(_git.read_file(commit, _version_files.VERDICT)).hexdigest():
+    elif bento["verdict_sha256"] != hashlib.sha256(git.read_file(commit, _version_files.VERDICT)).hexdigest():
         yield "its Bento was built for another verdict"
     for what, digests in {
         "its Bento was built from": bento.get("digests", {}),
@@ -83,8 +84,8 @@ def value(params: Record, key: str) -> Any:
 
 def yaml(commit: str, path: str) -> dict[str, Any]:
     try:
-        content = _git.read_file(commit, path)
-    except _git.GitError:
+        content = git.read_file(commit, path)
+    except git.GitError:
         return {"stages": {}}
     loaded: dict[str, Any] = YAML(typ="safe").load(content) or {}
     return loaded

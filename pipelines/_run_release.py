@@ -7,9 +7,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _dvc_stage, _registry, _release, _run_tasks, _runs, _version_files, _worktree
+from pipelines import _registry, _release, _run_tasks, _version_files
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import dvc_stage, runs, worktree
 
 
 def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
@@ -17,12 +18,12 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
 
     judge_again: where another version was promoted meanwhile, compare with that one and decide by the new verdict.
     """
-    run = _runs.named(run_id)
-    with _worktree.workspace(run, "promote", attempt) as made:
+    run = runs.named(run_id)
+    with worktree.workspace(run, "promote", attempt) as made:
         if made or attempt > 1 or run.remote is not None:
-            with _dvc_stage.Repo() as repo:
+            with dvc_stage.Repo() as repo:
                 stages = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
-                _dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
+                dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
         while True:
             try:
                 outcome = _release.promote()

@@ -12,11 +12,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _form, _git, _report_attempts, _report_rules, _report_text, _runs, _worktree
+from pipelines import _attempts, _form, _report_attempts, _report_rules, _report_text
 from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, load
+from pipelines.workspace import git, runs, worktree
 
 Result = dict[str, Any]
 VERDICT = DATA / "gate" / "verdict.json"
@@ -32,18 +33,18 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
     form: fields of the trigger form; data: a version of the source, as `_source.look` told of it, or empty; created:
     when Airflow made the run, since an id may be used again.
     """
-    _worktree.prune()
+    worktree.prune()
     check_room()
-    run = _runs.named(run_id)
+    run = runs.named(run_id)
     tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}
     if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
         say("prepare", f"{run.ref} is prepared already; what it has done counts")
         return {"ref": run.ref}
     changes = {**data.get("overrides", {}), **_form.overrides(form)}
-    base = _runs.base_of(form.get("revision"), data.get("commit"))
-    settings = _form.applied(_git.read_file(base, _runs.PARAMS).decode("utf-8"), absolute(base, changes)).encode()
+    base = runs.base_of(form.get("revision"), data.get("commit"))
+    settings = _form.applied(git.read_file(base, runs.PARAMS).decode("utf-8"), absolute(base, changes)).encode()
     check(settings)
-    _runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
+    runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
     for key, value in changes.items():
         say("prepare", f"{key}: {value!r}")
     say("prepare", f"{run.ref} starts from {base[:12]}")
@@ -57,7 +58,7 @@ def check_room() -> None:
     least = load(Airflow).free_gigabytes
     with Repo() as repo:
         cache = Path(repo.cache.local_cache_dir)
-    for what, path in {"the worktree": _git.state_folder(), "DVC's cache": cache}.items():
+    for what, path in {"the worktree": git.state_folder(), "DVC's cache": cache}.items():
         there = next(folder for folder in [path, *path.parents] if folder.exists())
         if (free := shutil.disk_usage(there).free / 1e9) < least:
             raise RoomError(
@@ -68,7 +69,7 @@ def check_room() -> None:
 
 def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The changes, with ingest.path made absolute where it leads out of the checkout: a worktree lies elsewhere."""
-    settings: dict[str, Any] = YAML(typ="safe").load(_git.read_file(base, _runs.PARAMS))
+    settings: dict[str, Any] = YAML(typ="safe").load(git.read_file(base, runs.PARAMS))
     path = changes.get("ingest.path", settings.get("ingest", {}).get("path"))
     if isinstance(path, str) and not (resolved := Path(path).resolve()).is_relative_to(Path.cwd()):
         return {**changes, "ingest.path": str(resolved)}
@@ -80,7 +81,7 @@ def check(settings: bytes) -> None:
     from pipelines.settings import check as settings_check  # scipy, which no other task of this module needs
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, _runs.PARAMS)
+        path = Path(folder, runs.PARAMS)
         path.write_bytes(settings)
         try:
             settings_check.check(path)
@@ -90,28 +91,28 @@ def check(settings: bytes) -> None:
 
 def stage(run_id: str, name: str, attempt: int) -> Result:
     """Bring a stage of a run up to date, and keep its line of dvc.lock (of the gate: its verdict) under the ref."""
-    run = _runs.named(run_id)
-    with _worktree.workspace(run, name, attempt) as made:
+    run = runs.named(run_id)
+    with worktree.workspace(run, name, attempt) as made:
         # the tasks before have left the inputs there; one that was killed while it fetched them is tried again
         return reproduced(run, name, fetches=made or attempt > 1)
 
 
-def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
-    from pipelines import _dvc_stage  # DVC, which takes half a second
+def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
+    from pipelines.workspace import dvc_stage  # DVC, which takes half a second
 
-    before = Path(_runs.LOCK).read_bytes() if Path(_runs.LOCK).is_file() else None
+    before = Path(runs.LOCK).read_bytes() if Path(runs.LOCK).is_file() else None
     os.environ[_attempts.RUN] = run.run_id  # for the entry that the gate makes
-    outcome = _dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
-    lock = Path(_runs.LOCK).read_bytes()
+    outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
+    lock = Path(runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
     if name == "gate":
         outputs.verify(VERDICT)
         extra = {
-            _runs.VERDICT: VERDICT.read_bytes(),
-            _runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
+            runs.VERDICT: VERDICT.read_bytes(),
+            runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
         }
     run.add(
-        lambda tip: {_runs.LOCK: _runs.merged_lock(tip, lock, name, before=before), **extra}, f"{name} of {run.run_id}"
+        lambda tip: {runs.LOCK: runs.merged_lock(tip, lock, name, before=before), **extra}, f"{name} of {run.run_id}"
     )
     size = sum(outcome.wrote.values()) / 1e6
     say(
@@ -129,7 +130,7 @@ def reproduced(run: _runs.Run, name: str, *, fetches: bool = True) -> Result:
 
 def describe(run_id: str) -> Result:
     """The verdict of a run as the Markdown that who approves it reads."""
-    verdict = _runs.named(run_id).verdict()
+    verdict = runs.named(run_id).verdict()
     return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
 
 
@@ -161,14 +162,14 @@ def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
     }
     text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
     content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
-    _runs.named(run_id).add(lambda tip: {_runs.DECISION: content}, text)
+    runs.named(run_id).add(lambda tip: {runs.DECISION: content}, text)
     say("decision", text)
     return kept
 
 
 def clean_up(run_id: str, attempt: int) -> Result:
     """Remove the worktree of a run. What it has done is in DVC's cache and under its ref."""
-    run = _runs.named(run_id)
-    _worktree.discard(run, "clean_up", attempt)
+    run = runs.named(run_id)
+    worktree.discard(run, "clean_up", attempt)
     say("clean_up", f"{run.folder} is removed; settings, dvc.lock and verdict are at {run.ref}")
     return {"ref": run.ref}

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines import _git
 from pipelines.artifacts import outputs
+from pipelines.workspace import git
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Memory:
 
 
 def path(port: int) -> Path:
-    return _git.state_folder() / "serving" / f"{port}.json"
+    return git.state_folder() / "serving" / f"{port}.json"
 
 
 def feedback_url() -> str:
     """Where this checkout keeps feedback events, unless LONGTAIL_FEEDBACK_DB says otherwise."""
-    return f"sqlite:///{(_git.state_folder() / 'feedback.sqlite').absolute()}"
+    return f"sqlite:///{(git.state_folder() / 'feedback.sqlite').absolute()}"
 
 
 def read(port: int) -> Memory:

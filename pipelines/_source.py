@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import _download, _fence, _git, _http, _runs, _worktree
+from pipelines import _download, _http
 from pipelines.artifacts.outputs import DATA
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Ingest, Release, load
+from pipelines.workspace import git, lock, runs, worktree
 
 REF, SEEN = "refs/longtail/source", "source.json"
 RAW = DATA / "raw"
@@ -29,26 +30,26 @@ def look(attempt: int) -> dict[str, Any]:
     if params.source == "demo":
         return {"skip": "the demo is made by the run itself; set ingest.source to watch data of your own"}
     remote = load(Release).remote if load(Airflow).workers == "remote" else None
-    if remote is not None and _git.git("ls-remote", remote, REF):
-        _git.git("fetch", "--quiet", "--no-tags", remote, f"+{REF}:{REF}")
-    before = _git.commit_of(REF)
+    if remote is not None and git.git("ls-remote", remote, REF):
+        git.git("fetch", "--quiet", "--no-tags", remote, f"+{REF}:{REF}")
+    before = git.commit_of(REF)
     seen = traces(params)
-    if before is not None and json.loads(_git.read_file(before, SEEN)) == seen:
+    if before is not None and json.loads(git.read_file(before, SEEN)) == seen:
         return {"skip": f"nothing has changed at {params.url or params.path}"}
-    folder = _git.state_folder() / "source"
-    with _fence.hold(folder, "look", attempt):
-        _worktree.remove(folder)
-        _worktree.add(folder, _git.head())
-        _worktree.share_cache(folder, checkout)
+    folder = git.state_folder() / "source"
+    with lock.hold(folder, "look", attempt):
+        worktree.remove(folder)
+        worktree.add(folder, git.head())
+        worktree.share_cache(folder, checkout)
         place, names = copy(params, folder)
         files = versioned(folder, names)
-        _worktree.remove(folder)
+        worktree.remove(folder)
     version = {"overrides": {"ingest.path": place.as_posix(), "ingest.url": None}, "files": sorted(files)}
     if before is not None and content_of(before) == files:
         return {"skip": f"{params.url or params.path} was touched, but holds the same as before"}
-    tree = _git.tree_with(_git.head(), {**files, SEEN: json.dumps(seen, sort_keys=True).encode()})
-    commit = _git.commit_tree(tree, parent=before or _git.head(), message=f"data of {params.url or params.path}")
-    _git.move_ref(REF, commit, before, remote=remote)
+    tree = git.tree_with(git.head(), {**files, SEEN: json.dumps(seen, sort_keys=True).encode()})
+    commit = git.commit_tree(tree, parent=before or git.head(), message=f"data of {params.url or params.path}")
+    git.move_ref(REF, commit, before, remote=remote)
     say("look", f"new data at {params.url or params.path}: {commit[:12]} of {REF} has {', '.join(sorted(files))}")
     return {"commit": commit, **version}
 
@@ -117,4 +118,4 @@ def versioned(folder: Path, names: list[str]) -> dict[str, bytes]:
 
 
 def content_of(commit: str) -> dict[str, bytes]:
-    return {path: _git.read_file(commit, path) for path in _runs.data_files(commit)}
+    return {path: git.read_file(commit, path) for path in runs.data_files(commit)}

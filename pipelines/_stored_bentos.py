@@ -11,9 +11,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _git, _registry, _version_files
+from pipelines import _registry, _version_files
 from pipelines._registry import Version
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class StoredBento:
 def stored() -> Iterator[StoredBento]:
     champion = load(Champion)
     serving = _registry.read(champion).serving
-    for path in sorted((_git.state_folder() / "releases").glob(f"*/{_version_files.ARCHIVE.name}")):
+    for path in sorted((git.state_folder() / "releases").glob(f"*/{_version_files.ARCHIVE.name}")):
         version = path.parent.name
         yield StoredBento(f"version {version}", path, serving is not None and version == serving.name)
     tag = _version_files.document(serving.name, serving.commit, _version_files.BENTO)["tag"] if serving else None
@@ -44,7 +45,7 @@ def serving_version() -> Version | None:
 
 def output_of(version: Version) -> str | None:
     """DVC's object id of the package stage's output at a version; None where its commit has no such stage."""
-    with suppress(_git.GitError, KeyError, IndexError):
-        lock: dict[str, Any] = YAML(typ="safe").load(_git.read_file(version.commit, "dvc.lock"))
+    with suppress(git.GitError, KeyError, IndexError):
+        lock: dict[str, Any] = YAML(typ="safe").load(git.read_file(version.commit, "dvc.lock"))
         return str(lock["stages"]["package"]["outs"][0]["md5"])
     return None

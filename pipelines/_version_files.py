@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines import _git
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.workspace import git
 
 RECORD = "release/release.json"
 VERDICT = "release/verdict.json"
@@ -38,8 +38,8 @@ def document(version: str, commit: str, path: str = RECORD) -> dict[str, Any]:
 
 def carried(version: str, commit: str, path: str) -> dict[str, Any]:
     try:
-        content = _git.read_file(commit, path)
-    except _git.GitError:
+        content = git.read_file(commit, path)
+    except git.GitError:
         raise ValueError(
             f"commit {commit[:12]} has no {path}: {version} was not made by `longtail promote`; "
             f"take it out of the registry with `gto deprecate NAME {version}`, NAME as champion.name says"
@@ -51,7 +51,7 @@ def carried(version: str, commit: str, path: str) -> dict[str, Any]:
 def obtain(version: str, commit: str, path: Path) -> Path:
     """Local path of a file of a version, with the sha256 that the version's record names."""
     expected = document(version, commit)["files"][path.as_posix()]
-    kept = _git.state_folder() / "releases" / version / path.name
+    kept = git.state_folder() / "releases" / version / path.name
     if kept.is_file() and outputs.sha256(kept) == expected:
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)

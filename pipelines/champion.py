@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from models.gate import chained_index
-from pipelines import _git, _registry, _release_path, _version_files
+from pipelines import _registry, _release_path, _version_files
 from pipelines._registry import Registry
 from pipelines.artifacts import best_releases, outputs
 from pipelines.runtime.console import run, say, sentence
 from pipelines.settings.document import Champion, Gate, Release, load
+from pipelines.workspace import git
 
 NONE: dict[str, Any] = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
@@ -128,7 +129,7 @@ def fetch_registry(params: Champion) -> None:
         return
     try:
         _registry.fetch(params, remote)
-    except _git.GitError as error:
+    except git.GitError as error:
         print(f"champion: warning: {sentence(error)}; using the versions known here", file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from pipelines import _smoke
-from pipelines._runs import Run
+from pipelines.workspace.runs import Run
 from tests.clones import Clone
 from tests.conftest import REPO
 from tests.dags.standalone import TRAIN, Airflow

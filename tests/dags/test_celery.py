@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipelines._runs import Run
 from pipelines._smoke import free_port
+from pipelines.workspace.runs import Run
 from tests.clones import Clone
 from tests.dags.standalone import TRAIN, Airflow, standalone
 from tests.postgres import serving as postgres

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import _form, _runs
+from pipelines import _form
+from pipelines.workspace import runs
 from tests.conftest import REPO, edit_params
 
 STAGES: dict[str, Any] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -127,7 +128,7 @@ def test_every_field_of_the_form_means_something_to_prepare(train: Any) -> None:
 
 @pytest.mark.parametrize("run_id", ["a", "manual__2026-01-01T00:00:00+00:00_x", "../..", "é" * 300, "x.lock", "-"])
 def test_tab_and_tasks_call_a_run_the_same(run_id: str) -> None:
-    name = _runs.Run(run_id, None).name
+    name = runs.Run(run_id, None).name
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
     assert 0 < len(name) < 100
     source = (REPO / "dags" / "longtail_tasks.py").read_text("utf-8")

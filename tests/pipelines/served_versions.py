@@ -20,10 +20,11 @@ import psutil
 import requests
 from ruamel.yaml import YAML
 
-from pipelines import _git, _registry, _version_files
+from pipelines import _registry, _version_files
 from pipelines._smoke import free_port
 from pipelines.artifacts import outputs, recipe
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git as repository
 from tests.conftest import REPO
 from tests.judged import USER_IDS
 from tests.pipelines.releases import git
@@ -50,12 +51,14 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
         _version_files.BENTO: json.dumps(bento).encode(),
         "dvc.lock": json.dumps(lock | {"stages": runs}).encode(),
     }
-    commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
-    kept = _git.state_folder() / "releases" / name
+    commit = repository.commit_tree(
+        repository.snapshot(always=[], folders=[], files=files), parent=repository.head(), message=name
+    )
+    kept = repository.state_folder() / "releases" / name
     kept.mkdir(parents=True)
     shutil.copy(archive, kept)
     tag = f"longtail@{name}"
-    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    _registry.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
     return str(bento["tag"])
 
 
@@ -63,7 +66,7 @@ def assign(name: str) -> None:
     """Let a version serve, as a promotion or a rollback does."""
     registry = _registry.read(load(Champion))
     tag, commit = registry.assignment_tag(), registry.version(name).commit
-    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    _registry.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
 
 
 class Serving:

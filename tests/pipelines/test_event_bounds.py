@@ -137,7 +137,7 @@ def test_the_export_of_what_the_service_accepted_has_no_malformed_row(
         root = tmp_path_factory.mktemp("loop")
         patch.chdir(root)
         patch.setenv("LONGTAIL_FEEDBACK_DB", f"sqlite:///{root / 'events.sqlite'}")
-        patch.setattr("pipelines._git.lock", lambda name: nullcontext())
+        patch.setattr("pipelines.workspace.git.lock", lambda name: nullcontext())
         workspace = Workspace(root)
         Path("raw").mkdir()
         write(Path("raw"))
@@ -176,7 +176,7 @@ def test_an_export_leaves_out_what_the_store_should_not_hold(raw: Path, capsys: 
         ]
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines._git.lock", lambda name: nullcontext())
+        patch.setattr("pipelines.workspace.git.lock", lambda name: nullcontext())
         path, n_events = _feedback_export.export(load(Ingest))
     assert path is not None
     assert n_events == 1

@@ -26,7 +26,7 @@ def events(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Events:
     """A store, in a folder whose params.yaml reads tables of its own."""
     url = f"sqlite:///{workspace.root / 'events.sqlite'}"
     monkeypatch.setenv("LONGTAIL_FEEDBACK_DB", url)
-    monkeypatch.setattr("pipelines._git.lock", lambda name: open_lock())
+    monkeypatch.setattr("pipelines.workspace.git.lock", lambda name: open_lock())
     configure(workspace)
     return Events(url)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import _git, _ledger
+from pipelines import _ledger
 from pipelines._ledger import Judgement, Lost
+from pipelines.workspace import git as repository
 from tests.conftest import REPO
 from tests.pipelines.releases import git
 
@@ -150,7 +151,7 @@ def test_a_remote_that_lost_entries_gets_them_back(one: Path, origin: Path) -> N
 def test_a_remote_that_cannot_be_reached_is_an_error_and_changes_nothing(one: Path) -> None:
     add(1)
     git(one, "remote", "set-url", "origin", "/nowhere/at/all.git")
-    with pytest.raises(_git.GitError, match="nowhere"):
+    with pytest.raises(repository.GitError, match="nowhere"):
         _ledger.synchronize("origin")
     assert numbers() == [1]
 
@@ -160,7 +161,7 @@ def test_a_remote_that_refuses_the_push_is_an_error(one: Path, origin: Path) -> 
     hook.write_text("#!/bin/sh\necho no room here >&2\nexit 1\n")
     hook.chmod(0o755)
     add(1)
-    with pytest.raises(_git.GitError, match="no room here"):
+    with pytest.raises(repository.GitError, match="no room here"):
         _ledger.synchronize("origin")
     assert numbers() == [1]
 
@@ -246,9 +247,9 @@ def test_a_chain_that_a_shallow_fetch_has_cut_is_not_taken_for_a_short_one(
 
 
 def commit(message: str, *parents: str) -> str:
-    tree = _git.git("mktree", stdin=b"")
+    tree = repository.git("mktree", stdin=b"")
     env = {f"GIT_{role}_{key}": "x" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    return _git.git("commit-tree", tree, *(word for p in parents for word in ("-p", p)), "-m", message, env=env)
+    return repository.git("commit-tree", tree, *(word for p in parents for word in ("-p", p)), "-m", message, env=env)
 
 
 def body(sequence: int, **changes: Any) -> str:
@@ -270,16 +271,16 @@ def body(sequence: int, **changes: Any) -> str:
 )
 def test_what_is_not_an_entry_is_named_and_not_skipped(one: Path, message: str, said: str) -> None:
     add(1, 2)
-    tip = _git.git("rev-parse", _ledger.REF)
-    _git.git("update-ref", _ledger.REF, commit(message, tip))
+    tip = repository.git("rev-parse", _ledger.REF)
+    repository.git("update-ref", _ledger.REF, commit(message, tip))
     with pytest.raises(_ledger.DamagedError, match=rf"is damaged at commit [0-9a-f]{{12}}: .*{said}"):
         _ledger.read()
 
 
 def test_a_merge_commit_is_not_a_chain(one: Path) -> None:
     add(1)
-    tip = _git.git("rev-parse", _ledger.REF)
-    _git.git("update-ref", _ledger.REF, commit(body(2), tip, git(one, "rev-parse", "main")))
+    tip = repository.git("rev-parse", _ledger.REF)
+    repository.git("update-ref", _ledger.REF, commit(body(2), tip, git(one, "rev-parse", "main")))
     with pytest.raises(_ledger.DamagedError, match="is damaged"):
         _ledger.read()
 

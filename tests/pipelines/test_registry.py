@@ -7,8 +7,9 @@ import pytest
 from gto.api import assign, deregister, register, show, unassign
 from gto.tag import parse_name
 
-from pipelines import _git, _registry
+from pipelines import _registry
 from pipelines.settings.document import Champion
+from pipelines.workspace import git as repository
 from tests.pipelines.releases import Checkout, commit, git
 
 PARAMS = Champion(name="longtail", environment="prod", baseline=None)
@@ -27,7 +28,7 @@ def commits(checkout: Checkout) -> list[str]:
 
 
 def tag(name: str, target: str, time: int) -> None:
-    _registry.publish({f"refs/tags/{name}": _git.make_tag(name, target, message="by hand", time=time)}, None)
+    _registry.publish({f"refs/tags/{name}": repository.make_tag(name, target, message="by hand", time=time)}, None)
 
 
 def versions(commits: list[str], environment: str = "prod") -> None:
@@ -133,7 +134,7 @@ def test_only_a_step_to_an_older_version_is_a_rollback(commits: list[str]) -> No
 def test_refs_are_created_all_or_none(commits: list[str]) -> None:
     versions(commits[:1])
     new = {"refs/tags/longtail@v2.0.0": commits[1], "refs/tags/longtail#prod#1": commits[1]}
-    with pytest.raises(_git.GitError, match="already exists"):
+    with pytest.raises(repository.GitError, match="already exists"):
         _registry.publish(new, None)
     assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from gto.api import deregister, history, show
 
-from pipelines import _git, _lineage, _registry, _release, _version_files
+from pipelines import _lineage, _registry, _release, _version_files
 from pipelines._digests import digests
 from pipelines.artifacts import outputs
 from pipelines.champion import NONE, champion_of
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git as repository
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, commit, git, judge, package, record
@@ -264,7 +265,7 @@ def of_earlier_gate(content: bytes) -> bytes:
 def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_rolled_back_to(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, snapshot = checkout.candidate(1), _git.snapshot
+    first, snapshot = checkout.candidate(1), repository.snapshot
     with monkeypatch.context() as patch:
 
         def earlier(*, files: dict[str, bytes], **other: Any) -> str:
@@ -273,7 +274,7 @@ def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_ro
             changed = {_version_files.VERDICT: verdict, _version_files.BENTO: json.dumps(bento).encode()}
             return snapshot(**other, files=files | changed)
 
-        patch.setattr(_git, "snapshot", earlier)
+        patch.setattr(repository, "snapshot", earlier)
         _release.promote()
     released = git(checkout.root, "show", "longtail@v1.0.0:release/verdict.json")
     assert json.loads(released)["schema_version"] == 1

@@ -12,9 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from pipelines import _git, _registry, _release, _released, _serve_supervisor, _version_files
+from pipelines import _registry, _release, _released, _serve_supervisor, _version_files
 from pipelines.artifacts import outputs
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git as repository
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, judge, package, record, write_champion
@@ -111,12 +112,12 @@ def test_a_lock_file_of_another_run_of_a_stage_is_refused(judged: Checkout) -> N
 def altered(name: str, path: str, change: Callable[[Record], object]) -> None:
     """Let the tags of a version point to its commit with another content of a file, as a forger would."""
     version = _registry.read(load(Champion)).version(name)
-    content = YAML(typ="safe").load(_git.read_file(version.commit, path))
+    content = YAML(typ="safe").load(repository.read_file(version.commit, path))
     change(content)
-    tree = _git.tree_with(version.commit, {path: json.dumps(content).encode()})
-    commit = _git.commit_tree(tree, parent=version.commit, message="forged")
+    tree = repository.tree_with(version.commit, {path: json.dumps(content).encode()})
+    commit = repository.commit_tree(tree, parent=version.commit, message="forged")
     for tag in git(Path.cwd(), "tag", "--points-at", version.commit).splitlines():
-        new = _git.make_tag(tag, commit, message="forged", time=1_900_000_000)
+        new = repository.make_tag(tag, commit, message="forged", time=1_900_000_000)
         git(Path.cwd(), "update-ref", f"refs/tags/{tag}", new)
 
 
@@ -171,7 +172,7 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
     )
     for path, change, problem in FORGED:
         for tag in ("longtail@v1.0.0", "longtail#prod#1"):
-            new = _git.make_tag(tag, original, message="as it was", time=1_800_000_000)
+            new = repository.make_tag(tag, original, message="as it was", time=1_800_000_000)
             git(judged.root, "update-ref", f"refs/tags/{tag}", new)
         altered("v1.0.0", path, change)
         version = _registry.read(load(Champion)).version("v1.0.0")

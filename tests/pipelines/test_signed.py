@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _git, _lineage, _registry, _release, champion
+from pipelines import _lineage, _registry, _release, champion
 from pipelines.settings.document import Champion, load
+from pipelines.workspace import git as repository
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git
 
@@ -165,6 +166,6 @@ def test_a_worktree_signs_with_its_own_settings(ssh: Checkout, tmp_path: Path) -
     git(ssh.root, "config", "extensions.worktreeConfig", "true")
     git(ssh.root, "config", "--unset", "user.signingkey")
     git(ssh.root, "config", "--worktree", "user.signingkey", key)
-    made = _git.make_tag("x", _git.head(), message='two\nlines # "quoted"', time=1_700_000_000, signed=True)
+    made = repository.make_tag("x", repository.head(), message='two\nlines # "quoted"', time=1_700_000_000, signed=True)
     assert 'two\nlines # "quoted"' in git(ssh.root, "cat-file", "tag", made)
     assert git(ssh.root, "for-each-ref", "refs/tags") == ""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _dvc_stage, _git, _run_tasks, _runs, _source, _worktree
+from pipelines import _run_tasks, _source
+from pipelines.workspace import dvc_stage, git, runs, worktree
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout
 
@@ -25,12 +26,12 @@ def source(checkout: Checkout) -> Checkout:
 
 
 def test_new_data_are_versioned_once_and_the_checkout_stays_as_it_is(source: Checkout) -> None:
-    before = _git.git("status", "--porcelain")
+    before = git.git("status", "--porcelain")
     found = _source.look(1)
     assert found["files"] == ["data/raw/events.csv.dvc"]
-    assert found["commit"] == _git.commit_of(_source.REF)
+    assert found["commit"] == git.commit_of(_source.REF)
     assert "nothing has changed" in _source.look(2)["skip"]
-    assert _git.git("status", "--porcelain") == before
+    assert git.git("status", "--porcelain") == before
     assert EVENTS.stat().st_mode & 0o200  # DVC makes its copies read-only, never the user's file
 
 
@@ -45,10 +46,10 @@ def test_a_run_reads_the_version_it_was_started_for(source: Checkout) -> None:
     EVENTS.write_text("user_id,item_id\n3,4\n")
     assert _source.look(1)["commit"] != found["commit"]
     _run_tasks.prepare("r", {}, found, "")
-    with _worktree.workspace(_runs.named("r"), "ingest"):
-        assert _dvc_stage.inputs("ingest") == ["data/raw/events.csv.dvc"]
-        with _dvc_stage.Repo() as repo:
-            _dvc_stage.fetch(repo, _dvc_stage.inputs("ingest"), shared=False)
+    with worktree.workspace(runs.named("r"), "ingest"):
+        assert dvc_stage.inputs("ingest") == ["data/raw/events.csv.dvc"]
+        with dvc_stage.Repo() as repo:
+            dvc_stage.fetch(repo, dvc_stage.inputs("ingest"), shared=False)
         assert EVENTS.read_text() == "user_id,item_id\n1,2\n"
 
 

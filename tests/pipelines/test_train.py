@@ -45,7 +45,7 @@ def prepared(workspace: Workspace) -> Workspace:
 def test_a_search_begins_anew_where_code_has_changed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("pipelines._git.state_folder", lambda: workspace.root / ".longtail")
+    monkeypatch.setattr("pipelines.workspace.git.state_folder", lambda: workspace.root / ".longtail")
     monkeypatch.setattr(_fitting, "MODELS", workspace.root / "models")
     before = _fitting.journal(load(Train), {})
     assert _fitting.journal(load(Train), {}) == before

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _airflow, _feedback_export, _git, ingest
+from pipelines import _airflow, _feedback_export, ingest
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest, load
+from pipelines.workspace import git
 from tests.conftest import Workspace
 
 OPEN = 0o007
@@ -60,7 +61,7 @@ def test_an_open_store_is_closed_and_keeps_what_its_group_may(umask: None, tmp_p
 def test_what_ingest_and_export_write_no_other_user_can_reach(
     umask: None, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines._git.lock", lambda name: nullcontext())
+    monkeypatch.setattr("pipelines.workspace.git.lock", lambda name: nullcontext())
     monkeypatch.setenv("LONGTAIL_FEEDBACK_DB", f"sqlite:///{workspace.root / 'events.sqlite'}")
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/interactions.csv").write_text("user_id,item_id\nu,i\nv,i\n")
@@ -88,7 +89,7 @@ def test_rows_that_stopped_a_run_are_closed_as_well(umask: None, workspace: Work
 def test_a_folder_that_was_open_is_closed_by_the_next_use(umask: None, workspace: Workspace) -> None:
     Path(".longtail").mkdir()
     Path(".longtail").chmod(0o775)
-    assert mode(_git.state_folder()) == 0o770
+    assert mode(git.state_folder()) == 0o770
 
 
 def test_a_secret_is_the_owners_alone_and_never_empty(umask: None, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _card, _cli, _doctor, _git, _report, _report_text, _run_tasks, evaluate, gate
+from pipelines import _card, _cli, _doctor, _report, _report_text, _run_tasks, evaluate, gate
 from pipelines.artifacts import outputs
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
 from pipelines.settings.document import Ingest, Release, load
+from pipelines.workspace import git
 from tests.conftest import REPO, Workspace, edit_params
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -128,7 +129,7 @@ def test_no_command_says_a_secret_however_it_fails(
     Path("constraints.txt").write_text("# nothing pinned\n")
     edit_params(Path("params.yaml"), "ingest", {"url": FAR})
     edit_params(Path("params.yaml"), "release", {"remote": "origin"})
-    _git.git("remote", "add", "origin", "http://user:s3cret@127.0.0.1:1/a.git")
+    git.git("remote", "add", "origin", "http://user:s3cret@127.0.0.1:1/a.git")
     config = Path(".dvc/config")
     config.write_text(
         f"{config.read_text()}    remote = far\n['remote \"far\"']\n    url = http://u:s3cret@127.0.0.1:1/\n"
@@ -173,10 +174,10 @@ def test_what_a_tag_or_a_commit_says_reaches_the_terminal_as_text(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkout.candidate(1)
-    _git.git("config", "user.email", "eve@example.com")
-    _git.git("config", "user.name", "eve\x1b[31m\u202e[bold]")
-    _git.git("add", ".")
-    _git.git("commit", "--quiet", "-m", "start \x1b]0;owned\x07 \u202e")
+    git.git("config", "user.email", "eve@example.com")
+    git.git("config", "user.name", "eve\x1b[31m\u202e[bold]")
+    git.git("add", ".")
+    git.git("commit", "--quiet", "-m", "start \x1b]0;owned\x07 \u202e")
     from pipelines import _release
 
     _release.promote()

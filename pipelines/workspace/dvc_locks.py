@@ -12,7 +12,7 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines import _git
+from pipelines.workspace import git
 
 LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
 SETTLED = 0.3  # seconds after which nobody is just writing it
@@ -85,7 +85,7 @@ def is_lock(text: str) -> bool:
 
 def committed_lock() -> bytes | None:
     try:
-        content = _git.read_file("HEAD", LOCK.name)
-    except _git.GitError:
+        content = git.read_file("HEAD", LOCK.name)
+    except git.GitError:
         return None
     return content if is_lock(content.decode("utf-8", "replace")) else None

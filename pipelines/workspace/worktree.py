@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines import _dvc_locks, _fence, _git, _runs
-from pipelines._runs import Run
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, load
+from pipelines.workspace import dvc_locks, git, lock, runs
+from pipelines.workspace.runs import Run
 
 GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
 ABANDONED = 86_400.0  # seconds after its last task
@@ -28,10 +28,10 @@ def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
     through remotes: nobody knows then who gets that task.
     """
     checkout = Path.cwd()
-    with _fence.hold(run.folder, task, attempt):
+    with lock.hold(run.folder, task, attempt):
         made = refresh(run, checkout)
         os.chdir(run.folder)
-        for text in _dvc_locks.mend():
+        for text in dvc_locks.mend():
             say(task, text)
         try:
             yield made
@@ -51,9 +51,9 @@ def refresh(run: Run, checkout: Path) -> bool:
         add(run.folder, base)
     if not (run.folder / ".dvc" / "config.local").is_file():
         share_cache(run.folder, checkout)
-    for name in (_runs.PARAMS, _runs.LOCK):
-        with suppress(_git.GitError):
-            content = _git.read_file(tip, name)
+    for name in (runs.PARAMS, runs.LOCK):
+        with suppress(git.GitError):
+            content = git.read_file(tip, name)
             if not (run.folder / name).is_file() or (run.folder / name).read_bytes() != content:
                 (run.folder / name).write_bytes(content)
     (run.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed DVC; nobody else works here
@@ -65,29 +65,29 @@ def refresh(run: Run, checkout: Path) -> bool:
 def head_of(folder: Path) -> str | None:
     """The commit that a worktree is at; None where the folder is no worktree."""
     try:
-        return _git.git("-C", str(folder), "rev-parse", "HEAD") if (folder / ".git").is_file() else None
-    except _git.GitError:
+        return git.git("-C", str(folder), "rev-parse", "HEAD") if (folder / ".git").is_file() else None
+    except git.GitError:
         return None
 
 
 def add(folder: Path, commit: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _git.lock(GIT_LOCK):
-        _git.git("worktree", "prune")
-        _git.git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
+    with git.lock(GIT_LOCK):
+        git.git("worktree", "prune")
+        git.git("worktree", "add", "--quiet", "--detach", "--force", str(folder), commit)
 
 
 def remove(folder: Path) -> None:
     """Remove a worktree, whole or damaged, and what Git knows of it."""
     if folder.exists():
         shutil.rmtree(folder)
-    with _git.lock(GIT_LOCK):
-        _git.git("worktree", "prune")
+    with git.lock(GIT_LOCK):
+        git.git("worktree", "prune")
 
 
 def discard(run: Run, task: str, attempt: int = 1) -> None:
     """Remove a run's worktree, and end what still works in it. Its outputs stay in DVC's cache."""
-    with _fence.hold(run.folder, task, attempt):
+    with lock.hold(run.folder, task, attempt):
         forget(run)
 
 
@@ -102,7 +102,7 @@ def prune(*, older_than: float = ABANDONED) -> None:
 
     A task of such a run, should there be one yet, finds its worktree made anew, and its inputs in DVC's cache.
     """
-    for path in (_git.state_folder() / "runs").glob("*.lock"):
+    for path in (git.state_folder() / "runs").glob("*.lock"):
         with path.open("a+") as file, suppress(BlockingIOError):  # whoever owns it works there
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - path.stat().st_mtime > older_than:
@@ -133,7 +133,7 @@ def share_cache(folder: Path, checkout: Path) -> None:
 
 def link_source(folder: Path, checkout: Path) -> None:
     """Give a worktree the files of ingest.path that Git does not hold, by hard links where the disk can."""
-    path = Path(load(Ingest, folder / _runs.PARAMS).path)
+    path = Path(load(Ingest, folder / runs.PARAMS).path)
     if path.is_absolute() or not (checkout / path).exists():
         return
     sources = [checkout / path] if (checkout / path).is_file() else sorted((checkout / path).rglob("*"))

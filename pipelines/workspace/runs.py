@@ -17,9 +17,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _git
-from pipelines._checkout import CODE, DESCRIPTION
 from pipelines.settings.document import Airflow, Release, load
+from pipelines.workspace import git
+from pipelines.workspace.snapshot import CODE, DESCRIPTION
 
 REFS = "refs/longtail/runs"
 RECORD, VERDICT, REPORT, DECISION = "run/run.json", "run/verdict.json", "run/report.html", "run/decision.json"
@@ -46,13 +46,13 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return _git.state_folder() / "runs" / self.name
+        return git.state_folder() / "runs" / self.name
 
     def tip(self) -> str | None:
         """The newest commit of the run, from the remote where it is shared; None before it was prepared."""
-        if self.remote is not None and _git.git("ls-remote", self.remote, self.ref):
-            _git.git("fetch", "--quiet", "--no-tags", self.remote, f"+{self.ref}:{self.ref}")
-        return _git.commit_of(self.ref)
+        if self.remote is not None and git.git("ls-remote", self.remote, self.ref):
+            git.git("fetch", "--quiet", "--no-tags", self.remote, f"+{self.ref}:{self.ref}")
+        return git.commit_of(self.ref)
 
     def prepared(self) -> str:
         """The newest commit; raises ValueError where there is none."""
@@ -62,14 +62,14 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """run.json: the form, and the commit that the worktree starts from."""
-        found: dict[str, Any] = json.loads(_git.read_file(self.prepared(), RECORD))
+        found: dict[str, Any] = json.loads(git.read_file(self.prepared(), RECORD))
         return found
 
     def verdict(self) -> dict[str, Any]:
         """verdict.json; raises ValueError where the gate has not spoken yet."""
         try:
-            found: dict[str, Any] = json.loads(_git.read_file(self.prepared(), VERDICT))
-        except _git.GitError:
+            found: dict[str, Any] = json.loads(git.read_file(self.prepared(), VERDICT))
+        except git.GitError:
             raise ValueError(f"the run {self.run_id!r} has no verdict yet; wait for its gate") from None
         return found
 
@@ -77,13 +77,13 @@ class Run:
         """Commit files on the run's ref; `files` is asked again, with the new tip, where another worker was faster."""
         for _ in range(ATTEMPTS):
             tip = self.prepared()
-            tree = _git.tree_with(tip, files(tip))
-            if tree == _git.git("rev-parse", f"{tip}^{{tree}}"):
+            tree = git.tree_with(tip, files(tip))
+            if tree == git.git("rev-parse", f"{tip}^{{tree}}"):
                 return tip
-            commit = _git.commit_tree(tree, parent=tip, message=message)
+            commit = git.commit_tree(tree, parent=tip, message=message)
             try:
-                _git.move_ref(self.ref, commit, tip, remote=self.remote)
-            except _git.GitError as error:
+                git.move_ref(self.ref, commit, tip, remote=self.remote)
+            except git.GitError as error:
                 failure = error
                 continue
             return commit
@@ -106,9 +106,9 @@ def start(run: Run, base: str, settings: bytes, record: Mapping[str, Any], *, re
     replaces: what an earlier run of the same id left, None where there was none; GitError where that is not so.
     """
     content = json.dumps({**record, "base": base}, indent=2, sort_keys=True, ensure_ascii=False).encode()
-    tree = _git.tree_with(base, {PARAMS: settings, RECORD: content})
-    commit = _git.commit_tree(tree, parent=base, message=f"{run.run_id} starts\n\n{record.get('note') or ''}".rstrip())
-    _git.move_ref(run.ref, commit, replaces, remote=run.remote)
+    tree = git.tree_with(base, {PARAMS: settings, RECORD: content})
+    commit = git.commit_tree(tree, parent=base, message=f"{run.run_id} starts\n\n{record.get('note') or ''}".rstrip())
+    git.move_ref(run.ref, commit, replaces, remote=run.remote)
 
 
 def base_of(revision: str | None, data: str | None) -> str:
@@ -117,22 +117,22 @@ def base_of(revision: str | None, data: str | None) -> str:
     data: commit whose `data/raw/*.dvc` files replace those of the checkout.
     """
     if revision is None:
-        parent = _git.head()
-        tree = _git.snapshot(always=DESCRIPTION, folders=(*CODE, "data/raw"), files={})
-    elif found := _git.commit_of(revision):
+        parent = git.head()
+        tree = git.snapshot(always=DESCRIPTION, folders=(*CODE, "data/raw"), files={})
+    elif found := git.commit_of(revision):
         parent = tree = found
     else:
         raise ValueError(f"revision {revision!r} is none of this repository; name a branch, tag or commit")
-    commit = _git.commit_tree(_git.git("rev-parse", f"{tree}^{{tree}}"), parent=parent, message="the checkout as it is")
+    commit = git.commit_tree(git.git("rev-parse", f"{tree}^{{tree}}"), parent=parent, message="the checkout as it is")
     if data is not None:
-        tracked = {path: _git.read_file(data, path) for path in data_files(data)}
-        commit = _git.commit_tree(_git.tree_with(commit, tracked), parent=parent, message=f"with the data of {data}")
+        tracked = {path: git.read_file(data, path) for path in data_files(data)}
+        commit = git.commit_tree(git.tree_with(commit, tracked), parent=parent, message=f"with the data of {data}")
     return commit
 
 
 def data_files(commit: str) -> list[str]:
     """Paths of the files in a commit by which DVC knows data under data/raw."""
-    listed = _git.git("ls-tree", "-r", "--name-only", "-z", commit, "--", "data/raw/").split("\0")
+    listed = git.git("ls-tree", "-r", "--name-only", "-z", commit, "--", "data/raw/").split("\0")
     return [path for path in listed if path.endswith(".dvc")]
 
 
@@ -143,8 +143,8 @@ def merged_lock(tip: str, found: bytes, stage: str, *, before: bytes | None = No
     spares reading YAML.
     """
     try:
-        known = _git.read_file(tip, LOCK)
-    except _git.GitError:
+        known = git.read_file(tip, LOCK)
+    except git.GitError:
         known = None
     if known == before:
         return found

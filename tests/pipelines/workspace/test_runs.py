@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import _dvc_stage, _git, _run_tasks, _runs
+from pipelines import _run_tasks
 from pipelines.settings.document import Gate, Train, load
+from pipelines.workspace import dvc_stage, git, runs
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout
 
@@ -20,21 +21,21 @@ pytestmark = pytest.mark.slow  # Git and DVC for real
 RUN = "manual__2026-01-01T00:00:00+00:00"
 
 
-def prepare(form: dict[str, Any] | None = None, **data: Any) -> _runs.Run:
+def prepare(form: dict[str, Any] | None = None, **data: Any) -> runs.Run:
     _run_tasks.prepare(RUN, form or {}, data, "2026-01-01")
-    return _runs.named(RUN)
+    return runs.named(RUN)
 
 
-def file_of(run: _runs.Run, path: str) -> str:
-    return _git.read_file(run.prepared(), path).decode()
+def file_of(run: runs.Run, path: str) -> str:
+    return git.read_file(run.prepared(), path).decode()
 
 
 def test_a_run_keeps_settings_and_code_as_they_are_and_the_checkout_stays_so(checkout: Checkout) -> None:
     edit_params(Path("params.yaml"), "train", {"seed": 7})  # uncommitted
     Path("pipelines/_new.py").write_text("x = 1\n")
-    before, head = _git.git("status", "--porcelain"), _git.head()
+    before, head = git.git("status", "--porcelain"), git.head()
     run = prepare({"gate.confidence": 0.9, "note": "why"})
-    assert (_git.git("status", "--porcelain"), _git.head()) == (before, head)
+    assert (git.git("status", "--porcelain"), git.head()) == (before, head)
     assert "seed: 7" in file_of(run, "params.yaml")
     assert "confidence: 0.9 " in file_of(run, "params.yaml")
     assert file_of(run, "pipelines/_new.py") == "x = 1\n"
@@ -56,7 +57,7 @@ def test_an_id_that_is_used_again_starts_anew_and_keeps_what_was(checkout: Check
 
 
 def test_an_older_commit_can_be_run(checkout: Checkout) -> None:
-    before = _git.head()
+    before = git.head()
     edit_params(Path("params.yaml"), "train", {"seed": 9})
     run = prepare({"revision": before})
     assert f"seed: {load(Train, Path('params.yaml')).seed}" not in file_of(run, "params.yaml")
@@ -74,7 +75,7 @@ def test_an_older_commit_can_be_run(checkout: Checkout) -> None:
 def test_a_slip_is_refused_before_anything_is_begun(checkout: Checkout, form: dict[str, Any], said: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         prepare(form)
-    assert _runs.named(RUN).tip() is None
+    assert runs.named(RUN).tip() is None
 
 
 def test_a_disk_that_is_nearly_full_is_refused_with_the_figure(
@@ -86,7 +87,7 @@ def test_a_disk_that_is_nearly_full_is_refused_with_the_figure(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1_500_000_000))
     with pytest.raises(_run_tasks.RoomError, match=r"1\.50 GB are free .* airflow.free_gigabytes is 2"):
         prepare()
-    assert _runs.named(RUN).tip() is None
+    assert runs.named(RUN).tip() is None
 
 
 def test_a_stage_that_refuses_its_input_is_told_from_one_that_was_killed(checkout: Checkout) -> None:
@@ -96,7 +97,7 @@ def test_a_stage_that_refuses_its_input_is_told_from_one_that_was_killed(checkou
     found = Path("dvc.yaml").read_text()
     Path("dvc.yaml").write_text(found.replace("exit 1", "kill -9 $$", 1))
     prepare({"note": "again"})
-    with pytest.raises(_dvc_stage.InterruptedStageError, match="ingest was ended with status"):
+    with pytest.raises(dvc_stage.InterruptedStageError, match="ingest was ended with status"):
         _run_tasks.stage(RUN, "ingest", 1)
 
 
@@ -106,7 +107,7 @@ def test_no_stage_that_ends_at_the_same_time_loses_its_line(checkout: Checkout) 
 
     def add(name: str) -> None:
         text = f"schema: '2.0'\nstages:\n  {name}:\n    cmd: {name}\n"
-        run.add(lambda tip: {_runs.LOCK: _runs.merged_lock(tip, text.encode(), name)}, name)
+        run.add(lambda tip: {runs.LOCK: runs.merged_lock(tip, text.encode(), name)}, name)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, names))
@@ -114,16 +115,16 @@ def test_no_stage_that_ends_at_the_same_time_loses_its_line(checkout: Checkout) 
 
 
 def test_workers_that_share_a_remote_alone_see_each_others_stages(checkout: Checkout, tmp_path: Path) -> None:
-    _git.git("init", "--quiet", "--bare", str(tmp_path / "shared"))
-    _git.git("remote", "add", "shared", str(tmp_path / "shared"))
+    git.git("init", "--quiet", "--bare", str(tmp_path / "shared"))
+    git.git("remote", "add", "shared", str(tmp_path / "shared"))
     edit_params(Path("params.yaml"), "release", {"remote": "shared"})
     edit_params(Path("params.yaml"), "airflow", {"workers": "remote"})
     run = prepare()
-    there = _git.git("-C", str(tmp_path / "shared"), "rev-parse", run.ref)
+    there = git.git("-C", str(tmp_path / "shared"), "rev-parse", run.ref)
     assert there == run.tip()
-    _git.git("update-ref", "-d", run.ref)  # as another machine, which has seen nothing yet
+    git.git("update-ref", "-d", run.ref)  # as another machine, which has seen nothing yet
     run.add(lambda tip: {"dvc.lock": b"schema: '2.0'\nstages: {}\n"}, "a stage")
-    assert _git.git("-C", str(tmp_path / "shared"), "log", "--format=%s", "-1", run.ref) == "a stage"
+    assert git.git("-C", str(tmp_path / "shared"), "log", "--format=%s", "-1", run.ref) == "a stage"
 
 
 def test_workers_without_a_remote_to_share_are_an_error(checkout: Checkout) -> None:
@@ -139,4 +140,4 @@ def test_who_decided_and_why_is_kept_with_the_run(checkout: Checkout) -> None:
     assert json.loads(file_of(run, "run/decision.json")) == {
         "decision": "Reject", "by": "Ada", "why": "too few", "at": "now",
     }  # fmt: skip
-    assert _git.git("log", "-1", "--format=%s", run.ref) == "Reject by Ada: too few"
+    assert git.git("log", "-1", "--format=%s", run.ref) == "Reject by Ada: too few"
