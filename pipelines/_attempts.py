@@ -20,10 +20,12 @@ import pyarrow.compute as pc
 
 from models.gate import attempts
 from models.gate.attempts import Holdout, Place
-from pipelines import _digests, _ledger, _registry, _verdict, _version_files
+from pipelines import _ledger, _verdict
 from pipelines._ledger import Judgement, Ledger, Lost
-from pipelines._registry import Registry
 from pipelines.artifacts import outputs, recipe, tables
+from pipelines.registry import digests as registry_digests
+from pipelines.registry import tags, version_files
+from pipelines.registry.tags import Registry
 from pipelines.settings.document import Champion, Evaluate, Gate, Release, Train, load
 from pipelines.workspace import git
 
@@ -66,7 +68,7 @@ class History:
 
 def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -> tuple[dict[str, Any], History]:
     """verdict.json at the level that this candidate has to meet, entered in the ledger, and what came before it."""
-    digests = _digests.digests()
+    digests = registry_digests.digests()
     subject = subject_of(params, digests, champion)
     if not in_git():
         attempt = described(subject, None, Place(1, 0), (), (), [NO_GIT])
@@ -157,7 +159,7 @@ def begin_anew(reason: str) -> Lost:
     champion = load(Champion)
     if (missing := missing_release(_ledger.read(), recorded_releases())) is None:
         raise ValueError("the ledger of judgements lacks nothing that is known of, so there is nothing to begin anew")
-    epoch = epoch_of(_registry.read(champion), None)
+    epoch = epoch_of(tags.read(champion), None)
     entry = Lost(
         kind="lost", artifact=champion.name, environment=champion.environment, epoch=epoch,
         by=git.identity()[0], at=now(), run=os.environ.get(RUN), judgement=missing[1], reason=reason,
@@ -298,7 +300,7 @@ def recorded_releases() -> dict[str, str | None]:
     """The judgement that each version was promoted by, in ascending order; None where it is older than the ledger."""
     attempts_of = {
         name: document.get("attempt")
-        for name, document in release_files(_registry.read(load(Champion)), _version_files.VERDICT).items()
+        for name, document in release_files(tags.read(load(Champion)), version_files.VERDICT).items()
     }
     return {name: None if attempt is None else attempt["judgement"] for name, attempt in attempts_of.items()}
 
@@ -313,7 +315,7 @@ def missing_release(ledger: Ledger, recorded: Mapping[str, str | None]) -> tuple
 def scope_now(model: str) -> Scope:
     """Whose judgements count together with one of a model that is made now."""
     champion = load(Champion)
-    return Scope(champion.name, champion.environment, epoch_of(_registry.read(champion), model))
+    return Scope(champion.name, champion.environment, epoch_of(tags.read(champion), model))
 
 
 def epoch_of(registry: Registry, model: str | None) -> str | None:
@@ -322,7 +324,7 @@ def epoch_of(registry: Registry, model: str | None) -> str | None:
     Neither a rollback begins an epoch nor a rolled back model that is promoted again: else they would buy new levels.
     The version of the judged model itself does not count, which is judged once more against the one before it.
     """
-    documents = release_files(registry, _version_files.RECORD)
+    documents = release_files(registry, version_files.RECORD)
     seen, epoch = {model}, None
     for assignment in registry.assignments:
         if assignment.version in documents:

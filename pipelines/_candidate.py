@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _bento_sources, _chain, _changes, _verdict, _version_files
-from pipelines._digests import differing, digests
-from pipelines._registry import Registry
+from pipelines import _bento_sources, _verdict
 from pipelines._verdict import PATH as VERDICT
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.registry import chain, changes, version_files
+from pipelines.registry.digests import differing, digests
+from pipelines.registry.tags import Registry
 from pipelines.runtime.console import say
 from pipelines.workspace import git
 from pipelines.workspace.snapshot import CODE, DESCRIPTION
@@ -55,8 +56,8 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
     if changed := other_commands():
         raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
-    outputs.verify(_version_files.ARCHIVE)
-    _chain.check_candidate()
+    outputs.verify(version_files.ARCHIVE)
+    chain.check_candidate()
     return bento
 
 
@@ -79,13 +80,13 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "digests": verdict["digests"],
         "split": split(),
         "sizes": sizes(),
-        "files": {path.as_posix(): outputs.verify(path) for path in _version_files.FILES},
-        "manifests": {path.as_posix(): outputs.sha256(path) for path in _chain.manifests()},
+        "files": {path.as_posix(): outputs.verify(path) for path in version_files.FILES},
+        "manifests": {path.as_posix(): outputs.sha256(path) for path in chain.manifests()},
     }
     files = {
-        _version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
-        _version_files.VERDICT: VERDICT.read_bytes(),
-        _version_files.BENTO: BENTO.read_bytes(),
+        version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
+        version_files.VERDICT: VERDICT.read_bytes(),
+        version_files.BENTO: BENTO.read_bytes(),
     }
     tree = git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
     return git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
@@ -103,7 +104,7 @@ def split() -> dict[str, Any]:
 def sizes() -> dict[str, int]:
     """How much data the model was trained on, for the report of the one that follows it."""
     description = outputs.read_json(DATA / "split" / "holdout.json")
-    return {name: description[name] for name in _changes.SIZES if name in description}
+    return {name: description[name] for name in changes.SIZES if name in description}
 
 
 def keep_data(version: str, commit: str) -> None:
@@ -111,12 +112,12 @@ def keep_data(version: str, commit: str) -> None:
 
     Before the version is registered: nobody shall find a version whose data is not there yet.
     """
-    record = _version_files.document(version, commit)
-    found = _version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
+    record = version_files.document(version, commit)
+    found = version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
     for expected in (record["files"], record["manifests"]):
         if stale := [path for path in expected if found[path] != expected[path]]:
             raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
-    if (remote := _version_files.default_remote()) is not None:
+    if (remote := version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
         done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)
         if done.returncode != 0:  # its messages name the remote's address with all that is in it

@@ -24,13 +24,13 @@ from pipelines import (
     _forget,
     _lineage,
     _monitor,
-    _registry,
     _release,
     _serve_commands,
     _verdict,
 )
 from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import shown
+from pipelines.registry import tags
 from pipelines.runtime.console import run as guarded
 from pipelines.runtime.console import say
 from pipelines.settings import check
@@ -210,7 +210,7 @@ def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
     version = verdict["champion"]["version"]
     compare = ["dvc metrics show", "dvc plots show"]
     if version is not None:
-        tag = _registry.read(load(Champion)).version_tag(version)
+        tag = tags.read(load(Champion)).version_tag(version)
         compare = [f"dvc {what} diff {tag}" for what in ("metrics", "params", "plots")]
     return [f"{NAME} serve", f"{NAME} lineage", compare[0]] if promoted else compare
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import psutil
 
-from pipelines import _registry, _serve_smoke
+from pipelines import _serve_smoke
 from pipelines._run_release import described
 from pipelines.artifacts import outputs
+from pipelines.registry import tags
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Champion, load
 from pipelines.workspace import git, lock
@@ -38,7 +39,7 @@ def deploy(version: str) -> dict[str, Any]:
             start(where.host, where.port, folder)
         end = time.monotonic() + where.ready_timeout
         while (found := answers(url)) != tag:
-            serving = _registry.read(load(Champion)).serving
+            serving = tags.read(load(Champion)).serving
             if serving is not None and serving.name != version:
                 return {"skip": f"{serving.name} serves by now, not {version}"}
             if time.monotonic() > end:

@@ -19,11 +19,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pipelines import _feedback_store, _partitions, _registry
+from pipelines import _feedback_store, _partitions
 from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs as artifacts
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
+from pipelines.registry import tags
 from pipelines.settings.check import CLASSES
 from pipelines.settings.document import Champion, Ingest, load
 from pipelines.workspace import dvc_locks
@@ -166,7 +167,7 @@ def store() -> Iterator[Finding]:
 
 
 def registry() -> Iterator[Finding]:
-    serving = _registry.read(load(Champion)).serving
+    serving = tags.read(load(Champion)).serving
     yield Finding(f"registry: {serving.name if serving else 'nothing'} serves")
 
 

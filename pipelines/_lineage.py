@@ -8,11 +8,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _candidate, _registry, _released, _report_attempts, _verdict, _version_files
-from pipelines._changes import flat
-from pipelines._digests import differing, digests
-from pipelines._registry import Registry, Version
+from pipelines import _attempts, _candidate, _report_attempts, _verdict
 from pipelines.artifacts import best_releases
+from pipelines.registry import released, tags, version_files
+from pipelines.registry.changes import flat
+from pipelines.registry.digests import differing, digests
+from pipelines.registry.tags import Registry, Version
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git
 
@@ -21,7 +22,7 @@ LABEL = 10  # characters
 
 def status() -> Iterator[str]:
     """Lines: what serves, what the candidate's verdict is and whether it still holds, and all versions."""
-    registry = _registry.read(load(Champion))
+    registry = tags.read(load(Champion))
     serving = registry.serving
     if serving is None:
         yield line(
@@ -30,12 +31,12 @@ def status() -> Iterator[str]:
     else:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
         try:
-            _released.check(serving.name, serving.commit)
+            released.check(serving.name, serving.commit)
         except ValueError as error:
             yield line("", f"`longtail serve` refuses it: {error}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
-        model = _version_files.document(version.name, version.commit)["digests"]["model"]
+        model = version_files.document(version.name, version.commit)["digests"]["model"]
         marks = [registry.environment] if version == serving else []
         marks += ["rolled back"] if version.name in registry.rolled_back else []
         yield line(
@@ -58,7 +59,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         yield line("", old)
     elif (
         serving
-        and _version_files.document(serving.name, serving.commit)["digests"]["model"] == verdict["digests"]["model"]
+        and version_files.document(serving.name, serving.commit)["digests"]["model"] == verdict["digests"]["model"]
     ):
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
@@ -86,21 +87,21 @@ def named(registry: Registry, name: str) -> Version:
     if ":" not in name:
         return registry.version(name)
     for version in reversed(list(registry.versions.values())):
-        if _version_files.document(version.name, version.commit, _version_files.BENTO)["tag"] == name:
+        if version_files.document(version.name, version.commit, version_files.BENTO)["tag"] == name:
             return version
     raise ValueError(f"no version has the Bento {name!r}; `longtail status` lists the versions")
 
 
 def lineage(name: str | None = None) -> Iterator[str]:
     """Lines from a version (the serving one where none is named) back to data, settings, code and verdict."""
-    registry = _registry.read(load(Champion))
+    registry = tags.read(load(Champion))
     version = named(registry, name) if name else registry.serving
     if version is None:
         raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
-    record = _version_files.document(version.name, version.commit)
-    verdict = _version_files.document(version.name, version.commit, _version_files.VERDICT)
-    bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
-    archive = record["files"][_version_files.ARCHIVE.as_posix()]
+    record = version_files.document(version.name, version.commit)
+    verdict = version_files.document(version.name, version.commit, version_files.VERDICT)
+    bento = version_files.document(version.name, version.commit, version_files.BENTO)
+    archive = record["files"][version_files.ARCHIVE.as_posix()]
 
     yield line(
         "version", f"{version.name} of {registry.artifact}, registered {date(version.created)} by {version.author}"

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import requests
 
-from pipelines import _registry, _version_files
 from pipelines.privacy.shown import markup
+from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, load
 
 Decision = Literal["holds", "drift", "undecided"]
@@ -83,11 +83,11 @@ def ask(url: str) -> dict[str, Any]:
 
 def promoted() -> str | None:
     """Tag of the Bento that the registry points to."""
-    version = _registry.read(load(Champion)).serving
+    version = tags.read(load(Champion)).serving
     return (
         None
         if version is None
-        else str(_version_files.document(version.name, version.commit, _version_files.BENTO)["tag"])
+        else str(version_files.document(version.name, version.commit, version_files.BENTO)["tag"])
     )
 
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _attempts, _candidate, _chain, _registry, _released, _verdict, _version_files
-from pipelines._registry import Registry, Version
+from pipelines import _attempts, _candidate, _verdict
 from pipelines.artifacts import best_releases
 from pipelines.champion import champion_of
+from pipelines.registry import chain, released, tags, version_files
+from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Release, load
 from pipelines.workspace import git
@@ -53,12 +54,12 @@ def promote(*, again: bool = False) -> Outcome:
             refuse_rolled_back(current, verdict)
         _verdict.decide_again(verdict)
         _attempts.confirm(verdict)
-        if changed := _chain.changed_sources():
-            say("longtail", f"{_chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
+        if changed := chain.changed_sources():
+            say("longtail", f"{chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
         version = current.next_version()
         commit = _candidate.release_commit(version, verdict, current)
         _candidate.keep_data(version, commit)
-        _released.check(version, commit)
+        released.check(version, commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
         assign(current, version, commit, f"promote {version} {replaced}", register=True)
     return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
@@ -73,9 +74,9 @@ def rollback(name: str | None = None) -> Outcome:
         target = current.version(name or replaced_by(serving))
         if target == serving:
             raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
-        _released.check(target.name, target.commit)
-        _version_files.obtain(
-            target.name, target.commit, _version_files.ARCHIVE
+        released.check(target.name, target.commit)
+        version_files.obtain(
+            target.name, target.commit, version_files.ARCHIVE
         )  # a version that cannot serve is no way back
         assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
@@ -83,7 +84,7 @@ def rollback(name: str | None = None) -> Outcome:
 
 def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
     """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
-    released = _version_files.document(serving.name, serving.commit, _version_files.BENTO)
+    released = version_files.document(serving.name, serving.commit, version_files.BENTO)
     if released["digests"]["model"] != bento["digests"]["model"]:
         return None
     if released["files"] == bento["files"]:
@@ -98,8 +99,8 @@ def registry() -> Iterator[Registry]:
     champion, remote = load(Champion), load(Release).remote
     with git.lock("longtail-release"):
         if remote is not None:
-            _registry.fetch(champion, remote)
-        yield _registry.read(champion)
+            tags.fetch(champion, remote)
+        yield tags.read(champion)
 
 
 def compare(verdict: Mapping[str, Any], current: Registry) -> None:
@@ -130,7 +131,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
     """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
     if not current.rolled_back:
         return
-    models = {v.name: _version_files.document(v.name, v.commit)["digests"]["model"] for v in current.versions.values()}
+    models = {v.name: version_files.document(v.name, v.commit)["digests"]["model"] for v in current.versions.values()}
     same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
     if same and same[-1] in current.rolled_back:
         raise RolledBackError(
@@ -140,7 +141,7 @@ def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
 
 def replaced_by(serving: Version) -> str:
     """Name of the version that served before `serving` was promoted."""
-    before: str | None = _version_files.document(serving.name, serving.commit)["replaced"]
+    before: str | None = version_files.document(serving.name, serving.commit)["replaced"]
     if before is None:
         raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
     return before
@@ -154,12 +155,12 @@ def assign(current: Registry, version: str, commit: str, message: str, *, regist
     refs = {}
     if register:
         tag = current.version_tag(version)
-        refs[f"{_registry.SIDE_REFS}/{version}"] = commit
+        refs[f"{tags.SIDE_REFS}/{version}"] = commit
         refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
     tag = current.assignment_tag()
     refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
     try:
-        _registry.publish(refs, remote)
+        tags.publish(refs, remote)
     except git.GitError as error:
         raise OvertakenError(
             f"another promotion was faster, or {remote or 'Git'} refused ({error}); nothing changed, run `dvc repro`"

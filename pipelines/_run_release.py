@@ -7,7 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _registry, _release, _run_tasks, _version_files
+from pipelines import _release, _run_tasks
+from pipelines.registry import tags, version_files
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import dvc_stage, runs, worktree
@@ -44,8 +45,8 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
 
 def described(name: str) -> dict[str, Any]:
     """A version and its lineage, as the event of its promotion tells."""
-    version = _registry.read(load(Champion)).version(name)
-    record = _version_files.document(version.name, version.commit)
-    bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
+    version = tags.read(load(Champion)).version(name)
+    record = version_files.document(version.name, version.commit)
+    bento = version_files.document(version.name, version.commit, version_files.BENTO)
     lineage = {"replaced": record["replaced"], "digests": record["digests"]}
     return {"version": name, "commit": version.commit, "bento": bento["tag"], **lineage}

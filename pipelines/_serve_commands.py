@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from pipelines import _registry
-from pipelines._registry import Registry
 from pipelines._serve_generation import SettingsError
 from pipelines._serve_supervisor import Supervisor
+from pipelines.registry import tags
+from pipelines.registry.tags import Registry
 from pipelines.settings.document import Champion, Release, load
 
 FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry
@@ -58,5 +58,5 @@ class Look:
     def __call__(self) -> Registry:
         if self.remote is not None and time.monotonic() > self.fetched + FETCH_SECONDS:
             self.fetched = time.monotonic()
-            _registry.fetch(self.champion, self.remote)
-        return _registry.read(self.champion)
+            tags.fetch(self.champion, self.remote)
+        return tags.read(self.champion)

@@ -20,10 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines import _bento, _released, _serve_memory, _version_files
-from pipelines._registry import Registry, Version
+from pipelines import _bento, _serve_memory
 from pipelines._serve_generation import END_SECONDS, Generation
 from pipelines._serve_memory import Memory
+from pipelines.registry import released, version_files
+from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say, sentence
 
 NAME = "longtail"
@@ -159,9 +160,9 @@ class Supervisor:
 
     def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:
         """A version that is started and tested; raises ValueError or OSError where it cannot be."""
-        _released.check(version.name, version.commit)
-        bento = _version_files.document(version.name, version.commit, _version_files.BENTO)
-        archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
+        released.check(version.name, version.commit)
+        bento = version_files.document(version.name, version.commit, version_files.BENTO)
+        archive = version_files.obtain(version.name, version.commit, version_files.ARCHIVE)
         _bento.ensure_imported(Path(archive), bento)
         generation = Generation(version.name, bento, self.public, n_workers, environment, self.grace, self.stops)
         generation.start()

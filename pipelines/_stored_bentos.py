@@ -11,8 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _registry, _version_files
-from pipelines._registry import Version
+from pipelines.registry import tags, version_files
+from pipelines.registry.tags import Version
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git
 
@@ -28,11 +28,11 @@ class StoredBento:
 
 def stored() -> Iterator[StoredBento]:
     champion = load(Champion)
-    serving = _registry.read(champion).serving
-    for path in sorted((git.state_folder() / "releases").glob(f"*/{_version_files.ARCHIVE.name}")):
+    serving = tags.read(champion).serving
+    for path in sorted((git.state_folder() / "releases").glob(f"*/{version_files.ARCHIVE.name}")):
         version = path.parent.name
         yield StoredBento(f"version {version}", path, serving is not None and version == serving.name)
-    tag = _version_files.document(serving.name, serving.commit, _version_files.BENTO)["tag"] if serving else None
+    tag = version_files.document(serving.name, serving.commit, version_files.BENTO)["tag"] if serving else None
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     for path in sorted(path for path in (home / "bentos" / champion.name).glob("*") if path.is_dir()):
         name = f"{champion.name}:{path.name}"
@@ -40,7 +40,7 @@ def stored() -> Iterator[StoredBento]:
 
 
 def serving_version() -> Version | None:
-    return _registry.read(load(Champion)).serving
+    return tags.read(load(Champion)).serving
 
 
 def output_of(version: Version) -> str | None:

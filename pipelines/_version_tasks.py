@@ -6,15 +6,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import _bento, _registry, _release, _released, _serve_smoke, _smoke, _version_files
+from pipelines import _bento, _release, _serve_smoke, _smoke
 from pipelines._run_release import described
+from pipelines.registry import released, tags, version_files
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Package, load
 
 
 def choose(version: str | None) -> dict[str, Any]:
     """The version to go back to: the one named, else the one that the serving version replaced; ValueError if none."""
-    current = _registry.read(load(Champion))
+    current = tags.read(load(Champion))
     if current.serving is None:
         raise ValueError("nothing serves yet, so there is nothing to roll back")
     target = current.version(version or _release.replaced_by(current.serving))
@@ -26,10 +27,10 @@ def choose(version: str | None) -> dict[str, Any]:
 
 def smoke_test(version: str) -> dict[str, Any]:
     """Serve a version's Bento on a free port and ask it; ValueError where it answers other than when it was built."""
-    target = _registry.read(load(Champion)).version(version)
-    _released.check(target.name, target.commit)
-    archive = _version_files.obtain(target.name, target.commit, _version_files.ARCHIVE)
-    bento = _version_files.document(target.name, target.commit, _version_files.BENTO)
+    target = tags.read(load(Champion)).version(version)
+    released.check(target.name, target.commit)
+    archive = version_files.obtain(target.name, target.commit, version_files.ARCHIVE)
+    bento = version_files.document(target.name, target.commit, version_files.BENTO)
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:
         home = Path(folder, "home")
         home.mkdir()
@@ -42,7 +43,7 @@ def smoke_test(version: str) -> dict[str, Any]:
 
 def rollback(version: str, serving: str, reason: str | None) -> dict[str, Any]:
     """Let a version serve again, unless another one than `serving` serves by now."""
-    current = _registry.read(load(Champion)).serving
+    current = tags.read(load(Champion)).serving
     if current is not None and current.name == version:
         say("rollback", f"{version} serves already")
     elif current is None or current.name != serving:

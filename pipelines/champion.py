@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from models.gate import chained_index
-from pipelines import _registry, _release_path, _version_files
-from pipelines._registry import Registry
 from pipelines.artifacts import best_releases, outputs
+from pipelines.registry import release_path, tags, version_files
+from pipelines.registry.tags import Registry
 from pipelines.runtime.console import run, say, sentence
 from pipelines.settings.document import Champion, Gate, Release, load
 from pipelines.workspace import git
@@ -28,7 +28,7 @@ NONE: dict[str, Any] = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
     "holdout_sha256": None, "split": None, "best": {}, "absent": {},
 }  # fmt: skip
-FILES = (_version_files.MODEL, _version_files.ITEMS)  # what a version is compared by
+FILES = (version_files.MODEL, version_files.ITEMS)  # what a version is compared by
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     fetch_registry(params)
     with outputs.stage("champion") as stage:
         candidate = outputs.sha256(stage.input("train", "model.safetensors"))
-        registry = _registry.read(params)
+        registry = tags.read(params)
         champion = champion_of(registry, candidate)
         if champion["version"]:
             copy(obtain(champion), stage, prefix="")
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def obtain(release: Mapping[str, Any]) -> list[Path]:
-    return [_version_files.obtain(release["version"], release["commit"], path) for path in FILES]
+    return [version_files.obtain(release["version"], release["commit"], path) for path in FILES]
 
 
 def copy(kept: Iterable[Path], stage: outputs.StageRun, *, prefix: str) -> None:
@@ -68,11 +68,11 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     serving = registry.serving
     if serving is None:
         return NONE
-    record = _version_files.document(serving.name, serving.commit)
+    record = version_files.document(serving.name, serving.commit)
     if record["digests"]["model"] != candidate:
         found = identity(serving.name, serving.commit, record)
         return found | {"best": best_of(registry, serving.name, serving.commit), "absent": {}}
-    compared: dict[str, Any] = _version_files.document(serving.name, serving.commit, _version_files.VERDICT)["champion"]
+    compared: dict[str, Any] = version_files.document(serving.name, serving.commit, version_files.VERDICT)["champion"]
     if compared["version"] is None:
         return NONE | compared
     best = best_of(registry, compared["version"], compared["commit"])  # also by figures that no rule named then
@@ -85,7 +85,7 @@ def identity(version: str, commit: str, record: Mapping[str, Any]) -> dict[str, 
         "version": version,
         "commit": commit,
         "model_sha256": record["digests"]["model"],
-        "items_sha256": record["files"].get(_version_files.ITEMS.as_posix()),
+        "items_sha256": record["files"].get(version_files.ITEMS.as_posix()),
         "tail_sha256": record["digests"]["tail"],
         "holdout_sha256": record["digests"]["split"],
         "split": record.get("split"),
@@ -102,15 +102,15 @@ def best_of(registry: Registry, version: str, commit: str) -> dict[str, Any]:
         return {}
     baseline = load(Champion).baseline
     since = registry.version(baseline).major if baseline else 0
-    steps = list(_release_path.read(registry, version, commit, since=since))
+    steps = list(release_path.read(registry, version, commit, since=since))
     return {figure: best_by(figure, steps, registry, since) for figure in dict.fromkeys(figures)}
 
 
-def best_by(figure: str, steps: Sequence[_release_path.Step], registry: Registry, since: int) -> dict[str, Any]:
+def best_by(figure: str, steps: Sequence[release_path.Step], registry: Registry, since: int) -> dict[str, Any]:
     """steps: newest first. A release that was not compared with the one before it begins a new chain."""
     links, better = [], True
     for step in steps[:-1]:
-        found = _release_path.link(step.verdict, figure)
+        found = release_path.link(step.verdict, figure)
         if found is None:
             break
         links.append(found[0])
@@ -128,7 +128,7 @@ def fetch_registry(params: Champion) -> None:
     if remote is None:
         return
     try:
-        _registry.fetch(params, remote)
+        tags.fetch(params, remote)
     except git.GitError as error:
         print(f"champion: warning: {sentence(error)}; using the versions known here", file=sys.stderr)
 

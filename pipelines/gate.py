@@ -14,20 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.evaluation.measure import Catalogue
-from pipelines import (
-    _attempts,
-    _chain,
-    _changes,
-    _digests,
-    _examples,
-    _report,
-    _report_attempts,
-    _report_examples,
-    _report_page,
-    _verdict,
-)
+from pipelines import _attempts, _examples, _report, _report_attempts, _report_examples, _report_page, _verdict
 from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
+from pipelines.registry import chain, digests
+from pipelines.registry import changes as registry_changes
 from pipelines.runtime.console import run, say
 from pipelines.settings.document import Gate, load
 
@@ -48,11 +39,11 @@ def main() -> None:
         items = tables.read(stage.input("split", "items.parquet"))
         popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
-        for name in _digests.TABLES:
+        for name in digests.TABLES:
             stage.input("ingest", name)
         _verdict.check_champion(saved, champion)
         # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
-        _chain.check_before(STAGE)
+        chain.check_before(STAGE)
         record, history = _attempts.judge(params, saved, champion, stage.input)
         outputs.write_json(stage.output("verdict.json"), record)
         outputs.write_json(stage.output("summary.json"), _verdict.summary(record))
@@ -63,7 +54,7 @@ def main() -> None:
         user_idx = per_user.users(stage.input("evaluate", "per_user.parquet"))
         train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
         examples = _examples.choose(saved.evaluations, user_idx, train, test, items)
-        changes = _changes.since(champion, holdout)
+        changes = registry_changes.since(champion, holdout)
         page = stage.output("report.html")
         _report_page.write(
             page, record, metrics["models"], holdout, curves, examples=examples, changes=changes,

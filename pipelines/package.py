@@ -16,9 +16,10 @@ import pyarrow as pa
 import pipelines
 from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
-from pipelines import _bento, _bento_sources, _card, _cells, _chain, _packed, _packed_encoder, _smoke
+from pipelines import _bento, _bento_sources, _card, _cells, _packed, _packed_encoder, _smoke
 from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
+from pipelines.registry import chain
 from pipelines.runtime.console import run, say
 from pipelines.settings.document import Champion, Embed, Package, load
 
@@ -46,7 +47,7 @@ def main() -> None:
         factors, provenance = model_file.read(model)
         vectors, encoder = embeddings_file.read(stage.input("embed", embeddings_file.NAME), n_items=len(items))
         refuse_other_encoder(encoder, provenance)
-        _chain.check_before("package")
+        chain.check_before("package")
         metrics = outputs.read_json(stage.input("evaluate", "metrics.json"))
 
         archive = stage.output("longtail.bento")

@@ -23,9 +23,10 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
 from models.evaluation.measure import Evaluation
-from pipelines import _attempts, _bento_sources, _registry, _verdict, _version_files
+from pipelines import _attempts, _bento_sources, _verdict
 from pipelines.artifacts import best_releases, outputs, per_user, tables
 from pipelines.champion import champion_of
+from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, Gate, load
 from tests import made
 from tests.conftest import REPO, Workspace
@@ -87,7 +88,7 @@ class Checkout:
         with made.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
         model = outputs.sha256(Path("data/train/model.safetensors"))
-        champion = champion_of(_registry.read(load(Champion)), model)
+        champion = champion_of(tags.read(load(Champion)), model)
         write_champion(champion)
         self.ndcg[model] = ndcg
         judge(verdict, champion, self.ndcg | {"candidate": ndcg})
@@ -112,13 +113,11 @@ def write_champion(champion: dict[str, Any]) -> None:
     with made.stage("champion") as stage:
         outputs.write_json(stage.output("champion.json"), champion)
         if champion["version"]:
-            for path in (_version_files.MODEL, _version_files.ITEMS):
-                _version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
+            for path in (version_files.MODEL, version_files.ITEMS):
+                version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
         for release in best_releases.others(champion).values():
-            for path in (_version_files.MODEL, _version_files.ITEMS):
-                _version_files.download(
-                    release["commit"], path, stage.output(best_releases.prefix(release) + path.name)
-                )
+            for path in (version_files.MODEL, version_files.ITEMS):
+                version_files.download(release["commit"], path, stage.output(best_releases.prefix(release) + path.name))
 
 
 def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, float] = MappingProxyType({})) -> None:

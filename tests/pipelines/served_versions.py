@@ -20,9 +20,9 @@ import psutil
 import requests
 from ruamel.yaml import YAML
 
-from pipelines import _registry, _version_files
 from pipelines._smoke import free_port
 from pipelines.artifacts import outputs, recipe
+from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests.conftest import REPO
@@ -39,16 +39,16 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
         "version": name,
         "replaced": None,
         "digests": bento["digests"],
-        "files": {_version_files.ARCHIVE.as_posix(): outputs.sha256(archive)},
+        "files": {version_files.ARCHIVE.as_posix(): outputs.sha256(archive)},
     }
     lock: dict[str, Any] = {"schema": "2.0", "stages": {}}
     if Path("dvc.lock").exists():
         lock = YAML(typ="safe").load(Path("dvc.lock").read_text())
     runs = {stage: {"cmd": "exit 1"} for stage in recipe.stages()} | lock["stages"]
     files = {
-        _version_files.RECORD: json.dumps(record).encode(),
-        _version_files.VERDICT: verdict.read_bytes(),
-        _version_files.BENTO: json.dumps(bento).encode(),
+        version_files.RECORD: json.dumps(record).encode(),
+        version_files.VERDICT: verdict.read_bytes(),
+        version_files.BENTO: json.dumps(bento).encode(),
         "dvc.lock": json.dumps(lock | {"stages": runs}).encode(),
     }
     commit = repository.commit_tree(
@@ -58,15 +58,15 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
     kept.mkdir(parents=True)
     shutil.copy(archive, kept)
     tag = f"longtail@{name}"
-    _registry.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    tags.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
     return str(bento["tag"])
 
 
 def assign(name: str) -> None:
     """Let a version serve, as a promotion or a rollback does."""
-    registry = _registry.read(load(Champion))
+    registry = tags.read(load(Champion))
     tag, commit = registry.assignment_tag(), registry.version(name).commit
-    _registry.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    tags.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
 
 
 class Serving:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import _digests, _report, _report_page, _report_rules, _report_slices, _run_tasks, evaluate, gate
+from pipelines import _report, _report_page, _report_rules, _report_slices, _run_tasks, evaluate, gate
 from pipelines.artifacts import outputs
+from pipelines.registry import digests
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -49,7 +50,7 @@ def test_a_good_first_candidate_is_promoted_and_rules_against_the_champion_do_no
 def test_the_verdict_carries_the_digests_of_what_it_speaks_of(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     verdict = judge()
-    assert verdict["digests"] == _digests.digests()
+    assert verdict["digests"] == digests.digests()
     assert verdict["digests"]["model"] == outputs.sha256(Path("data/train/model.safetensors"))
     assert verdict["champion"] == outputs.read_json(Path("data/champion/champion.json"))
     assert (verdict["confidence"], verdict["correction"], verdict["seen_holdout"]) == (0.95, "holm", "hold")

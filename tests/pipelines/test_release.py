@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from gto.api import deregister, history, show
 
-from pipelines import _lineage, _registry, _release, _version_files
-from pipelines._digests import digests
+from pipelines import _lineage, _release
 from pipelines.artifacts import outputs
 from pipelines.champion import NONE, champion_of
+from pipelines.registry import tags, version_files
+from pipelines.registry.digests import digests
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests import made
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow  # Git and DVC for real
 
 
 def serving() -> str | None:
-    version = _registry.read(load(Champion)).serving
+    version = tags.read(load(Champion)).serving
     return version.name if version else None
 
 
@@ -62,7 +63,7 @@ def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None
 def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Checkout) -> None:
     model = checkout.candidate(1)
     _release.promote()
-    version = _registry.read(load(Champion)).version("v1.0.0")
+    version = tags.read(load(Champion)).version("v1.0.0")
     assert git(checkout.root, "rev-parse", f"{version.commit}^") == git(checkout.root, "rev-parse", "HEAD")
     files = git(checkout.root, "ls-tree", "-r", "--name-only", version.commit).splitlines()
     assert {
@@ -74,7 +75,7 @@ def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Check
         "release/verdict.json",
     } < set(files)
     assert not any("__pycache__" in path for path in files)
-    found = _version_files.sha256_at(version.commit, [_version_files.MODEL])
+    found = version_files.sha256_at(version.commit, [version_files.MODEL])
     assert found == {"data/train/model.safetensors": model}
     assert git(checkout.root, "rev-parse", "refs/longtail/releases/v1.0.0") == version.commit
 
@@ -113,7 +114,7 @@ def test_no_identity_and_an_empty_home_are_enough(
     monkeypatch.setenv("HOME", str(tmp_path / "empty"))
     checkout.candidate(1)
     _release.promote()
-    assert _registry.read(load(Champion)).version("v1.0.0").author
+    assert tags.read(load(Champion)).version("v1.0.0").author
 
 
 def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> None:
@@ -190,7 +191,7 @@ def test_metrics_edited_after_the_verdict_are_refused(checkout: Checkout, rememb
 def test_a_model_swapped_under_the_same_tag_is_refused(checkout: Checkout) -> None:
     """The archive of another model in place of the built one, its manifest made to match."""
     checkout.candidate(1)
-    _version_files.ARCHIVE.write_bytes(b"bento of 2")
+    version_files.ARCHIVE.write_bytes(b"bento of 2")
     rewrite(Path("data/package/bento.json"), {})
     with pytest.raises(ValueError, match=r"dvc\.lock does not describe data/package/longtail\.bento as it is"):
         _release.promote()
@@ -269,16 +270,16 @@ def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_ro
     with monkeypatch.context() as patch:
 
         def earlier(*, files: dict[str, bytes], **other: Any) -> str:
-            verdict = of_earlier_gate(files[_version_files.VERDICT])
-            bento = json.loads(files[_version_files.BENTO]) | {"verdict_sha256": hashlib.sha256(verdict).hexdigest()}
-            changed = {_version_files.VERDICT: verdict, _version_files.BENTO: json.dumps(bento).encode()}
+            verdict = of_earlier_gate(files[version_files.VERDICT])
+            bento = json.loads(files[version_files.BENTO]) | {"verdict_sha256": hashlib.sha256(verdict).hexdigest()}
+            changed = {version_files.VERDICT: verdict, version_files.BENTO: json.dumps(bento).encode()}
             return snapshot(**other, files=files | changed)
 
         patch.setattr(repository, "snapshot", earlier)
         _release.promote()
     released = git(checkout.root, "show", "longtail@v1.0.0:release/verdict.json")
     assert json.loads(released)["schema_version"] == 1
-    assert champion_of(_registry.read(load(Champion)), first) == NONE  # as it was judged
+    assert champion_of(tags.read(load(Champion)), first) == NONE  # as it was judged
     checkout.candidate(2)
     assert _release.promote().version == "v2.0.0"
     assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
@@ -307,7 +308,7 @@ def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:
 
 def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1)
-    path = _version_files.ARCHIVE
+    path = version_files.ARCHIVE
     content = bytearray(path.read_bytes())
     content[3] ^= 1
     path.write_bytes(content)
@@ -486,11 +487,11 @@ def test_a_version_tag_that_was_moved_to_another_release_is_not_believed(checkou
         _release.promote()
     who = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
     git(checkout.root, *who, "tag", "-fam", "moved", "longtail@v2.0.0", "refs/longtail/releases/v1.0.0")
-    commit = _registry.read(load(Champion)).version("v2.0.0").commit
+    commit = tags.read(load(Champion)).version("v2.0.0").commit
     for use in (
         _release.rollback,
         lambda: list(_lineage.lineage("v2.0.0")),
-        lambda: _version_files.obtain("v2.0.0", commit, _version_files.ARCHIVE),
+        lambda: version_files.obtain("v2.0.0", commit, version_files.ARCHIVE),
     ):
         with pytest.raises(ValueError, match=r"^the tag of v2\.0\.0 was moved to .*, which is the release of v1\.0\.0"):
             use()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _candidate, _registry, _release, _version_files, champion
+from pipelines import _candidate, _release, champion
 from pipelines.artifacts import outputs
+from pipelines.registry import tags as registry_tags
+from pipelines.registry import version_files
 from pipelines.settings.document import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
@@ -23,7 +25,7 @@ def shared(checkout: Checkout, tmp_path: Path) -> Checkout:
 
 
 def serving() -> str | None:
-    version = _registry.read(load(Champion)).serving
+    version = registry_tags.read(load(Champion)).serving
     return version.name if version else None
 
 
@@ -50,9 +52,9 @@ def test_a_fresh_clone_gets_the_served_bento_without_computing(shared: Checkout,
     _release.promote()
     other = clone(shared, tmp_path / "other")
     with chdir(other.root):
-        version = _registry.read(load(Champion)).serving
+        version = registry_tags.read(load(Champion)).serving
         assert version is not None
-        archive = _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE)
+        archive = version_files.obtain(version.name, version.commit, version_files.ARCHIVE)
         assert archive.read_bytes() == b"bento of 1"
 
 
@@ -63,8 +65,8 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
     _release.promote()
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
-        commit = _registry.read(load(Champion)).version("v1.0.0").commit
-        assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
+        commit = registry_tags.read(load(Champion)).version("v1.0.0").commit
+        assert version_files.obtain("v1.0.0", commit, version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout, tmp_path: Path) -> None:
@@ -75,8 +77,8 @@ def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout
     shutil.copytree(".dvc/cache", tmp_path / "storage")
     other = clone(checkout, tmp_path / "other")
     with chdir(other.root):
-        commit = _registry.read(load(Champion)).version("v1.0.0").commit
-        assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
+        commit = registry_tags.read(load(Champion)).version("v1.0.0").commit
+        assert version_files.obtain("v1.0.0", commit, version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout, tmp_path: Path) -> None:
@@ -148,8 +150,8 @@ def test_worktrees_share_registry_and_lock(checkout: Checkout, tmp_path: Path) -
         _release.promote()
         shutil.rmtree(".dvc/tmp", ignore_errors=True)
     assert serving() == "v1.0.0"
-    commit = _registry.read(load(Champion)).version("v1.0.0").commit
-    assert _version_files.obtain("v1.0.0", commit, _version_files.ARCHIVE).read_bytes() == b"bento of 1"
+    commit = registry_tags.read(load(Champion)).version("v1.0.0").commit
+    assert version_files.obtain("v1.0.0", commit, version_files.ARCHIVE).read_bytes() == b"bento of 1"
 
 
 def test_of_twenty_parallel_promotions_in_one_checkout_one_wins(checkout: Checkout) -> None:
@@ -167,9 +169,9 @@ def test_history_is_linear_whatever_races(checkout: Checkout) -> None:
         checkout.candidate(seed)
         processes = [start(checkout.root, "promote") for _ in range(4)]
         assert sum("serves now" in process.communicate(timeout=120)[0] for process in processes) == 1
-    registry = _registry.read(load(Champion))
+    registry = registry_tags.read(load(Champion))
     replaced = [
-        _version_files.document(version.name, version.commit)["replaced"] for version in registry.versions.values()
+        version_files.document(version.name, version.commit)["replaced"] for version in registry.versions.values()
     ]
     assert list(registry.versions) == ["v1.0.0", "v2.0.0", "v3.0.0"]
     assert replaced == [None, "v1.0.0", "v2.0.0"]
@@ -194,6 +196,6 @@ def test_of_five_clones_that_promote_at_once_one_wins(shared: Checkout, tmp_path
     for other in clones:
         git(other.root, "fetch", "--quiet", "--tags")  # fails where a loser kept tags of its own
     with chdir(clones[won[0] - 1].root):
-        version = _registry.read(load(Champion)).serving
+        version = registry_tags.read(load(Champion)).serving
         assert version is not None
-        assert _version_files.obtain(version.name, version.commit, _version_files.ARCHIVE).read_bytes() == content
+        assert version_files.obtain(version.name, version.commit, version_files.ARCHIVE).read_bytes() == content

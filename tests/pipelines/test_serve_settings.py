@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from pipelines import _bento, _registry, _serve_memory
+from pipelines import _bento, _serve_memory
 from pipelines._serve_supervisor import Supervisor
+from pipelines.registry import tags
 from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
 from tests.pipelines.releases import Checkout
@@ -88,7 +89,7 @@ def test_a_file_that_was_added_to_a_bento_in_the_store_is_gone_once_it_serves(ta
 
 def hosts(host: str) -> str | None:
     champion = load(Champion)
-    supervisor = Supervisor(look=lambda: _registry.read(champion), host=host, port=1)
+    supervisor = Supervisor(look=lambda: tags.read(champion), host=host, port=1)
     return supervisor.settings(None).get("LONGTAIL_HOSTS")
 
 

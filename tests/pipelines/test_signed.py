@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _lineage, _registry, _release, champion
+from pipelines import _lineage, _release, champion
+from pipelines.registry import tags
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests.conftest import edit_params
@@ -60,7 +61,7 @@ def gpg(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkou
 
 
 def serving() -> str | None:
-    version = _registry.read(load(Champion)).serving
+    version = tags.read(load(Champion)).serving
     return version.name if version else None
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines._digests import code_digest, digests
 from pipelines.artifacts import outputs
+from pipelines.registry.digests import code_digest, digests
 from tests.conftest import Workspace
 
 

@@ -12,8 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from pipelines import _registry, _release, _released, _serve_supervisor, _version_files
+from pipelines import _release, _serve_supervisor
 from pipelines.artifacts import outputs
+from pipelines.registry import released, tags, version_files
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests import made
@@ -111,7 +112,7 @@ def test_a_lock_file_of_another_run_of_a_stage_is_refused(judged: Checkout) -> N
 
 def altered(name: str, path: str, change: Callable[[Record], object]) -> None:
     """Let the tags of a version point to its commit with another content of a file, as a forger would."""
-    version = _registry.read(load(Champion)).version(name)
+    version = tags.read(load(Champion)).version(name)
     content = YAML(typ="safe").load(repository.read_file(version.commit, path))
     change(content)
     tree = repository.tree_with(version.commit, {path: json.dumps(content).encode()})
@@ -130,17 +131,17 @@ def other_model(stage: Record) -> None:
 
 
 FORGED: list[tuple[str, Callable[[Record], object], str]] = [
-    (_version_files.VERDICT, lambda verdict: verdict.pop("verdict"), "its files are not what a promotion writes"),
-    (_version_files.BENTO, lambda bento: bento.update(digests=[]), "its files are not what a promotion writes"),
+    (version_files.VERDICT, lambda verdict: verdict.pop("verdict"), "its files are not what a promotion writes"),
+    (version_files.BENTO, lambda bento: bento.update(digests=[]), "its files are not what a promotion writes"),
     ("dvc.lock", lambda lock: lock.update(stages=[1]), "dvc.lock has no run of ingest"),
-    (_version_files.VERDICT, lambda verdict: verdict.update(verdict="HOLD"), "its verdict is HOLD, not PROMOTE"),
-    (_version_files.VERDICT, lambda verdict: verdict.update(reason="none"), "its Bento was built for another verdict"),
-    (_version_files.BENTO, lambda bento: bento.update(built=False), "it has no Bento"),
-    (_version_files.BENTO, lambda bento: bento.update(verdict_sha256="0" * 64), "its Bento was built for another verd"),
-    (_version_files.BENTO, lambda bento: bento["digests"].update(model="0"), "its Bento was built from another model"),
-    (_version_files.RECORD, lambda record: record["digests"].update(params="0"), "it records another params than was"),
+    (version_files.VERDICT, lambda verdict: verdict.update(verdict="HOLD"), "its verdict is HOLD, not PROMOTE"),
+    (version_files.VERDICT, lambda verdict: verdict.update(reason="none"), "its Bento was built for another verdict"),
+    (version_files.BENTO, lambda bento: bento.update(built=False), "it has no Bento"),
+    (version_files.BENTO, lambda bento: bento.update(verdict_sha256="0" * 64), "its Bento was built for another verd"),
+    (version_files.BENTO, lambda bento: bento["digests"].update(model="0"), "its Bento was built from another model"),
+    (version_files.RECORD, lambda record: record["digests"].update(params="0"), "it records another params than was"),
     (
-        _version_files.RECORD,
+        version_files.RECORD,
         lambda record: record["files"].update({"data/train/model.safetensors": "0"}),
         "its model is",
     ),
@@ -166,7 +167,7 @@ FORGED: list[tuple[str, Callable[[Record], object], str]] = [
 def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checkout) -> None:
     _release.promote()
     original = git(judged.root, "rev-parse", "longtail@v1.0.0^{commit}")
-    registry = _registry.read(load(Champion))
+    registry = tags.read(load(Champion))
     supervisor = _serve_supervisor.Supervisor(
         look=lambda: registry, host="127.0.0.1", port=0, n_workers=1, compares=False, pinned=None
     )
@@ -175,11 +176,11 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
             new = repository.make_tag(tag, original, message="as it was", time=1_800_000_000)
             git(judged.root, "update-ref", f"refs/tags/{tag}", new)
         altered("v1.0.0", path, change)
-        version = _registry.read(load(Champion)).version("v1.0.0")
+        version = tags.read(load(Champion)).version("v1.0.0")
         for act in (_release.rollback, lambda version=version: supervisor.prepare(version, {}, 1)):
             with pytest.raises(ValueError, match=rf"^v1\.0\.0 must not serve: {problem}.*`longtail rollback VERSION`"):
                 act()
-        serving = _registry.read(load(Champion)).serving
+        serving = tags.read(load(Champion)).serving
         assert serving is not None
         assert serving.name == "v2.0.0"
 
@@ -187,11 +188,11 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
 def test_a_release_of_an_earlier_version_of_the_software_comes_back(judged: Checkout) -> None:
     """Its record names no manifests, and a settings section that has gone since is in its params.yaml and dvc.lock."""
     _release.promote()
-    altered("v1.0.0", _version_files.RECORD, lambda record: record.pop("manifests"))
+    altered("v1.0.0", version_files.RECORD, lambda record: record.pop("manifests"))
     altered("v1.0.0", "params.yaml", lambda params: params.update(former={"x": 1}, engine={"name": "none"}))
     altered(
         "v1.0.0", "dvc.lock", of_stage("train", lambda stage: stage["params"]["params.yaml"].update(former={"x": 1}))
     )
     assert _release.rollback().version == "v1.0.0"
-    version = _registry.read(load(Champion)).version("v1.0.0")
-    _released.check(version.name, version.commit)
+    version = tags.read(load(Champion)).version("v1.0.0")
+    released.check(version.name, version.commit)

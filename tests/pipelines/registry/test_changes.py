@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import _changes, _registry, _release, _version_files
+from pipelines import _release
 from pipelines.artifacts import outputs
 from pipelines.champion import champion_of
+from pipelines.registry import changes, tags, version_files
 from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import SIZES, SPLIT, Checkout
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow  # Git and DVC for real
 
 def since() -> dict[str, list[str]]:
     holdout: dict[str, Any] = outputs.read_json(Path("data/split/holdout.json"))
-    found = _changes.since(champion_of(_registry.read(load(Champion)), "another model"), holdout)
+    found = changes.since(champion_of(tags.read(load(Champion)), "another model"), holdout)
     assert found is not None
     return found
 
@@ -33,7 +34,7 @@ def promoted(checkout: Checkout) -> Checkout:
 
 def test_before_the_first_promotion_nothing_can_have_changed(checkout: Checkout) -> None:
     checkout.candidate(1)
-    assert _changes.since({"commit": None}, {}) is None
+    assert changes.since({"commit": None}, {}) is None
 
 
 def test_nothing_changed_is_said_of_everything(promoted: Checkout) -> None:
@@ -55,18 +56,18 @@ def test_settings_and_modules_are_named_with_what_they_were(promoted: Checkout) 
 
 
 def test_other_data_says_how_much_there_was_and_is_where_the_release_knows(promoted: Checkout) -> None:
-    assert list(_changes.data({"n_train": 88158, "n_users": 5}, {"n_train": 73012, "n_users": 5})) == [
+    assert list(changes.data({"n_train": 88158, "n_users": 5}, {"n_train": 73012, "n_users": 5})) == [
         "88,158 → 73,012 train events"
     ]
-    assert list(_changes.data({"n_items": 3}, {"n_items": 3})) == ["other interactions or items"]
-    assert list(_changes.data({}, {"n_items": 3})) == ["other interactions or items"]
-    version = _registry.read(load(Champion)).version("v1.0.0")
-    assert _version_files.document(version.name, version.commit)["sizes"] == SIZES
+    assert list(changes.data({"n_items": 3}, {"n_items": 3})) == ["other interactions or items"]
+    assert list(changes.data({}, {"n_items": 3})) == ["other interactions or items"]
+    version = tags.read(load(Champion)).version("v1.0.0")
+    assert version_files.document(version.name, version.commit)["sizes"] == SIZES
 
 
 def test_cutoffs_are_dates() -> None:
     before = {"cutoffs": ["2024-08-20T00:00:00+00:00", "2024-10-27T12:30:00+00:00"]}
-    (line,) = _changes.split(before, {"cutoffs": None})
+    (line,) = changes.split(before, {"cutoffs": None})
     assert line == "cutoffs: 2024-08-20, 2024-10-27T12:30:00+00:00 → none"
 
 

@@ -17,9 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipelines import _chain
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import recipe
+from pipelines.registry import chain
 from tests.conftest import REPO
 
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -147,7 +147,7 @@ def test_what_is_accepted_is_what_a_run_of_everything_would_judge(actions: list[
         for action in actions:
             checkout.do(action)
         try:
-            _chain.check_candidate()
+            chain.check_candidate()
         except ValueError:
             accepted = False
         else:
@@ -160,24 +160,24 @@ def test_what_is_accepted_is_what_a_run_of_everything_would_judge(actions: list[
             checkout.run_all()
             equal |= accepted and outputs(COMPUTED) == found
         assert equal == accepted
-        _chain.check_candidate()
-        _chain.check_before("gate")
+        chain.check_candidate()
+        chain.check_before("gate")
         RAW.write_text(data)
 
 
 def test_a_complete_run_is_accepted_and_a_stage_run_alone_is_not() -> None:
     with small() as checkout:
-        _chain.check_candidate()
+        chain.check_candidate()
         checkout.do(("settings", "train", 1))
         checkout.run("train")
         with pytest.raises(
             ValueError, match=r"^data/evaluate was made from another data/train/model\.safetensors: its"
         ):
-            _chain.check_candidate()
+            chain.check_candidate()
         with pytest.raises(
             ValueError, match=r"^data/champion was made from another .*run `dvc repro`, or `dvc repro --f"
         ):
-            _chain.check_before("gate")
+            chain.check_before("gate")
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -187,16 +187,16 @@ def test_other_settings_or_code_of_any_stage_are_named(kind: str, name: str) -> 
         checkout.do((kind, name, 1))
         what = name if kind == "settings" else f"pipelines/{name}.py"
         with pytest.raises(ValueError, match=rf"^data/\w+ was made with other {kind} than now: {what}"):
-            _chain.check_candidate()
+            chain.check_candidate()
         checkout.do((kind, name, 0))
-        _chain.check_candidate()
+        chain.check_candidate()
 
 
 @pytest.mark.parametrize("section", ["engine", "release"])
 def test_what_changes_no_output_is_not_compared(section: str) -> None:
     with small() as checkout:
         checkout.do(("settings", section, 1))
-        _chain.check_candidate()
+        chain.check_candidate()
 
 
 def test_a_manifest_that_names_less_than_the_stage_reads_is_refused() -> None:
@@ -207,7 +207,7 @@ def test_a_manifest_that_names_less_than_the_stage_reads_is_refused() -> None:
         recipe = {kind: manifest[kind] for kind in ("settings", "code")}
         artifacts.write_manifest(folder, stage="evaluate", inputs={}, recipe=recipe)
         with pytest.raises(ValueError, match=r"data/evaluate/manifest\.json does not say which data/split/train"):
-            _chain.check_candidate()
+            chain.check_candidate()
 
 
 def test_a_manifest_of_an_earlier_version_of_the_software_is_refused() -> None:
@@ -217,17 +217,17 @@ def test_a_manifest_of_an_earlier_version_of_the_software_is_refused() -> None:
         (folder / artifacts.MANIFEST).unlink()
         artifacts.write_manifest(folder, stage="train", inputs=inputs)
         with pytest.raises(ValueError, match=r"^data/train was made with other settings than now: train"):
-            _chain.check_candidate()
+            chain.check_candidate()
 
 
 def test_raw_files_are_told_of_and_refuse_nothing() -> None:
     with small():
-        assert _chain.changed_sources() == []
+        assert chain.changed_sources() == []
         RAW.write_text("more\n")
-        assert _chain.changed_sources() == [f"{RAW} has changed since"]
+        assert chain.changed_sources() == [f"{RAW} has changed since"]
         RAW.unlink()
-        assert _chain.changed_sources() == [f"{RAW} is not on this machine"]
-        _chain.check_candidate()
+        assert chain.changed_sources() == [f"{RAW} is not on this machine"]
+        chain.check_candidate()
 
 
 def test_linked_folders_are_compared_by_what_they_hold(tmp_path: Path) -> None:
@@ -235,8 +235,8 @@ def test_linked_folders_are_compared_by_what_they_hold(tmp_path: Path) -> None:
         for name in STAGES:
             shutil.move(artifacts.DATA / name, tmp_path / name)
             (artifacts.DATA / name).symlink_to(tmp_path / name)
-        _chain.check_candidate()
+        chain.check_candidate()
         (tmp_path / "split" / "train.parquet").write_text("another")
         with pytest.raises(ValueError, match=r"data/split/train\.parquet is corrupted"):
-            _chain.check_candidate()
+            chain.check_candidate()
         assert checkout.kept

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines._digests import differing
 from pipelines.artifacts import outputs, recipe
 from pipelines.artifacts.outputs import DATA
+from pipelines.registry.digests import differing
 
 LAST = "package"
 

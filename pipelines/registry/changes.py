@@ -8,8 +8,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _version_files
-from pipelines._digests import CODE, digests
+from pipelines.registry import version_files
+from pipelines.registry.digests import CODE, digests
 from pipelines.settings import document
 from pipelines.workspace import git
 
@@ -25,7 +25,7 @@ def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
     """
     if champion["commit"] is None:
         return None
-    release, now = _version_files.document(champion["version"], champion["commit"]), digests()
+    release, now = version_files.document(champion["version"], champion["commit"]), digests()
     other = {name: release["digests"].get(name) != now[name] for name in now}
     return {
         "data": list(data(release.get("sizes") or {}, holdout)) if other["data"] else [],

@@ -7,7 +7,7 @@ import pytest
 from gto.api import assign, deregister, register, show, unassign
 from gto.tag import parse_name
 
-from pipelines import _registry
+from pipelines.registry import tags
 from pipelines.settings.document import Champion
 from pipelines.workspace import git as repository
 from tests.pipelines.releases import Checkout, commit, git
@@ -28,7 +28,7 @@ def commits(checkout: Checkout) -> list[str]:
 
 
 def tag(name: str, target: str, time: int) -> None:
-    _registry.publish({f"refs/tags/{name}": repository.make_tag(name, target, message="by hand", time=time)}, None)
+    tags.publish({f"refs/tags/{name}": repository.make_tag(name, target, message="by hand", time=time)}, None)
 
 
 def versions(commits: list[str], environment: str = "prod") -> None:
@@ -38,12 +38,12 @@ def versions(commits: list[str], environment: str = "prod") -> None:
 
 
 def serving() -> str | None:
-    version = _registry.read(PARAMS).serving
+    version = tags.read(PARAMS).serving
     return version.name if version else None
 
 
 def test_a_repository_without_tags_is_an_empty_registry(checkout: Checkout) -> None:
-    registry = _registry.read(PARAMS)
+    registry = tags.read(PARAMS)
     assert (registry.serving, dict(registry.versions), registry.assignments) == (None, {}, ())
     assert (registry.next_version(), registry.assignment_tag()) == ("v1.0.0", "longtail#prod#1")
     with pytest.raises(ValueError, match=r"version 'v1\.0\.0' is not registered; there are none yet"):
@@ -53,8 +53,8 @@ def test_a_repository_without_tags_is_an_empty_registry(checkout: Checkout) -> N
 def test_versions_are_numbers_and_not_words(commits: list[str]) -> None:
     for version in ("v10.0.0", "v9.0.0", "v2.0.0"):
         tag(f"longtail@{version}", commits[0], 1000)
-    assert list(_registry.read(PARAMS).versions) == ["v2.0.0", "v9.0.0", "v10.0.0"]
-    assert _registry.read(PARAMS).next_version() == "v11.0.0"
+    assert list(tags.read(PARAMS).versions) == ["v2.0.0", "v9.0.0", "v10.0.0"]
+    assert tags.read(PARAMS).next_version() == "v11.0.0"
 
 
 def test_within_one_second_the_highest_number_serves(commits: list[str]) -> None:
@@ -63,21 +63,21 @@ def test_within_one_second_the_highest_number_serves(commits: list[str]) -> None
     for number, target in ((9, commits[0]), (10, commits[1]), (11, commits[0])):
         tag(f"longtail#prod#{number}", target, 1000)
     assert serving() == "v1.0.0"
-    assert _registry.read(PARAMS).assignment_tag() == "longtail#prod#12"
+    assert tags.read(PARAMS).assignment_tag() == "longtail#prod#12"
 
 
 def test_another_environment_counts_along_but_does_not_serve(commits: list[str]) -> None:
     versions(commits[:2])
     tag("longtail#staging#3", commits[0], 1010)
     assert serving() == "v2.0.0"
-    assert _registry.read(PARAMS).assignment_tag() == "longtail#prod#4"
+    assert tags.read(PARAMS).assignment_tag() == "longtail#prod#4"
 
 
 def test_another_artifact_whose_name_starts_alike_is_not_read(commits: list[str]) -> None:
     versions(commits[:1])
     tag("longtail-b@v7.0.0", commits[1], 1010)
     tag("longtail-b#prod#7", commits[1], 1010)
-    assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
+    assert list(tags.read(PARAMS).versions) == ["v1.0.0"]
 
 
 def test_tags_made_by_gto_are_read_as_gto_reads_them(commits: list[str]) -> None:
@@ -92,7 +92,7 @@ def test_tags_made_by_gto_are_read_as_gto_reads_them(commits: list[str]) -> None
 def test_a_deregistered_version_is_gone(commits: list[str]) -> None:
     versions(commits[:2])
     deregister(".", "longtail", version="v2.0.0", **WHO)
-    assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
+    assert list(tags.read(PARAMS).versions) == ["v1.0.0"]
     assert serving() == "v1.0.0"
 
 
@@ -100,15 +100,15 @@ def test_a_deregistered_version_is_gone(commits: list[str]) -> None:
 def test_the_number_of_a_deregistered_version_is_not_given_again(commits: list[str], delete: bool) -> None:
     """Its tag may be left, and its side ref is."""
     versions(commits[:2])
-    _registry.publish({f"{_registry.SIDE_REFS}/v2.0.0": commits[1]}, None)
+    tags.publish({f"{tags.SIDE_REFS}/v2.0.0": commits[1]}, None)
     deregister(".", "longtail", version="v2.0.0", delete=delete, **WHO)
-    assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
-    assert _registry.read(PARAMS).next_version() == "v3.0.0"
+    assert list(tags.read(PARAMS).versions) == ["v1.0.0"]
+    assert tags.read(PARAMS).next_version() == "v3.0.0"
 
 
 def test_our_tag_names_parse_in_gto(commits: list[str]) -> None:
     versions(commits)
-    registry = _registry.read(PARAMS)
+    registry = tags.read(PARAMS)
     assert parse_name(registry.version_tag(registry.next_version()))["version"] == "v4.0.0"
     assert parse_name(registry.assignment_tag())["counter"] == 4
     assert show(".", "longtail#prod")[0]["version"] == "v3.0.0"
@@ -122,24 +122,24 @@ def test_lightweight_tags_are_ignored_as_gto_ignores_them(commits: list[str]) ->
 
 def test_only_a_step_to_an_older_version_is_a_rollback(commits: list[str]) -> None:
     versions(commits)
-    assert _registry.read(PARAMS).rolled_back == frozenset()
+    assert tags.read(PARAMS).rolled_back == frozenset()
     tag("longtail#prod#4", commits[0], 1010)
-    assert _registry.read(PARAMS).rolled_back == {"v3.0.0"}
+    assert tags.read(PARAMS).rolled_back == {"v3.0.0"}
     tag("longtail#prod#5", commits[1], 1011)
-    assert _registry.read(PARAMS).rolled_back == {"v3.0.0"}
+    assert tags.read(PARAMS).rolled_back == {"v3.0.0"}
     tag("longtail#prod#6", commits[2], 1012)
-    assert _registry.read(PARAMS).rolled_back == frozenset()
+    assert tags.read(PARAMS).rolled_back == frozenset()
 
 
 def test_refs_are_created_all_or_none(commits: list[str]) -> None:
     versions(commits[:1])
     new = {"refs/tags/longtail@v2.0.0": commits[1], "refs/tags/longtail#prod#1": commits[1]}
     with pytest.raises(repository.GitError, match="already exists"):
-        _registry.publish(new, None)
-    assert list(_registry.read(PARAMS).versions) == ["v1.0.0"]
+        tags.publish(new, None)
+    assert list(tags.read(PARAMS).versions) == ["v1.0.0"]
 
 
 def test_a_name_with_angle_brackets_makes_a_valid_tag(commits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_COMMITTER_NAME", "Some <One>\nElse")
     tag("longtail@v1.0.0", commits[0], 1000)
-    assert _registry.read(PARAMS).version("v1.0.0").author == "Some OneElse"
+    assert tags.read(PARAMS).version("v1.0.0").author == "Some OneElse"

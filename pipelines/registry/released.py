@@ -12,9 +12,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines import _version_files
-from pipelines._digests import differing
 from pipelines.artifacts.recipe import OUTPUTS, UNJUDGED, of_values
+from pipelines.registry import version_files
+from pipelines.registry.digests import differing
 from pipelines.workspace import git
 
 Record = Mapping[str, Any]
@@ -36,14 +36,14 @@ def check(version: str, commit: str) -> None:
 def problems(version: str, commit: str) -> Iterator[str]:
     """Why a version was not judged as it is, in words."""
     record, verdict, bento = (
-        _version_files.document(version, commit, path)
-        for path in (_version_files.RECORD, _version_files.VERDICT, _version_files.BENTO)
+        version_files.document(version, commit, path)
+        for path in (version_files.RECORD, version_files.VERDICT, version_files.BENTO)
     )
     if verdict["verdict"] != "PROMOTE":
         yield f"its verdict is {verdict['verdict']}, not PROMOTE"
     if not bento["built"]:
         yield "it has no Bento"
-    elif bento["verdict_sha256"] != hashlib.sha256(git.read_file(commit, _version_files.VERDICT)).hexdigest():
+    elif bento["verdict_sha256"] != hashlib.sha256(git.read_file(commit, version_files.VERDICT)).hexdigest():
         yield "its Bento was built for another verdict"
     for what, digests in {
         "its Bento was built from": bento.get("digests", {}),
@@ -52,7 +52,7 @@ def problems(version: str, commit: str) -> Iterator[str]:
         if changed := differing(verdict["digests"], digests):
             yield f"{what} another {' and '.join(changed)} than was judged"
     model = verdict["digests"]["model"]
-    if record["files"].get(_version_files.MODEL.as_posix(), model) != model:
+    if record["files"].get(version_files.MODEL.as_posix(), model) != model:
         yield "its model is not the one that was judged"
     yield from of_lock(yaml(commit, "dvc.lock"), yaml(commit, "dvc.yaml"), yaml(commit, "params.yaml"))
 

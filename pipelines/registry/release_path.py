@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.gate.chained_index import Link
-from pipelines import _version_files
-from pipelines._registry import Registry
+from pipelines.registry import version_files
+from pipelines.registry.tags import Registry
 from pipelines.settings.document import figure
 
 Record = Mapping[str, Any]
@@ -37,8 +37,8 @@ def read(registry: Registry, version: str, commit: str, *, since: int = 0) -> It
     name, at = version, commit
     while True:
         try:
-            record = _version_files.document(name, at)
-            verdict = _version_files.carried(name, at, _version_files.VERDICT)
+            record = version_files.document(name, at)
+            verdict = version_files.carried(name, at, version_files.VERDICT)
         except ValueError:
             if name in registry.versions:
                 raise
