@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _download, ingest
+from pipelines import _download
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest import stage as ingest
 from tests.conftest import Workspace
 
 DATA = bytes(range(256)) * 20_000  # 5 MB

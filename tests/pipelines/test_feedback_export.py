@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from bento.events import EVENTS, Event, Events
-from pipelines import _feedback_export, _feedback_store, ingest
+from pipelines import _feedback_export, _feedback_store
+from pipelines.ingest import stage as ingest
 from pipelines.settings.document import Ingest, load
 from tests import postgres
 from tests.conftest import Workspace

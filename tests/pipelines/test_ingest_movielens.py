@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import ingest
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest import stage as ingest
 from tests.conftest import Workspace
 
 CSV = {

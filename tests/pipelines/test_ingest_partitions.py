@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import _partitions, ingest
+from pipelines import _partitions
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
+from pipelines.ingest import stage as ingest
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "value", "timestamp": "time"}

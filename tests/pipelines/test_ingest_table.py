@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import ingest
 from pipelines.artifacts import tables
+from pipelines.ingest import stage as ingest
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "rating", "timestamp": "time"}

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _pseudonyms, _user_rows, evaluate, ingest, split, train, validate
+from pipelines import _forget, _pseudonyms, _user_rows, evaluate, split, train, validate
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest import stage as ingest
 from pipelines.settings.document import Ingest, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _airflow, _feedback_export, ingest
+from pipelines import _airflow, _feedback_export
+from pipelines.ingest import stage as ingest
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest, load
 from pipelines.workspace import git

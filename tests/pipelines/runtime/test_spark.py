@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import _parts as parts
-from pipelines import ingest, split, validate
+from pipelines import split, validate
+from pipelines.ingest import stage as ingest
 from pipelines.runtime import spark
 from pipelines.settings.document import Engine, load
 from tests.conftest import Workspace

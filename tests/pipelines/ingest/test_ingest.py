@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import ingest
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest import stage as ingest
 from pipelines.runtime.console import run
 from tests.conftest import Workspace
 

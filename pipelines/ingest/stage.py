@@ -11,7 +11,7 @@ from pipelines import _download, _first_read, _items, _movielens_source, _pairs,
 from pipelines._intake import Intake, intake
 from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
 
 REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
@@ -116,7 +116,3 @@ def describe(kind: str, count: dict[str, Any]) -> str:
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in by_count(count["reasons"]))
     line = f"{kind}: {count['read']:,} rows read, {count['accepted']:,} accepted, {count['rejected']:,} rejected"
     return line + (f" ({reasons})" if reasons else "")
-
-
-if __name__ == "__main__":
-    run(main, "ingest")

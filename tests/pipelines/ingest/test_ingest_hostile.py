@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import ingest
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest import stage as ingest
 from pipelines.runtime.console import run
 from tests.conftest import Workspace
 

@@ -14,9 +14,10 @@ from starlette.testclient import TestClient
 
 from bento.events import Event, Events
 from models.inference import event_bounds
-from pipelines import _feedback_export, _first_read, ingest, validate
+from pipelines import _feedback_export, _first_read, validate
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
+from pipelines.ingest import stage as ingest
 from pipelines.settings.document import Ingest, load
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace
