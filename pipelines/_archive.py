@@ -9,8 +9,8 @@ import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from pipelines import _unpacked_size
 from pipelines.artifacts import outputs
+from pipelines.ingest.formats import unpacked_size
 from pipelines.runtime.console import progress
 
 MOST = 200_000  # members of an archive
@@ -44,9 +44,9 @@ def check_size(members: list[zipfile.ZipInfo], path: Path, folder: Path) -> None
     """Refuse an archive of too many members or bytes; no member unpacks to more than it declares."""
     if len(members) > MOST:
         raise ValueError(f"{path} holds {len(members):,} files, expected at most {MOST:,}; unpack it yourself")
-    size, allowed = sum(member.file_size for member in members), _unpacked_size.limit(path, folder)
+    size, allowed = sum(member.file_size for member in members), unpacked_size.limit(path, folder)
     if size > allowed:
-        raise _unpacked_size.refuse(path, size, allowed, at_least=False)
+        raise unpacked_size.refuse(path, size, allowed, at_least=False)
 
 
 def check_names(members: list[zipfile.ZipInfo], path: Path) -> None:

@@ -18,11 +18,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _first_read, _pseudonyms
-from pipelines._csv import literal
-from pipelines._records import Dialect
+from pipelines import _first_read, _pseudonyms
 from pipelines.artifacts.outputs import StageRun, sha256
 from pipelines.artifacts.tables import REJECTED, ROWS
+from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.delimited import literal
+from pipelines.ingest.formats.records import Dialect
 from pipelines.runtime import engine as engines
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.console import say
@@ -56,7 +57,7 @@ class Rows:
     columns: dict[str, str]
     types: dict[str, str]  # SQL types by name; a text file holds nothing but VARCHAR
     raw: str
-    source: _csv.Text | Path  # of text, or of parquet
+    source: delimited.Text | Path  # of text, or of parquet
 
     def id(self, column: str, key: str) -> str:
         """SQL of a column of ids; a number with a fraction is none, since 7 and 7.0 would be two."""
@@ -119,11 +120,11 @@ class Intake:
             self.account_file(kind, file.name, self.count(f"select count(*) from {rows.relation}"), 0, False)
             return rows
         table = f"file_{rows.number}"
-        read = self.fill(rows, _csv.into_table(table))
+        read = self.fill(rows, delimited.into_table(table))
         self.reject(kind, file.name, read.rejected)
         n_rows = read.n_rows + read.rejected.num_rows
         self.account_file(kind, file.name, n_rows, read.blank_lines, read.is_unfinished)
-        return replace(rows, relation=_csv.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
+        return replace(rows, relation=delimited.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
 
     def open(self, file: File) -> Rows:
         """What a file holds, before its rows are read."""
@@ -131,18 +132,18 @@ class Intake:
         number, self.n_files = self.n_files, self.n_files + 1
         if file.path.suffix == ".parquet":
             return self._parquet(file, number)
-        text = _csv.open_text(file.path, file.dialect, names=file.names, scratch=self.scratch)
+        text = delimited.open_text(file.path, file.dialect, names=file.names, scratch=self.scratch)
         columns = {column: f"c{i}" for i, column in enumerate(text.columns)}
         types = dict.fromkeys(columns, "VARCHAR")
         return Rows(file.name, number, "", columns, types, joined(len(columns), file.dialect), text)
 
-    def fill(self, rows: Rows, keep: _csv.Keep) -> _csv.Read:
+    def fill(self, rows: Rows, keep: delimited.Keep) -> delimited.Read:
         """Read the rows of a file to where `keep` says."""
         if isinstance(rows.source, Path):
             self.con.execute(keep.fill(f"(select * exclude (line) from {rows.relation})"))
             n_rows = self.count(f"select count(*) from {keep.kept}")
-            return _csv.Read(n_rows, _csv.NO_SHIFTS, _csv.NOTHING_REJECTED, 0, is_unfinished=False)
-        read = _csv.load(self.con, rows.source, keep, self.scratch)
+            return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
+        read = delimited.load(self.con, rows.source, keep, self.scratch)
         if rows.source.path.is_relative_to(self.scratch):
             rows.source.path.unlink()
         return read
@@ -254,7 +255,7 @@ class Intake:
     def _parquet(self, file: File, number: int) -> Rows:
         path = file.path
         try:
-            names = _csv.check_names(pq.read_schema(path).names, path)
+            names = delimited.check_names(pq.read_schema(path).names, path)
             verify_pages(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is not a readable parquet file ({error}); write or fetch it again") from error

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.inference.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
-from pipelines import _abuse, _csv, _partitions, _pseudonyms
-from pipelines._csv import literal
+from pipelines import _abuse, _partitions, _pseudonyms
 from pipelines._intake import Check, File, Intake, Rows, verdict
 from pipelines._items import id_checks
 from pipelines._partitions import Partition
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.delimited import literal
 from pipelines.runtime.console import say
 from pipelines.settings.document import Abuse, TableColumns
 
@@ -142,10 +143,10 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     return _partitions.publish(partial, name, {"sha256": digest})
 
 
-def _fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> _csv.Read:
+def _fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> delimited.Read:
     target = literal(str(path))
     return intake.fill(
-        rows, _csv.Keep(lambda scan: _fill(intake, rows, rules, scan, target), f"read_parquet({target})")
+        rows, delimited.Keep(lambda scan: _fill(intake, rows, rules, scan, target), f"read_parquet({target})")
     )
 
 
@@ -162,7 +163,7 @@ def _runs_on_spark(intake: Intake, rows: Rows, rules: Rules) -> bool:
     return True
 
 
-def _fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> _csv.Read:
+def _fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> delimited.Read:
     """Spark judges all rows; those that it refuses are judged once more by DuckDB, which says why in its words."""
     if rules.catalogue:
         intake.share("items", "select item_id from items")
@@ -187,7 +188,7 @@ def _fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, pat
     held = pq.read_metadata(source).num_rows
     if n_rows != held:
         raise ValueError(f"Spark read {n_rows:,} of the {held:,} rows of {rows.file}; set engine.name to duckdb")
-    return _csv.Read(n_rows, _csv.NO_SHIFTS, _csv.NOTHING_REJECTED, 0, is_unfinished=False)
+    return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
 
 
 def _mapped(rules: Rules) -> list[str]:

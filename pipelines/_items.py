@@ -8,9 +8,9 @@ from string import Formatter
 import pyarrow as pa
 
 from models.inference.event_bounds import MAX_ID
-from pipelines._csv import literal
 from pipelines._intake import Check, Intake, Rows, identifier
 from pipelines.artifacts.tables import ITEMS
+from pipelines.ingest.formats.delimited import literal
 from pipelines.settings.document import ItemColumns
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split

@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import pipelines
-from pipelines import _csv
 from pipelines.artifacts import outputs, recipe, tables
+from pipelines.ingest.formats import delimited
 from pipelines.runtime.engine import Embedded, Tables
 from pipelines.workspace import git
 
 CODE = (  # files and folders of the checkout that decide what becomes of a row
     "models/inference/event_bounds.py",
     "pipelines/_abuse.py",
-    "pipelines/_csv.py",
+    "pipelines/ingest/formats/delimited.py",
     "pipelines/runtime/engine.py",
     "pipelines/_first_read.py",
     "pipelines/_intake.py",
@@ -38,11 +38,11 @@ CODE = (  # files and folders of the checkout that decide what becomes of a row
     "pipelines/_pairs.py",
     "pipelines/_partitions.py",
     "pipelines/_pseudonyms.py",
-    "pipelines/_records.py",
+    "pipelines/ingest/formats/records.py",
     "pipelines/privacy/shown.py",
     "pipelines/runtime/spark.py",
     "pipelines/artifacts/tables.py",
-    "pipelines/_unpacked_size.py",
+    "pipelines/ingest/formats/unpacked_size.py",
     "pipelines/_users.py",
 )
 CHECKOUT = Path(pipelines.__file__).parents[1]
@@ -75,7 +75,7 @@ class Partition:
 
     def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
         """SQL of a relation of some of its rows with `line` instead of `seq`."""
-        return _csv.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
+        return delimited.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
 
 
 def root() -> Path:

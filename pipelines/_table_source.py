@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines import _interactions, _items, _users
 from pipelines._intake import File, Intake
-from pipelines._records import Dialect
+from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.document import Abuse, Table
 
 TEXT = (".csv", ".tsv", ".dat", ".txt")

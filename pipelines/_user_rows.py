@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _csv, _movielens_source, _table_source
-from pipelines._records import Dialect, records
+from pipelines import _movielens_source, _table_source
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs
+from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.records import Dialect, records
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest
 
@@ -84,9 +85,9 @@ def rewrite_text(source: Source, user_id: str, target: Path) -> bool:
     found = False
     words = re.compile(Traces([user_id]).words)
     with TemporaryDirectory(dir=source.path.parent, prefix=".forget-") as scratch:
-        text = _csv.open_text(source.path, source.dialect, names=source.names, scratch=Path(scratch))
+        text = delimited.open_text(source.path, source.dialect, names=source.names, scratch=Path(scratch))
         place = text.columns.index(source.column)
-        packed = _csv.PACKED.get(source.path.suffix)
+        packed = delimited.PACKED.get(source.path.suffix)
         with (
             text.path.open(encoding="latin-1", newline=None) as file,
             pa.output_stream(str(target), compression=packed or "detect") as output,

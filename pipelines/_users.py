@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pipelines import _pseudonyms
-from pipelines._csv import literal
 from pipelines._intake import Intake, Rows, identifier
 from pipelines._items import id_checks
 from pipelines.artifacts import tables
+from pipelines.ingest.formats.delimited import literal
 from pipelines.settings.document import UserColumns
 
 TAKEN = ("user_id", "user_idx", "group", "history")  # by ingest, split and evaluate

@@ -21,8 +21,8 @@ from safetensors.numpy import save
 from bento.events import Event, Events
 from models.inference.strings import arrays_of
 from pipelines import _feedback_store, _forget, _user_rows
-from pipelines._records import Dialect
 from pipelines._traces import Traces
+from pipelines.ingest.formats.records import Dialect
 from tests.clones import Clone
 from tests.pipelines.releases import Checkout, commit, git
 from tests.pipelines.served_versions import assign, register

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import _csv
-from pipelines._records import Dialect
+from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.records import Dialect
 
 CSV = Dialect(",", '"')
 
@@ -18,9 +18,9 @@ CSV = Dialect(",", '"')
 def read(path: Path, dialect: Dialect = CSV) -> tuple[dict[int, list[str]], dict[int, str], int]:
     """Fields of the accepted rows by line, reasons of the rejected ones by line, number of blank lines."""
     with duckdb.connect() as con:
-        text = _csv.open_text(path, dialect, names=None, scratch=path.parent)
-        result = _csv.load(con, text, _csv.into_table("kept"), path.parent)
-        relation = _csv.numbered(con, "kept", result.shifts, "shifts_of_kept")
+        text = delimited.open_text(path, dialect, names=None, scratch=path.parent)
+        result = delimited.load(con, text, delimited.into_table("kept"), path.parent)
+        relation = delimited.numbered(con, "kept", result.shifts, "shifts_of_kept")
         accepted = {line: list(fields) for line, *fields in con.execute(f"from {relation} order by line").fetchall()}
     rejected = result.rejected.to_pylist()
     assert len({row["line"] for row in rejected}) == len(rejected)
@@ -112,11 +112,11 @@ def test_a_delimiter_may_have_two_characters(tmp_path: Path) -> None:
 )
 def test_a_file_without_a_usable_header_is_refused(tmp_path: Path, data: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        _csv.open_text(written(tmp_path, data), CSV, names=None, scratch=tmp_path)
+        delimited.open_text(written(tmp_path, data), CSV, names=None, scratch=tmp_path)
 
 
 def test_the_header_may_be_quoted_behind_a_byte_order_mark(tmp_path: Path) -> None:
-    text = _csv.open_text(written(tmp_path, b'\xef\xbb\xbf"a","b ""c""",\n'), CSV, names=None, scratch=tmp_path)
+    text = delimited.open_text(written(tmp_path, b'\xef\xbb\xbf"a","b ""c""",\n'), CSV, names=None, scratch=tmp_path)
     assert text.columns == ["a", 'b "c"', "column_3"]
 
 

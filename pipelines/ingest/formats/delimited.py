@@ -18,8 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import _unpacked_size
-from pipelines._records import Dialect, Lines, Repair, as_text, count_lines, lines_before, nth_line, records, repair
+from pipelines.ingest.formats import unpacked_size
+from pipelines.ingest.formats.records import (
+    Dialect,
+    Lines,
+    Repair,
+    as_text,
+    count_lines,
+    lines_before,
+    nth_line,
+    records,
+    repair,
+)
 
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
@@ -120,11 +130,11 @@ def plain(path: Path, scratch: Path) -> Path:
 
 def copied(packed: pa.NativeFile, target: BinaryIO, path: Path) -> None:
     """Decompress a file as far as its limit; ValueError beyond it."""
-    size, allowed = 0, _unpacked_size.limit(path, Path(target.name).parent)
+    size, allowed = 0, unpacked_size.limit(path, Path(target.name).parent)
     while block := packed.read(1 << 24):
         size += len(block)
         if size > allowed:
-            raise _unpacked_size.refuse(path, size, allowed, at_least=True)
+            raise unpacked_size.refuse(path, size, allowed, at_least=True)
         target.write(block)
 
 

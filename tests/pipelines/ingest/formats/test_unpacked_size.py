@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines import _csv, _unpacked_size
 from pipelines._archive import unpack
-from pipelines._records import Dialect
+from pipelines.ingest.formats import delimited, unpacked_size
+from pipelines.ingest.formats.records import Dialect
 
 MEGABYTE = bytes(1 << 20)
 REFUSED = "bytes, the limit is .* environment variable LONGTAIL_MAX_UNPACKED"
@@ -22,8 +22,8 @@ REFUSED = "bytes, the limit is .* environment variable LONGTAIL_MAX_UNPACKED"
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit of a megabyte for whatever is tiny."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(_unpacked_size.VARIABLE, raising=False)
-    monkeypatch.setattr(_unpacked_size, "ALWAYS", 1 << 20)
+    monkeypatch.delenv(unpacked_size.VARIABLE, raising=False)
+    monkeypatch.setattr(unpacked_size, "ALWAYS", 1 << 20)
 
 
 def zipped(**members: bytes) -> Path:
@@ -57,16 +57,18 @@ def test_what_compresses_as_tables_do_is_unpacked() -> None:
 
 
 def test_the_variable_raises_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(_unpacked_size.VARIABLE, "20MB")
+    monkeypatch.setenv(unpacked_size.VARIABLE, "20MB")
     assert (unpack(zipped(a=MEGABYTE * 16), Path("unpacked")) / "a").stat().st_size == 16 << 20
-    monkeypatch.setenv(_unpacked_size.VARIABLE, "much")
+    monkeypatch.setenv(unpacked_size.VARIABLE, "much")
     with pytest.raises(ValueError, match="LONGTAIL_MAX_UNPACKED is 'much', expected a size such as 500GB"):
         unpack(zipped(a=b"x"), Path("more"))
 
 
 def test_the_free_disk_is_a_limit_that_no_variable_lifts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(_unpacked_size.VARIABLE, "500GB")
-    monkeypatch.setattr("pipelines._unpacked_size.shutil.disk_usage", lambda path: type("Usage", (), {"free": 4 << 20}))
+    monkeypatch.setenv(unpacked_size.VARIABLE, "500GB")
+    monkeypatch.setattr(
+        "pipelines.ingest.formats.unpacked_size.shutil.disk_usage", lambda path: type("Usage", (), {"free": 4 << 20})
+    )
     with pytest.raises(ValueError, match=REFUSED):
         unpack(zipped(a=MEGABYTE * 16), Path("unpacked"))
 
@@ -76,7 +78,7 @@ def test_a_packed_table_that_grows_beyond_the_limit_is_refused(kind: str) -> Non
     path = packed(kind, b"user,item\n" + b"a,b\n" * (16 << 20))
     Path("scratch").mkdir()
     with pytest.raises(ValueError, match=rf"events\.csv\.{kind} .* unpacks to at least [\d,]+ {REFUSED}"):
-        _csv.open_text(path, Dialect(",", '"'), names=None, scratch=Path("scratch"))
+        delimited.open_text(path, Dialect(",", '"'), names=None, scratch=Path("scratch"))
     assert list(Path("scratch").iterdir()) == []
 
 
