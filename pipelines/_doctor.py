@@ -19,9 +19,10 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pipelines import _feedback_store, _partitions
+from pipelines import _feedback_store
 from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs as artifacts
+from pipelines.ingest.canonical import partitions as canonical_partitions
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
 from pipelines.registry import tags
@@ -124,8 +125,8 @@ def cache() -> Iterator[Finding]:
 
 def partitions() -> Iterator[Finding]:
     """Drop damaged partitions: their files are read again."""
-    folders = sorted(path for path in _partitions.root().glob("*") if path.is_dir())
-    damaged = [folder.name for folder in folders if _partitions.opened(folder) is None]
+    folders = sorted(path for path in canonical_partitions.root().glob("*") if path.is_dir())
+    damaged = [folder.name for folder in folders if canonical_partitions.opened(folder) is None]
     text = f"partitions: {len(folders):,} rehashed"
     yield Finding(text + (f", {len(damaged)} damaged ones removed" if damaged else ""))
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import _download, _feedback_store, _partitions, _pseudonyms
+from pipelines import _download, _feedback_store
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
 from pipelines.artifacts import outputs as artifacts
+from pipelines.ingest.canonical import partitions, pseudonyms
 from pipelines.settings.document import Ingest, load
 from pipelines.workspace import git
 
@@ -55,7 +56,7 @@ def search(user_id: str, *, serving: bool = False) -> Holders:
     params = load(Ingest)
     names = [user_id]
     if params.pseudonyms is not None:
-        names.append(_pseudonyms.pseudonym(user_id, _pseudonyms.key_in(params.pseudonyms)))
+        names.append(pseudonyms.pseudonym(user_id, pseudonyms.key_in(params.pseudonyms)))
     traces, found = Traces(names), Holders(names)
     found.sources = [source for source in sources(params) if rewrite(source, user_id, dry=True)]
     found.folders = [path for path in places() if named_in(path, traces)]
@@ -120,7 +121,7 @@ def open_repo() -> Any:
 def places() -> Iterator[Path]:
     """What stages and caches of this checkout have written, and runs that have a worktree of their own."""
     yield from outputs(Path())
-    yield from sorted(_partitions.root().glob("*"))
+    yield from sorted(partitions.root().glob("*"))
     yield from sorted(_download.folder().glob("*"))
     yield from sorted(path for path in runs().glob("*") if path.is_dir())
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import _interactions, _items, _users
-from pipelines._intake import File, Intake, Rows
+from pipelines.ingest.canonical import interactions, items
+from pipelines.ingest.canonical import users as canonical_users
+from pipelines.ingest.canonical.ledger import File, Intake, Rows
 from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.document import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 
@@ -70,14 +71,14 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None,
         movie = movies.id("movieId", FORMAT)
         joined = f"(select m.*, t.tags from {movies.relation} m left join tags_of_movies t on t.item_id = {movie})"
         rows = replace(rows, relation=joined, columns=rows.columns | {"tags": "coalesce(tags, '')"})
-    _items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
+    items.collect(intake, [rows], ItemColumns(item_id="movieId", title="title"), TEXT)
     users = [release.read(intake, "users", "users")] if release.has("users") else []
     described = [replace(rows, columns={name: rows.columns[name] for name in KEPT}) for rows in users]
-    _users.collect(intake, described, UserColumns(user_id="userId"))
-    _interactions.collect(
+    canonical_users.collect(intake, described, UserColumns(user_id="userId"))
+    interactions.collect(
         intake,
         [release.file(intake, "ratings")],
-        _interactions.Rules(
+        interactions.Rules(
             columns=TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
             named_by=FORMAT,
             unit="s",
@@ -95,10 +96,10 @@ def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
         "tags",
         f"""select '{tags.file}' as file, line,
               {tags.id("userId", FORMAT)} as user_id, {tags.id("movieId", FORMAT)} as item_id,
-              lower({_items.tidy(tags.text("tag", FORMAT))}) as tag, {tags.raw} as raw
+              lower({items.tidy(tags.text("tag", FORMAT))}) as tag, {tags.raw} as raw
             from {tags.relation}""",
         [
-            *_items.id_checks("item_id"),
+            *items.id_checks("item_id"),
             ("empty_tag", "tag = ''", "'tag is empty'"),
             (
                 "unknown_item",

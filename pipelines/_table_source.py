@@ -5,8 +5,8 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
-from pipelines import _interactions, _items, _users
-from pipelines._intake import File, Intake
+from pipelines.ingest.canonical import interactions, items, users
+from pipelines.ingest.canonical.ledger import File, Intake
 from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.document import Abuse, Table
 
@@ -20,12 +20,12 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abu
     files = files_of(path, params)
     if files["items"]:
         rows = [intake.read("items", file) for file in files["items"]]
-        _items.collect(intake, rows, params.item_columns, params.text)
-    _users.collect(intake, [intake.read("users", file) for file in files["users"]], params.user_columns)
-    _interactions.collect(
+        items.collect(intake, rows, params.item_columns, params.text)
+    users.collect(intake, [intake.read("users", file) for file in files["users"]], params.user_columns)
+    interactions.collect(
         intake,
         files["interactions"],
-        _interactions.Rules(
+        interactions.Rules(
             columns=params.columns,
             named_by="ingest.table.columns.{}",
             unit=params.timestamp_unit,
@@ -36,7 +36,7 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abu
         ),
     )
     if not files["items"]:
-        _items.collect_from_events(intake)
+        items.collect_from_events(intake)
 
 
 def files_of(path: Path, params: Table) -> dict[str, list[File]]:

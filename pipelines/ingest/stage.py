@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from models import demo_catalogue
-from pipelines import _download, _first_read, _items, _movielens_source, _pairs, _table_source, _users
-from pipelines._intake import Intake, intake
+from pipelines import _download, _movielens_source, _table_source
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest.canonical import first_read, items, pairs, users
+from pipelines.ingest.canonical.ledger import Intake, intake
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
@@ -27,14 +28,14 @@ def main() -> None:
         counts = desk.account()
         refuse_bad_input(counts, params.max_rejected, stage.output("rejected.parquet"))
         refuse_other_size(counts["interactions"]["read"], params.expected_rows)
-        n_pairs = tables.write(_pairs.merged(desk.engine, params.duplicates), stage.output("interactions.parquet"))
-        n_items = tables.write(_items.catalogue(desk), stage.output("items.parquet"))
-        tables.write(_users.table(desk), stage.output("users.parquet"))
-        n_users = _pairs.n_users(desk.engine)
+        n_pairs = tables.write(pairs.merged(desk.engine, params.duplicates), stage.output("interactions.parquet"))
+        n_items = tables.write(items.catalogue(desk), stage.output("items.parquet"))
+        tables.write(users.table(desk), stage.output("users.parquet"))
+        n_users = pairs.n_users(desk.engine)
         sizes = {"n_users": n_users, "n_items": n_items, "n_pairs": n_pairs, "n_rejected": n_rejected}
         source = {"source": params.source, "user_space": desk.user_space}
         outputs.write_json(stage.output("summary.json"), {**source, **sizes, **counts})
-    _first_read.keep(desk.moments.items())
+    first_read.keep(desk.moments.items())
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
         for file in count["unfinished_files"]:

@@ -14,10 +14,11 @@ from starlette.testclient import TestClient
 
 from bento.events import Event, Events
 from models.inference import event_bounds
-from pipelines import _feedback_export, _first_read, validate
+from pipelines import _feedback_export, validate
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
 from pipelines.ingest import stage as ingest
+from pipelines.ingest.canonical import first_read
 from pipelines.settings.document import Ingest, load
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace
@@ -79,7 +80,7 @@ def test_a_file_is_judged_as_when_it_was_first_read(raw: Path, monkeypatch: pyte
     write(raw, f"late,i1,1,{NOW + 5 * DAY}")
     ingest.main()
     first = outputs()
-    monkeypatch.setattr("pipelines._first_read.time.time", lambda: NOW + 30 * DAY)
+    monkeypatch.setattr("pipelines.ingest.canonical.first_read.time.time", lambda: NOW + 30 * DAY)
     for _ in range(2):
         ingest.main()
         assert outputs() == first
@@ -90,14 +91,14 @@ def test_a_file_is_judged_as_when_it_was_first_read(raw: Path, monkeypatch: pyte
 def test_a_changed_file_is_judged_anew(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(raw, f"late,i1,1,{NOW + 5 * DAY}")
     ingest.main()
-    monkeypatch.setattr("pipelines._first_read.time.time", lambda: NOW + 30 * DAY)
+    monkeypatch.setattr("pipelines.ingest.canonical.first_read.time.time", lambda: NOW + 30 * DAY)
     write(raw, f"late,i1,1,{NOW + 5 * DAY}", f"u1,i1,1,{NOW}")
     ingest.main()
     assert rejected() == []
 
 
 def test_a_run_that_failed_by_a_wrong_clock_leaves_no_moment(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines._first_read.time.time", lambda: PAST - 30 * DAY)
+    monkeypatch.setattr("pipelines.ingest.canonical.first_read.time.time", lambda: PAST - 30 * DAY)
     with pytest.raises(ValueError, match="timestamp_in_future 1,200"):
         ingest.main()
     monkeypatch.undo()
@@ -114,9 +115,9 @@ def test_until_leaves_future_events_out_whenever_the_file_is_read(raw: Path, wor
 
 
 def test_a_moment_that_was_cut_short_is_no_moment(workspace: Workspace) -> None:
-    _first_read.folder().mkdir(parents=True)
-    (_first_read.folder() / "ab").write_text("2026-1")
-    assert abs(_first_read.moment("ab").timestamp() - time.time()) < 600
+    first_read.folder().mkdir(parents=True)
+    (first_read.folder() / "ab").write_text("2026-1")
+    assert abs(first_read.moment("ab").timestamp() - time.time()) < 600
 
 
 EVENTS = st.fixed_dictionaries(

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.inference.event_bounds import CLOCK_SKEW, LARGEST_VALUE, YEARS
-from pipelines import _abuse, _partitions, _pseudonyms
-from pipelines._intake import Check, File, Intake, Rows, verdict
-from pipelines._items import id_checks
-from pipelines._partitions import Partition
 from pipelines.artifacts import outputs, tables
+from pipelines.ingest.canonical import bot_filter, pseudonyms
+from pipelines.ingest.canonical import partitions as canonical_partitions
+from pipelines.ingest.canonical.items import id_checks
+from pipelines.ingest.canonical.ledger import Check, File, Intake, Rows, verdict
+from pipelines.ingest.canonical.partitions import Partition
 from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.delimited import literal
 from pipelines.runtime.console import say
@@ -80,8 +81,8 @@ def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
         ]
         engine.view("judged_events", " union all ".join(events) or NO_EVENTS)
         engine.view("events", "select * from judged_events")
-    _partitions.prune(partitions)
-    if not _abuse.leave_out(intake, rules.abuse):
+    canonical_partitions.prune(partitions)
+    if not bot_filter.leave_out(intake, rules.abuse):
         return
     intake.share("left_out", "select file, seq from left_out", as_name="without")
     intake.engine.view(
@@ -103,8 +104,8 @@ def judged(intake: Intake, file: File, rules: Rules) -> Partition:
     digest = intake.record(file)
     rules = replace(rules, read=intake.first_read(digest))
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
-    name = _partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), intake.user_space])
-    for partition in _partitions.find(name):
+    name = canonical_partitions.key(digest, [file.path.suffix, file.names, dialect, rules.plain(), intake.user_space])
+    for partition in canonical_partitions.find(name):
         if not rules.catalogue or knows_the_same(intake, partition):
             return partition
     return judge(intake, file, rules, name, digest)
@@ -140,7 +141,7 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
         "unfinished": read.is_unfinished,
     }
     outputs.write_json(partial / "account.json", account)
-    return _partitions.publish(partial, name, {"sha256": digest})
+    return canonical_partitions.publish(partial, name, {"sha256": digest})
 
 
 def _fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> delimited.Read:
@@ -228,7 +229,7 @@ def _judgement(
         checks.append(("unknown_item", "not is_known", "concat('item_id ', item_id, ' is in none of the item files')"))
     reason, detail = verdict(checks)
     reason = f"case when {_sound(rules)} then null else {reason} end"
-    user_id = _pseudonyms.sql("user_id") if hidden else "user_id"
+    user_id = pseudonyms.sql("user_id") if hidden else "user_id"
     raw = "null::string" if hidden else f"case when reason is not null then {rows.raw} end"
     why = f", {detail} as detail, {raw} as raw" if explained else ""
     return f"""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines._pairs import collapsed
+from pipelines.ingest.canonical.pairs import collapsed
 
 COLUMNS: dict[str, pa.DataType] = {
     "user_id": pa.string(), "item_id": pa.string(), "value": pa.float64(), "instant": pa.int64(), "n": pa.int64()

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import _partitions
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
 from pipelines.ingest import stage as ingest
+from pipelines.ingest.canonical import partitions
 from tests.conftest import Workspace
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "value", "timestamp": "time"}
@@ -77,17 +77,17 @@ def test_appending_files_gives_what_reading_everything_gives(
     assert outputs() == appended
 
 
-@pytest.mark.parametrize("name", _partitions.CODE)
+@pytest.mark.parametrize("name", partitions.CODE)
 def test_a_change_of_the_code_that_judges_rows_makes_another_partition(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(_partitions, "CHECKOUT", workspace.root)
-    before = _partitions.key("d", {})
-    assert _partitions.key("d", {}) == before
+    monkeypatch.setattr(partitions, "CHECKOUT", workspace.root)
+    before = partitions.key("d", {})
+    assert partitions.key("d", {}) == before
     path = workspace.root / name
     (path / "room" / "new.py" if path.is_dir() else path).parent.mkdir(parents=True, exist_ok=True)
     (path / "room" / "new.py" if path.is_dir() else path).write_text("# another\n")
-    assert _partitions.key("d", {}) != before
+    assert partitions.key("d", {}) != before
 
 
 def test_only_new_and_changed_files_are_read(daily: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +181,7 @@ def test_partitions_that_nobody_used_for_a_week_are_removed(daily: Workspace) ->
     write("day-1.csv", GOOD[1])
     ingest.main()
     assert first.exists()
-    old = time.time() - _partitions.KEPT_FOR - 1
+    old = time.time() - partitions.KEPT_FOR - 1
     os.utime(first, (old, old))
     ingest.main()
     assert not first.exists()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipelines import _pseudonyms
-from pipelines._intake import Intake, Rows, identifier
-from pipelines._items import id_checks
 from pipelines.artifacts import tables
+from pipelines.ingest.canonical import pseudonyms
+from pipelines.ingest.canonical.items import id_checks
+from pipelines.ingest.canonical.ledger import Intake, Rows, identifier
 from pipelines.ingest.formats.delimited import literal
 from pipelines.settings.document import UserColumns
 
@@ -37,7 +37,7 @@ def collect(intake: Intake, files: Sequence[Rows], columns: UserColumns) -> None
             ("duplicate_user", "nth > 1", "concat('the same user_id is on ', first, ' already')"),
         ],
     )
-    user_id = _pseudonyms.sql("user_id") if intake.key is not None else "user_id"
+    user_id = pseudonyms.sql("user_id") if intake.key is not None else "user_id"
     further = "".join(f", x{i} as {identifier(name)}" for i, name in enumerate(kept))
     intake.con.execute(f"create table users as select {user_id} as user_id{further} from judged where reason is null")
 

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _pseudonyms, _user_rows, evaluate, split, train, validate
+from pipelines import _forget, _user_rows, evaluate, split, train, validate
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest import stage as ingest
+from pipelines.ingest.canonical import pseudonyms
 from pipelines.settings.document import Ingest, load
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts
@@ -137,7 +138,7 @@ def test_pseudonyms_are_those_of_the_interactions_and_nothing_names_a_user(
     source.params("ingest", {"pseudonyms": "LONGTAIL_KEY"})
     write("interactions.csv", "user_id,item_id\nalice-in-w,a\n")
     (user,) = users("user_id,country\nalice-in-w,DE\nalice-in-w,FR\n\x1balice-in-w,FR\nalice-in-w\n")
-    assert user == {"user_id": _pseudonyms.pseudonym("alice-in-w", KEY.encode()), "country": "DE"}
+    assert user == {"user_id": pseudonyms.pseudonym("alice-in-w", KEY.encode()), "country": "DE"}
     assert rows("interactions")[0]["user_id"] == user["user_id"]
     assert [reason for _, _, reason in rejected()] == ["duplicate_user", "bad_user_id", "wrong_field_count"]
     for path in Path("data").rglob("*.parquet"):

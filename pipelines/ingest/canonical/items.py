@@ -8,8 +8,8 @@ from string import Formatter
 import pyarrow as pa
 
 from models.inference.event_bounds import MAX_ID
-from pipelines._intake import Check, Intake, Rows, identifier
 from pipelines.artifacts.tables import ITEMS
+from pipelines.ingest.canonical.ledger import Check, Intake, Rows, identifier
 from pipelines.ingest.formats.delimited import literal
 from pipelines.settings.document import ItemColumns
 

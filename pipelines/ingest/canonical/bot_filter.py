@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines._intake import Intake
+from pipelines.ingest.canonical.ledger import Intake
 from pipelines.settings.document import Abuse
 
 MINUTE, DAY = 60_000_000, 86_400_000_000  # in microseconds

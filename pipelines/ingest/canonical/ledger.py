@@ -18,9 +18,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _first_read, _pseudonyms
 from pipelines.artifacts.outputs import StageRun, sha256
 from pipelines.artifacts.tables import REJECTED, ROWS
+from pipelines.ingest.canonical import first_read
+from pipelines.ingest.canonical import pseudonyms as canonical_pseudonyms
 from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.delimited import literal
 from pipelines.ingest.formats.records import Dialect
@@ -103,7 +104,7 @@ class Intake:
         self.stage = stage
         self.n_files = 0
         self.moments: dict[str, datetime] = {}  # when each file of events was first read
-        self.user_space = None if key is None else _pseudonyms.check(key)  # where ids of users mean the same
+        self.user_space = None if key is None else canonical_pseudonyms.check(key)  # where ids of users mean the same
         con.execute(
             "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
         )
@@ -166,7 +167,7 @@ class Intake:
 
     def first_read(self, digest: str) -> datetime:
         """When a file was first read; it is remembered when the run has succeeded."""
-        self.moments[digest] = _first_read.moment(digest)
+        self.moments[digest] = first_read.moment(digest)
         return self.moments[digest]
 
     def judge(self, kind: str, query: str, checks: Sequence[Check]) -> None:
@@ -281,14 +282,14 @@ def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: E
 
     pseudonyms: the environment variable with the key, where users get one.
     """
-    key = None if pseudonyms is None else _pseudonyms.key_in(pseudonyms)
+    key = None if pseudonyms is None else canonical_pseudonyms.key_in(pseudonyms)
     scratch = stage.output(".scratch")
     scratch.mkdir()
     try:
         with ExitStack() as stack:
             con = stack.enter_context(engines.connect(stage, memory_limit))
             if key is not None:
-                _pseudonyms.use(con, key)
+                canonical_pseudonyms.use(con, key)
             spark = (
                 stack.enter_context(runtime_spark.connect(stage, memory_limit, engine))
                 if engine.name == "spark"
