@@ -39,7 +39,6 @@ from tokenizers import Tokenizer
 from benchmarks import _gpu, embed_memory, embed_quality
 from benchmarks import _results as results
 from benchmarks._datasets import NAMES, embeddings, read
-from models import demo_words
 from models.compute.precision import layer
 from models.encoders.text_encoder import encode
 from models.inference.encoder.tokens import tokenize
@@ -49,6 +48,7 @@ from pipelines import _embedding_cache as caches
 from pipelines import _packed_encoder as packed_encoder
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
+from pipelines.ingest.sources import demo_words
 from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,9 +20,9 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines import _feedback_store
-from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs as artifacts
 from pipelines.ingest.canonical import partitions as canonical_partitions
+from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
 from pipelines.registry import tags

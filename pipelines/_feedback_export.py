@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from models.inference.event_bounds import refusal
 from pipelines import _feedback_store
 from pipelines._feedback_store import Batch
-from pipelines._table_source import EXPORTS
 from pipelines.artifacts import outputs
+from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import Ingest, Table

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import _download, _feedback_store
+from pipelines import _feedback_store
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
 from pipelines.artifacts import outputs as artifacts
 from pipelines.ingest.canonical import partitions, pseudonyms
+from pipelines.ingest.sources import download
 from pipelines.settings.document import Ingest, load
 from pipelines.workspace import git
 
@@ -122,7 +123,7 @@ def places() -> Iterator[Path]:
     """What stages and caches of this checkout have written, and runs that have a worktree of their own."""
     yield from outputs(Path())
     yield from sorted(partitions.root().glob("*"))
-    yield from sorted(_download.folder().glob("*"))
+    yield from sorted(download.folder().glob("*"))
     yield from sorted(path for path in runs().glob("*") if path.is_dir())
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import _download, _http
 from pipelines.artifacts.outputs import DATA
+from pipelines.ingest.sources import download, http
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Ingest, Release, load
 from pipelines.workspace import git, lock, runs, worktree
@@ -57,7 +57,7 @@ def look(attempt: int) -> dict[str, Any]:
 def traces(params: Ingest) -> dict[str, Any]:
     """What tells, without reading the data, that they may have changed."""
     if params.url is not None:
-        with _http.request("HEAD", params.url, headers={}, timeout=_download.TIMEOUT) as answer:
+        with http.request("HEAD", params.url, headers={}, timeout=download.TIMEOUT) as answer:
             answer.raise_for_status()
             return {key: answer.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")} | {
                 "url": params.url
@@ -81,9 +81,9 @@ def copy(params: Ingest, folder: Path) -> tuple[Path, list[str]]:
     Copies, since DVC makes what it adds read-only, and a hard link would make the user's file so.
     """
     if params.url is not None:
-        name = _download.file_name(params.url)
+        name = download.file_name(params.url)
         (folder / RAW).mkdir(parents=True, exist_ok=True)
-        _download.transfer(params.url, folder / RAW / name, backoff=1.0)
+        download.transfer(params.url, folder / RAW / name, backoff=1.0)
         return RAW / name, [name]
     path = Path(params.path).resolve()
     inside = path.is_relative_to(RAW.resolve())

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _movielens_source, _table_source
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs
 from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.records import Dialect, records
+from pipelines.ingest.sources import movielens, table
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest
 
@@ -36,17 +36,17 @@ def sources(params: Ingest) -> list[Source]:
         return []
     path = Path(params.path)
     if params.source == "table":
-        files = _table_source.files_of(path, params.table)
+        files = table.files_of(path, params.table)
         columns = {"interactions": params.table.columns.user_id, "users": params.table.user_columns.user_id}
         return [Source(file.path, file.dialect, column) for kind, column in columns.items() for file in files[kind]]
-    release = _movielens_source.find(path)
+    release = movielens.find(path)
     dat = release.suffix == ".dat"
     return [
         Source(
             release.path(kind),
             Dialect("::", None) if dat else Dialect(",", '"'),
             "userId",
-            _movielens_source.COLUMNS[kind] if dat else None,
+            movielens.COLUMNS[kind] if dat else None,
         )
         for kind in ("ratings", "tags", "users")
         if release.has(kind)

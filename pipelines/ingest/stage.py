@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from models import demo_catalogue
-from pipelines import _download, _movielens_source, _table_source
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest.canonical import first_read, items, pairs, users
 from pipelines.ingest.canonical.ledger import Intake, intake
+from pipelines.ingest.sources import demo_catalogue, download, movielens, table
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
@@ -48,13 +47,13 @@ def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items`, `users` and `rejected`."""
     if params.source == "demo":
         demo = write_demo(params.demo, desk.scratch)
-        _table_source.collect(desk, demo, DEMO_TABLE, until=params.until, abuse=params.abuse)
+        table.collect(desk, demo, DEMO_TABLE, until=params.until, abuse=params.abuse)
         return
-    path = _download.fetch(params.url, params.sha256) if params.url else _download.unpacked(Path(params.path))
+    path = download.fetch(params.url, params.sha256) if params.url else download.unpacked(Path(params.path))
     if params.source == "movielens":
-        _movielens_source.collect(desk, path, params.movielens, until=params.until, abuse=params.abuse)
+        movielens.collect(desk, path, params.movielens, until=params.until, abuse=params.abuse)
     else:
-        _table_source.collect(desk, path, params.table, until=params.until, abuse=params.abuse)
+        table.collect(desk, path, params.table, until=params.until, abuse=params.abuse)
 
 
 DEMO_TABLE = Table(

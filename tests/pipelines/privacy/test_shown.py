@@ -149,7 +149,7 @@ def test_a_stage_that_fails_says_no_secret(
 ) -> None:
     workspace.params("ingest", {"source": "table", "url": "http://127.0.0.1:1/a.csv?token=${DATA_TOKEN}"})
     monkeypatch.setenv("DATA_TOKEN", "s3cret")
-    monkeypatch.setattr("pipelines._download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pipelines.ingest.sources.download.time.sleep", lambda seconds: None)
     from pipelines.ingest import stage as ingest
 
     with pytest.raises(SystemExit):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines._archive import unpack
 from pipelines.ingest.formats import delimited, unpacked_size
 from pipelines.ingest.formats.records import Dialect
+from pipelines.ingest.sources.archive import unpack
 
 MEGABYTE = bytes(1 << 20)
 REFUSED = "bytes, the limit is .* environment variable LONGTAIL_MAX_UNPACKED"
@@ -93,7 +93,7 @@ def test_a_zip_that_declares_less_than_it_holds_writes_no_more_than_that() -> No
 
 
 def test_members_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines._archive.MOST", 10)
+    monkeypatch.setattr("pipelines.ingest.sources.archive.MOST", 10)
     with pytest.raises(ValueError, match="holds 11 files, expected at most 10"):
         unpack(zipped(**{f"m{n}": b"" for n in range(11)}), Path("unpacked"))
 

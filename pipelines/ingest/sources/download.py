@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from pipelines import _http
-from pipelines._archive import unpack
 from pipelines.artifacts import outputs
+from pipelines.ingest.sources import http
+from pipelines.ingest.sources.archive import unpack
 from pipelines.runtime.console import progress, say
 from pipelines.workspace import git
 
@@ -114,7 +114,7 @@ def receive(url: str, partial: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have and known:
         headers |= {"Range": f"bytes={have}-", "If-Range": known}
-    with _http.request("GET", url, headers=headers, timeout=TIMEOUT) as response:
+    with http.request("GET", url, headers=headers, timeout=TIMEOUT) as response:
         if response.status_code in RETRIED:
             raise requests.ConnectionError(f"status {response.status_code}")
         if response.status_code == 416:  # nothing behind what is here, or another file by now

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _download
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest import stage as ingest
+from pipelines.ingest.sources import download
 from tests.conftest import Workspace
 
 DATA = bytes(range(256)) * 20_000  # 5 MB
@@ -87,16 +87,16 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def fetch(server: Server, sha256: str | None = SHA) -> Path:
-    return _download.fetch(server.url, sha256, backoff=0.01)
+    return download.fetch(server.url, sha256, backoff=0.01)
 
 
 def left_over() -> list[str]:
-    return [path.name for path in _download.folder().rglob("*.partial")]
+    return [path.name for path in download.folder().rglob("*.partial")]
 
 
 def test_a_file_is_fetched_once_and_verified_when_it_is_used_again(server: Server) -> None:
     path = fetch(server)
-    assert path == _download.folder() / SHA / "events.bin"
+    assert path == download.folder() / SHA / "events.bin"
     assert path.read_bytes() == DATA
     assert fetch(server) == path
     assert len(server.asked) == 1
@@ -116,12 +116,12 @@ def test_a_broken_connection_is_resumed_where_it_broke(server: Server) -> None:
 
 
 def test_the_next_run_resumes_what_an_earlier_one_left(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     server.breaks = [3_000_000]
     with pytest.raises(OSError, match="run again to resume"):
         fetch(server)
     assert len(left_over()) == 1
-    assert not (_download.folder() / SHA).exists()
+    assert not (download.folder() / SHA).exists()
     assert fetch(server).read_bytes() == DATA
     assert server.asked[1] is not None
 
@@ -136,7 +136,7 @@ def test_a_file_that_changed_in_between_is_fetched_from_the_start(server: Server
     old, server.data = server.data, b"new" * 1_000_000
     server.data, new = old, server.data
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_download, "ATTEMPTS", 1)
+        patch.setattr(download, "ATTEMPTS", 1)
         with pytest.raises(OSError, match="could not be fetched"):
             fetch(server)
     server.data = new
@@ -145,7 +145,7 @@ def test_a_file_that_changed_in_between_is_fetched_from_the_start(server: Server
 
 def test_a_mixture_of_two_versions_is_noticed_and_fetched_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.validates, server.breaks = False, [3_000_000]  # it continues with whatever it has now
-    monkeypatch.setattr(_download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     with pytest.raises(OSError, match="could not be fetched"):
         fetch(server)
     server.data = bytes(reversed(DATA))
@@ -159,7 +159,7 @@ def test_a_shorter_file_than_what_is_here_is_fetched_from_the_start(
 ) -> None:
     server.validates, server.breaks = False, [3_000_000]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_download, "ATTEMPTS", 1)
+        patch.setattr(download, "ATTEMPTS", 1)
         with pytest.raises(OSError, match="could not be fetched"):
             fetch(server)
     server.data = b"short"
@@ -183,7 +183,7 @@ def test_a_server_that_is_not_there_is_given_up_on(tmp_path: Path, monkeypatch: 
     with Server() as gone:
         url = gone.url
     with pytest.raises(OSError, match="could not be fetched in 6 attempts"):
-        _download.fetch(url, SHA, backoff=0.001)
+        download.fetch(url, SHA, backoff=0.001)
 
 
 def test_without_sha256_the_error_says_which_it_is(server: Server) -> None:
@@ -197,7 +197,7 @@ def test_another_sha256_is_refused_and_nothing_stays(server: Server) -> None:
     wrong = "0" * 64
     with pytest.raises(ValueError, match=f"has the sha256 {SHA}, but ingest.sha256 is {wrong}"):
         fetch(server, wrong)
-    assert [path for path in _download.folder().rglob("*") if path.is_file()] == []
+    assert [path for path in download.folder().rglob("*") if path.is_file()] == []
 
 
 def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -211,7 +211,7 @@ def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
 def unpacked(data: bytes) -> Path:
     path = Path("a.zip")
     path.write_bytes(data)
-    return _download.unpacked(path)
+    return download.unpacked(path)
 
 
 def test_a_zip_becomes_a_folder_whose_damage_is_repaired(server: Server) -> None:
@@ -260,7 +260,7 @@ def test_a_damaged_member_of_a_zip_is_refused(server: Server) -> None:
     data[60] ^= 0xFF
     with pytest.raises(ValueError, match="cannot be unpacked"):
         unpacked(bytes(data))
-    assert not list(_download.folder().rglob("one.csv"))
+    assert not list(download.folder().rglob("one.csv"))
 
 
 def test_the_stage_reads_a_table_from_an_address(server: Server) -> None:

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from models.demo_catalogue import BAD_ROWS, DAYS, START, DemoFiles, generate
-from models.demo_words import TOPICS
+from pipelines.ingest.sources.demo_catalogue import BAD_ROWS, DAYS, START, DemoFiles, generate
+from pipelines.ingest.sources.demo_words import TOPICS
 
 SIZES = {"users": 300, "items": 500, "events": 8000, "new_items": 40, "dirty_rows": 0}
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from models.demo_words import FORMS, MOODS, PERIODS, PLACES, TOPICS
+from pipelines.ingest.sources.demo_words import FORMS, MOODS, PERIODS, PLACES, TOPICS
 
 START = int(datetime(2023, 1, 1, tzinfo=UTC).timestamp())
 DAYS = 730

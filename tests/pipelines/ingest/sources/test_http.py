@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _download, _http
-from pipelines._http import RedirectError, private
+from pipelines.ingest.sources import download, http
+from pipelines.ingest.sources.http import RedirectError, private
 
 SHA = hashlib.sha256(b"rows").hexdigest()
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"  # as this file has it, see `servers`
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Server]]:
     """One on an address that counts as public, one on an address that counts as private."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_http, "private", lambda found: found == ipaddress.ip_address(PRIVATE))
+    monkeypatch.setattr(http, "private", lambda found: found == ipaddress.ip_address(PRIVATE))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     one, other = Server(PUBLIC), Server(PRIVATE)
@@ -72,7 +72,7 @@ def named(monkeypatch: pytest.MonkeyPatch, name: str, host: str) -> None:
 
 
 def fetched(url: str) -> bytes:
-    return _download.fetch(url, SHA, backoff=0).read_bytes()
+    return download.fetch(url, SHA, backoff=0).read_bytes()
 
 
 def test_a_redirect_to_a_private_address_is_refused_before_anything_is_sent(servers: tuple[Server, Server]) -> None:
@@ -98,7 +98,7 @@ def test_a_name_that_resolves_to_a_private_address_is_refused_at_the_connection(
 def test_the_setting_allows_it(servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch) -> None:
     public, inner = servers
     public.leads_to = inner.url
-    monkeypatch.setenv(_http.VARIABLE, "1")
+    monkeypatch.setenv(http.VARIABLE, "1")
     assert fetched(public.url) == b"rows"
 
 
@@ -125,7 +125,7 @@ def test_the_way_back_from_the_public_to_the_private_is_refused(servers: tuple[S
 def test_looking_for_new_data_is_as_careful(servers: tuple[Server, Server]) -> None:
     public, inner = servers
     public.leads_to = inner.url
-    with pytest.raises(RedirectError), _http.request("HEAD", public.url, headers={}, timeout=(5, 5)):
+    with pytest.raises(RedirectError), http.request("HEAD", public.url, headers={}, timeout=(5, 5)):
         pass
     assert inner.asked == []
 
@@ -166,7 +166,7 @@ def test_a_redirect_to_something_else_is_refused_without_its_secret(
 
 def test_https_never_becomes_http() -> None:
     with pytest.raises(RedirectError, match="from https to http://a"):
-        _http.check("https://a", "https://a", "http://a/x?token=s3cret", is_private=True)
+        http.check("https://a", "https://a", "http://a/x?token=s3cret", is_private=True)
 
 
 def test_redirects_in_a_circle_end(servers: tuple[Server, Server]) -> None:
@@ -183,7 +183,7 @@ def test_an_address_names_variables_and_messages_do_not_say_what_they_hold(
         fetched(url)
     monkeypatch.setenv("DATA_TOKEN", "s3cret")
     servers[0].leads_to = "http://127.0.0.1:1/?token=s3cret"
-    monkeypatch.setattr(_download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     with pytest.raises(OSError, match="could not be fetched"):
         fetched(url)
 
