@@ -14,12 +14,13 @@ from starlette.testclient import TestClient
 
 from bento.events import Event, Events
 from models.inference import event_bounds
-from pipelines import _feedback_export, validate
+from pipelines import _feedback_export
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import first_read
 from pipelines.settings.document import Ingest, load
+from pipelines.validate import stage as validate
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import _parts as parts
-from pipelines import split, validate
+from pipelines import split
 from pipelines.ingest import stage as ingest
 from pipelines.runtime import spark
 from pipelines.settings.document import Engine, load
+from pipelines.validate import stage as validate
 from tests.conftest import Workspace
 from tests.pipelines import canonical
 from tests.pipelines.canonical import write_validate

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import _expectations as gx
-from pipelines._expectations import gxe
 from pipelines.artifacts import tables
 from pipelines.settings.document import Custom, Tolerances, Validate
+from pipelines.validate import expectations
+from pipelines.validate.expectations import gxe
 
 LARGEST_FLOAT32 = 3.4028234663852886e38  # above it lie inf and, in SQL, NaN
 MAX_ID_LENGTH = 512  # characters; a longer id is a text in the wrong column
@@ -46,7 +46,7 @@ USERS = """
 """
 
 
-def suites(params: Validate) -> dict[str, gx.Suite]:
+def suites(params: Validate) -> dict[str, expectations.Suite]:
     """The expectations of each table."""
     found = {"columns": columns(), "interactions": interactions(params), "items": items(params), "users": users(params)}
     for custom in params.custom:
@@ -54,11 +54,13 @@ def suites(params: Validate) -> dict[str, gx.Suite]:
     return found
 
 
-def expect(code: str, kind: type[gx.Expectation], description: str, remedy: str, **kwargs: Any) -> gx.Expectation:
+def expect(
+    code: str, kind: type[expectations.Expectation], description: str, remedy: str, **kwargs: Any
+) -> expectations.Expectation:
     return kind(description=description, meta={"code": code, "remedy": remedy}, **kwargs)
 
 
-def columns() -> gx.Suite:
+def columns() -> expectations.Suite:
     return [
         at_least("columns", sum(map(len, (tables.INTERACTIONS, tables.ITEMS, tables.USERS))), "columns", ANEW),
         expect(
@@ -72,7 +74,7 @@ def columns() -> gx.Suite:
     ]
 
 
-def interactions(params: Validate) -> gx.Suite:
+def interactions(params: Validate) -> expectations.Suite:
     return [
         at_least("few_interactions", params.min_interactions, "interactions", SOURCE),
         *(present(column) for column in ("user_id", "item_id", "value", "n_events")),
@@ -118,7 +120,7 @@ def interactions(params: Validate) -> gx.Suite:
     ]
 
 
-def items(params: Validate) -> gx.Suite:
+def items(params: Validate) -> expectations.Suite:
     return [
         at_least("few_items", params.min_items, "items", SOURCE),
         *(present(column) for column in ("item_id", "title", "text")),
@@ -151,7 +153,7 @@ def items(params: Validate) -> gx.Suite:
     ]
 
 
-def users(params: Validate) -> gx.Suite:
+def users(params: Validate) -> expectations.Suite:
     return [
         at_least("few_users", params.min_users, "users", SOURCE),
         expect(
@@ -165,19 +167,19 @@ def users(params: Validate) -> gx.Suite:
     ]
 
 
-def against_profile(tolerances: Tolerances) -> gx.Suite:
+def against_profile(tolerances: Tolerances) -> expectations.Suite:
     """Expectations of the view `profile`, one row that sets the tables beside the last good version."""
     shrink, heavy = tolerances.max_shrink, tolerances.max_heavy_user
     remedy = (
         "compare the sources of the two versions; a change that is meant needs nothing, it is the measure from now on"
     )
 
-    def least(column: str, noun: str) -> gx.Expectation:
+    def least(column: str, noun: str) -> expectations.Expectation:
         words = f"{noun} did not shrink by more than {shrink:.0%}"
         kind = gxe.ExpectColumnMinToBeBetween
         return expect(f"profile_{column}", kind, words, remedy, column=column, min_value=1 - shrink)
 
-    def most(column: str, words: str, bound: float) -> gx.Expectation:
+    def most(column: str, words: str, bound: float) -> expectations.Expectation:
         kind = gxe.ExpectColumnMaxToBeBetween
         return expect(f"profile_{column}", kind, words, remedy, column=column, max_value=bound)
 
@@ -199,7 +201,7 @@ def against_profile(tolerances: Tolerances) -> gx.Suite:
     ]
 
 
-def of_custom(custom: Custom) -> gx.Expectation:
+def of_custom(custom: Custom) -> expectations.Expectation:
     """An expectation of params.yaml, by the name that Great Expectations gives it."""
     kind = getattr(gxe, "".join(part.capitalize() for part in custom.expect.split("_")), None)
     if kind is None:
@@ -211,33 +213,33 @@ def of_custom(custom: Custom) -> gx.Expectation:
         raise ValueError(f"validate.custom {custom.code}: {problem}; correct its kwargs") from error
 
 
-def at_least(code: str, n_rows: int, noun: str, remedy: str) -> gx.Expectation:
+def at_least(code: str, n_rows: int, noun: str, remedy: str) -> expectations.Expectation:
     words = f"there are at least {n_rows} {noun}"
     return expect(code, gxe.ExpectTableRowCountToBeBetween, words, remedy, min_value=n_rows)
 
 
-def present(column: str) -> gx.Expectation:
+def present(column: str) -> expectations.Expectation:
     words = f"every {column} is present"
     return expect(f"absent_{column}", gxe.ExpectColumnValuesToNotBeNull, words, ANEW, column=column)
 
 
-def nothing(column: str, words: str, remedy: str) -> gx.Expectation:
+def nothing(column: str, words: str, remedy: str) -> expectations.Expectation:
     """A column that is null in good rows."""
     return expect(column, gxe.ExpectColumnValuesToBeNull, words, remedy, column=column)
 
 
-def share(code: str, column: str, words: str, remedy: str, mostly: float) -> gx.Expectation:
+def share(code: str, column: str, words: str, remedy: str, mostly: float) -> expectations.Expectation:
     kind = gxe.ExpectColumnValuesToBeInSet
     return expect(code, kind, words, remedy, column=column, value_set=[True], mostly=mostly)
 
 
-def id_length(column: str) -> gx.Expectation:
+def id_length(column: str) -> expectations.Expectation:
     words = f"every {column} has 1 to {MAX_ID_LENGTH} characters"
     bounds = {"min_value": 1, "max_value": MAX_ID_LENGTH}
     return expect(f"length_{column}", gxe.ExpectColumnValueLengthsToBeBetween, words, ANEW, column=column, **bounds)
 
 
-def check_codes(of: Sequence[gx.Expectation], warn: Sequence[str]) -> None:
+def check_codes(of: Sequence[expectations.Expectation], warn: Sequence[str]) -> None:
     """Raise ValueError where `warn` names what is no expectation: it would stop the run all the same."""
     known = {str((expectation.meta or {})["code"]) for expectation in of}
     if unknown := sorted(set(warn) - known):

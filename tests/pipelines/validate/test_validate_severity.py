@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import _profile as profiles
 from pipelines.artifacts import outputs
+from pipelines.validate import profile
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, day, interactions, item_ids, rows, write_ingest
 
-validate = pytest.importorskip("pipelines.validate")
+validate = pytest.importorskip("pipelines.validate.stage")
 
 N_ITEMS = 60
 ROWS = rows(60, N_ITEMS)
@@ -153,7 +153,7 @@ def test_a_version_that_failed_is_no_measure_for_later_ones(workspace: Workspace
 def test_a_damaged_profile_counts_as_none(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text("[")
-    assert profiles.former(path, "data") is None
+    assert profile.former(path, "data") is None
 
 
 histograms = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1)
@@ -161,10 +161,10 @@ histograms = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_siz
 
 @given(histograms, histograms)
 def test_what_moved_is_a_distance_between_0_and_1(now: dict[str, int], before: dict[str, int]) -> None:
-    assert 0 <= profiles.moved(now, before) <= 1
-    assert profiles.moved(now, before) == pytest.approx(profiles.moved(before, now))
-    assert profiles.moved(now, now) == 0
-    assert profiles.moved({"x": 1}, before) == pytest.approx(1)
+    assert 0 <= profile.moved(now, before) <= 1
+    assert profile.moved(now, before) == pytest.approx(profile.moved(before, now))
+    assert profile.moved(now, now) == 0
+    assert profile.moved({"x": 1}, before) == pytest.approx(1)
 
 
 def test_an_expectation_that_is_named_like_markup_is_text_in_the_page(workspace: Workspace) -> None:

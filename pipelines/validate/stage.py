@@ -8,14 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import _expectations as gx
-from pipelines import _profile as profiles
-from pipelines import _suites as suites
 from pipelines.artifacts import outputs, tables
 from pipelines.privacy import modes
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
 from pipelines.settings.document import Engine, Validate, load
+from pipelines.validate import expectations, suites
+from pipelines.validate import profile as validate_profile
 
 FAILED_PAGE = outputs.DATA / "validate.failed.html"
 SHOWN = 3  # failures in the line that ends the stage
@@ -25,12 +24,12 @@ def main() -> None:
     params, engine = load(Validate), load(Engine)
     with outputs.stage("validate") as stage:
         paths = {name: stage.input("ingest", f"{name}.parquet") for name in ("interactions", "items", "users")}
-        known = profiles.path_of(pq.read_schema(paths["items"]).names)
+        known = validate_profile.path_of(pq.read_schema(paths["items"]).names)
         data = stage.inputs[paths["interactions"].as_posix()]
-        with gx.source(stage, params.memory_limit, engine) as source:
-            results, profile = examine(source, paths, params, profiles.former(known, data))
+        with expectations.source(stage, params.memory_limit, engine) as source:
+            results, profile = examine(source, paths, params, validate_profile.former(known, data))
         report = judge(results, min_expectations=params.min_expectations, warn=params.warn)
-        page = gx.page(
+        page = expectations.page(
             results, report["verdict"], [failure(check) for check in report["expectations"] if failed(check)]
         )
         if not report["success"]:
@@ -42,19 +41,19 @@ def main() -> None:
         outputs.write_json(stage.output("report.json"), report)
         outputs.write_json(stage.output("profile.json"), profile)
         stage.output("report.html").write_text(page, "utf-8")
-    profiles.remember(known, data, profile)
+    validate_profile.remember(known, data, profile)
     FAILED_PAGE.unlink(missing_ok=True)
     say("validate", report["verdict"])
 
 
 def examine(
-    source: gx.Source, paths: dict[str, Path], params: Validate, former: dict[str, Any] | None
-) -> tuple[gx.Results, dict[str, Any]]:
+    source: expectations.Source, paths: dict[str, Path], params: Validate, former: dict[str, Any] | None
+) -> tuple[expectations.Results, dict[str, Any]]:
     """Results of each suite by table, and the profile; nothing else is asked where the columns are wrong.
 
     former: the profile to set this one beside, if any.
     """
-    wanted, results = suites.suites(params), gx.Results()
+    wanted, results = suites.suites(params), expectations.Results()
     profile_suite = suites.against_profile(params.profile)
     suites.check_codes([*(e for suite in wanted.values() for e in suite), *profile_suite], params.warn)
     for table, query in views(source.engine, paths).items():
@@ -62,9 +61,9 @@ def examine(
         results[table] = source.check(table, wanted[table])
         if table == "columns" and not results[table].success:
             return results, {}
-    profile = profiles.of(source.engine)
+    profile = validate_profile.of(source.engine)
     if former is not None and profile["interactions"]:
-        source.engine.view("profile", profiles.query(profiles.beside(profile, former)))
+        source.engine.view("profile", validate_profile.query(validate_profile.beside(profile, former)))
         results["profile"] = source.check("profile", profile_suite)
     return results, profile
 
@@ -100,12 +99,12 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def judge(results: gx.Results, *, min_expectations: int, warn: list[str]) -> dict[str, Any]:
+def judge(results: expectations.Results, *, min_expectations: int, warn: list[str]) -> dict[str, Any]:
     """The report: every expectation, and in words whether all of them hold and are enough.
 
     warn: codes of expectations whose failure is said and does not stop the run.
     """
-    checks = [gx.describe(table, result) for table, suite in results.items() for result in suite.results]
+    checks = [expectations.describe(table, result) for table, suite in results.items() for result in suite.results]
     for check in checks:
         check["severity"] = "warn" if check["code"] in warn and not check["error"] else "stop"
     missed = [check for check in checks if failed(check)]
@@ -148,7 +147,3 @@ def failure(check: dict[str, Any]) -> str:
     else:
         words = f"found {found:.4g}" if isinstance(found, float) else f"found {found}"
     return f"{check['table']}: expected that {check['name']} ({words}): {check['remedy']} [{check['code']}]"
-
-
-if __name__ == "__main__":
-    run(main, "validate")

@@ -17,8 +17,8 @@ from pipelines.settings.document import Engine
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
 
-validate = pytest.importorskip("pipelines.validate")
-expectations = pytest.importorskip("pipelines._expectations")
+validate = pytest.importorskip("pipelines.validate.stage")
+expectations = pytest.importorskip("pipelines.validate.expectations")
 
 N_ITEMS = 60
 ROWS = rows(60, N_ITEMS)
