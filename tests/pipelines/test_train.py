@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipelines import _fitting, split, train
+from pipelines import _fitting, train
 from pipelines.artifacts import model_file, outputs
 from pipelines.settings.document import Train, load
+from pipelines.split import stage as split
 from tests.conftest import REPO, Workspace
 from tests.pipelines import canonical
 

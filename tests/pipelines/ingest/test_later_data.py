@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from models.evaluation import leakage
-from pipelines import split
 from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import split_of
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical.pseudonyms import pseudonym
+from pipelines.split import stage as split
 from tests.conftest import Workspace
 from tests.pipelines.canonical import day, write_validate
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _parts as parts
-from pipelines import split
 from pipelines.ingest import stage as ingest
 from pipelines.runtime import spark
 from pipelines.settings.document import Engine, load
+from pipelines.split import parts
+from pipelines.split import stage as split
 from pipelines.validate import stage as validate
 from tests.conftest import Workspace
 from tests.pipelines import canonical

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import split
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
+from pipelines.split import stage as split
 from tests.conftest import Workspace
 from tests.pipelines.canonical import write_validate
 

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _user_rows, evaluate, split, train
+from pipelines import _forget, _user_rows, evaluate, train
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
 from pipelines.settings.document import Ingest, load
+from pipelines.split import stage as split
 from pipelines.validate import stage as validate
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts

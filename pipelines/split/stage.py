@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.evaluation import holdout
-from pipelines import _parts as parts
 from pipelines.artifacts import outputs, tables
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
 from pipelines.settings.document import Engine, Split, load
+from pipelines.split import parts
 
 _pairs: list[pa.Field[Any]] = [
     pa.field("user_idx", pa.int32(), nullable=False),
@@ -175,7 +175,3 @@ def sentence(summary: dict[str, Any]) -> str:
         f"{summary['head_interactions'] / summary['n_train']:.1%} of train, tail the other {summary['n_tail']:,} "
         f"({summary['n_cold']:,} cold); left out: {left_out or 'none'}"
     )
-
-
-if __name__ == "__main__":
-    run(main, "split")

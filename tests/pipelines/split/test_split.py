@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import _parts as parts
-from pipelines import split
 from pipelines.artifacts import outputs, tables
+from pipelines.split import parts
+from pipelines.split import stage as split
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, day, interactions, item_ids, rows, write_ingest, write_validate
 
