@@ -22,9 +22,9 @@ from scipy.sparse import csr_array
 
 from models.evaluation.holdout import head_items
 from models.evaluation.measure import Catalogue
-from pipelines import embed
-from pipelines._texts import Texts
 from pipelines.artifacts import checkpoint
+from pipelines.embed import stage as embed
+from pipelines.embed.texts import Texts
 from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -44,10 +44,10 @@ from models.encoders.text_encoder import encode
 from models.inference.encoder.tokens import tokenize
 from models.packaging.neighbour_overlap import overlap
 from pipelines import _bento
-from pipelines import _embedding_cache as caches
 from pipelines import _packed_encoder as packed_encoder
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
+from pipelines.embed import cache as embedding_cache
 from pipelines.ingest.sources import demo_words
 from pipelines.settings.document import Embed, load
 
@@ -187,15 +187,21 @@ def cache(n_texts: int = 1_000_000) -> Iterator[dict[str, Any]]:
     """Seconds for each step of looking up texts that are all known, vectors of length 384."""
     texts = [f"number {n} of a catalogue, in about as many words" for n in range(n_texts)]
     with tempfile.TemporaryDirectory(dir=ROOT) as name:
-        folder, noise = Path(name), np.random.default_rng(SEED).standard_normal((caches.FULL, 384)).astype(np.float16)
-        keys, hashed = clocked(lambda: caches.keys_of(texts))
-        for start in range(0, n_texts, caches.FULL):
-            part = keys[start : start + caches.FULL]
-            caches.add(folder, part, noise[: len(part)])
-        opened, opening = clocked(lambda: caches.EmbeddingCache([folder], 384))
+        folder, noise = (
+            Path(name),
+            np.random.default_rng(SEED).standard_normal((embedding_cache.FULL, 384)).astype(np.float16),
+        )
+        keys, hashed = clocked(lambda: embedding_cache.keys_of(texts))
+        for start in range(0, n_texts, embedding_cache.FULL):
+            part = keys[start : start + embedding_cache.FULL]
+            embedding_cache.add(folder, part, noise[: len(part)])
+        opened, opening = clocked(lambda: embedding_cache.EmbeddingCache([folder], 384))
         rows, finding = clocked(lambda: opened.find(keys))
         read, reading = clocked(
-            lambda: sum(opened.read(rows[n : n + caches.FULL])[1].sum() for n in range(0, n_texts, caches.FULL))
+            lambda: sum(
+                opened.read(rows[n : n + embedding_cache.FULL])[1].sum()
+                for n in range(0, n_texts, embedding_cache.FULL)
+            )
         )
         if read != n_texts:
             raise ValueError(f"{read} of {n_texts} vectors were found undamaged")

@@ -7,8 +7,7 @@ import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines import _embedding_cache as caches
-from pipelines import _shards as shards
+from pipelines.embed import cache, shards
 from pipelines.runtime.console import say
 from pipelines.settings.document import Embed, load
 
@@ -22,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_cache(arguments: argparse.Namespace) -> None:
     if arguments.what == "stats":
-        for line in stats(caches.root()):
+        for line in stats(cache.root()):
             print(line)
         return
     limit = load(Embed).cache_gigabytes if arguments.gigabytes is None else arguments.gigabytes
     if limit < 0:
         raise ValueError(f"--gigabytes is {limit}, expected 0 or more")
-    removed, freed = caches.prune(caches.root(), int(limit * 1e9))
-    say("longtail", f"removed {removed} files, {megabytes(freed)}, from {caches.root()}")
+    removed, freed = cache.prune(cache.root(), int(limit * 1e9))
+    say("longtail", f"removed {removed} files, {megabytes(freed)}, from {cache.root()}")
 
 
 def stats(root: Path) -> Iterator[str]:

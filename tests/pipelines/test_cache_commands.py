@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from pipelines import _cache_commands as commands
-from pipelines import _embedding_cache as caches
+from pipelines.embed import cache
 from tests.conftest import Workspace
 
 
 def fill(folder: str, n_texts: int, *, used: float) -> Path:
     """A shard of as many texts with vectors of length 256, last used at a time in seconds since 1970."""
     path = Path(".longtail/embeddings", folder)
-    caches.add(path, caches.keys_of(map(str, range(n_texts))), np.ones((n_texts, 256), np.float16))
+    cache.add(path, cache.keys_of(map(str, range(n_texts))), np.ones((n_texts, 256), np.float16))
     (shard,) = path.glob("*.safetensors")
     os.utime(shard, (used, used))
     return shard

@@ -15,11 +15,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from models.inference.encoder.projection import fit
-from pipelines import _embedding_cache as caches
-from pipelines import _shards as shards
-from pipelines import embed
-from pipelines._shards import Halves, Keys
 from pipelines.artifacts import checkpoint, outputs, tables
+from pipelines.embed import cache as embedding_cache
+from pipelines.embed import shards
+from pipelines.embed import stage as embed
+from pipelines.embed.shards import Halves, Keys
 from pipelines.settings.document import Embed, load
 from tests.conftest import REPO, Workspace
 
@@ -211,7 +211,7 @@ def test_an_interrupted_run_goes_on_from_the_cache(
         shards.write(folder, keys, vectors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(caches, "add", interrupted)
+        patch.setattr(embedding_cache, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
             embed.main()
     assert not Path("data/embed").exists()
@@ -232,10 +232,10 @@ def test_worktrees_share_the_cache(workspace: Workspace, capsys: pytest.CaptureF
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "start"], check=True)
     subprocess.run([*git, "worktree", "add", "-q", "other"], check=True, capture_output=True)
-    here = caches.root().absolute()
+    here = embedding_cache.root().absolute()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir("other")
-        assert caches.root().resolve() == here
+        assert embedding_cache.root().resolve() == here
 
 
 def test_another_length_prompt_or_number_of_dimensions_is_another_encoder(workspace: Workspace) -> None:
@@ -334,7 +334,7 @@ def test_processes_share_the_work_and_the_result_is_that_of_one(workspace: Works
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from pipelines import _embedding_cache as caches
+from pipelines.embed import cache as caches
 n, rng = int(sys.argv[1]), np.random.default_rng(int(sys.argv[1]))
 print("ready", flush=True)
 for step in range(int(sys.argv[2])):
@@ -354,8 +354,8 @@ def writer(seed: int, steps: int) -> subprocess.Popen[bytes]:
 
 def assert_cache_holds_what_was_written() -> int:
     """Number of the texts that the cache knows, each with its own vector."""
-    cache = caches.EmbeddingCache([Path("cache")], 8)
-    rows = cache.find(caches.keys_of(f"text {number}" for number in range(500)))
+    cache = embedding_cache.EmbeddingCache([Path("cache")], 8)
+    rows = cache.find(embedding_cache.keys_of(f"text {number}" for number in range(500)))
     known = np.flatnonzero(rows >= 0)
     vectors, intact = cache.read(rows[known])
     assert cache.damaged == []

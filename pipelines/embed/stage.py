@@ -24,16 +24,15 @@ import pyarrow.parquet as pq
 from models.inference.encoder.projection import Projection
 from models.inference.encoder.projection import fit as projection_of
 from models.inference.encoder.tokens import tokenize
-from pipelines import _embedding_cache as caches
-from pipelines import _images
-from pipelines import _near_duplicates as near_duplicates
-from pipelines._embedding_cache import EmbeddingCache, Rows
-from pipelines._shards import Halves
-from pipelines._texts import Texts
-from pipelines._throughput import Throughput
 from pipelines.artifacts import checkpoint, embeddings_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
-from pipelines.runtime.console import run, say
+from pipelines.embed import cache as embedding_cache
+from pipelines.embed import images, near_duplicates
+from pipelines.embed.cache import EmbeddingCache, Rows
+from pipelines.embed.shards import Halves
+from pipelines.embed.texts import Texts
+from pipelines.embed.throughput import Throughput
+from pipelines.runtime.console import say
 from pipelines.settings.document import Embed, Reduce, load
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def main() -> None:
                 say("embed", said)
             if params.reduce is not None:
                 reduce(vectors, fitted(vectors, path, params.reduce), stage, encoder, params)
-    removed, freed = caches.prune(caches.root(), int(params.cache_gigabytes * 1e9))
+    removed, freed = embedding_cache.prune(embedding_cache.root(), int(params.cache_gigabytes * 1e9))
     if removed:
         say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, as embed.cache_gigabytes says")
 
@@ -145,7 +144,7 @@ def parts(path: Path, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Pa
             raise ValueError(f"embed.columns names {name!r}, which the items do not have; they have {', '.join(known)}")
         column = tables.read(path, [name]).column(0)
         if name in params.images:
-            digests, files = _images.contents(column, Path(params.images[name]), name)
+            digests, files = images.contents(column, Path(params.images[name]), name)
             yield Part(Texts(digests), weight, checkpoint.of_images(encoder), files)
         else:
             yield Part(Texts(column), weight, encoder)
@@ -199,7 +198,7 @@ def fill(vectors: Vectors, part: Part, params: Embed) -> None:
 def open_cache(encoder: checkpoint.Encoder, params: Embed) -> EmbeddingCache:
     """The encoder's vectors of the precision asked for; of every one where none is."""
     asked = ["bf16", "fp32"] if params.precision == "auto" else [params.precision]
-    folder = caches.root() / encoder.digest
+    folder = embedding_cache.root() / encoder.digest
     cache = EmbeddingCache([folder / precision for precision in asked], encoder.dim)
     for path in cache.damaged:
         say("embed", f"{path} was damaged: its texts are computed again")
@@ -221,7 +220,7 @@ def recall(vectors: Vectors, texts: Texts, rows: Rows, cache: EmbeddingCache) ->
     if n_damaged := sum(map(len, damaged)):
         paths = cache.owners(np.concatenate(damaged))
         say("embed", f"{n_damaged:,} texts are computed again: {', '.join(map(str, paths))} was damaged")
-        caches.drop_damaged(paths, cache.dim)
+        embedding_cache.drop_damaged(paths, cache.dim)
     return known
 
 
@@ -240,16 +239,16 @@ def computed(part: Part, new: Rows, params: Embed, device: torch.device) -> Iter
     from models.compute.precision import choose
 
     dtype = choose(params.precision, device)
-    folder = caches.root() / part.encoder.digest / ("bf16" if dtype is torch.bfloat16 else "fp32")
+    folder = embedding_cache.root() / part.encoder.digest / ("bf16" if dtype is torch.bfloat16 else "fp32")
     if part.images is None:
         yield from of_texts(part.texts, new, part.encoder, params, device, dtype, folder)
     else:
         paths = [part.images[digest] for digest in part.texts.take(new)]
-        for rows, vectors in _images.vectors(new, paths, part.encoder, device=device, dtype=dtype):
+        for rows, vectors in images.vectors(new, paths, part.encoder, device=device, dtype=dtype):
             halves = vectors.astype(np.float16)
-            caches.add(folder, part.texts.keys[rows], halves)
+            embedding_cache.add(folder, part.texts.keys[rows], halves)
             yield rows, halves
-    caches.merge(folder, part.encoder.dim)
+    embedding_cache.merge(folder, part.encoder.dim)
 
 
 def of_texts(
@@ -271,7 +270,7 @@ def of_texts(
             vectors[batch] = values
             meter.add(len(batch), int(texts.characters[rows[batch]].sum()))
         halves = vectors.astype(np.float16)
-        caches.add(folder, texts.keys[rows], halves)
+        embedding_cache.add(folder, texts.keys[rows], halves)
         cut += sum(len(ids) >= encoder.max_length for ids in tokens)
         yield rows, halves
     meter.close()
@@ -295,7 +294,3 @@ def tokenized(
             ready = pending.result() if pending else []
             pending = ahead.submit(tokens, shards[number + 1]) if number + 1 < len(shards) else None
             yield rows, ready
-
-
-if __name__ == "__main__":
-    run(main, "embed")

@@ -17,9 +17,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from pipelines import embed
+from pipelines.embed import stage as embed
 from tests.conftest import Workspace
-from tests.pipelines.test_embed import write_items
+from tests.pipelines.embed.test_embed import write_items
 
 WORDS = ["a", "red", "blue", "cover"]
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines._embedding_cache import Rows
-from pipelines._texts import Column
 from pipelines.artifacts import checkpoint
+from pipelines.embed.cache import Rows
+from pipelines.embed.texts import Column
 from pipelines.runtime.console import say
 
 if TYPE_CHECKING:

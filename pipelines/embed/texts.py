@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.inference.encoder.tokens import clean
-from pipelines._embedding_cache import Rows, keys_of
+from pipelines.embed.cache import Rows, keys_of
 
 Column: TypeAlias = "pa.ChunkedArray[Any]"
 CHUNK = 1 << 16  # texts at once as Python strings

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from bento.encoder import Encoder
 from pipelines import _packed_encoder as packed
-from pipelines import embed
 from pipelines.artifacts import checkpoint, outputs, tables
+from pipelines.embed import stage as embed
 from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import _shards as shards
-from pipelines._shards import Halves, Keys, Shard
+from pipelines.embed import shards
+from pipelines.embed.shards import Halves, Keys, Shard
 from pipelines.workspace.git import GitError, git
 
 FOLDER = Path(".longtail") / "embeddings"
