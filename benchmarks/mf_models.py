@@ -24,9 +24,9 @@ from models.ranking.ranking import Scorer, recommend
 from models.ranking.seen import Seen
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
-from pipelines import _fitting as fitting
-from pipelines._training_data import TrainingData
 from pipelines.settings.document import Als, Train, load
+from pipelines.train import fitting
+from pipelines.train.data import TrainingData
 
 CPU = torch.device("cpu")
 KS = (10, 20)

@@ -29,10 +29,10 @@ from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen
 from models.tuning import tail_setting
 from models.tuning.tail_setting import Holdout, K, Outcome
-from pipelines import _fitting as fitting
-from pipelines import _training_data as stage
 from pipelines.settings.document import Train, load
-from pipelines.train import CROWD_USERS
+from pipelines.train import data as training_data
+from pipelines.train import fitting
+from pipelines.train.stage import CROWD_USERS
 
 CPU = torch.device("cpu")
 COLUMNS = ("data", "method", "strength", "ndcg", "loss", "tail_ndcg", "tail_coverage", "times", "front", "chosen")
@@ -45,7 +45,7 @@ def rows(names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
     for name in names:
         data = read(name)
         model, catalogue = trained(data, params), data.catalogue
-        crowd = stage.sample(data.train, CROWD_USERS, seed=params.seed)
+        crowd = training_data.sample(data.train, CROWD_USERS, seed=params.seed)
         outcomes = list(
             tail_setting.sweep(model, crowd, judged(data, "valid")[0], catalogue, strengths, batch=1024, device=CPU)
         )

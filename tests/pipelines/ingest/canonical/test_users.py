@@ -9,17 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _user_rows, evaluate, train
+from pipelines import _forget, _user_rows, evaluate
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
 from pipelines.settings.document import Ingest, load
 from pipelines.split import stage as split
+from pipelines.train import stage as train
 from pipelines.validate import stage as validate
 from tests.conftest import Workspace
 from tests.pipelines import canonical, holdouts
-from tests.pipelines.test_train import write_embeddings
+from tests.pipelines.train.test_train import write_embeddings
 
 KEY = "a secret of the house"
 EVENTS = "user_id,item_id\nu1,a\nu1,b\nu2,a\n"

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipelines import _fitting, train
 from pipelines.artifacts import model_file, outputs
 from pipelines.settings.document import Train, load
 from pipelines.split import stage as split
+from pipelines.train import fitting
+from pipelines.train import stage as train
 from tests.conftest import REPO, Workspace
 from tests.pipelines import canonical
 
@@ -47,13 +48,13 @@ def test_a_search_begins_anew_where_code_has_changed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("pipelines.workspace.git.state_folder", lambda: workspace.root / ".longtail")
-    monkeypatch.setattr(_fitting, "MODELS", workspace.root / "models")
-    before = _fitting.journal(load(Train), {})
-    assert _fitting.journal(load(Train), {}) == before
+    monkeypatch.setattr(fitting, "MODELS", workspace.root / "models")
+    before = fitting.journal(load(Train), {})
+    assert fitting.journal(load(Train), {}) == before
     path = workspace.root / "models" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("# another\n")
-    assert _fitting.journal(load(Train), {}) != before
+    assert fitting.journal(load(Train), {}) != before
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -214,10 +215,10 @@ def test_a_larger_budget_goes_on_and_another_setting_starts_anew(prepared: Works
 def test_a_tail_floor_ranks_every_setting_that_misses_it_below_one_that_reaches_it() -> None:
     params = load(Train, REPO / "params.yaml")
     floor = params.model_copy(update={"search": params.search.model_copy(update={"min_tail_ndcg": 0.1})})
-    assert _fitting.score(floor, 0.9, 0.09).objective < _fitting.score(floor, 0.0, 0.1).objective
-    assert _fitting.score(floor, 0.9, 0.05).objective < _fitting.score(floor, 0.1, 0.09).objective
+    assert fitting.score(floor, 0.9, 0.09).objective < fitting.score(floor, 0.0, 0.1).objective
+    assert fitting.score(floor, 0.9, 0.05).objective < fitting.score(floor, 0.1, 0.09).objective
     weighted = params.model_copy(update={"search": params.search.model_copy(update={"tail_weight": 2.0})})
-    assert _fitting.score(weighted, 0.3, 0.1).objective == pytest.approx(0.5)
+    assert fitting.score(weighted, 0.3, 0.1).objective == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

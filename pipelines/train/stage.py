@@ -18,14 +18,13 @@ from models.inference.factors import Factors
 from models.tuning.cold_items import correct
 from models.tuning.tail_setting import Outcome, front, sweep
 from models.tuning.tail_setting import choose as choose_reranking
-from pipelines import _fitting as fitting
-from pipelines import _text_effect as text_effect
-from pipelines import _training_data as training_data
-from pipelines._training_data import TrainingData
 from pipelines.artifacts import model_file, outputs, tables
 from pipelines.runtime import ranks
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Train, load
+from pipelines.train import data as training_data
+from pipelines.train import fitting, text_ablation
+from pipelines.train.data import TrainingData
 
 CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown
 
@@ -81,9 +80,9 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
 def weigh_texts(data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> None:
     """Say whether the texts help or hurt; writes text_effect.csv."""
     if params.model == "als" and params.anchor and data.embeddings.any():
-        effects = list(text_effect.measure(params, data, device=device))
-        tables.write_csv(stage.output("text_effect.csv"), map(text_effect.row, effects))
-        say("train", text_effect.verdict(effects))
+        effects = list(text_ablation.measure(params, data, device=device))
+        tables.write_csv(stage.output("text_effect.csv"), map(text_ablation.row, effects))
+        say("train", text_ablation.verdict(effects))
 
 
 def raised(model: Factors, data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> Factors:
@@ -118,7 +117,3 @@ def pareto(outcomes: Sequence[Outcome], chosen: Outcome) -> Iterator[dict[str, A
             "front": int(best),
             "chosen": int(outcome is chosen),
         }
-
-
-if __name__ == "__main__":
-    run(main, "train")

@@ -22,11 +22,11 @@ from models.training import als, bpr, dimension, light_gcn, matrix_factorization
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
-from pipelines import _search
-from pipelines._search import Range, Score, Trial
-from pipelines._training_data import TrainingData
 from pipelines.runtime.console import progress, say
 from pipelines.settings.document import Train
+from pipelines.train import search
+from pipelines.train.data import TrainingData
+from pipelines.train.search import Range, Score, Trial
 from pipelines.workspace import git
 
 BATCH_USERS = 1024
@@ -129,14 +129,14 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
     inputs: sha256 of every file that the data was read from.
     """
 
-    def scores(tried: _search.Settings) -> Iterator[Score]:
+    def scores(tried: search.Settings) -> Iterator[Score]:
         model = start(params.with_settings(tried), data, device=device)
         for _ in model.epochs():
             factors = model.factors()
             yield score(params, *figures(factors, data.holdout, data.catalogue, device=device))
 
     kept = journal(params, inputs)
-    running = _search.search(
+    running = search.search(
         space(params),
         [params.settings()],
         scores,
@@ -147,7 +147,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
     )
     with git.held(kept.with_suffix(".lock")):  # the same search in another worktree finds these trials done
         trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
-    best = _search.best(trials)
+    best = search.best(trials)
     say("train", f"search: trial {best.number} of {len(trials)} is best, objective {best.objective:.4f} against "
                  f"{trials[0].objective:.4f} of params.yaml: {described(best)}")  # fmt: skip
     return trials
@@ -171,7 +171,7 @@ def score(params: Train, ndcg: float, tail_ndcg: float) -> Score:
 
 def chosen(params: Train, trials: Sequence[Trial]) -> Train:
     """`params` with the settings of the best trial, trained for as many epochs as were best."""
-    best = _search.best(trials)
+    best = search.best(trials)
     return params.with_settings({**best.settings, "epochs": best.best_epoch})
 
 
@@ -189,7 +189,7 @@ def journal(params: Train, inputs: Mapping[str, str]) -> Path:
 
 def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
     """Rows of search.csv."""
-    best = _search.best(trials)
+    best = search.best(trials)
     for trial in trials:
         yield {
             "trial": trial.number,

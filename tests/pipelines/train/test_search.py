@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _search
-from pipelines._search import Range, Score, Trial
+from pipelines.train import search
+from pipelines.train.search import Range, Score, Trial
 
 SPACE = {"regularization": Range(0.01, 100, log=True), "embedding_dim": Range(8, 64, integer=True)}
 START = [{"regularization": 90.0, "embedding_dim": 60, "epochs": 9}]
@@ -24,7 +24,7 @@ def bowl(settings: dict[str, Any]) -> Iterator[Score]:
 
 
 def run(journal: Path, *, trials: int = 25, scores: Any = bowl) -> list[Trial]:
-    return list(_search.search(SPACE, START, scores, trials=trials, epochs=9, seed=4, journal=journal))
+    return list(search.search(SPACE, START, scores, trials=trials, epochs=9, seed=4, journal=journal))
 
 
 def comparable(trials: list[Trial]) -> list[tuple[Any, ...]]:
@@ -33,7 +33,7 @@ def comparable(trials: list[Trial]) -> list[tuple[Any, ...]]:
 
 def test_the_first_trial_is_the_start_and_the_best_one_is_far_better(tmp_path: Path) -> None:
     trials = run(tmp_path / "j")
-    best = _search.best(trials)
+    best = search.best(trials)
     assert trials[0].settings == {"regularization": 90.0, "embedding_dim": 60}
     assert 0.3 < best.settings["regularization"] < 3
     assert best.objective > 0.6 > trials[0].objective
@@ -72,7 +72,7 @@ def test_a_diverging_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) ->
     trials = run(tmp_path / "j", scores=fragile)
     assert trials[0].error == "training diverged"
     assert trials[0].best_epoch == 0
-    assert _search.best(trials).settings["embedding_dim"] <= 40
+    assert search.best(trials).settings["embedding_dim"] <= 40
     assert comparable(run(tmp_path / "j", scores=fragile)) == comparable(trials)
 
 
@@ -81,7 +81,7 @@ def test_a_search_without_any_sound_trial_says_why(tmp_path: Path) -> None:
         yield Score(math.nan)
 
     with pytest.raises(ValueError, match=r"none of 3 trials .*objective is nan.*train.search.space"):
-        _search.best(run(tmp_path / "j", trials=3, scores=broken))
+        search.best(run(tmp_path / "j", trials=3, scores=broken))
 
 
 def test_the_best_epoch_counts_not_the_last() -> None:

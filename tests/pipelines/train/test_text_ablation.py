@@ -11,10 +11,10 @@ from scipy.sparse import csr_array
 from models.evaluation.measure import Catalogue, Relevant
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
-from pipelines import _text_effect as text_effect
-from pipelines._text_effect import Effect
-from pipelines._training_data import TrainingData
 from pipelines.settings.document import Train, load
+from pipelines.train import text_ablation
+from pipelines.train.data import TrainingData
+from pipelines.train.text_ablation import Effect
 from tests.conftest import REPO
 
 CPU = torch.device("cpu")
@@ -49,23 +49,23 @@ def params() -> Train:
 
 
 def test_texts_that_tell_what_people_want_help(params: Train) -> None:
-    effects = list(text_effect.measure(params, data(of_groups(np.arange(ITEMS) % GROUPS)), device=CPU))
+    effects = list(text_ablation.measure(params, data(of_groups(np.arange(ITEMS) % GROUPS)), device=CPU))
     assert [effect.metric for effect in effects] == ["ndcg@10", "tail_ndcg@10"]
     assert effects[0].helps
-    assert text_effect.verdict(effects).startswith("the texts help")
+    assert text_ablation.verdict(effects).startswith("the texts help")
 
 
 def test_texts_of_other_items_hurt(params: Train) -> None:
     elsewhere = np.random.default_rng(2).permutation(np.arange(ITEMS) % GROUPS)
-    effects = list(text_effect.measure(params, data(of_groups(elsewhere)), device=CPU))
+    effects = list(text_ablation.measure(params, data(of_groups(elsewhere)), device=CPU))
     assert effects[0].hurts
-    assert text_effect.verdict(effects).startswith("the texts hurt")
+    assert text_ablation.verdict(effects).startswith("the texts hurt")
 
 
 def test_what_lost_accuracy_and_gained_no_tail_is_said_to_hurt() -> None:
     lost, gained = Effect("ndcg@10", 100, 0.1, 0.2, 0.01), Effect("tail_ndcg@10", 50, 0.2, 0.1, 0.01)
     unsure = Effect("ndcg@10", 100, 0.19, 0.2, 0.01)
-    assert text_effect.verdict([lost]).startswith("the texts hurt")
-    assert "train.anchor" in text_effect.verdict([lost])
-    assert text_effect.verdict([lost, gained]).startswith("the texts help")
-    assert text_effect.verdict([unsure]).startswith("the texts make no difference")
+    assert text_ablation.verdict([lost]).startswith("the texts hurt")
+    assert "train.anchor" in text_ablation.verdict([lost])
+    assert text_ablation.verdict([lost, gained]).startswith("the texts help")
+    assert text_ablation.verdict([unsure]).startswith("the texts make no difference")

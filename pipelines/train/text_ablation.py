@@ -15,9 +15,9 @@ import torch
 from models.evaluation.metrics import Lists
 from models.ranking.fold_in import fold_in
 from models.tuning.tail_setting import lists, ndcg
-from pipelines import _fitting as fitting
-from pipelines._training_data import TrainingData
 from pipelines.settings.document import Train
+from pipelines.train import fitting
+from pipelines.train.data import TrainingData
 
 DIM = 64  # enough to tell; the chosen dimension would double the time of training
 ERRORS = 2.0  # standard errors that a difference has to exceed to be one
