@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines import _attempts, _candidate, _verdict
 from pipelines.artifacts import best_releases
-from pipelines.champion import champion_of
+from pipelines.champion.stage import champion_of
 from pipelines.registry import chain, released, tags, version_files
 from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say

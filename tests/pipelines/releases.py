@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from pipelines import _attempts, _bento_sources, _verdict
 from pipelines.artifacts import best_releases, outputs, per_user, tables
-from pipelines.champion import champion_of
+from pipelines.champion.stage import champion_of
 from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, Gate, load
 from tests import made

@@ -32,7 +32,7 @@ from pipelines import (
 )
 from pipelines._ledger import Judgement, Lost
 from pipelines.artifacts import outputs, tables
-from pipelines.champion import NONE
+from pipelines.champion.stage import NONE
 from pipelines.settings.document import Gate, load
 from tests import made
 from tests.conftest import Workspace, edit_params

@@ -14,7 +14,7 @@ from gto.api import deregister, history, show
 
 from pipelines import _lineage, _release
 from pipelines.artifacts import outputs
-from pipelines.champion import NONE, champion_of
+from pipelines.champion.stage import NONE, champion_of
 from pipelines.registry import tags, version_files
 from pipelines.registry.digests import digests
 from pipelines.settings.document import Champion, load

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _candidate, _release, champion
+from pipelines import _candidate, _release
 from pipelines.artifacts import outputs
+from pipelines.champion import stage as champion
 from pipelines.registry import tags as registry_tags
 from pipelines.registry import version_files
 from pipelines.settings.document import Champion, load

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _lineage, _release, champion
+from pipelines import _lineage, _release
+from pipelines.champion import stage as champion
 from pipelines.registry import tags
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import _release
 from pipelines.artifacts import outputs
-from pipelines.champion import champion_of
+from pipelines.champion.stage import champion_of
 from pipelines.registry import changes, tags, version_files
 from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params

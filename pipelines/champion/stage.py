@@ -20,7 +20,7 @@ from models.gate import chained_index
 from pipelines.artifacts import best_releases, outputs
 from pipelines.registry import release_path, tags, version_files
 from pipelines.registry.tags import Registry
-from pipelines.runtime.console import run, say, sentence
+from pipelines.runtime.console import say, sentence
 from pipelines.settings.document import Champion, Gate, Release, load
 from pipelines.workspace import git
 
@@ -131,7 +131,3 @@ def fetch_registry(params: Champion) -> None:
         tags.fetch(params, remote)
     except git.GitError as error:
         print(f"champion: warning: {sentence(error)}; using the versions known here", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    run(main, "champion")

@@ -10,8 +10,9 @@ import pytest
 from gto.api import deregister
 from ruamel.yaml import YAML
 
-from pipelines import _release, champion
+from pipelines import _release
 from pipelines.artifacts import outputs
+from pipelines.champion import stage as champion
 from tests import made
 from tests.conftest import edit_params
 from tests.pipelines.releases import SPLIT, Checkout, git, package, record
