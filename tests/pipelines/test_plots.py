@@ -11,7 +11,7 @@ import pytest
 from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
-from pipelines import evaluate
+from pipelines.evaluate import stage as evaluate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import _verdict, evaluate, gate
+from pipelines import _verdict, gate
 from pipelines.artifacts import outputs, tables
+from pipelines.evaluate import stage as evaluate
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from pipelines import _cli, _what_if, evaluate, gate
+from pipelines import _cli, _what_if, gate
 from pipelines.artifacts import outputs
+from pipelines.evaluate import stage as evaluate
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model

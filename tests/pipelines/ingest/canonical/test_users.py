@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _user_rows, evaluate
+from pipelines import _forget, _user_rows
 from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
+from pipelines.evaluate import stage as evaluate
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
 from pipelines.settings.document import Ingest, load

@@ -17,8 +17,9 @@ import pytest
 from models.evaluation import measure
 from models.inference.candidates import of_scores
 from models.inference.reranking import Rerank, rerank
-from pipelines import _slices, evaluate
 from pipelines.artifacts import model_file, outputs, per_user, tables
+from pipelines.evaluate import slices
+from pipelines.evaluate import stage as evaluate
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import COLD, GENRE, HEAD, N_ITEMS, N_USERS, model
@@ -283,13 +284,13 @@ def test_a_slice_that_cannot_be_is_an_error(workspace: Workspace, slices: dict[s
 
 
 def test_a_column_of_very_many_values_is_no_category(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_slices, "MAX_VALUES", 2)
+    monkeypatch.setattr(slices, "MAX_VALUES", 2)
     table = pa.table(
         {"many": ["a", "b", "c"], "few": ["a", None, "b"], "stars": [1.5, math.nan, 2.0], "lists": [["a"], [], None]}
     )
 
     def categories(name: str) -> list[str]:
-        return list(_slices.categories(table, name, "items", apart_from={"part": np.array([])}))
+        return list(slices.categories(table, name, "items", apart_from={"part": np.array([])}))
 
     assert categories("few") == ["a", "", "b"]
     assert categories("stars") == ["1.5", "", "2.0"]

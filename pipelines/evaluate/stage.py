@@ -29,10 +29,10 @@ from models.ranking.carry_over import carry_over
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend, reranked
 from models.ranking.seen import Seen
-from pipelines import _slices
 from pipelines.artifacts import best_releases, embeddings_file, outputs, per_user, tables
 from pipelines.artifacts import model_file as model_files
-from pipelines.runtime.console import progress, run, say
+from pipelines.evaluate import slices
+from pipelines.runtime.console import progress, say
 from pipelines.settings.document import Evaluate, load
 
 STAGE = "evaluate"
@@ -272,10 +272,10 @@ def write_slices(
     """slices.csv, and per_user.parquet, which says what slices a user belongs to."""
     everybody = tables.read(stage.input("split", "users.parquet"))
     users = everybody.take(holdout.user_idx)  # a user's row is the user's index
-    by_user = _slices.of_users(holdout.histories, holdout.catalogue, users, params.slices.users)
-    by_item = _slices.of_items(holdout.catalogue, holdout.items, params.slices.items)
+    by_user = slices.of_users(holdout.histories, holdout.catalogue, users, params.slices.users)
+    by_item = slices.of_items(holdout.catalogue, holdout.items, params.slices.items)
     tables.write(per_user.table(results, holdout.user_idx, by_user), stage.output("per_user.parquet"))
-    rows = _slices.rows(
+    rows = slices.rows(
         results, holdout.relevant, holdout.catalogue, by_user, by_item, k=params.k[0], params=params.slices
     )
     tables.write_csv(stage.output("slices.csv"), rows)
@@ -301,7 +301,3 @@ def write_plots(
         tradeoff.append(of | {metric: summaries[name][f"{metric}@{k}"] for metric in ("ndcg", "tail_coverage")})
     for file, rows in (("deciles.csv", deciles), ("exposure.csv", exposure), ("tradeoff.csv", tradeoff)):
         tables.write_csv(stage.output(file), rows)
-
-
-if __name__ == "__main__":
-    run(main, STAGE)
