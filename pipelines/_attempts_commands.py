@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import _attempts, _ledger, _report_attempts
-from pipelines._ledger import Judgement, Lost
+from pipelines import _report_attempts
+from pipelines.gate import attempts
+from pipelines.gate import ledger as ledgers
+from pipelines.gate.ledger import Judgement, Lost
 from pipelines.runtime.console import say
 from pipelines.settings.document import Release, load
 from pipelines.workspace import git
@@ -30,24 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_attempts(arguments: argparse.Namespace) -> None:
-    with git.lock(_ledger.LOCK):
-        notes = _attempts.synchronized(load(Release).remote)
+    with git.lock(ledgers.LOCK):
+        notes = attempts.synchronized(load(Release).remote)
     if arguments.begin_anew is not None:
-        entry = _attempts.begin_anew(arguments.begin_anew)
+        entry = attempts.begin_anew(arguments.begin_anew)
         say(NAME, f"entered by {entry.by}; the next judgement counts it")
-        with git.lock(_ledger.LOCK):
-            notes = _attempts.synchronized(load(Release).remote)
-    ledger = _ledger.read()
+        with git.lock(ledgers.LOCK):
+            notes = attempts.synchronized(load(Release).remote)
+    ledger = ledgers.read()
     for note in notes:
         print(f"{NAME}: warning: {note}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([entry.model_dump(mode="json") for entry in ledger.entries], indent=1))
         return
     if not ledger.entries:
-        say(NAME, f"no judgement is known here: {_ledger.REF} is missing; the next run of `gate` begins it")
+        say(NAME, f"no judgement is known here: {ledgers.REF} is missing; the next run of `gate` begins it")
     else:
         print_entries(ledger.entries)
-    for note in _attempts.completeness(ledger):
+    for note in attempts.completeness(ledger):
         say(NAME, f"note: {note}")
 
 

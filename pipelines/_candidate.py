@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _bento_sources, _verdict
-from pipelines._verdict import PATH as VERDICT
+from pipelines import _bento_sources
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.gate import verdict as verdicts
+from pipelines.gate.verdict import PATH as VERDICT
 from pipelines.registry import chain, changes, version_files
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry
@@ -29,7 +30,7 @@ BENTO = DATA / "package" / "bento.json"
 
 def judged() -> dict[str, Any]:
     """The verdict, which says PROMOTE of exactly what the working tree holds."""
-    verdict = _verdict.read()
+    verdict = verdicts.read()
     if verdict["verdict"] != "PROMOTE":
         raise ValueError(
             f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason'].rstrip('.')}; "
@@ -37,7 +38,7 @@ def judged() -> dict[str, Any]:
         )
     if changed := differing(verdict["digests"], digests()):
         raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
-    _verdict.check_inputs()
+    verdicts.check_inputs()
     return verdict
 
 

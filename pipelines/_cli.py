@@ -26,9 +26,9 @@ from pipelines import (
     _monitor,
     _release,
     _serve_commands,
-    _verdict,
 )
 from pipelines.artifacts.outputs import DATA
+from pipelines.gate import verdict as verdicts
 from pipelines.privacy.shown import shown
 from pipelines.registry import tags
 from pipelines.runtime.console import run as guarded
@@ -139,7 +139,7 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     reproduce()
     from pipelines._report import print_verdict  # rich, which no other command needs
 
-    verdict = _verdict.read()
+    verdict = verdicts.read()
     if LOCK.is_file() and LOCK.read_bytes() == before:
         say(NAME, "nothing has changed since the last run")
     print_verdict(verdict)
@@ -216,15 +216,16 @@ def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
 
 
 def run_gate(arguments: argparse.Namespace) -> None:
-    from pipelines import _report, _what_if
+    from pipelines import _report
+    from pipelines.gate import what_if
 
     if arguments.what_if is None:
-        verdict = _verdict.read()
+        verdict = verdicts.read()
         _report.print_verdict(verdict)
         if (stale := _lineage.stale(verdict)) is not None:
             say(NAME, stale)
     else:
-        _what_if.print_both(*_what_if.decide(arguments.what_if))
+        what_if.print_both(*what_if.decide(arguments.what_if))
 
 
 def run_promote(arguments: argparse.Namespace) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _candidate, _report_attempts, _verdict
+from pipelines import _candidate, _report_attempts
 from pipelines.artifacts import best_releases
+from pipelines.gate import attempts
+from pipelines.gate import verdict as verdicts
 from pipelines.registry import released, tags, version_files
 from pipelines.registry.changes import flat
 from pipelines.registry.digests import differing, digests
@@ -45,11 +47,11 @@ def status() -> Iterator[str]:
 
 
 def candidate(serving: Version | None) -> Iterator[str]:
-    if not _verdict.PATH.is_file():
+    if not verdicts.PATH.is_file():
         yield line("candidate", "none yet; `longtail run` trains and judges one")
         return
     try:
-        verdict = _verdict.read()
+        verdict = verdicts.read()
     except (FileNotFoundError, ValueError) as error:
         yield line("candidate", f"unknown: {error}")
         return
@@ -65,8 +67,8 @@ def candidate(serving: Version | None) -> Iterator[str]:
     elif verdict["verdict"] == "PROMOTE":
         try:
             _candidate.packaged(_candidate.judged())
-            _verdict.decide_again(verdict)
-            _attempts.confirm(verdict, shared=False)
+            verdicts.decide_again(verdict)
+            attempts.confirm(verdict, shared=False)
         except (FileNotFoundError, ValueError) as error:
             yield line("", f"`longtail promote` refuses it: {error}")
         else:

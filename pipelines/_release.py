@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _attempts, _candidate, _verdict
+from pipelines import _candidate
 from pipelines.artifacts import best_releases
 from pipelines.champion.stage import champion_of
+from pipelines.gate import attempts
+from pipelines.gate import verdict as verdicts
 from pipelines.registry import chain, released, tags, version_files
 from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say
@@ -52,8 +54,8 @@ def promote(*, again: bool = False) -> Outcome:
         compare(verdict, current)
         if not again:
             refuse_rolled_back(current, verdict)
-        _verdict.decide_again(verdict)
-        _attempts.confirm(verdict)
+        verdicts.decide_again(verdict)
+        attempts.confirm(verdict)
         if changed := chain.changed_sources():
             say("longtail", f"{chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
         version = current.next_version()
@@ -113,7 +115,7 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
         )
     if other := [name for name in champion if name not in BESTS and champion[name] != verdict["champion"].get(name)]:
         raise ValueError(
-            f"{' and '.join(other)} of the champion in {_verdict.PATH} are not those of {champion['version']}; "
+            f"{' and '.join(other)} of the champion in {verdicts.PATH} are not those of {champion['version']}; "
             "run `dvc repro`"
         )
     if best_releases.models(verdict["champion"]) != best_releases.models(champion):
@@ -123,7 +125,7 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
         )
     if champion["best"] != verdict["champion"].get("best"):
         raise ValueError(
-            f"the best releases in {_verdict.PATH} are not those that led to {champion['version']}; run `dvc repro`"
+            f"the best releases in {verdicts.PATH} are not those that led to {champion['version']}; run `dvc repro`"
         )
 
 

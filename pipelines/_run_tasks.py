@@ -12,9 +12,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _attempts, _form, _report_attempts, _report_rules, _report_text
+from pipelines import _form, _report_attempts, _report_rules, _report_text
 from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.gate import attempts
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, load
 from pipelines.workspace import git, runs, worktree
@@ -101,7 +102,7 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
     from pipelines.workspace import dvc_stage  # DVC, which takes half a second
 
     before = Path(runs.LOCK).read_bytes() if Path(runs.LOCK).is_file() else None
-    os.environ[_attempts.RUN] = run.run_id  # for the entry that the gate makes
+    os.environ[attempts.RUN] = run.run_id  # for the entry that the gate makes
     outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
     lock = Path(runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}

@@ -23,9 +23,11 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
 from models.evaluation.measure import Evaluation
-from pipelines import _attempts, _bento_sources, _verdict
+from pipelines import _bento_sources
 from pipelines.artifacts import best_releases, outputs, per_user, tables
 from pipelines.champion.stage import champion_of
+from pipelines.gate import attempts
+from pipelines.gate import verdict as verdicts
 from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, Gate, load
 from tests import made
@@ -45,7 +47,7 @@ def dvc_yaml() -> str:
     stages = {}
     for name, stage in STAGES.items():
         ours = ("data/", f"pipelines/{name}.py", f"pipelines/{name}/stage.py")
-        deps = [dep for dep in stage["deps"] if dep.startswith(ours)] + ["pipelines/gate.py"] * (name == "gate")
+        deps = [dep for dep in stage["deps"] if dep.startswith(ours)] + ["pipelines/gate/stage.py"] * (name == "gate")
         stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
     return json.dumps({"stages": stages})
 
@@ -124,7 +126,7 @@ def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, floa
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion, ndcg)
     with made.stage("gate") as stage:
-        record, _ = _attempts.judge(load(Gate), _verdict.saved(stage.input), champion, stage.input)
+        record, _ = attempts.judge(load(Gate), verdicts.saved(stage.input), champion, stage.input)
         assert verdict is None or record["verdict"] == "PROMOTE", record["reason"]
         if verdict not in (None, "PROMOTE"):
             record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}

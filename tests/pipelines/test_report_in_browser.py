@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import gate
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
 from tests.conftest import SCREENSHOTS, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import gate
 from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import N_ITEMS, N_USERS, model

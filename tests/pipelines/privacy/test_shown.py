@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _card, _cli, _doctor, _report, _report_text, _run_tasks, gate
+from pipelines import _card, _cli, _doctor, _report, _report_text, _run_tasks
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
 from pipelines.settings.document import Ingest, Release, load

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import _ledger
-from pipelines._ledger import Judgement, Lost
+from pipelines.gate import ledger
+from pipelines.gate.ledger import Judgement, Lost
 from pipelines.workspace import git as repository
 from tests.conftest import REPO
 from tests.pipelines.releases import git
@@ -36,11 +36,11 @@ def entry(number: int = 1, **changes: Any) -> Judgement:
 
 def add(*numbers: int) -> None:
     for number in numbers:
-        assert _ledger.append(_ledger.read(), entry(number))
+        assert ledger.append(ledger.read(), entry(number))
 
 
 def numbers() -> list[int]:
-    return [each.number for each in _ledger.read().entries if isinstance(each, Judgement)]
+    return [each.number for each in ledger.read().entries if isinstance(each, Judgement)]
 
 
 @pytest.fixture(autouse=True)
@@ -75,22 +75,22 @@ def two(origin: Path, tmp_path: Path) -> Path:
 
 
 def test_entries_come_back_as_they_were_and_in_their_order(one: Path) -> None:
-    assert _ledger.read() == _ledger.Ledger(None, ())
+    assert ledger.read() == ledger.Ledger(None, ())
     add(1, 2, 3)
-    assert [_ledger.text_of(each) for each in _ledger.read().entries] == [_ledger.text_of(entry(n)) for n in (1, 2, 3)]
+    assert [ledger.text_of(each) for each in ledger.read().entries] == [ledger.text_of(entry(n)) for n in (1, 2, 3)]
     assert git(one, "status", "--porcelain") == ""
-    assert git(one, "log", "-1", "--format=%s", _ledger.REF) == "judgement 3: HOLD"
+    assert git(one, "log", "-1", "--format=%s", ledger.REF) == "judgement 3: HOLD"
 
 
 def test_fields_of_newer_versions_are_kept(one: Path) -> None:
-    assert _ledger.append(_ledger.read(), entry(1, note_of_2030={"a": [1]}))
-    assert "note_of_2030" in _ledger.text_of(_ledger.read().entries[0])
+    assert ledger.append(ledger.read(), entry(1, note_of_2030={"a": [1]}))
+    assert "note_of_2030" in ledger.text_of(ledger.read().entries[0])
 
 
 def test_an_entry_that_was_not_read_first_is_not_put_over_another(one: Path) -> None:
-    before = _ledger.read()
+    before = ledger.read()
     add(1)
-    assert not _ledger.append(before, entry(2))
+    assert not ledger.append(before, entry(2))
     assert numbers() == [1]
 
 
@@ -104,55 +104,55 @@ def test_worktrees_share_the_ledger(one: Path) -> None:
 
 def test_a_second_clone_learns_of_the_entries_of_the_first(one: Path, two: Path) -> None:
     add(1, 2)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     with chdir(two):
         assert numbers() == []
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
         assert numbers() == [1, 2]
         add(3)
-        _ledger.synchronize("origin")
-    _ledger.synchronize("origin")
+        ledger.synchronize("origin")
+    ledger.synchronize("origin")
     assert numbers() == [1, 2, 3]
 
 
 def test_entries_made_apart_are_all_kept_those_of_the_remote_first(one: Path, two: Path) -> None:
     add(1)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     with chdir(two):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
         add(20, 21)
     add(10)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     with chdir(two):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
         assert numbers() == [1, 10, 20, 21]
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     assert numbers() == [1, 10, 20, 21]
-    assert git(one, "rev-parse", _ledger.REF) == git(two, "rev-parse", _ledger.REF)
+    assert git(one, "rev-parse", ledger.REF) == git(two, "rev-parse", ledger.REF)
 
 
 def test_ledgers_that_began_apart_become_one(one: Path, two: Path) -> None:
     add(1, 2)
     with chdir(two):
         add(2, 3)  # 2 is the same entry on both
-        _ledger.synchronize("origin")
-    _ledger.synchronize("origin")
+        ledger.synchronize("origin")
+    ledger.synchronize("origin")
     assert numbers() == [2, 3, 1]
 
 
 def test_a_remote_that_lost_entries_gets_them_back(one: Path, origin: Path) -> None:
     add(1, 2)
-    _ledger.synchronize("origin")
-    git(origin, "update-ref", "-d", _ledger.REF)
-    _ledger.synchronize("origin")
-    assert git(origin, "rev-list", "--count", _ledger.REF) == "2"
+    ledger.synchronize("origin")
+    git(origin, "update-ref", "-d", ledger.REF)
+    ledger.synchronize("origin")
+    assert git(origin, "rev-list", "--count", ledger.REF) == "2"
 
 
 def test_a_remote_that_cannot_be_reached_is_an_error_and_changes_nothing(one: Path) -> None:
     add(1)
     git(one, "remote", "set-url", "origin", "/nowhere/at/all.git")
     with pytest.raises(repository.GitError, match="nowhere"):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
     assert numbers() == [1]
 
 
@@ -162,21 +162,22 @@ def test_a_remote_that_refuses_the_push_is_an_error(one: Path, origin: Path) -> 
     hook.chmod(0o755)
     add(1)
     with pytest.raises(repository.GitError, match="no room here"):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
     assert numbers() == [1]
 
 
 PROGRAM = """
 import contextlib
 import sys
-from pipelines import _git, _ledger
-from tests.pipelines.test_ledger import entry
+from pipelines.gate import ledger
+from pipelines.workspace import git
+from tests.pipelines.gate.test_ledger import entry
 for number in range(int(sys.argv[1]), int(sys.argv[1]) + 5):
-    with _git.lock(_ledger.LOCK) if len(sys.argv) > 2 else contextlib.nullcontext():
-        while not _ledger.append(_ledger.read(), entry(number)):
+    with git.lock(ledger.LOCK) if len(sys.argv) > 2 else contextlib.nullcontext():
+        while not ledger.append(ledger.read(), entry(number)):
             pass
     if len(sys.argv) > 2:
-        _ledger.synchronize(sys.argv[2])
+        ledger.synchronize(sys.argv[2])
 """
 
 
@@ -196,7 +197,7 @@ def test_machines_that_publish_at_once_lose_nothing(one: Path, two: Path) -> Non
     assert [process.wait() for process in running] == [0] * 3
     for folder in (one, two):
         with chdir(folder):
-            _ledger.synchronize("origin")
+            ledger.synchronize("origin")
             assert sorted(numbers()) == sorted(100 * i + j for i in (1, 2, 3) for j in range(5))
 
 
@@ -210,9 +211,9 @@ def test_a_process_that_is_killed_leaves_whole_entries(one: Path, two: Path) -> 
     found = numbers()
     assert found == list(range(100, 100 + len(found)))
     add(1)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     with chdir(two):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
         assert numbers() == [*found, 1]
 
 
@@ -225,10 +226,10 @@ def test_garbage_collection_leaves_the_ledger(one: Path) -> None:
 
 def test_a_shallow_clone_fetches_all_of_it(one: Path, origin: Path, tmp_path: Path) -> None:
     add(1, 2, 3)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     git(tmp_path, "clone", "--quiet", "--depth=1", "--single-branch", origin.as_uri(), "shallow")
     with chdir(tmp_path / "shallow"):
-        _ledger.synchronize("origin")
+        ledger.synchronize("origin")
         assert numbers() == [1, 2, 3]
 
 
@@ -236,12 +237,12 @@ def test_a_chain_that_a_shallow_fetch_has_cut_is_not_taken_for_a_short_one(
     one: Path, origin: Path, tmp_path: Path
 ) -> None:
     add(1, 2, 3)
-    _ledger.synchronize("origin")
+    ledger.synchronize("origin")
     git(tmp_path, "init", "--quiet", "shallow")
-    git(tmp_path / "shallow", "fetch", "--quiet", "--depth=1", origin.as_uri(), f"{_ledger.REF}:{_ledger.REF}")
-    with chdir(tmp_path / "shallow"), pytest.raises(_ledger.DamagedError, match=r"history is missing; fetch it from"):
-        _ledger.read()
-    git(tmp_path / "shallow", "fetch", "--quiet", "--unshallow", origin.as_uri(), f"{_ledger.REF}:{_ledger.REF}")
+    git(tmp_path / "shallow", "fetch", "--quiet", "--depth=1", origin.as_uri(), f"{ledger.REF}:{ledger.REF}")
+    with chdir(tmp_path / "shallow"), pytest.raises(ledger.DamagedError, match=r"history is missing; fetch it from"):
+        ledger.read()
+    git(tmp_path / "shallow", "fetch", "--quiet", "--unshallow", origin.as_uri(), f"{ledger.REF}:{ledger.REF}")
     with chdir(tmp_path / "shallow"):
         assert numbers() == [1, 2, 3]
 
@@ -253,7 +254,7 @@ def commit(message: str, *parents: str) -> str:
 
 
 def body(sequence: int, **changes: Any) -> str:
-    return "x\n\n" + json.dumps({"sequence": sequence, "entry": json.loads(_ledger.text_of(entry())) | changes})
+    return "x\n\n" + json.dumps({"sequence": sequence, "entry": json.loads(ledger.text_of(entry())) | changes})
 
 
 @pytest.mark.parametrize(
@@ -271,31 +272,31 @@ def body(sequence: int, **changes: Any) -> str:
 )
 def test_what_is_not_an_entry_is_named_and_not_skipped(one: Path, message: str, said: str) -> None:
     add(1, 2)
-    tip = repository.git("rev-parse", _ledger.REF)
-    repository.git("update-ref", _ledger.REF, commit(message, tip))
-    with pytest.raises(_ledger.DamagedError, match=rf"is damaged at commit [0-9a-f]{{12}}: .*{said}"):
-        _ledger.read()
+    tip = repository.git("rev-parse", ledger.REF)
+    repository.git("update-ref", ledger.REF, commit(message, tip))
+    with pytest.raises(ledger.DamagedError, match=rf"is damaged at commit [0-9a-f]{{12}}: .*{said}"):
+        ledger.read()
 
 
 def test_a_merge_commit_is_not_a_chain(one: Path) -> None:
     add(1)
-    tip = repository.git("rev-parse", _ledger.REF)
-    repository.git("update-ref", _ledger.REF, commit(body(2), tip, git(one, "rev-parse", "main")))
-    with pytest.raises(_ledger.DamagedError, match="is damaged"):
-        _ledger.read()
+    tip = repository.git("rev-parse", ledger.REF)
+    repository.git("update-ref", ledger.REF, commit(body(2), tip, git(one, "rev-parse", "main")))
+    with pytest.raises(ledger.DamagedError, match="is damaged"):
+        ledger.read()
 
 
 def test_a_remote_whose_ledger_is_damaged_is_not_taken_for_empty(one: Path, two: Path) -> None:
     with chdir(two):
-        git(two, "push", "--quiet", "origin", f"{commit('nothing')}:{_ledger.REF}")
+        git(two, "push", "--quiet", "origin", f"{commit('nothing')}:{ledger.REF}")
     add(1)
-    with pytest.raises(_ledger.DamagedError, match="of the remote 'origin'"):
-        _ledger.synchronize("origin")
+    with pytest.raises(ledger.DamagedError, match="of the remote 'origin'"):
+        ledger.synchronize("origin")
 
 
 def test_replaced_objects_do_not_change_what_is_read(one: Path) -> None:
     add(1, 2)
-    tip = git(one, "rev-parse", _ledger.REF)
+    tip = git(one, "rev-parse", ledger.REF)
     git(one, "replace", tip, f"{tip}^")
     assert numbers() == [1, 2]
 
@@ -305,5 +306,5 @@ def test_a_lost_history_is_an_entry_too(one: Path) -> None:
         kind="lost", artifact="a", environment="b", epoch=None, by="A", at="now", run=None, judgement="a" * 64,
         reason="disk",
     )  # fmt: skip
-    assert _ledger.append(_ledger.read(), lost)
-    assert _ledger.read().entries == (lost,)
+    assert ledger.append(ledger.read(), lost)
+    assert ledger.read().entries == (lost,)

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from models.gate import attempts
 from models.gate.attempts import Holdout, Place
-from pipelines import _ledger, _verdict
-from pipelines._ledger import Judgement, Ledger, Lost
 from pipelines.artifacts import outputs, recipe, tables
+from pipelines.gate import ledger as ledgers
+from pipelines.gate import verdict as verdicts
+from pipelines.gate.ledger import Judgement, Ledger, Lost
 from pipelines.registry import digests as registry_digests
 from pipelines.registry import tags, version_files
 from pipelines.registry.tags import Registry
@@ -66,33 +67,33 @@ class History:
     mine: Judgement | None = None
 
 
-def judge(params: Gate, saved: _verdict.Saved, champion: Record, path: PathOf) -> tuple[dict[str, Any], History]:
+def judge(params: Gate, saved: verdicts.Saved, champion: Record, path: PathOf) -> tuple[dict[str, Any], History]:
     """verdict.json at the level that this candidate has to meet, entered in the ledger, and what came before it."""
     digests = registry_digests.digests()
     subject = subject_of(params, digests, champion)
     if not in_git():
         attempt = described(subject, None, Place(1, 0), (), (), [NO_GIT])
-        return _verdict.record(params, saved, champion, attempt) | {"digests": digests}, History()
+        return verdicts.record(params, saved, champion, attempt) | {"digests": digests}, History()
     scope, remote = scope_now(digests["model"]), load(Release).remote
     record: dict[str, Any] | None = None
     split, window = split_of(path)
-    with git.lock(_ledger.LOCK):
+    with git.lock(ledgers.LOCK):
         notes = synchronized(remote)
-        for _ in range(_ledger.TRIES):
-            ledger = _ledger.read()
+        for _ in range(ledgers.TRIES):
+            ledger = ledgers.read()
             where, epoch = placed(ledger, subject, scope, holdout_of(split, window))
             earlier, tried = history(ledger, subject, scope, epoch)
             attempt = described(subject, epoch, where, earlier, tried, notes + completeness(ledger))
             if record is None or record["attempt"]["number"] != where.number or record["attempt"]["line"] != where.line:
-                record = _verdict.record(params, saved, champion, attempt)
+                record = verdicts.record(params, saved, champion, attempt)
             record = record | {"attempt": attempt, "digests": digests}
             entry = entry_of("judgement", subject, scope, record, split, window)
             if (entered := known(ledger, entry)) is not None:  # with the time of then: equal inputs give equal reports
                 return record, History(earlier, tried, entered)
-            _ledger.append(ledger, entry)
+            ledgers.append(ledger, entry)
             if not notes:
                 notes = synchronized(remote)  # another machine may have been faster: then its number is taken
-    raise ValueError(f"{_ledger.REF} changes faster than a candidate can be judged; run `dvc repro gate` again")
+    raise ValueError(f"{ledgers.REF} changes faster than a candidate can be judged; run `dvc repro gate` again")
 
 
 def confirm(verdict: Record, *, shared: bool = True) -> None:
@@ -103,17 +104,17 @@ def confirm(verdict: Record, *, shared: bool = True) -> None:
     params, attempt = load(Gate), verdict["attempt"]
     subject = subject_of(params, verdict["digests"], verdict["champion"])
     if attempt is None or attempt["judgement"] != subject.judgement:
-        raise ValueError(f"{_verdict.PATH} does not name its entry in the ledger of judgements; {_verdict.AGAIN}")
-    with git.lock(_ledger.LOCK):
+        raise ValueError(f"{verdicts.PATH} does not name its entry in the ledger of judgements; {verdicts.AGAIN}")
+    with git.lock(ledgers.LOCK):
         if shared and (remote := load(Release).remote) is not None:
-            _ledger.synchronize(remote)
-        ledger = _ledger.read()
+            ledgers.synchronize(remote)
+        ledger = ledgers.read()
     completeness(ledger)
     entries = [entry for entry in judgements(ledger) if entry.judgement == subject.judgement]
     if not entries:
         raise ValueError(
-            f"{_ledger.REF} has no entry of this judgement: the verdict was restored from DVC's cache, or its entry "
-            f"was made elsewhere and never published; {_verdict.AGAIN}, which enters it"
+            f"{ledgers.REF} has no entry of this judgement: the verdict was restored from DVC's cache, or its entry "
+            f"was made elsewhere and never published; {verdicts.AGAIN}, which enters it"
         )
     first = entries[0]
     scope = Scope(first.artifact, first.environment, first.epoch)
@@ -123,13 +124,13 @@ def confirm(verdict: Record, *, shared: bool = True) -> None:
         told = ", ".join(f"{name} {attempt[name]} instead of {expected[name]}" for name in differ)
         raise ValueError(
             f"the verdict was given with another place in the ledger of judgements ({told}), since entries of other "
-            f"machines came before it or it was altered; {_verdict.AGAIN}"
+            f"machines came before it or it was altered; {verdicts.AGAIN}"
         )
     given = (attempt["number"], attempt["line"], attempt["level"], verdict["verdict"], verdict["digests"])
     if given not in [(e.number, e.line, e.level, e.verdict, e.digests) for e in entries]:
         raise ValueError(
-            f"{_ledger.REF} has this judgement with the verdict {entries[-1].verdict} at level {entries[-1].level:g}, "
-            f"not with {verdict['verdict']} at {attempt['level']:g} and these data, settings and code; {_verdict.AGAIN}"
+            f"{ledgers.REF} has this judgement with the verdict {entries[-1].verdict} at level {entries[-1].level:g}, "
+            f"not with {verdict['verdict']} at {attempt['level']:g} and these data, settings and code; {verdicts.AGAIN}"
         )
 
 
@@ -140,13 +141,13 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
     subject, scope = subject_of(policy, given["digests"], given["champion"]), scope_now(given["digests"]["model"])
     where = Place(given["attempt"]["number"], given["attempt"]["line"])
     attempt = described(subject, given["attempt"]["epoch"], where, (), (), [])
-    split, window = split_of(_verdict.verified)
-    with git.lock(_ledger.LOCK):
+    split, window = split_of(verdicts.verified)
+    with git.lock(ledgers.LOCK):
         notes = synchronized(load(Release).remote)
-        for _ in range(_ledger.TRIES):
-            ledger = _ledger.read()
+        for _ in range(ledgers.TRIES):
+            ledger = ledgers.read()
             entry = entry_of("what-if", subject, scope, {**other, "attempt": attempt}, split, window)
-            if known(ledger, entry) is not None or _ledger.append(ledger, entry):
+            if known(ledger, entry) is not None or ledgers.append(ledger, entry):
                 break
         if not notes:
             notes = synchronized(load(Release).remote)
@@ -157,15 +158,15 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
 def begin_anew(reason: str) -> Lost:
     """Enter a person's word that the history before is lost; raises ValueError where nothing is missing."""
     champion = load(Champion)
-    if (missing := missing_release(_ledger.read(), recorded_releases())) is None:
+    if (missing := missing_release(ledgers.read(), recorded_releases())) is None:
         raise ValueError("the ledger of judgements lacks nothing that is known of, so there is nothing to begin anew")
     epoch = epoch_of(tags.read(champion), None)
     entry = Lost(
         kind="lost", artifact=champion.name, environment=champion.environment, epoch=epoch,
         by=git.identity()[0], at=now(), run=os.environ.get(RUN), judgement=missing[1], reason=reason,
     )  # fmt: skip
-    with git.lock(_ledger.LOCK):
-        _ledger.append(_ledger.read(), entry)
+    with git.lock(ledgers.LOCK):
+        ledgers.append(ledgers.read(), entry)
     return entry
 
 
@@ -261,7 +262,7 @@ def synchronized(remote: str | None) -> list[str]:
     if remote is None:
         return []
     try:
-        _ledger.synchronize(remote)
+        ledgers.synchronize(remote)
     except git.GitError as error:
         said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:200]  # no password of a URL in a report
         return [f"release.remote {remote!r} could not be reached ({said}): judgements of other machines may be missing"]
@@ -273,8 +274,8 @@ def completeness(ledger: Ledger) -> list[str]:
     recorded = recorded_releases()
     if (missing := missing_release(ledger, recorded)) is not None:
         raise ValueError(
-            f"{_ledger.REF} has no entry of the judgement that {missing[0]} was promoted by, so that its history is "
-            f"missing here and nobody knows how often this holdout was used; {_ledger.REMEDY}, or, where it is gone "
+            f"{ledgers.REF} has no entry of the judgement that {missing[0]} was promoted by, so that its history is "
+            f"missing here and nobody knows how often this holdout was used; {ledgers.REMEDY}, or, where it is gone "
             'for good, `longtail attempts --begin-anew "why"`'
         )
     notes = []

@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from pipelines import _cli, _what_if, gate
+from pipelines import _cli
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
+from pipelines.gate import what_if
 from tests.conftest import Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
@@ -40,7 +42,7 @@ def write(policy: Any) -> Path:
 
 def printed(given: Any, other: Any, width: int = 80) -> str:
     stream = io.StringIO()
-    _what_if.print_both(given, other, Console(file=stream, width=width))
+    what_if.print_both(given, other, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -51,7 +53,7 @@ def snapshot() -> dict[Path, tuple[int, bytes]]:
 def test_another_policy_decides_from_the_saved_values_and_writes_nothing(judged: Workspace) -> None:
     write({"rules": [BEATS, TAIL, HIGH]})
     before = snapshot()
-    given, other = _what_if.decide(FILE)
+    given, other = what_if.decide(FILE)
     assert snapshot() == before
     assert given == outputs.read_json(Path("data/gate/verdict.json"))
     assert (given["verdict"], other["verdict"]) == ("PROMOTE", "REJECT")
@@ -63,7 +65,7 @@ def test_another_policy_decides_from_the_saved_values_and_writes_nothing(judged:
 
 
 def test_the_policy_that_was_used_decides_the_same_again(judged: Workspace) -> None:
-    given, other = _what_if.decide(judged.root / "params.yaml")
+    given, other = what_if.decide(judged.root / "params.yaml")
     assert {name: given[name] for name in other} == artifacts_of(other)
 
 
@@ -85,7 +87,7 @@ def artifacts_of(record: Any) -> Any:
 def test_what_a_file_does_not_say_is_taken_from_params(
     judged: Workspace, policy: Any, correction: str, n_rules: int
 ) -> None:
-    found = _what_if.read(write(policy))
+    found = what_if.read(write(policy))
     assert (found.correction, len(found.rules), found.confidence) == (correction, n_rules, 0.95)
 
 
@@ -112,18 +114,18 @@ def test_a_policy_that_means_nothing_is_an_error_that_lists_what_exists(
     judged: Workspace, policy: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        _what_if.decide(write(policy))
+        what_if.decide(write(policy))
 
 
 def test_a_file_that_does_not_exist_is_said_to_be_none(judged: Workspace) -> None:
     with pytest.raises(FileNotFoundError, match=r"^there is no file nope\.yaml; name a YAML file that holds `rules:`"):
-        _what_if.decide(Path("nope.yaml"))
+        what_if.decide(Path("nope.yaml"))
 
 
 def test_a_file_that_nests_without_end_is_an_error(judged: Workspace) -> None:
     FILE.write_text("[" * 5000)
     with pytest.raises(ValueError, match=r"^other\.yaml nests lists or mappings too deeply"):
-        _what_if.decide(FILE)
+        what_if.decide(FILE)
 
 
 def test_values_that_were_evaluated_after_the_verdict_are_not_those_that_were_judged(judged: Workspace) -> None:
@@ -131,7 +133,7 @@ def test_values_that_were_evaluated_after_the_verdict_are_not_those_that_were_ju
     holdouts.write_candidate(model(knowledge=0.3))
     evaluate.main()
     with pytest.raises(ValueError, match=r"data/evaluate/per_user\.parquet changed after the verdict was given; run"):
-        _what_if.decide(FILE)
+        what_if.decide(FILE)
 
 
 def test_without_a_verdict_or_with_an_edited_one_there_is_nothing_to_compare(judged: Workspace) -> None:
@@ -139,14 +141,14 @@ def test_without_a_verdict_or_with_an_edited_one_there_is_nothing_to_compare(jud
     path = Path("data/gate/verdict.json")
     path.write_text(path.read_text().replace("PROMOTE", "REJECT"))
     with pytest.raises(ValueError, match=r"verdict\.json is corrupted"):
-        _what_if.decide(FILE)
+        what_if.decide(FILE)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="run `dvc repro gate`"):
-        _what_if.decide(FILE)
+        what_if.decide(FILE)
 
 
 def test_both_decisions_stand_side_by_side_in_80_columns(judged: Workspace) -> None:
-    text = printed(*_what_if.decide(write({"rules": [BEATS | {"min_gain": 0.9}, TAIL, HIGH | {"name": "[red]high"}]})))
+    text = printed(*what_if.decide(write({"rules": [BEATS | {"min_gain": 0.9}, TAIL, HIGH | {"name": "[red]high"}]})))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     (line,) = (line for line in lines if line.strip().startswith("beats popularity"))
@@ -178,4 +180,4 @@ def test_the_command_takes_the_file_from_where_it_is_called(
 
 def test_slices_of_the_saved_values_can_be_ruled_on(judged: Workspace) -> None:
     with pytest.raises(ValueError, match="unknown slice 'group=niche'; expected one of "):
-        _what_if.decide(write({"rules": [HIGH | {"slice": "group=niche"}]}))
+        what_if.decide(write({"rules": [HIGH | {"slice": "group=niche"}]}))

@@ -12,21 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import _verdict, gate
 from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
+from pipelines.gate import verdict
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
 
-SCHEMA = json.loads((REPO / "pipelines" / "verdict.schema.json").read_text("utf-8"))
+SCHEMA = json.loads((REPO / "pipelines" / "gate" / "verdict.schema.json").read_text("utf-8"))
 Record = dict[str, Any]
 
 
 def judge() -> Record:
     evaluate.main()
     gate.main()
-    record: Record = outputs.read_json(_verdict.PATH)
+    record: Record = outputs.read_json(verdict.PATH)
     return record
 
 
@@ -122,10 +123,10 @@ def test_the_schema_refuses_what_is_no_verdict(
 
 def rewrite(text: str) -> None:
     """verdict.json with another text, its manifest made to match."""
-    manifest = _verdict.PATH.with_name(outputs.MANIFEST)
+    manifest = verdict.PATH.with_name(outputs.MANIFEST)
     inputs = outputs.read_manifest(manifest.parent)["inputs"]
     manifest.unlink()
-    _verdict.PATH.write_text(text)
+    verdict.PATH.write_text(text)
     outputs.write_manifest(manifest.parent, stage="gate", inputs=inputs)
 
 
@@ -145,7 +146,7 @@ def test_what_is_no_verdict_is_not_read(promoted: Record, change: Callable[[Reco
     change(promoted)
     rewrite(json.dumps(promoted))
     with pytest.raises(ValueError, match=rf"^data/gate/verdict\.json is no verdict: .*{where}; run `dvc repro --force"):
-        _verdict.read()
+        verdict.read()
 
 
 def test_a_verdict_of_an_earlier_gate_is_said_to_be_one(promoted: Record) -> None:
@@ -157,25 +158,25 @@ def test_a_verdict_of_an_earlier_gate_is_said_to_be_one(promoted: Record) -> Non
     ]
     rewrite(json.dumps(earlier))
     with pytest.raises(ValueError, match=r"has schema_version 1, expected 2: an earlier .*; run `dvc repro --force"):
-        _verdict.read()
+        verdict.read()
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "5", "{", "[" * 100_000])
 def test_what_is_no_object_is_not_read(promoted: Record, text: str) -> None:
     rewrite(text)
     with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is (no verdict|not JSON)"):
-        _verdict.read()
+        verdict.read()
 
 
 def test_a_verdict_as_the_gate_gives_it_is_decided_again(promoted: Record) -> None:
-    _verdict.decide_again(_verdict.read())
-    _verdict.check_inputs()
+    verdict.decide_again(verdict.read())
+    verdict.check_inputs()
 
 
 def test_the_last_digits_of_a_sum_may_differ(promoted: Record) -> None:
     """As they do with another number of threads."""
     promoted["rules"][0]["value"] *= 1 + 1e-13
-    _verdict.decide_again(promoted)
+    verdict.decide_again(promoted)
 
 
 @pytest.mark.parametrize(
@@ -205,14 +206,14 @@ def test_a_verdict_that_the_saved_values_do_not_give_is_refused(
 ) -> None:
     change(promoted)
     with pytest.raises(ValueError, match=f"saved values, which is PROMOTE: {what} differ; run `dvc repro"):
-        _verdict.decide_again(promoted)
+        verdict.decide_again(promoted)
 
 
 def test_a_reject_that_says_promote_is_refused(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=0.02), model(knowledge=1))
     rejected = judge()
     with pytest.raises(ValueError, match="saved values, which is REJECT: verdict differ"):
-        _verdict.decide_again(rejected | {"verdict": "PROMOTE"})
+        verdict.decide_again(rejected | {"verdict": "PROMOTE"})
 
 
 def test_a_champion_whose_rows_are_missing_is_noticed(promoted: Record) -> None:
@@ -223,7 +224,7 @@ def test_a_champion_whose_rows_are_missing_is_noticed(promoted: Record) -> None:
     tables.write(table.filter(pc.not_equal(table["model"], pa.scalar("champion"))), path)
     path.with_name(outputs.MANIFEST).unlink()
     outputs.write_manifest(path.parent, stage="evaluate", inputs=inputs)
-    for decide in (gate.main, lambda: _verdict.decide_again(promoted)):
+    for decide in (gate.main, lambda: verdict.decide_again(promoted)):
         with pytest.raises(ValueError, match=r"per_user\.parquet has candidate, .* has candidate, champion"):
             decide()
 
@@ -241,7 +242,7 @@ def test_a_best_release_that_was_not_the_one_evaluated_is_noticed(promoted: Reco
         gate.main()
     evaluate.main()
     gate.main()
-    assert errors(_verdict.read()) == []
+    assert errors(verdict.read()) == []
     holdouts.write_champion(model(knowledge=0.9), best={"ndcg@10": model(knowledge=0.7)})
     with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the one that was"):
         gate.main()
@@ -259,9 +260,9 @@ def test_an_input_that_was_edited_afterwards_is_named(promoted: Record, path: st
     with Path("data", path).open("ab") as file:
         file.write(b" ")
     with pytest.raises(ValueError, match=f"^data/{path} changed after the verdict was given; run `dvc repro`"):
-        _verdict.check_inputs()
+        verdict.check_inputs()
 
 
 def test_another_champion_is_left_to_the_comparison(promoted: Record) -> None:
     Path("data/champion/champion.json").write_text("{}")
-    _verdict.check_inputs()
+    verdict.check_inputs()

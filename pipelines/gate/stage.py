@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.evaluation.measure import Catalogue
-from pipelines import _attempts, _examples, _report, _report_attempts, _report_examples, _report_page, _verdict
+from pipelines import _examples, _report, _report_attempts, _report_examples, _report_page
 from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
+from pipelines.gate import attempts, verdict
 from pipelines.registry import chain, digests
 from pipelines.registry import changes as registry_changes
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Gate, load
 
 STAGE = "gate"
@@ -30,7 +31,7 @@ Record = Mapping[str, Any]
 def main() -> None:
     params = load(Gate)
     with outputs.stage(STAGE) as stage:
-        saved = _verdict.saved(stage.input)
+        saved = verdict.saved(stage.input)
         metrics = saved.metrics
         champion = outputs.read_json(stage.input("champion", "champion.json"))
         holdout = outputs.read_json(stage.input("split", "holdout.json"))
@@ -41,12 +42,12 @@ def main() -> None:
         check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
         for name in digests.TABLES:
             stage.input("ingest", name)
-        _verdict.check_champion(saved, champion)
+        verdict.check_champion(saved, champion)
         # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
         chain.check_before(STAGE)
-        record, history = _attempts.judge(params, saved, champion, stage.input)
+        record, history = attempts.judge(params, saved, champion, stage.input)
         outputs.write_json(stage.output("verdict.json"), record)
-        outputs.write_json(stage.output("summary.json"), _verdict.summary(record))
+        outputs.write_json(stage.output("summary.json"), verdict.summary(record))
         curves = {name: tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
         curves["deciles.csv"] = wide(curves["deciles.csv"], "decile", "recall")
         curves["exposure.csv"] = wide(curves["exposure.csv"], "share_of_items", "share_of_lists")
@@ -89,7 +90,3 @@ def check_lineage(metrics: Record, holdout: Record, provenance: Record) -> None:
                 f"{key} of {name} is {source.get(key)}, that of the split is {holdout[key]}: figures of different "
                 f"holdouts or tails are never compared; run `dvc repro {stage}`"
             )
-
-
-if __name__ == "__main__":
-    run(main, STAGE)

@@ -14,10 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import _attempts, _report, _report_rules, _verdict
-from pipelines._verdict import PATH
+from pipelines import _report, _report_rules
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.gate import attempts, verdict
+from pipelines.gate.verdict import PATH
 from pipelines.privacy.shown import markup
 from pipelines.settings import document as settings_document
 from pipelines.settings.document import SECTIONS, Gate
@@ -35,16 +36,16 @@ def decide(path: Path) -> tuple[Record, Record]:
 
     Raises ValueError where the saved values are not those that were judged, or the policy is none.
     """
-    given = _verdict.read()
+    given = verdict.read()
     inputs = outputs.read_manifest(PATH.parent)["inputs"]
     if stale := [p.as_posix() for p in JUDGED if outputs.verify(p) != inputs.get(p.as_posix())]:
         raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
-    params, saved = read(path), _verdict.saved(lambda stage, name: DATA / stage / name)
+    params, saved = read(path), verdict.saved(lambda stage, name: DATA / stage / name)
     try:
-        other = _verdict.record(params, saved, given["champion"], given["attempt"])
+        other = verdict.record(params, saved, given["champion"], given["attempt"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    _attempts.record_what_if(params, given, other)
+    attempts.record_what_if(params, given, other)
     return given, other
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import _report, _report_page, _report_rules, _report_slices, _run_tasks, gate
+from pipelines import _report, _report_page, _report_rules, _report_slices, _run_tasks
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
+from pipelines.gate import stage as gate
 from pipelines.registry import digests
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts

@@ -19,20 +19,13 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
-from pipelines import (
-    _attempts,
-    _candidate,
-    _ledger,
-    _lineage,
-    _release,
-    _report_attempts,
-    _run_tasks,
-    _verdict,
-    _what_if,
-)
-from pipelines._ledger import Judgement, Lost
+from pipelines import _candidate, _lineage, _release, _report_attempts, _run_tasks
 from pipelines.artifacts import outputs, tables
 from pipelines.champion.stage import NONE
+from pipelines.gate import attempts as gate_attempts
+from pipelines.gate import ledger, what_if
+from pipelines.gate import verdict as verdicts
+from pipelines.gate.ledger import Judgement, Lost
 from pipelines.settings.document import Gate, load
 from tests import made
 from tests.conftest import Workspace, edit_params
@@ -59,13 +52,13 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
         save_file({"item_factors": np.full((2, 2), number, np.float32)}, stage.output("model.safetensors"))
     releases.evaluate(NONE, {})
     with made.stage("gate") as stage:
-        record, history = _attempts.judge(load(Gate), _verdict.saved(stage.input), NONE, stage.input)
+        record, history = gate_attempts.judge(load(Gate), verdicts.saved(stage.input), NONE, stage.input)
         outputs.write_json(stage.output("verdict.json"), record)
         outputs.write_json(stage.output("shown.json"), shown(record, history))
     return record
 
 
-def shown(record: dict[str, Any], history: _attempts.History) -> dict[str, Any]:
+def shown(record: dict[str, Any], history: gate_attempts.History) -> dict[str, Any]:
     holdout = {**outputs.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
     return {
         "html": _report_attempts.html(record, holdout, history),
@@ -82,7 +75,7 @@ def place(record: dict[str, Any]) -> tuple[int, int]:
 
 
 def kinds() -> list[tuple[str, int]]:
-    return [(e.kind, e.number if isinstance(e, Judgement) else 0) for e in _ledger.read().entries]
+    return [(e.kind, e.number if isinstance(e, Judgement) else 0) for e in ledger.read().entries]
 
 
 def test_every_candidate_has_a_number_and_the_same_one_keeps_it(checkout: Checkout) -> None:
@@ -103,7 +96,7 @@ def test_another_policy_is_another_attempt(checkout: Checkout) -> None:
 
 def test_other_code_judges_the_same_attempt_and_leaves_a_trace(checkout: Checkout) -> None:
     judge(1)
-    with Path("pipelines/gate.py").open("a") as file:
+    with Path("pipelines/gate/stage.py").open("a") as file:
         file.write("# a remark\n")
     assert place(judge(1)) == (1, 0)
     assert kinds() == [("judgement", 1), ("judgement", 1)]
@@ -161,7 +154,7 @@ def test_the_same_judgement_a_day_later_gives_the_same_report(
 ) -> None:
     judge(1)
     before = {kind: report(kind) for kind in ("html", "md")}
-    monkeypatch.setattr(_attempts, "now", lambda: "2099-12-31T23:59:59+00:00")
+    monkeypatch.setattr(gate_attempts, "now", lambda: "2099-12-31T23:59:59+00:00")
     judge(1)
     assert {kind: report(kind) for kind in ("html", "md")} == before
 
@@ -169,23 +162,23 @@ def test_the_same_judgement_a_day_later_gives_the_same_report(
 def test_a_verdict_has_the_published_schema_and_is_decided_again(checkout: Checkout) -> None:
     judge(1)
     second = judge(2)
-    assert _verdict.read() == json.loads(json.dumps(second))
-    _verdict.decide_again(_verdict.read())
-    _attempts.confirm(_verdict.read())
+    assert verdicts.read() == json.loads(json.dumps(second))
+    verdicts.decide_again(verdicts.read())
+    gate_attempts.confirm(verdicts.read())
 
 
 def test_outside_git_nothing_is_counted_and_that_is_told(workspace: Workspace) -> None:
     record = judge(1)
-    assert record["attempt"]["notes"] == [_attempts.NO_GIT]
+    assert record["attempt"]["notes"] == [gate_attempts.NO_GIT]
     assert "nothing was counted" in report("html")
 
 
 def test_a_pruned_ledger_asks_for_the_judgement_again(checkout: Checkout) -> None:
     record = judge(1)
-    git(checkout.root, "update-ref", "-d", _ledger.REF)
+    git(checkout.root, "update-ref", "-d", ledger.REF)
     with pytest.raises(ValueError, match=r"has no entry of this judgement: .*`dvc repro --force --downstream gate`"):
-        _attempts.confirm(record)
-    _attempts.confirm(judge(1))
+        gate_attempts.confirm(record)
+    gate_attempts.confirm(judge(1))
 
 
 @pytest.mark.parametrize(
@@ -206,24 +199,24 @@ def test_a_verdict_with_another_place_than_the_ledger_gives_is_refused(
     record = judge(2)
     change(record["attempt"])
     with pytest.raises(ValueError, match=re.escape(said)):
-        _attempts.confirm(record)
+        gate_attempts.confirm(record)
 
 
 @pytest.mark.parametrize("change", [{"verdict": "HOLD"}, {"level": 0.01}, {"digests": dict.fromkeys("ab", "c" * 64)}])
 def test_an_altered_entry_is_refused(checkout: Checkout, change: dict[str, Any]) -> None:
     record = judge(1)
-    (entry,) = _ledger.read().entries
-    git(checkout.root, "update-ref", "-d", _ledger.REF)
-    assert _ledger.append(_ledger.read(), entry.model_copy(update=change))
+    (entry,) = ledger.read().entries
+    git(checkout.root, "update-ref", "-d", ledger.REF)
+    assert ledger.append(ledger.read(), entry.model_copy(update=change))
     with pytest.raises(ValueError, match="has this judgement with the verdict"):
-        _attempts.confirm(record)
+        gate_attempts.confirm(record)
 
 
 def test_what_if_is_counted_apart_and_once(checkout: Checkout) -> None:
     judge(1)
     Path("other.yaml").write_text("rules:\n- {name: high, metric: ndcg@10, min: 0.99}\n")
     for _ in range(2):
-        assert _what_if.decide(Path("other.yaml"))[1]["verdict"] == "REJECT"
+        assert what_if.decide(Path("other.yaml"))[1]["verdict"] == "REJECT"
     assert kinds() == [("judgement", 1), ("what-if", 1)]
     second = judge(2)
     assert (place(second), second["attempt"]["what_if"]) == ((2, 0), 1)
@@ -231,14 +224,14 @@ def test_what_if_is_counted_apart_and_once(checkout: Checkout) -> None:
 
 def test_names_of_other_people_are_text_in_every_report(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_COMMITTER_NAME", "<script>x</script>|`\x1b[31m")
-    monkeypatch.setenv(_attempts.RUN, "run | <b>")
+    monkeypatch.setenv(gate_attempts.RUN, "run | <b>")
     judge(1)
     record = judge(2)
     for text in (report("html"), report("md"), "\n".join(_run_tasks.table("run", record | {"n_users": 3}))):
         assert "<script" not in text
         assert "\x1b" not in text
     assert "run | &lt;b&gt;" in report("html")
-    assert [entry.run for entry in _ledger.read().entries] == ["run | <b>"] * 2
+    assert [entry.run for entry in ledger.read().entries] == ["run | <b>"] * 2
 
 
 def test_the_question_of_an_approval_names_number_level_and_those_before(checkout: Checkout) -> None:
@@ -253,22 +246,22 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
     checkout.candidate(1)
     _release.promote()
     checkout.candidate(2)
-    second = outputs.read_json(_verdict.PATH)["attempt"]
+    second = outputs.read_json(verdicts.PATH)["attempt"]
     assert (second["epoch"], second["number"]) == ("v1.0.0", 1)
     checkout.candidate(1)  # the serving one once more, against what it was compared with
-    again = outputs.read_json(_verdict.PATH)["attempt"]
+    again = outputs.read_json(verdicts.PATH)["attempt"]
     assert (again["epoch"], again["number"]) == (None, 1)
     checkout.candidate(2)
     _release.promote()
     _release.rollback()
     checkout.candidate(3)
-    third = outputs.read_json(_verdict.PATH)["attempt"]
+    third = outputs.read_json(verdicts.PATH)["attempt"]
     assert (third["epoch"], third["number"]) == ("v2.0.0", 1)
     checkout.candidate(2)  # rolled back, and judged as before
     _release.promote(again=True)
     _release.rollback("v1.0.0")
     checkout.candidate(4)
-    fourth = outputs.read_json(_verdict.PATH)["attempt"]
+    fourth = outputs.read_json(verdicts.PATH)["attempt"]
     assert (fourth["epoch"], fourth["number"]) == ("v2.0.0", 2)
     assert "Judgement 1 of this holdout since v1.0.0 was promoted." in "\n".join(_lineage.lineage("v2.0.0"))
 
@@ -276,13 +269,13 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
 def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checkout: Checkout) -> None:
     checkout.candidate(1)
     _release.promote()
-    git(checkout.root, "update-ref", "-d", _ledger.REF)
+    git(checkout.root, "update-ref", "-d", ledger.REF)
     with pytest.raises(ValueError, match=r"no entry of the judgement that v1\.0\.0 was promoted by.*--begin-anew"):
         judge(2)
     told = longtail(checkout.root, "attempts", "--begin-anew", "the disk broke")
     assert told.returncode == 0, told.stderr
     assert "the disk broke" in told.stdout
-    (lost,) = _ledger.read().entries
+    (lost,) = ledger.read().entries
     assert isinstance(lost, Lost)
     record = judge(2)
     assert (record["attempt"]["epoch"], place(record)) == ("v1.0.0", (31, 0))
@@ -299,29 +292,29 @@ def test_a_clone_without_the_ledger_is_told_where_it_is(checkout: Checkout, tmp_
     with chdir(tmp_path / "other"):
         with pytest.raises(ValueError, match="history is missing here"):
             judge(2)
-        git(tmp_path / "other", "fetch", "--quiet", "origin", f"+{_ledger.REF}:{_ledger.REF}")
+        git(tmp_path / "other", "fetch", "--quiet", "origin", f"+{ledger.REF}:{ledger.REF}")
         record = judge(2)
     assert place(record) == (1, 0)
     assert "has the Git remote 'origin', but release.remote is null" in record["attempt"]["notes"][0]
 
 
 def test_releases_older_than_the_ledger_are_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_attempts, "confirm", lambda *_, **__: None)
+    monkeypatch.setattr(gate_attempts, "confirm", lambda *_, **__: None)
     checkout.candidate(1)
-    verdict = outputs.read_json(_verdict.PATH)
-    monkeypatch.setattr(_verdict, "read", lambda: verdict)
-    monkeypatch.setattr(_verdict, "decide_again", lambda _: None)
+    verdict = outputs.read_json(verdicts.PATH)
+    monkeypatch.setattr(verdicts, "read", lambda: verdict)
+    monkeypatch.setattr(verdicts, "decide_again", lambda _: None)
     old = {name: value for name, value in verdict.items() if name != "attempt"}
-    written = {_verdict.PATH: json.dumps(old).encode()}
+    written = {verdicts.PATH: json.dumps(old).encode()}
     bento = outputs.read_json(_candidate.BENTO)
-    bento["verdict_sha256"] = hashlib.sha256(written[_verdict.PATH]).hexdigest()
+    bento["verdict_sha256"] = hashlib.sha256(written[verdicts.PATH]).hexdigest()
     written[_candidate.BENTO] = json.dumps(bento).encode()
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: written.get(path) or original(path))
     _release.promote()
     monkeypatch.undo()
     with chdir(checkout.root):
-        git(checkout.root, "update-ref", "-d", _ledger.REF)
+        git(checkout.root, "update-ref", "-d", ledger.REF)
         assert judge(2)["attempt"]["notes"] == [
             "releases up to v1.0.0 are older than the ledger: judgements of that time were not recorded"
         ]
@@ -334,7 +327,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
     with chdir(other.root):
         git(other.root, "remote", "set-url", "origin", "/nowhere.git")
         other.candidate(2)
-        alone = outputs.read_json(_verdict.PATH)["attempt"]
+        alone = outputs.read_json(verdicts.PATH)["attempt"]
         assert alone["number"] == 1
         assert "'origin' could not be reached" in alone["notes"][0]
         git(other.root, "remote", "set-url", "origin", str(tmp_path / "origin.git"))
@@ -343,7 +336,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
         with pytest.raises(ValueError, match=r"number 1 instead of 2.*entries of other machines came before it"):
             _release.promote()
         other.candidate(2)
-        assert outputs.read_json(_verdict.PATH)["attempt"]["number"] == 2
+        assert outputs.read_json(verdicts.PATH)["attempt"]["number"] == 2
         assert _release.promote().version == "v1.0.0"
         assert [number for _, number in kinds()] == [1, 1, 2]
 
