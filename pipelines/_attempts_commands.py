@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import _report_attempts
 from pipelines.gate import attempts
 from pipelines.gate import ledger as ledgers
 from pipelines.gate.ledger import Judgement, Lost
+from pipelines.gate.report import attempts as report_attempts
 from pipelines.runtime.console import say
 from pipelines.settings.document import Release, load
 from pipelines.workspace import git
@@ -60,12 +60,12 @@ def print_entries(entries: tuple[Judgement | Lost, ...], console: Console | None
         table.add_column(name, overflow="fold")
     for entry in entries:
         told = [
-            _report_attempts.name_of(text) for text in (entry.at[:16].replace("T", " "), entry.by, entry.epoch or "–")
+            report_attempts.name_of(text) for text in (entry.at[:16].replace("T", " "), entry.by, entry.epoch or "–")
         ]
         if isinstance(entry, Lost):
-            rest = ["lost", "", "", _report_attempts.name_of(entry.reason), ""]
+            rest = ["lost", "", "", report_attempts.name_of(entry.reason), ""]
         else:
-            number = "what if" if entry.kind == "what-if" else _report_attempts.place_of(entry)
+            number = "what if" if entry.kind == "what-if" else report_attempts.place_of(entry)
             digests = entry.digests
             level = f"{entry.level * 100:.3g} %"
             rest = [digests.get("split", "")[:8], number, level, entry.verdict, digests.get("model", "")[:8]]

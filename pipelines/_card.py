@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipelines._report_text import cell
+from pipelines.gate.report.wording import cell
 
 METRICS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10", "aplt@10", "gini@10")
 MEGABYTE = 1e6

@@ -137,7 +137,7 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
         say(NAME, text)
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()
-    from pipelines._report import print_verdict  # rich, which no other command needs
+    from pipelines.gate.report.text_report import print_verdict  # rich, which no other command needs
 
     verdict = verdicts.read()
     if LOCK.is_file() and LOCK.read_bytes() == before:
@@ -216,12 +216,12 @@ def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
 
 
 def run_gate(arguments: argparse.Namespace) -> None:
-    from pipelines import _report
     from pipelines.gate import what_if
+    from pipelines.gate.report import text_report
 
     if arguments.what_if is None:
         verdict = verdicts.read()
-        _report.print_verdict(verdict)
+        text_report.print_verdict(verdict)
         if (stale := _lineage.stale(verdict)) is not None:
             say(NAME, stale)
     else:

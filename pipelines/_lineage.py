@@ -8,10 +8,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _candidate, _report_attempts
+from pipelines import _candidate
 from pipelines.artifacts import best_releases
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
+from pipelines.gate.report import attempts as report_attempts
 from pipelines.registry import released, tags, version_files
 from pipelines.registry.changes import flat
 from pipelines.registry.digests import differing, digests
@@ -56,7 +57,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         yield line("candidate", f"unknown: {error}")
         return
     yield line("candidate", f"{verdict['verdict']}: {verdict['reason']}")
-    yield line("", _report_attempts.sentences(verdict)[0])
+    yield line("", report_attempts.sentences(verdict)[0])
     if (old := stale(verdict)) is not None:
         yield line("", old)
     elif (
@@ -123,7 +124,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     if best := best_releases.words(verdict["champion"]):
         yield line("best", f"release that it was compared with: {best}")
     if "attempt" in verdict:
-        for i, sentence in enumerate(_report_attempts.sentences(verdict)):
+        for i, sentence in enumerate(report_attempts.sentences(verdict)):
             yield line("" if i else "attempts", sentence)
     else:
         yield line("attempts", "not recorded: the release is older than the ledger of judgements")

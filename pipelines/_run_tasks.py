@@ -12,10 +12,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _form, _report_attempts, _report_rules, _report_text
+from pipelines import _form
 from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import attempts
+from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import rules, wording
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, load
 from pipelines.workspace import git, runs, worktree
@@ -137,17 +139,17 @@ def describe(run_id: str) -> Result:
 
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
-    yield f"**{verdict['verdict']}** {_report_text.cell(verdict['reason'])}\n"
+    yield f"**{verdict['verdict']}** {wording.cell(verdict['reason'])}\n"
     best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
-    yield f"Run {_report_text.cell(run_id)}, judged on {verdict['n_users']:,} users against "
+    yield f"Run {wording.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
-    for sentence in _report_attempts.sentences(verdict) if "attempt" in verdict else ():
-        yield f"- {_report_text.plain(sentence)}"
+    for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
+        yield f"- {wording.plain(sentence)}"
     yield ""
     yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
     for rule in verdict["rules"]:
-        yield f"| {' | '.join(_report_text.cell(text) for text in _report_rules.row(rule))} |"
+        yield f"| {' | '.join(wording.cell(text) for text in rules.row(rule))} |"
 
 
 def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:

@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.evaluation.measure import Catalogue
-from pipelines import _examples, _report, _report_attempts, _report_examples, _report_page
 from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
 from pipelines.gate import attempts, verdict
+from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import example_users, text_report
+from pipelines.gate.report import examples as report_examples
+from pipelines.gate.report import page as report_page
 from pipelines.registry import chain, digests
 from pipelines.registry import changes as registry_changes
 from pipelines.runtime.console import say
@@ -54,15 +57,15 @@ def main() -> None:
         curves["pareto.csv"] = tables.read_csv(stage.input("train", "pareto.csv"))
         user_idx = per_user.users(stage.input("evaluate", "per_user.parquet"))
         train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
-        examples = _examples.choose(saved.evaluations, user_idx, train, test, items)
+        examples = example_users.choose(saved.evaluations, user_idx, train, test, items)
         changes = registry_changes.since(champion, holdout)
         page = stage.output("report.html")
-        _report_page.write(
+        report_page.write(
             page, record, metrics["models"], holdout, curves, examples=examples, changes=changes,
-            attempts=_report_attempts.html(record, holdout, history),
+            attempts=report_attempts.html(record, holdout, history),
         )  # fmt: skip
-        more = [*_report_attempts.markdown(record, holdout, history), *_report_examples.markdown(examples, changes)]
-        text = _report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
+        more = [*report_attempts.markdown(record, holdout, history), *report_examples.markdown(examples, changes)]
+        text = text_report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
         stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{record['verdict']}: {record['reason']} The table is in data/gate/report.md.")
 

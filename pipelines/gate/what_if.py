@@ -14,10 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import _report, _report_rules
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import attempts, verdict
+from pipelines.gate.report import rules as report_rules
+from pipelines.gate.report import text_report
 from pipelines.gate.verdict import PATH
 from pipelines.privacy.shown import markup
 from pipelines.settings import document as settings_document
@@ -81,16 +82,16 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
         before, after = (some.get(each) for some in rules)
         known = after or before or {}
         table.add_row(
-            f"{markup(known['name'])}\n[dim]{markup(_report_rules.bounded(known))}[/]",
-            f"{_report_rules.effect(known, known['effect'])}\n[dim]{_report_rules.interval(known)}[/]",
+            f"{markup(known['name'])}\n[dim]{markup(report_rules.bounded(known))}[/]",
+            f"{report_rules.effect(known, known['effect'])}\n[dim]{report_rules.interval(known)}[/]",
             cell(before),
             cell(after),
         )
     console.print(table)
     for name, verdict in (("as judged", given), ("what if", other)):
-        colour = _report.COLOURS[verdict["verdict"]]
+        colour = text_report.COLOURS[verdict["verdict"]]
         console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
-        if asked := _report_rules.to_decide(verdict):
+        if asked := report_rules.to_decide(verdict):
             console.print(markup(asked))
 
 
@@ -103,5 +104,5 @@ def cell(rule: Record | None) -> str:
     """Decision and bound; a dash where the policy has no such rule."""
     if rule is None:
         return "–"
-    colour, decision = _report.DECISION_COLOURS[rule["decision"]], _report_rules.words(rule["decision"])
-    return f"[{colour}]{decision}[/]\n[dim]{_report_rules.required(rule)}[/]"
+    colour, decision = text_report.DECISION_COLOURS[rule["decision"]], report_rules.words(rule["decision"])
+    return f"[{colour}]{decision}[/]\n[dim]{report_rules.required(rule)}[/]"

@@ -19,13 +19,14 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
-from pipelines import _candidate, _lineage, _release, _report_attempts, _run_tasks
+from pipelines import _candidate, _lineage, _release, _run_tasks
 from pipelines.artifacts import outputs, tables
 from pipelines.champion.stage import NONE
 from pipelines.gate import attempts as gate_attempts
 from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
+from pipelines.gate.report import attempts as report_attempts
 from pipelines.settings.document import Gate, load
 from tests import made
 from tests.conftest import Workspace, edit_params
@@ -61,8 +62,8 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
 def shown(record: dict[str, Any], history: gate_attempts.History) -> dict[str, Any]:
     holdout = {**outputs.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
     return {
-        "html": _report_attempts.html(record, holdout, history),
-        "md": "\n".join(_report_attempts.markdown(record, holdout, history)),
+        "html": report_attempts.html(record, holdout, history),
+        "md": "\n".join(report_attempts.markdown(record, holdout, history)),
     }
 
 

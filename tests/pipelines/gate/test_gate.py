@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines import _report, _report_page, _report_rules, _report_slices, _run_tasks
+from pipelines import _run_tasks
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
+from pipelines.gate.report import page as report_page
+from pipelines.gate.report import rules, text_report
+from pipelines.gate.report import slices as report_slices
 from pipelines.registry import digests
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
@@ -366,15 +369,15 @@ def test_slices_by_numbers_are_in_order_and_values_of_columns_stay_as_they_are()
     names = ("of", "slicing", "slice", "n", "n_events", "small", "n_tail_users", "small_tail", "model", "ndcg@5")
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     columns |= {"tail_recall@5": columns["ndcg@5"], "recall@5": [""] * len(rows)}
-    users, of_tail, items = (found for _, _, found in _report_slices.tables(columns))
+    users, of_tail, items = (found for _, _, found in report_slices.tables(columns))
     histories = [f"history {value}" for value in ("1-4", "5-9", "10-19", "100+")]
     assert [each.name for each in users] == [each.name for each in of_tail] == [*histories, "age 0-17", "age 00"]
     assert [(found[0].n, found[0].small) for found in (users, of_tail, items)] == [(3, False), (2, True), (3, False)]
     deciles = [f"decile {n}" for n in (1, 2, 10)]
     parts = ["part head", "part tail with train events", "part tail without train events (cold)"]
     assert [each.name for each in items] == [*deciles, *parts]
-    assert _report_slices.cells(users[0]) == {"candidate": "0.2500", "champion": "0.3000", "gain": "-0.0500"}
-    assert _report_slices.cells(items[0])["gain"] == "–"
+    assert report_slices.cells(users[0]) == {"candidate": "0.2500", "champion": "0.3000", "gain": "-0.0500"}
+    assert report_slices.cells(items[0])["gain"] == "–"
 
 
 def test_both_reports_say_of_rules_that_do_not_pass_why_and_on_how_many_users_all_rest(workspace: Workspace) -> None:
@@ -462,7 +465,7 @@ def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
 
 def printed(verdict: dict[str, Any], width: int = 80) -> str:
     stream = io.StringIO()
-    _report.print_verdict(verdict, Console(file=stream, width=width))
+    text_report.print_verdict(verdict, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -484,15 +487,15 @@ def test_markup_in_a_rule_name_is_printed_as_it_is(workspace: Workspace) -> None
 
 
 def test_an_interval_is_drawn_in_order() -> None:
-    drawn = _report_rules.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
+    drawn = rules.drawn({"interval": [0.1, 0.5], "effect": 0.3, "threshold": 0.0, "decision": "pass"})
     assert re.fullmatch(r"\| +-+o-+  pass", drawn)
 
 
 @pytest.mark.parametrize(("undecided", "said"), [(True, "not rejected with confidence: "), (False, "NOT rejected by ")])
 def test_a_control_that_no_rule_rejects_is_told_from_one_that_a_rule_cannot_judge(undecided: bool, said: str) -> None:
     control = {"model": "random", "rejected_by": [], "discriminates": False, "undecided": undecided}
-    assert _report_rules.by_whom(control).startswith(said)
-    assert f"random is {said}" in _report_page.controls({"controls": [control]})
+    assert rules.by_whom(control).startswith(said)
+    assert f"random is {said}" in report_page.controls({"controls": [control]})
 
 
 @pytest.mark.parametrize(
@@ -508,11 +511,11 @@ def test_an_end_without_bound_is_said_and_drawn_to_the_edge(
 ) -> None:
     rule = {"interval": interval, "effect": 0.3, "threshold": 0.0, "decision": "pass", "reference": "popularity"}
     rule["bound"] = {"min_gain": 0.0, "relative": False}
-    assert _report_rules.interval(rule) == shown
-    drawn = _report_rules.drawn(rule)
+    assert rules.interval(rule) == shown
+    drawn = rules.drawn(rule)
     assert re.fullmatch(line, drawn)
-    assert len(drawn) == _report_rules.BAR + len("  pass")
-    bar = _report_rules.bar(rule, width=190)
+    assert len(drawn) == rules.BAR + len("  pass")
+    bar = rules.bar(rule, width=190)
     assert bar.endswith(f"<small>{shown}</small>")
     low, high = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', bar)[0]
     assert ((float(low) == 0.0), (float(high) == 190.0)) == tuple(end is None for end in interval)

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _card, _cli, _doctor, _report, _report_text, _run_tasks
+from pipelines import _card, _cli, _doctor, _run_tasks
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
+from pipelines.gate.report import text_report, wording
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
 from pipelines.settings.document import Ingest, Release, load
@@ -232,11 +233,11 @@ WORDS = [
 
 @pytest.mark.parametrize("text", WORDS)
 def test_a_cell_of_markdown_is_the_text_itself(text: str) -> None:
-    page = Tags(rendered(f"| name | b |\n|---|---|\n| x {_report_text.cell(text)} | 7 |\n"))
+    page = Tags(rendered(f"| name | b |\n|---|---|\n| x {wording.cell(text)} | 7 |\n"))
     assert set(page.found) <= {"table", "thead", "tbody", "tr", "th", "td"}
     assert page.found.count("td") == 2
     assert " ".join(page.text.split()) == f"name b x {' '.join(visible(' '.join(text.split())).split())} 7"
-    line = Tags(rendered(f"- x {_report_text.plain(text)}\n"))
+    line = Tags(rendered(f"- x {wording.plain(text)}\n"))
     assert set(line.found) <= {"ul", "li"}
 
 
@@ -265,7 +266,7 @@ def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
         assert "<img src=x onerror=alert(1)>" in made.text
     target = io.StringIO()
-    _report.print_verdict(verdict, Console(file=target, force_terminal=True, width=300, color_system=None))
+    text_report.print_verdict(verdict, Console(file=target, force_terminal=True, width=300, color_system=None))
     assert not set(target.getvalue()) & {"\x07", "\u202e"}
     assert "[bold red]x[/]" in target.getvalue()
     assert "\x1b[2J" not in target.getvalue()

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from models.gate.rules import percent
-from pipelines import _charts, _report_examples, _report_metrics, _report_rules, _report_slices, _report_style
-from pipelines._examples import Example
-from pipelines._report_examples import Changes
-from pipelines._report_metrics import references
-from pipelines._report_rules import by_whom
-from pipelines._report_text import split_words, tail_words
 from pipelines.artifacts import best_releases
+from pipelines.gate.report import charts as graphs
+from pipelines.gate.report import examples as report_examples
+from pipelines.gate.report import metrics, slices, style
+from pipelines.gate.report import rules as report_rules
+from pipelines.gate.report.example_users import Example
+from pipelines.gate.report.examples import Changes
+from pipelines.gate.report.metrics import references
+from pipelines.gate.report.rules import by_whom
+from pipelines.gate.report.wording import split_words, tail_words
 
 Record = Mapping[str, Any]
 Models = Mapping[str, Mapping[str, float]]
@@ -28,21 +31,21 @@ def write(
     """Write the page: one HTML file with inline style and SVG, no scripts, nothing loaded. attempts: HTML."""
     sections = [
         banner(verdict),
-        _report_rules.html(verdict),
+        report_rules.html(verdict),
         controls(verdict),
         attempts,
         charts(curves, models),
-        _report_examples.html(examples),
-        _report_slices.html(curves["slices.csv"]),
-        _report_metrics.html(models),
-        _report_examples.changes_html(changes),
+        report_examples.html(examples),
+        slices.html(curves["slices.csv"]),
+        metrics.html(models),
+        report_examples.changes_html(changes),
         lineage(verdict, holdout),
     ]
     path.write_text(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(verdict['verdict'])} – gate report</title>\n"
-        f"<style>{_report_style.CSS}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n",
+        f"<style>{style.CSS}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n",
         "utf-8",
     )
 
@@ -58,7 +61,7 @@ def banner(verdict: Record) -> str:
     }
     first, *rules = re.split(r"(?<=\.) (?=«)", verdict["reason"])  # a sentence about each rule that does not hold
     listed = f"<ul>{''.join(f'<li>{escape(sentence)}' for sentence in rules)}</ul>" if rules else ""
-    asked = f"<p>{escape(sentence)}</p>" if (sentence := _report_rules.to_decide(verdict)) else ""
+    asked = f"<p>{escape(sentence)}</p>" if (sentence := report_rules.to_decide(verdict)) else ""
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         f'<header class="verdict {escape(verdict["verdict"])}"><h1>{escape(verdict["verdict"])}</h1>'
@@ -84,14 +87,14 @@ def charts(curves: Mapping[str, Mapping[str, Sequence[str]]], models: Models) ->
     """Four figures, each with a sentence below about the words in it."""
     k = next(int(name.partition("@")[2]) for name in curves["slices.csv"] if name.startswith("ndcg@"))
     drawn = [
-        ("Accuracy and tail", "up and to the right is better", _charts.tradeoff(curves["tradeoff.csv"], k),
+        ("Accuracy and tail", "up and to the right is better", graphs.tradeoff(curves["tradeoff.csv"], k),
          "Pareto front: no other model is better in both."),
         ("Recall by popularity", "share of the test events on the items of a decile that lists hold",
-         _charts.deciles(curves["deciles.csv"], k),
+         graphs.deciles(curves["deciles.csv"], k),
          "A decile is a tenth of the catalogue; 10 has the items that fewest touched in train, or nobody."),
         ("Re-ranking towards the tail", "on valid, the events before test, a point per strength",
-         _charts.pareto(curves["pareto.csv"]), _charts.METHODS_SAY),
-        ("Who is shown", "Lorenz curve, nearer to the diagonal is fairer", _charts.lorenz(curves["exposure.csv"], k),
+         graphs.pareto(curves["pareto.csv"]), graphs.METHODS_SAY),
+        ("Who is shown", "Lorenz curve, nearer to the diagonal is fairer", graphs.lorenz(curves["exposure.csv"], k),
          "Items left of where a curve leaves the ground are shown to nobody."),
     ]  # fmt: skip
     figures = "".join(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from models.evaluation.metrics import REGISTRY
-from pipelines._report_rules import number
+from pipelines.gate.report.rules import number
 
 Models = Mapping[str, Mapping[str, float]]
 KINDS = (("accuracy", "Accuracy"), ("tail", "Tail and exposure"))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from models.evaluation.measure import Evaluation
-from pipelines import _examples, _report_examples
+from pipelines.gate.report import example_users, examples
 
 HEAD = 12
 ITEMS = pa.table(
@@ -35,9 +35,9 @@ def evaluations(*names: str) -> dict[str, Evaluation]:
     return {name: Evaluation({}, lists) for name in names}
 
 
-def choose(*names: str) -> list[_examples.Example]:
+def choose(*names: str) -> list[example_users.Example]:
     test = pa.table({"user_idx": pa.array(range(20), pa.int32()), "item_idx": pa.array([17] * 20, pa.int32())})
-    return _examples.choose(evaluations(*names), USERS, pairs(), test, ITEMS)
+    return example_users.choose(evaluations(*names), USERS, pairs(), test, ITEMS)
 
 
 def test_examples_go_from_who_lives_off_the_tail_to_who_keeps_to_the_head() -> None:
@@ -68,9 +68,9 @@ def test_the_history_begins_with_the_item_that_came_last() -> None:
 
 def test_titles_cannot_inject_markup() -> None:
     example = choose("candidate", "popularity")[0]
-    nasty = _examples.Shown("<b>*x*</b> | `y`", is_tail=True, is_hit=True)
+    nasty = example_users.Shown("<b>*x*</b> | `y`", is_tail=True, is_hit=True)
     example = replace(example, history=[nasty])
-    assert "<b>" not in _report_examples.html([example])
-    text = "\n".join(_report_examples.markdown([example], None))
+    assert "<b>" not in examples.html([example])
+    text = "\n".join(examples.markdown([example], None))
     assert "&lt;b>\\*x\\*&lt;/b> \\| \\`y\\` ✓" in text
     assert "There is no champion yet." in text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipelines._examples import Example, Shown
-from pipelines._report_text import plain
+from pipelines.gate.report.example_users import Example, Shown
+from pipelines.gate.report.wording import plain
 
 TITLES = {"history": "Touched, the last new one first", "candidate": "Candidate", "champion": "Champion"}
 Changes = Mapping[str, Sequence[str]]

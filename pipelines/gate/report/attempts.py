@@ -10,9 +10,9 @@ from typing import Any
 from models.gate import attempts
 from models.gate.attempts import Place
 from models.gate.rules import percent
-from pipelines._report_text import plain
 from pipelines.gate.attempts import History, holdout_of
 from pipelines.gate.ledger import Judgement
+from pipelines.gate.report.wording import plain
 
 SHOWN = 20  # judgements that a report lists, the latest ones
 HEAD = ("judgement", "verdict", "level", "model", "settings", "by", "when", "run")

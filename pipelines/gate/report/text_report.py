@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from models.gate.rules import percent
-from pipelines import _report_metrics, _report_slices
-from pipelines._report_rules import (
+from pipelines.artifacts import best_releases
+from pipelines.gate.report import metrics
+from pipelines.gate.report import slices as report_slices
+from pipelines.gate.report.rules import (
     bounded,
     by_whom,
     drawn,
@@ -24,8 +26,7 @@ from pipelines._report_rules import (
     to_decide,
     words,
 )
-from pipelines._report_text import cell, code, split_words, tail_words
-from pipelines.artifacts import best_releases
+from pipelines.gate.report.wording import cell, code, split_words, tail_words
 from pipelines.privacy.shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
@@ -97,8 +98,8 @@ def markdown(
         "",
         *(f"- {control['model']}: {cell(by_whom(control))}" for control in verdict["controls"]),
         "",
-        *_report_metrics.markdown(models),
-        *_report_slices.markdown(slices),
+        *metrics.markdown(models),
+        *report_slices.markdown(slices),
         *more,
         "## What it speaks of",
         "",

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from pipelines._report_rules import number
-from pipelines._report_text import cell
+from pipelines.gate.report.rules import number
+from pipelines.gate.report.wording import cell
 
 Table = Mapping[str, Sequence[str]]
 SHOWN = (("users", "ndcg"), ("users", "tail_recall"), ("items", "recall"))
