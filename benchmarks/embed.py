@@ -43,10 +43,10 @@ from models.compute.precision import layer
 from models.encoders.text_encoder import encode
 from models.inference.encoder.tokens import tokenize
 from models.packaging.neighbour_overlap import overlap
-from pipelines import _bento
 from pipelines import _packed_encoder as packed_encoder
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
+from pipelines.bentos import store
 from pipelines.embed import cache as embedding_cache
 from pipelines.ingest.sources import demo_words
 from pipelines.settings.document import Embed, load
@@ -219,7 +219,7 @@ def clocked(act: Callable[[], Any]) -> tuple[Any, float]:
 def query() -> Iterator[dict[str, Any]]:
     """What `benchmarks.embed_query` prints in an environment like that of a served Bento: one thread, nothing else."""
     with tempfile.TemporaryDirectory() as home:
-        env = _bento.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
+        env = store.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.embed_query"]
         printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     yield from (json.loads(line) for line in printed.splitlines())

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import _bento_sources
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.bentos import sources
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.verdict import PATH as VERDICT
 from pipelines.registry import chain, changes, version_files
@@ -52,7 +52,7 @@ def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
     if changed := differing(verdict["digests"], bento["digests"]):
         raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
-    if changed := differing(bento.get("sources", {}), _bento_sources.digests()):
+    if changed := differing(bento.get("sources", {}), sources.digests()):
         more = f" and {len(changed) - 1} more" * (len(changed) > 1)
         raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
     if changed := other_commands():

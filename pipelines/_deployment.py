@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 
-from pipelines import _serve_smoke
 from pipelines._run_release import described
 from pipelines.artifacts import outputs
+from pipelines.bentos import same_answers
 from pipelines.registry import tags
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Champion, load
@@ -83,6 +83,6 @@ def running(folder: Path) -> psutil.Process | None:
 def answers(url: str) -> str | None:
     """The tag that a server answers with; None where none does."""
     with suppress(Exception):  # whatever listens there may answer anything
-        tag: str = _serve_smoke.ask(url, "model_info", {})["model"]
+        tag: str = same_answers.ask(url, "model_info", {})["model"]
         return tag
     return None

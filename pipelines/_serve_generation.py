@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from ruamel.yaml import YAML
 
-from pipelines import _bento, _serve_smoke
+from pipelines.bentos import same_answers, store
 
 WORKER = Path(__file__).with_name("_serve_worker.py")
 READY_SECONDS = 60.0
@@ -81,7 +81,7 @@ class Generation:
             self.workers = [self.spawn(number) for number in range(1, self.n_workers + 1)]
             for worker in self.workers:
                 self.wait(worker)
-            _serve_smoke.check(self.url, self.bento)
+            same_answers.check(self.url, self.bento)
         except SettingsError:
             self.end(patience=0)
             raise
@@ -90,15 +90,15 @@ class Generation:
             raise ValueError(f"{self.version} ({self.tag}) failed its smoke test: {error}") from None
 
     def spawn(self, number: int) -> Worker:
-        home = _bento.user_store()
-        stored = _bento.folder(home, self.tag)
+        home = store.user_store()
+        stored = store.folder(home, self.tag)
         private = socket.create_server(("127.0.0.1", 0), backlog=128)
         fds = (self.public.fileno(), private.fileno())
         arguments = ["--fd", str(fds[1]), "--service-name", "", "--worker-id", str(number), "--args", "{}"]
         process = subprocess.Popen(
             [sys.executable, "-P", str(WORKER), str(fds[0]), str(self.grace), self.tag, *arguments],
             env={
-                **_bento.user_environment(home),
+                **store.user_environment(home),
                 **service_environment(stored),
                 "PROMETHEUS_MULTIPROC_DIR": str(self.folder),
                 **self.environment,

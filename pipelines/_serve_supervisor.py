@@ -20,9 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines import _bento, _serve_memory
+from pipelines import _serve_memory
 from pipelines._serve_generation import END_SECONDS, Generation
 from pipelines._serve_memory import Memory
+from pipelines.bentos import store
 from pipelines.registry import released, version_files
 from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say, sentence
@@ -64,7 +65,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until SIGTERM or Ctrl-C; raises ValueError where nothing can be served."""
-        address = _bento.listenable(self.host, self.port)
+        address = store.listenable(self.host, self.port)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.memory = _serve_memory.read(self.port)
         with socket.create_server((address, self.port), family=family, backlog=BACKLOG) as self.public:
@@ -163,7 +164,7 @@ class Supervisor:
         released.check(version.name, version.commit)
         bento = version_files.document(version.name, version.commit, version_files.BENTO)
         archive = version_files.obtain(version.name, version.commit, version_files.ARCHIVE)
-        _bento.ensure_imported(Path(archive), bento)
+        store.ensure_imported(Path(archive), bento)
         generation = Generation(version.name, bento, self.public, n_workers, environment, self.grace, self.stops)
         generation.start()
         return generation

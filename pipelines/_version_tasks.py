@@ -6,8 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import _bento, _release, _serve_smoke, _smoke
+from pipelines import _release
 from pipelines._run_release import described
+from pipelines.bentos import same_answers, smoke, store
 from pipelines.registry import released, tags, version_files
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Package, load
@@ -34,9 +35,9 @@ def smoke_test(version: str) -> dict[str, Any]:
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:
         home = Path(folder, "home")
         home.mkdir()
-        _bento.run("import", str(archive.absolute()), env=_bento.environment(home))
-        with _smoke.serving(bento["tag"], home=home, timeout=load(Package).ready_timeout) as url:
-            _serve_smoke.check(url, bento)
+        store.run("import", str(archive.absolute()), env=store.environment(home))
+        with smoke.serving(bento["tag"], home=home, timeout=load(Package).ready_timeout) as url:
+            same_answers.check(url, bento)
     say("smoke_test", f"{version} answers as it did when it was built")
     return {"version": version, "bento": bento["tag"]}
 

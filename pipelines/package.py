@@ -16,9 +16,11 @@ import pyarrow as pa
 import pipelines
 from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
-from pipelines import _bento, _bento_sources, _card, _cells, _packed, _packed_encoder, _smoke
+from pipelines import _card, _cells, _packed, _packed_encoder
 from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
+from pipelines.bentos import smoke as smoke_test
+from pipelines.bentos import sources, store
 from pipelines.registry import chain
 from pipelines.runtime.console import run, say
 from pipelines.settings.document import Champion, Embed, Package, load
@@ -72,12 +74,12 @@ def main() -> None:
             (context / CARD).write_text(card, "utf-8")
             say("package", f"building {tag}")
             labels = {"verdict": verdict["verdict"], "model": verdict["digests"]["model"][:12]}
-            _bento.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
+            store.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
             say("package", "asking the exported Bento over HTTP")
             ids = list(map(str, items["item_id"].to_pylist()))
-            probe = _smoke.Probe(factors, ids, users.user_id[0], users.history(0), cells)
+            probe = smoke_test.Probe(factors, ids, users.user_id[0], users.history(0), cells)
             home = Path(temp) / "smoke"
-            smoke, seconds, memory = _smoke.test(archive, tag, probe, home=home, timeout=params.ready_timeout)
+            smoke, seconds, memory = smoke_test.test(archive, tag, probe, home=home, timeout=params.ready_timeout)
             taken = _card.sizes(archive, packed, context / "bento/requirements.txt", seconds=seconds, memory=memory)
             stage.output("card.md").write_text(card + taken, "utf-8")
         report = {
@@ -86,7 +88,7 @@ def main() -> None:
             "tag": tag,
             "verdict_sha256": stage.inputs[judged.as_posix()],
             "digests": verdict["digests"],
-            "sources": _bento_sources.digests(CHECKOUT),
+            "sources": sources.digests(CHECKOUT),
             "files": {f"src/{path}": digest for path, digest in files.items()},
             "smoke": smoke,
         }
@@ -113,7 +115,7 @@ def refuse_other_encoder(actual: str, provenance: dict[str, Any]) -> None:
 
 def copy_code(context: Path) -> None:
     """The serving code, at its paths in the checkout, and `bentofile.yaml` at the root, where BentoML looks for it."""
-    for path in _bento_sources.code(CHECKOUT):
+    for path in sources.code(CHECKOUT):
         target = context / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from pipelines._smoke import post
+from pipelines.bentos.smoke import post
 from pipelines.ingest import stage as ingest
 from pipelines.settings.document import Demo
 from tests.clones import Clone

@@ -14,7 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 from setuptools import find_packages  # type: ignore[import-untyped]
 
-from pipelines import _airflow_task, _bento_sources
+from pipelines import _airflow_task
+from pipelines.bentos import sources as bentos_sources
 from pipelines.settings.document import SECTIONS
 from tests.conftest import REPO
 
@@ -213,7 +214,7 @@ def test_every_code_dependency_is_needed(name: str) -> None:
 
 def test_the_bento_holds_every_model_file_that_the_service_imports_and_no_other() -> None:
     imported = {path for path in our_files(REPO / "bento" / "service.py") if path.is_relative_to(REPO / "models")}
-    assert {path for path in _bento_sources.code(REPO) if path.is_relative_to(REPO / "models")} == imported
+    assert {path for path in bentos_sources.code(REPO) if path.is_relative_to(REPO / "models")} == imported
 
 
 @pytest.mark.parametrize("name", STAGES)

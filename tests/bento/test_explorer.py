@@ -10,7 +10,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from pipelines._smoke import call, post
+from pipelines.bentos.smoke import call, post
 from tests import judged
 from tests.conftest import SCREENSHOTS
 from tests.judged import ITEM_IDS, USER_IDS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _bento
-from pipelines._smoke import post, serving
+from pipelines.bentos import store as bentos
+from pipelines.bentos.smoke import post, serving
 
 pytestmark = pytest.mark.slow
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 def elsewhere(store: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store into which the Bento was imported that another one exported."""
     archive, home = tmp_path_factory.mktemp("export") / "moved.bento", tmp_path_factory.mktemp("elsewhere")
-    _bento.run("export", tag, str(archive), env=_bento.environment(store))
-    _bento.run("import", str(archive), env=_bento.environment(home))
+    bentos.run("export", tag, str(archive), env=bentos.environment(store))
+    bentos.run("import", str(archive), env=bentos.environment(home))
     return home
 
 
@@ -28,7 +28,7 @@ def test_it_serves_as_the_same_model(elsewhere: Path, tag: str) -> None:
 
 def test_a_file_changed_on_the_way_is_named_and_nothing_is_served(elsewhere: Path, tag: str) -> None:
     name = "bento/explorer_page/explorer.js"  # the page is as much a part of it as the model
-    path = _bento.folder(elsewhere, tag) / "src" / name
+    path = bentos.folder(elsewhere, tag) / "src" / name
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(ValueError, match=rf"{name} of {tag} was changed"), serving(tag, home=elsewhere, timeout=60):
         raise AssertionError("it served")

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from bento.hot import ENDPOINTS
-from pipelines._smoke import call
+from pipelines.bentos.smoke import call
 from tests.judged import ITEM_IDS, TEXTS, USER_IDS
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bento import packed
-from pipelines import _bento, _smoke
+from pipelines.bentos import smoke
+from pipelines.bentos import store as bentos
 from tests.conftest import REPO
 
 HEAVY = {
@@ -40,7 +41,7 @@ def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> No
     "name", ["packed/model.safetensors", "packed/items.safetensors", "bento/service.py", "models/inference/factors.py"]
 )
 def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
-    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
     assert packed.verify(root)["tag"] == tag
     content = bytearray((root / name).read_bytes())
     content[-2] ^= 1
@@ -68,7 +69,7 @@ def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Pa
     ],
 )
 def test_a_file_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
-    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).touch()
     with pytest.raises(
@@ -79,7 +80,7 @@ def test_a_file_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: 
 
 @pytest.mark.slow
 def test_a_link_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: Path) -> None:
-    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
     (tmp_path / "elsewhere").mkdir()
     for name, target in (("requests", tmp_path / "elsewhere"), ("dangling.py", tmp_path / "nothing")):
         (root / name).symlink_to(target)
@@ -90,7 +91,7 @@ def test_a_link_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: 
 
 @pytest.mark.slow
 def test_bytecode_that_python_keeps_is_not_taken_for_an_added_file(store: Path, tag: str, tmp_path: Path) -> None:
-    root = shutil.copytree(_bento.folder(store, tag) / "src", tmp_path / "src")
+    root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(root)], check=True)
     assert list(root.rglob("*.pyc"))
     assert packed.verify(root)["tag"] == tag
@@ -101,9 +102,9 @@ def test_a_server_among_whose_files_is_another_one_ends_with_one_clear_line(
     store: Path, tag: str, tmp_path: Path
 ) -> None:
     home = shutil.copytree(store, tmp_path / "store")
-    (_bento.folder(home, tag) / "src/models/factors2.py").touch()
+    (bentos.folder(home, tag) / "src/models/factors2.py").touch()
     refused = pytest.raises(ValueError, match=r"status 1 before it was ready.*refusing to serve it")
-    with refused as error, _smoke.serving(tag, home=home, timeout=60):
+    with refused as error, smoke.serving(tag, home=home, timeout=60):
         raise AssertionError("it served")
     assert "Traceback" not in (home / "server.log").read_text("utf-8")
     assert "longtail: error: models/factors2.py is not part of" in str(error.value)
@@ -112,13 +113,13 @@ def test_a_server_among_whose_files_is_another_one_ends_with_one_clear_line(
 @pytest.mark.slow
 def test_a_server_whose_model_was_changed_ends_with_one_clear_line(store: Path, tag: str, tmp_path: Path) -> None:
     home = shutil.copytree(store, tmp_path / "store")
-    model = _bento.folder(home, tag) / "src/packed/model.safetensors"
+    model = bentos.folder(home, tag) / "src/packed/model.safetensors"
     model.chmod(0o644)
     content = bytearray(model.read_bytes())
     content[-1] ^= 1
     model.write_bytes(content)
     refused = pytest.raises(ValueError, match=r"status 1 before it was ready.*refusing to serve it")
-    with refused as error, _smoke.serving(tag, home=home, timeout=60):
+    with refused as error, smoke.serving(tag, home=home, timeout=60):
         pass
     assert "Traceback" not in (home / "server.log").read_text("utf-8")
     assert "longtail: error: packed/model.safetensors" in str(error.value)
@@ -126,7 +127,7 @@ def test_a_server_whose_model_was_changed_ends_with_one_clear_line(store: Path, 
 
 @pytest.mark.slow
 def test_the_service_runs_on_the_code_in_the_bento_and_loads_nothing_of_training(store: Path, tag: str) -> None:
-    root = _bento.folder(store, tag) / "src"
+    root = bentos.folder(store, tag) / "src"
     script = """
 import sys
 from bento.service import Longtail
@@ -135,7 +136,7 @@ service = Longtail.inner()
 assert service.recommend(ForUser(user_id="NA")).items
 print(sys.modules["models.inference.factors"].__file__, *sys.modules, sep="\\n")
 """
-    env = _bento.environment(store)
+    env = bentos.environment(store)
     done = subprocess.run([sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True, check=True)
     file, *modules = done.stdout.split()
     assert Path(file) == root / "models/inference/factors.py"

@@ -16,7 +16,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
-from pipelines import _smoke
+from pipelines.bentos import smoke
 from tests.judged import ITEM_IDS, USER_IDS
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def home(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(home: Path, tag: str, site: int) -> Iterator[str]:
     settings = {"LONGTAIL_CORS_ORIGINS": f"http://friend.test:{site}"}
-    with _smoke.serving(tag, home=home, timeout=60, settings=settings) as address:
+    with smoke.serving(tag, home=home, timeout=60, settings=settings) as address:
         yield address
 
 

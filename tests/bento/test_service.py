@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import requests
 
-from pipelines._smoke import call, post
 from pipelines.artifacts import outputs
+from pipelines.bentos.smoke import call, post
 from tests import judged
 from tests.judged import COLD, HEAD, ITEM_IDS, N_ITEMS, USER_IDS
 

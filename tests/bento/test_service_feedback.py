@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from pipelines import _smoke
-from pipelines._smoke import call, post
+from pipelines.bentos import smoke
+from pipelines.bentos.smoke import call, post
 from tests.judged import ITEM_IDS, USER_IDS
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_a_database_that_never_answers_costs_fresh_events_and_no_answer(store: P
     home = shutil.copytree(store, tmp_path / "store")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         settings = {"LONGTAIL_FEEDBACK_DB": f"postgresql+psycopg://u:secret@127.0.0.1:{deaf.getsockname()[1]}/events"}
-        with _smoke.serving(tag, home=home, timeout=60, settings=settings) as url:
+        with smoke.serving(tag, home=home, timeout=60, settings=settings) as url:
             event = {"event_id": "e", "user_id": USER_IDS[0], "item_id": ITEM_IDS[0], "kind": "click"}
             for body in ({"user_id": USER_IDS[0]}, {"user_id": "visitor"}):
                 assert post(url, "recommend", body)["items"]

@@ -23,7 +23,7 @@ import pytest
 import requests
 
 from bento.events import Events
-from pipelines import _smoke
+from pipelines.bentos import smoke
 from tests import postgres
 from tests.bento import stored_events
 from tests.bento.proxy import Proxy
@@ -184,8 +184,8 @@ def served(store: Path, tag: str, home: Path, **settings: str) -> Iterator[tuple
     """Address and worker of a server with a store of its own, so that no other server's worker is taken for it."""
     shutil.copytree(store, home)
     quiet = {"LONGTAIL_ACCESS_LOG": "off", "LONGTAIL_FEEDBACK_RATE": "1000000", **settings}
-    with _smoke.serving(tag, home=home, timeout=120, settings=quiet) as url:
-        (worker,) = _smoke.workers_of(home)
+    with smoke.serving(tag, home=home, timeout=120, settings=quiet) as url:
+        (worker,) = smoke.workers_of(home)
         yield url, worker
 
 

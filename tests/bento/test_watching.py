@@ -11,7 +11,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from bento.watching import endpoint
-from pipelines._smoke import call, post
+from pipelines.bentos.smoke import call, post
 from tests.conftest import REPO
 from tests.judged import ITEM_IDS, N_USERS, USER_IDS
 

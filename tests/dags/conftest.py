@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines import _deployment
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
 from tests.clones import Clone
 from tests.dags.standalone import Airflow, standalone
 from tests.test_pipeline import TINY

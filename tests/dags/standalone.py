@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psutil
 import requests
 
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
 from pipelines.workspace import lock
 from tests.clones import Clone
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
 from pipelines.workspace.runs import Run
 from tests.clones import Clone
 from tests.dags.standalone import TRAIN, Airflow, standalone

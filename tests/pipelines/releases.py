@@ -23,8 +23,8 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
 from models.evaluation.measure import Evaluation
-from pipelines import _bento_sources
 from pipelines.artifacts import best_releases, outputs, per_user, tables
+from pipelines.bentos import sources
 from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
@@ -178,7 +178,7 @@ def package(seed: int, *, built: bool) -> None:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {
                 "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
-                "sources": _bento_sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},
+                "sources": sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},
                 "verdict_sha256": outputs.sha256(judged), "digests": outputs.read_json(judged)["digests"],
             }  # fmt: skip
         outputs.write_json(stage.output("bento.json"), bento)

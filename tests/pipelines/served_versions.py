@@ -20,8 +20,8 @@ import psutil
 import requests
 from ruamel.yaml import YAML
 
-from pipelines._smoke import free_port
 from pipelines.artifacts import outputs, recipe
+from pipelines.bentos.smoke import free_port
 from pipelines.registry import tags, version_files
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import _packed, _smoke, package
+from pipelines import _packed, package
 from pipelines.artifacts import outputs, tables
+from pipelines.bentos import smoke
 from tests import judged
 from tests.conftest import Workspace
 
@@ -144,8 +145,8 @@ def test_a_server_that_is_not_ready_in_time_publishes_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged.write()
-    wait_ready = _smoke.wait_ready  # given no time at all: how fast this machine starts a server must not matter
-    monkeypatch.setattr(_smoke, "wait_ready", lambda url, server, timeout: wait_ready(url, server, 0))
+    wait_ready = smoke.wait_ready  # given no time at all: how fast this machine starts a server must not matter
+    monkeypatch.setattr(smoke, "wait_ready", lambda url, server, timeout: wait_ready(url, server, 0))
     with pytest.raises(ValueError, match=r"not ready after 0 s; raise package.ready_timeout"):
         package.main()
     assert not Path("data/package").exists()

@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from pipelines._serve_supervisor import LOOK_SECONDS
-from pipelines._smoke import post
 from pipelines.artifacts import outputs
+from pipelines.bentos.smoke import post
 from pipelines.package import main as run_package
 from tests import judged
 from tests.conftest import Workspace

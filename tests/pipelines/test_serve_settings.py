@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from pipelines import _bento, _serve_memory
+from pipelines import _serve_memory
 from pipelines._serve_supervisor import Supervisor
+from pipelines.bentos import store
 from pipelines.registry import tags
 from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
@@ -75,7 +76,7 @@ def test_a_server_on_all_interfaces_without_a_key_says_so_and_answers_to_loopbac
 
 
 def test_a_file_that_was_added_to_a_bento_in_the_store_is_gone_once_it_serves(tag: str) -> None:
-    planted = _bento.folder(Path.cwd().parent, tag) / "src/models/planted.py"
+    planted = store.folder(Path.cwd().parent, tag) / "src/models/planted.py"
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.write_text("raise SystemExit('planted')")
     serving = started()

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pipelines._stored_xz import StoredXz
 from pipelines.artifacts import outputs
+from pipelines.bentos.stored_xz import StoredXz
 from pipelines.privacy import modes
 
 BENTOML = [sys.executable, "-m", "bentoml"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines._stored_xz import CHUNK, StoredXz
+from pipelines.bentos.stored_xz import CHUNK, StoredXz
 
 
 def stored(*parts: bytes) -> bytes:

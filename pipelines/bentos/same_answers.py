@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from pipelines._smoke import K
+from pipelines.bentos.smoke import K
 
 DIFFERENT = 2  # items of K: scores that are equal up to rounding change places on another processor
 

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines import _bento, _smoke
 from pipelines.artifacts import outputs
+from pipelines.bentos import smoke, store
 from tests import judged
 from tests.conftest import REPO, Workspace
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def home(packaged: Path, tmp_path: Path) -> Path:
     """A store that holds the packaged Bento."""
-    _bento.run("import", str(packaged / "longtail.bento"), env=_bento.environment(tmp_path))
+    store.run("import", str(packaged / "longtail.bento"), env=store.environment(tmp_path))
     return tmp_path
 
 
@@ -33,9 +33,9 @@ def tag(packaged: Path) -> str:
     return str(outputs.read_json(packaged / "bento.json")["tag"])
 
 
-def probe(seed: int = 0, user: int = 0) -> _smoke.Probe:
+def probe(seed: int = 0, user: int = 0) -> smoke.Probe:
     history = np.array(judged.history(user), np.int32)
-    return _smoke.Probe(judged.factors(seed), judged.ITEM_IDS, judged.USER_IDS[user], history)
+    return smoke.Probe(judged.factors(seed), judged.ITEM_IDS, judged.USER_IDS[user], history)
 
 
 def running(folder: Path) -> list[psutil.Process]:
@@ -49,39 +49,39 @@ def running(folder: Path) -> list[psutil.Process]:
 
 
 def test_wrong_answers_fail_and_right_ones_pass_and_no_process_is_left(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60) as url:
+    with smoke.serving(tag, home=home, timeout=60) as url:
         assert len(running(home)) >= 2  # a supervisor and a worker
-        assert _smoke.ask(url, tag, probe())["malformed_request"] == {"status": 400}
+        assert smoke.ask(url, tag, probe())["malformed_request"] == {"status": 400}
         with pytest.raises(ValueError, match="the model's best are"):
-            _smoke.ask(url, tag, probe(seed=1))
+            smoke.ask(url, tag, probe(seed=1))
         with pytest.raises(ValueError, match="expected longtail:other"):
-            _smoke.ask(url, "longtail:other", probe())
-        shorter = _smoke.Probe(judged.factors(), judged.ITEM_IDS, judged.USER_IDS[0], probe().history[:-1])
+            smoke.ask(url, "longtail:other", probe())
+        shorter = smoke.Probe(judged.factors(), judged.ITEM_IDS, judged.USER_IDS[0], probe().history[:-1])
         with pytest.raises(ValueError, match="the model's best are"):  # the server hides one item more
-            _smoke.ask(url, tag, shorter)
+            smoke.ask(url, tag, shorter)
     assert running(home) == []
 
 
 def test_a_user_who_has_seen_everything_must_be_answered_with_nothing() -> None:
     everything = np.arange(len(judged.ITEM_IDS), dtype=np.int32)
-    seen = _smoke.Probe(judged.factors(), judged.ITEM_IDS, judged.USER_IDS[0], everything)
-    _smoke.compare({"model": "longtail:1", "items": []}, seen, everything, "longtail:1")
+    seen = smoke.Probe(judged.factors(), judged.ITEM_IDS, judged.USER_IDS[0], everything)
+    smoke.compare({"model": "longtail:1", "items": []}, seen, everything, "longtail:1")
     one = {"model": "longtail:1", "items": [{"item_id": judged.ITEM_IDS[0]}]}
     with pytest.raises(ValueError, match=r"recommends \[0\]"):
-        _smoke.compare(one, seen, everything, "longtail:1")
+        smoke.compare(one, seen, everything, "longtail:1")
 
 
 def test_a_failure_shows_the_end_of_the_log_and_leaves_no_process(home: Path, tag: str) -> None:
     failure = pytest.raises(
         ValueError, match=r"smoke test of .* failed: no such item; the server's log ends: .*initialized"
     )
-    with failure, _smoke.serving(tag, home=home, timeout=60):
+    with failure, smoke.serving(tag, home=home, timeout=60):
         raise ValueError("no such item")
     assert running(home) == []
 
 
 def test_workers_of_a_killed_supervisor_are_ended_too(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60):
+    with smoke.serving(tag, home=home, timeout=60):
         workers = [process for process in running(home) if "worker" in " ".join(process.cmdline())]
         supervisor = workers[0].parent()
         assert supervisor is not None

@@ -22,7 +22,7 @@ from models.inference.candidates import of_scores
 from models.inference.cells import Cells
 from models.inference.factors import Factors
 from models.inference.reranking import none, rerank
-from pipelines import _bento
+from pipelines.bentos import store
 
 K = 10
 MISSED = 1  # of them may be others where cells are searched: rounding may decide which of these are looked into
@@ -45,7 +45,7 @@ def test(archive: Path, tag: str, probe: Probe, *, home: Path, timeout: float) -
     Returns the answers, the seconds until it was ready, and the bytes of memory of its worker.
     """
     home.mkdir()
-    _bento.run("import", str(archive.absolute()), env=_bento.environment(home))
+    store.run("import", str(archive.absolute()), env=store.environment(home))
     started = time.monotonic()
     with serving(tag, home=home, timeout=timeout) as url:
         ready = time.monotonic() - started
@@ -131,9 +131,9 @@ def serving(tag: str, *, home: Path, timeout: float, settings: Mapping[str, str]
     settings: further variables of its environment.
     """
     log, port = home / "server.log", free_port()
-    command = [*_bento.BENTOML, "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    command = [*store.BENTOML, "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
     previous = signal.signal(signal.SIGTERM, exit_on_signal)  # a scheduler that ends the stage must end the server too
-    env = _bento.environment(home) | dict(settings or {})
+    env = store.environment(home) | dict(settings or {})
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -141,7 +141,7 @@ def serving(tag: str, *, home: Path, timeout: float, settings: Mapping[str, str]
         wait_ready(url, server, timeout)
         yield url
     except (ValueError, requests.RequestException) as error:
-        end = _bento.tail(log.read_text("utf-8", "replace"))
+        end = store.tail(log.read_text("utf-8", "replace"))
         raise ValueError(f"smoke test of {tag} failed: {error}; the server's log ends: {end}") from None
     finally:
         stop(server, home)
