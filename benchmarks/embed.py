@@ -43,12 +43,12 @@ from models.compute.precision import layer
 from models.encoders.text_encoder import encode
 from models.inference.encoder.tokens import tokenize
 from models.packaging.neighbour_overlap import overlap
-from pipelines import _packed_encoder as packed_encoder
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
 from pipelines.bentos import store
 from pipelines.embed import cache as embedding_cache
 from pipelines.ingest.sources import demo_words
+from pipelines.package import encoder as packed_encoder
 from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]

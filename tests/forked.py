@@ -54,7 +54,7 @@ def crash_at(event: str, path: str) -> None:
 def main() -> None:
     from pipelines.runtime.console import run
 
-    mains = {name: importlib.import_module(f"pipelines.{name}").main for name in sys.argv[1:]}
+    mains = {name: importlib.import_module(f"pipelines.{name}.stage").main for name in sys.argv[1:]}
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         stage, crash = json.loads(line)

@@ -15,7 +15,7 @@ import requests
 from pipelines._serve_supervisor import LOOK_SECONDS
 from pipelines.artifacts import outputs
 from pipelines.bentos.smoke import post
-from pipelines.package import main as run_package
+from pipelines.package.stage import main as run_package
 from tests import judged
 from tests.conftest import Workspace
 from tests.pipelines.releases import Checkout

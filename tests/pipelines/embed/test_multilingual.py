@@ -15,9 +15,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from bento.encoder import Encoder
-from pipelines import _packed_encoder as packed
 from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.embed import stage as embed
+from pipelines.package import encoder
 from pipelines.settings.document import Embed, load
 from tests import judged
 from tests.conftest import Workspace
@@ -104,8 +104,8 @@ def test_every_script_has_the_vector_that_sentence_transformers_gives(folder: Pa
 def test_a_wish_in_every_script_has_the_vector_of_its_item(folder: Path) -> None:
     vectors = embedded()
     Path("packed").mkdir()
-    sample = packed.Sample([TEXTS], [1.0], vectors)
-    about = packed.write(judged.factors(), checkpoint.find(load(Embed)), Path("packed/encoder"), sample, "half")
+    sample = encoder.Sample([TEXTS], [1.0], vectors)
+    about = encoder.write(judged.factors(), checkpoint.find(load(Embed)), Path("packed/encoder"), sample, "half")
     served = Encoder(about, Path.cwd())
     for text, vector in zip(TEXTS, vectors, strict=True):
         found = served(text)

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _card, _cli, _doctor, _run_tasks
+from pipelines import _cli, _doctor, _run_tasks
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
 from pipelines.gate.report import text_report, wording
+from pipelines.package import card as model_card
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
 from pipelines.settings.document import Ingest, Release, load
@@ -259,7 +260,7 @@ def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     note = gate_note(verdict["reason"])
     metrics = outputs.read_json(Path("data/evaluate/metrics.json"))
     about = {"tail": HOSTILE, "search": "exact", "encoder": {"reason": HOSTILE}}
-    card = _card.write("longtail:x", verdict, metrics, {}, about)
+    card = model_card.write("longtail:x", verdict, metrics, {}, about)
     for text in (report, body, note, card):
         made = Tags(rendered(text))
         assert not {"script", "img", "a", "iframe", "b"} & set(made.found)

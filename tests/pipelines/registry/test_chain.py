@@ -44,7 +44,7 @@ class Small:
 
     def change(self, kind: str, name: str, value: int) -> None:
         if kind == "code":
-            path = Path("pipelines", f"{name}.py")
+            path = Path("pipelines", name, "stage.py")
         elif kind == "data":
             path = RAW
         else:
@@ -58,7 +58,7 @@ class Small:
         """A stage by itself, as `dvc repro --single-item` or `python -m` would run it; what it wrote is kept."""
         params = json.loads(Path("params.yaml").read_text())
         with artifacts.stage(name) as stage:
-            made_from: list[Any] = [name, Path("pipelines", f"{name}.py").read_text(), params[name]]
+            made_from: list[Any] = [name, Path("pipelines", name, "stage.py").read_text(), params[name]]
             if name == "ingest":
                 made_from.append(stage.raw_input(RAW).read_text())
             if name == "champion":
@@ -185,7 +185,7 @@ def test_a_complete_run_is_accepted_and_a_stage_run_alone_is_not() -> None:
 def test_other_settings_or_code_of_any_stage_are_named(kind: str, name: str) -> None:
     with small() as checkout:
         checkout.do((kind, name, 1))
-        what = name if kind == "settings" else f"pipelines/{name}.py"
+        what = name if kind == "settings" else f"pipelines/{name}/stage.py"
         with pytest.raises(ValueError, match=rf"^data/\w+ was made with other {kind} than now: {what}"):
             chain.check_candidate()
         checkout.do((kind, name, 0))

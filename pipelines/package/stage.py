@@ -16,13 +16,16 @@ import pyarrow as pa
 import pipelines
 from models.inference.encoder.tokens import clean
 from models.inference.factors import Factors
-from pipelines import _card, _cells, _packed, _packed_encoder
 from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
 from pipelines.artifacts.embeddings_file import Vectors
 from pipelines.bentos import smoke as smoke_test
 from pipelines.bentos import sources, store
+from pipelines.package import card as model_card
+from pipelines.package import cells as package_cells
+from pipelines.package import contents
+from pipelines.package import encoder as packed_encoder
 from pipelines.registry import chain
-from pipelines.runtime.console import run, say
+from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Embed, Package, load
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
@@ -45,7 +48,7 @@ def main() -> None:
         holdout = outputs.read_json(stage.input("split", "holdout.json"))
         items = tables.read(stage.input("split", "items.parquet"))
         interactions = tables.read(stage.input("ingest", "interactions.parquet"), ["user_id", "item_id"])
-        users = _packed.histories(interactions, items)
+        users = contents.histories(interactions, items)
         factors, provenance = model_file.read(model)
         vectors, encoder = embeddings_file.read(stage.input("embed", embeddings_file.NAME), n_items=len(items))
         refuse_other_encoder(encoder, provenance)
@@ -58,7 +61,7 @@ def main() -> None:
             copy_code(context)
             packed = context / PACKED
             pack(packed, [model, judged], items, users)
-            search, cells = _cells.write_cells(factors, users, packed / "cells.safetensors")
+            search, cells = package_cells.write_cells(factors, users, packed / "cells.safetensors")
             about = {
                 **release(verdict, holdout["head_share"]),
                 "figures": metrics["models"]["candidate"],
@@ -70,7 +73,7 @@ def main() -> None:
             tag = f"{name}:{version(files)}"
             outputs.write_json(packed / "release.json", about | {"tag": tag, "files": files})
             files = digests(context)
-            card = _card.write(tag, verdict, metrics, holdout, about)
+            card = model_card.write(tag, verdict, metrics, holdout, about)
             (context / CARD).write_text(card, "utf-8")
             say("package", f"building {tag}")
             labels = {"verdict": verdict["verdict"], "model": verdict["digests"]["model"][:12]}
@@ -80,7 +83,9 @@ def main() -> None:
             probe = smoke_test.Probe(factors, ids, users.user_id[0], users.history(0), cells)
             home = Path(temp) / "smoke"
             smoke, seconds, memory = smoke_test.test(archive, tag, probe, home=home, timeout=params.ready_timeout)
-            taken = _card.sizes(archive, packed, context / "bento/requirements.txt", seconds=seconds, memory=memory)
+            taken = model_card.sizes(
+                archive, packed, context / "bento/requirements.txt", seconds=seconds, memory=memory
+            )
             stage.output("card.md").write_text(card + taken, "utf-8")
         report = {
             "built": True,
@@ -122,18 +127,18 @@ def copy_code(context: Path) -> None:
     (context / "bento" / "bentofile.yaml").rename(context / "bentofile.yaml")
 
 
-def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: _packed.Users) -> None:
+def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: contents.Users) -> None:
     """Write what bento/packed.py reads of the data; `unchanged` files keep the bytes that were judged."""
     folder.mkdir()
     for path in unchanged:
         shutil.copy(path, folder)
-    _packed.write_items(items, folder / "items.safetensors")
+    contents.write_items(items, folder / "items.safetensors")
     users.write(folder / "users.safetensors")
 
 
 def pack_encoder(
     stage: outputs.StageRun, model: Factors, folder: Path, items: pa.Table, embedded: tuple[Vectors, str],
-    form: _packed_encoder.Form,
+    form: packed_encoder.Form,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
     params, (vectors, digest) = load(Embed), embedded
@@ -143,8 +148,8 @@ def pack_encoder(
     if embeddings_file.identity(encoder.digest, projection) != digest:
         raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
     texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
-    sample = _packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors, projection)
-    return _packed_encoder.write(model, encoder, folder, sample, form)
+    sample = packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors, projection)
+    return packed_encoder.write(model, encoder, folder, sample, form)
 
 
 def digests(context: Path) -> dict[str, str]:
@@ -167,7 +172,3 @@ def release(verdict: dict[str, Any], head_share: float) -> dict[str, Any]:
         "tail: every other item of the catalogue; cold: a tail item without any training interaction"
     )
     return {key: verdict[key] for key in ("verdict", "reason", "digests")} | {"tail": tail}
-
-
-if __name__ == "__main__":
-    run(main, "package")

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import _packed, package
 from pipelines.artifacts import outputs, tables
 from pipelines.bentos import smoke
+from pipelines.package import contents
+from pipelines.package import stage as package
 from tests import judged
 from tests.conftest import Workspace
 
@@ -69,7 +70,7 @@ def test_histories_are_complete_whatever_the_order_of_the_rows() -> None:
     pairs = [("b", "y"), ("NA", "x"), ("b", "x"), ("0007", "z"), ("NA", "z")]
     user_ids, item_ids = zip(*pairs, strict=True)
     table = pa.table({"user_id": user_ids, "item_id": item_ids})
-    users = _packed.histories(table, pa.table({"item_id": ["x", "y", "z"]}))
+    users = contents.histories(table, pa.table({"item_id": ["x", "y", "z"]}))
     assert users.user_id == ["0007", "NA", "b"]
     assert [users.history(row).tolist() for row in range(3)] == [[2], [0, 2], [1, 0]]
     assert users.offsets.dtype == np.int64
@@ -77,13 +78,13 @@ def test_histories_are_complete_whatever_the_order_of_the_rows() -> None:
 
 
 def test_a_cell_that_lists_several_values_holds_each_and_itself() -> None:
-    cells = _packed.cells(pa.chunked_array([["a|b", "b, c", None, "d"]]))
+    cells = contents.cells(pa.chunked_array([["a|b", "b, c", None, "d"]]))
     assert cells == [["a", "b", "a|b"], ["b", "c", "b, c"], [], ["d", "d"]]
-    assert _packed.cells(pa.chunked_array([[True, None, False]])) == [["true"], [], ["false"]]
-    assert _packed.cells(pa.chunked_array([[0.5]])) is None
+    assert contents.cells(pa.chunked_array([[True, None, False]])) == [["true"], [], ["false"]]
+    assert contents.cells(pa.chunked_array([[0.5]])) is None
     many = pa.chunked_array([[f"x{n % 40}|y{n // 40}" for n in range(1600)]])
-    assert (_packed.cells(many) or [])[41] == ["x1", "y1"]  # too many wholes
-    assert _packed.cells(pa.chunked_array([[str(n) for n in range(1001)]])) is None
+    assert (contents.cells(many) or [])[41] == ["x1", "y1"]  # too many wholes
+    assert contents.cells(pa.chunked_array([[str(n) for n in range(1001)]])) is None
 
 
 def test_a_version_depends_on_every_path_and_digest_but_not_on_their_order() -> None:

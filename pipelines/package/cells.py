@@ -15,7 +15,7 @@ from models.inference.cells import Cells
 from models.inference.factors import Factors
 from models.inference.reranking import none, rerank
 from models.packaging.cell_building import build
-from pipelines._packed import Users
+from pipelines.package.contents import Users
 
 LARGE = 2**22  # numbers in the item vectors: up to that the full search takes a millisecond at most
 RECALL, K = 0.99, 10
