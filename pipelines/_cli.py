@@ -22,15 +22,14 @@ from pipelines import (
     _doctor,
     _feedback_commands,
     _forget,
-    _lineage,
     _monitor,
-    _release,
     _serve_commands,
 )
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import verdict as verdicts
 from pipelines.privacy.shown import shown
 from pipelines.registry import tags
+from pipelines.release import lineage, release
 from pipelines.runtime.console import run as guarded
 from pipelines.runtime.console import say
 from pipelines.settings import check
@@ -190,8 +189,8 @@ def interrupt(pid: int) -> None:
 def promote_unless_rolled_back() -> bool:
     """Whether it serves now; a model that a person has rolled back is a result of the run, not a failure of it."""
     try:
-        say(NAME, _release.promote().text)
-    except _release.RolledBackError as error:
+        say(NAME, release.promote().text)
+    except release.RolledBackError as error:
         say(NAME, f"not promoted: {error}")
         return False
     return True
@@ -222,27 +221,27 @@ def run_gate(arguments: argparse.Namespace) -> None:
     if arguments.what_if is None:
         verdict = verdicts.read()
         text_report.print_verdict(verdict)
-        if (stale := _lineage.stale(verdict)) is not None:
+        if (stale := lineage.stale(verdict)) is not None:
             say(NAME, stale)
     else:
         what_if.print_both(*what_if.decide(arguments.what_if))
 
 
 def run_promote(arguments: argparse.Namespace) -> None:
-    say(NAME, _release.promote(again=arguments.again).text)
+    say(NAME, release.promote(again=arguments.again).text)
 
 
 def run_rollback(arguments: argparse.Namespace) -> None:
-    say(NAME, _release.rollback(arguments.version).text)
+    say(NAME, release.rollback(arguments.version).text)
 
 
 def run_status(arguments: argparse.Namespace) -> None:
-    for line in _lineage.status():
+    for line in lineage.status():
         print(shown(line))
 
 
 def run_lineage(arguments: argparse.Namespace) -> None:
-    for line in _lineage.lineage(arguments.version):
+    for line in lineage.lineage(arguments.version):
         print(shown(line))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _release, _run_tasks
+from pipelines import _run_tasks
 from pipelines.registry import tags, version_files
+from pipelines.release import release
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import dvc_stage, runs, worktree
@@ -27,10 +28,10 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
                 dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
         while True:
             try:
-                outcome = _release.promote()
-            except _release.RolledBackError as error:
+                outcome = release.promote()
+            except release.RolledBackError as error:
                 return {"skip": str(error)}
-            except _release.OvertakenError as error:
+            except release.OvertakenError as error:
                 if not judge_again:
                     raise
                 say("promote", f"{error}: judging again")

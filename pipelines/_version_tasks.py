@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import _release
 from pipelines._run_release import described
 from pipelines.bentos import same_answers, smoke, store
 from pipelines.registry import released, tags, version_files
+from pipelines.release import release
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Package, load
 
@@ -19,7 +19,7 @@ def choose(version: str | None) -> dict[str, Any]:
     current = tags.read(load(Champion))
     if current.serving is None:
         raise ValueError("nothing serves yet, so there is nothing to roll back")
-    target = current.version(version or _release.replaced_by(current.serving))
+    target = current.version(version or release.replaced_by(current.serving))
     if target == current.serving:
         raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
     say("choose", f"from {current.serving.name} back to {target.name}")
@@ -50,5 +50,5 @@ def rollback(version: str, serving: str, reason: str | None) -> dict[str, Any]:
     elif current is None or current.name != serving:
         raise ValueError(f"{current.name if current else 'nothing'} serves now, not {serving}; trigger the DAG again")
     else:
-        say("rollback", _release.rollback(version).text)
+        say("rollback", release.rollback(version).text)
     return {**described(version), "reason": reason, "rolled_back": serving}

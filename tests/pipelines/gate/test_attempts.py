@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
-from pipelines import _candidate, _lineage, _release, _run_tasks
+from pipelines import _run_tasks
 from pipelines.artifacts import outputs, tables
 from pipelines.champion.stage import NONE
 from pipelines.gate import attempts as gate_attempts
@@ -27,6 +27,7 @@ from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
+from pipelines.release import candidate, lineage, release
 from pipelines.settings.document import Gate, load
 from tests import made
 from tests.conftest import Workspace, edit_params
@@ -245,7 +246,7 @@ def test_the_question_of_an_approval_names_number_level_and_those_before(checkou
 
 def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
     second = outputs.read_json(verdicts.PATH)["attempt"]
     assert (second["epoch"], second["number"]) == ("v1.0.0", 1)
@@ -253,23 +254,23 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
     again = outputs.read_json(verdicts.PATH)["attempt"]
     assert (again["epoch"], again["number"]) == (None, 1)
     checkout.candidate(2)
-    _release.promote()
-    _release.rollback()
+    release.promote()
+    release.rollback()
     checkout.candidate(3)
     third = outputs.read_json(verdicts.PATH)["attempt"]
     assert (third["epoch"], third["number"]) == ("v2.0.0", 1)
     checkout.candidate(2)  # rolled back, and judged as before
-    _release.promote(again=True)
-    _release.rollback("v1.0.0")
+    release.promote(again=True)
+    release.rollback("v1.0.0")
     checkout.candidate(4)
     fourth = outputs.read_json(verdicts.PATH)["attempt"]
     assert (fourth["epoch"], fourth["number"]) == ("v2.0.0", 2)
-    assert "Judgement 1 of this holdout since v1.0.0 was promoted." in "\n".join(_lineage.lineage("v2.0.0"))
+    assert "Judgement 1 of this holdout since v1.0.0 was promoted." in "\n".join(lineage.lineage("v2.0.0"))
 
 
 def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     git(checkout.root, "update-ref", "-d", ledger.REF)
     with pytest.raises(ValueError, match=r"no entry of the judgement that v1\.0\.0 was promoted by.*--begin-anew"):
         judge(2)
@@ -288,7 +289,7 @@ def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checko
 def test_a_clone_without_the_ledger_is_told_where_it_is(checkout: Checkout, tmp_path: Path) -> None:
     """`git clone` fetches tags and no refs/longtail."""
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
         with pytest.raises(ValueError, match="history is missing here"):
@@ -307,19 +308,19 @@ def test_releases_older_than_the_ledger_are_named(checkout: Checkout, monkeypatc
     monkeypatch.setattr(verdicts, "decide_again", lambda _: None)
     old = {name: value for name, value in verdict.items() if name != "attempt"}
     written = {verdicts.PATH: json.dumps(old).encode()}
-    bento = outputs.read_json(_candidate.BENTO)
+    bento = outputs.read_json(candidate.BENTO)
     bento["verdict_sha256"] = hashlib.sha256(written[verdicts.PATH]).hexdigest()
-    written[_candidate.BENTO] = json.dumps(bento).encode()
+    written[candidate.BENTO] = json.dumps(bento).encode()
     original = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: written.get(path) or original(path))
-    _release.promote()
+    release.promote()
     monkeypatch.undo()
     with chdir(checkout.root):
         git(checkout.root, "update-ref", "-d", ledger.REF)
         assert judge(2)["attempt"]["notes"] == [
             "releases up to v1.0.0 are older than the ledger: judgements of that time were not recorded"
         ]
-        assert "older than the ledger" in "\n".join(_lineage.lineage())
+        assert "older than the ledger" in "\n".join(lineage.lineage())
 
 
 def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Checkout, tmp_path: Path) -> None:
@@ -335,10 +336,10 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
     checkout.candidate(1)
     with chdir(other.root):
         with pytest.raises(ValueError, match=r"number 1 instead of 2.*entries of other machines came before it"):
-            _release.promote()
+            release.promote()
         other.candidate(2)
         assert outputs.read_json(verdicts.PATH)["attempt"]["number"] == 2
-        assert _release.promote().version == "v1.0.0"
+        assert release.promote().version == "v1.0.0"
         assert [number for _, number in kinds()] == [1, 1, 2]
 
 

@@ -182,9 +182,9 @@ def test_what_a_tag_or_a_commit_says_reaches_the_terminal_as_text(
     git.git("config", "user.name", "eve\x1b[31m\u202e[bold]")
     git.git("add", ".")
     git.git("commit", "--quiet", "-m", "start \x1b]0;owned\x07 \u202e")
-    from pipelines import _release
+    from pipelines.release import release
 
-    _release.promote()
+    release.promote()
     for words in (["status"], ["lineage"]):
         _cli.main(words)
     output = capsys.readouterr().out

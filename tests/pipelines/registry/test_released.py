@@ -12,9 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from pipelines import _release, _serve_supervisor
+from pipelines import _serve_supervisor
 from pipelines.artifacts import outputs
 from pipelines.registry import released, tags, version_files
+from pipelines.release import release
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests import made
@@ -30,7 +31,7 @@ Record = dict[str, Any]
 def judged(checkout: Checkout) -> Checkout:
     """v1 serves, and a second model was judged better than it."""
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
     return checkout
 
@@ -64,7 +65,7 @@ def test_a_model_trained_after_the_figures_were_taken_is_refused(
     with pytest.raises(
         ValueError, match=r"^data/evaluate was made from another data/train/model\.safetensors.*`dvc rep"
     ):
-        _release.promote()
+        release.promote()
     assert git(judged.root, "for-each-ref") == before
 
 
@@ -78,7 +79,7 @@ def test_settings_that_no_stage_ran_with_are_refused(
     package(2, built=True)
     record()
     with pytest.raises(ValueError, match=r"^data/train was made with other settings than now: train; run"):
-        _release.promote(again=again)
+        release.promote(again=again)
 
 
 def test_a_lock_file_of_stages_that_ran_on_other_files_is_refused(judged: Checkout) -> None:
@@ -92,7 +93,7 @@ def test_a_lock_file_of_stages_that_ran_on_other_files_is_refused(judged: Checko
     with pytest.raises(
         ValueError, match=r"^v2\.0\.0 must not serve: evaluate ran on another data/train/model\.safeten"
     ):
-        _release.promote()
+        release.promote()
     assert "v2.0.0" not in git(judged.root, "tag")
 
 
@@ -107,7 +108,7 @@ def test_a_lock_file_of_another_run_of_a_stage_is_refused(judged: Checkout) -> N
     with pytest.raises(
         ValueError, match=r"^dvc\.lock does not describe data/evaluate/manifest\.json and data/gate/mani"
     ):
-        _release.promote()
+        release.promote()
 
 
 def altered(name: str, path: str, change: Callable[[Record], object]) -> None:
@@ -165,7 +166,7 @@ FORGED: list[tuple[str, Callable[[Record], object], str]] = [
 
 
 def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checkout) -> None:
-    _release.promote()
+    release.promote()
     original = git(judged.root, "rev-parse", "longtail@v1.0.0^{commit}")
     registry = tags.read(load(Champion))
     supervisor = _serve_supervisor.Supervisor(
@@ -177,7 +178,7 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
             git(judged.root, "update-ref", f"refs/tags/{tag}", new)
         altered("v1.0.0", path, change)
         version = tags.read(load(Champion)).version("v1.0.0")
-        for act in (_release.rollback, lambda version=version: supervisor.prepare(version, {}, 1)):
+        for act in (release.rollback, lambda version=version: supervisor.prepare(version, {}, 1)):
             with pytest.raises(ValueError, match=rf"^v1\.0\.0 must not serve: {problem}.*`longtail rollback VERSION`"):
                 act()
         serving = tags.read(load(Champion)).serving
@@ -187,12 +188,12 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
 
 def test_a_release_of_an_earlier_version_of_the_software_comes_back(judged: Checkout) -> None:
     """Its record names no manifests, and a settings section that has gone since is in its params.yaml and dvc.lock."""
-    _release.promote()
+    release.promote()
     altered("v1.0.0", version_files.RECORD, lambda record: record.pop("manifests"))
     altered("v1.0.0", "params.yaml", lambda params: params.update(former={"x": 1}, engine={"name": "none"}))
     altered(
         "v1.0.0", "dvc.lock", of_stage("train", lambda stage: stage["params"]["params.yaml"].update(former={"x": 1}))
     )
-    assert _release.rollback().version == "v1.0.0"
+    assert release.rollback().version == "v1.0.0"
     version = tags.read(load(Champion)).version("v1.0.0")
     released.check(version.name, version.commit)

@@ -8,7 +8,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _candidate
 from pipelines.artifacts import best_releases
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
@@ -17,6 +16,7 @@ from pipelines.registry import released, tags, version_files
 from pipelines.registry.changes import flat
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry, Version
+from pipelines.release import candidate as release_candidate
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git
 
@@ -67,7 +67,7 @@ def candidate(serving: Version | None) -> Iterator[str]:
         yield line("", "it is the model that serves")
     elif verdict["verdict"] == "PROMOTE":
         try:
-            _candidate.packaged(_candidate.judged())
+            release_candidate.packaged(release_candidate.judged())
             verdicts.decide_again(verdict)
             attempts.confirm(verdict, shared=False)
         except (FileNotFoundError, ValueError) as error:

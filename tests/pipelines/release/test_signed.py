@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _lineage, _release
 from pipelines.champion import stage as champion
 from pipelines.registry import tags
+from pipelines.release import lineage, release
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests.conftest import edit_params
@@ -69,7 +69,7 @@ def serving() -> str | None:
 def promote_two(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
 
 
 def sign(key: Path | None, tag: str, target: str) -> None:
@@ -80,7 +80,7 @@ def sign(key: Path | None, tag: str, target: str) -> None:
 
 def test_promotions_are_signed_by_ssh_and_believed(ssh: Checkout) -> None:
     promote_two(ssh)
-    assert _release.rollback().version == serving() == "v1.0.0"
+    assert release.rollback().version == serving() == "v1.0.0"
     tags = git(ssh.root, "tag").splitlines()
     assert len(tags) == 5
     for tag in tags:
@@ -90,12 +90,12 @@ def test_promotions_are_signed_by_ssh_and_believed(ssh: Checkout) -> None:
     assert all(
         int(date) > 1_700_000_000 for date in git(ssh.root, "for-each-ref", f"--format={dates}", "refs/tags").split()
     )
-    assert "v1.0.0 in prod" in next(_lineage.status())
+    assert "v1.0.0 in prod" in next(lineage.status())
 
 
 def test_promotions_are_signed_by_gpg_and_believed(gpg: Checkout) -> None:
     gpg.candidate(1)
-    assert _release.promote().version == serving() == "v1.0.0"
+    assert release.promote().version == serving() == "v1.0.0"
     assert "BEGIN PGP SIGNATURE" in git(gpg.root, "cat-file", "tag", "longtail@v1.0.0")
     git(gpg.root, "tag", "--annotate", "--force", "-m", "mine", "longtail#prod#2", "longtail@v1.0.0^{}")
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_a_tag_by_nobody_or_by_a_stranger_is_refused_everywhere(
     sign(key, tag, "longtail@v1.0.0^{}")
     before = git(ssh.root, "for-each-ref")
     remedy = "git tag --sign --force -m checked"
-    acts = (_release.promote, _release.rollback, champion.main, serving, lambda: list(_lineage.status()))
+    acts = (release.promote, release.rollback, champion.main, serving, lambda: list(lineage.status()))
     for act in acts:
         with pytest.raises(
             ValueError, match=rf"^the tag {tag} is not signed by a key that Git accepts.*{remedy} {tag}"
@@ -147,7 +147,7 @@ def test_tags_of_others_need_no_signature(ssh: Checkout) -> None:
 
 def test_unsigned_tags_are_believed_where_none_have_to_be(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     assert serving() == "v1.0.0"
     assert "SIGNATURE" not in git(checkout.root, "cat-file", "tag", "longtail@v1.0.0")
 
@@ -158,7 +158,7 @@ def test_nothing_is_promoted_where_git_cannot_sign_or_would_not_believe_it(ssh: 
     git(ssh.root, "config", "--unset", missing)
     before = git(ssh.root, "for-each-ref")
     with pytest.raises(ValueError, match=r"^release\.signed is true, but Git does not sign longtail@v1\.0\.0 so that"):
-        _release.promote()
+        release.promote()
     assert git(ssh.root, "for-each-ref") == before
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _candidate, _release
 from pipelines.artifacts import outputs
 from pipelines.champion import stage as champion
 from pipelines.registry import tags as registry_tags
 from pipelines.registry import version_files
+from pipelines.release import candidate, release
 from pipelines.settings.document import Champion, load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
@@ -36,7 +36,7 @@ def tags(folder: Path) -> list[str]:
 
 def test_a_promotion_is_published_with_tags_side_ref_and_data(shared: Checkout, tmp_path: Path) -> None:
     shared.candidate(1)
-    _release.promote()
+    release.promote()
     published = git(tmp_path / "origin.git", "for-each-ref", "--format=%(refname)").splitlines()
     assert published == [
         "refs/heads/main",
@@ -50,7 +50,7 @@ def test_a_promotion_is_published_with_tags_side_ref_and_data(shared: Checkout, 
 
 def test_a_fresh_clone_gets_the_served_bento_without_computing(shared: Checkout, tmp_path: Path) -> None:
     shared.candidate(1)
-    _release.promote()
+    release.promote()
     other = clone(shared, tmp_path / "other")
     with chdir(other.root):
         version = registry_tags.read(load(Champion)).serving
@@ -63,7 +63,7 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
     with Path(".dvc/config").open("a") as config:
         config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n")
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
         commit = registry_tags.read(load(Champion)).version("v1.0.0").commit
@@ -72,7 +72,7 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
 
 def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout, tmp_path: Path) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     share(checkout, tmp_path)
     git(checkout.root, "push", "--quiet", "--tags", "origin")
     shutil.copytree(".dvc/cache", tmp_path / "storage")
@@ -87,15 +87,15 @@ def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout,
     with chdir(other.root):
         other.candidate(2)
     shared.candidate(1)
-    _release.promote()
+    release.promote()
     with chdir(other.root):
         with pytest.raises(ValueError, match=r"compared with no champion, but v1\.0\.0 is the champion since"):
-            _release.promote()
+            release.promote()
         champion.main()  # as `dvc repro` does
         assert outputs.read_json(Path("data/champion/champion.json"))["version"] == "v1.0.0"
         other.candidate(2)
-        assert _release.promote().version == "v2.0.0"
-    assert _release.rollback().version == "v1.0.0"
+        assert release.promote().version == "v2.0.0"
+    assert release.rollback().version == "v1.0.0"
     with chdir(other.root):
         assert serving() == "v2.0.0"
         champion.fetch_registry(load(Champion))
@@ -105,14 +105,14 @@ def test_another_clone_learns_of_the_champion_and_must_beat_it(shared: Checkout,
 def test_a_race_that_is_lost_after_the_fetch_changes_nothing(shared: Checkout, tmp_path: Path) -> None:
     other = clone(shared, tmp_path / "other")
     shared.candidate(1)
-    with _release.registry() as before:
+    with release.registry() as before:
         with chdir(other.root):
             other.candidate(2)
-            _release.promote()
+            release.promote()
         verdict = outputs.read_json(Path("data/gate/verdict.json"))
-        commit = _candidate.release_commit("v1.0.0", verdict, before)
+        commit = candidate.release_commit("v1.0.0", verdict, before)
         with pytest.raises(ValueError, match="another promotion was faster"):
-            _release.assign(before, "v1.0.0", commit, "promote v1.0.0", register=True)
+            release.assign(before, "v1.0.0", commit, "promote v1.0.0", register=True)
     assert tags(shared.root) == []
     assert git(shared.root, "for-each-ref", "--format=%(refname)", "refs/longtail") == "refs/longtail/ledger"
 
@@ -121,7 +121,7 @@ def test_a_remote_that_cannot_be_reached_promotes_nothing(shared: Checkout) -> N
     shared.candidate(1)
     git(shared.root, "remote", "set-url", "origin", "/nowhere/at/all.git")
     with pytest.raises(ValueError, match=r"release\.remote is 'origin', which cannot be fetched from"):
-        _release.promote()
+        release.promote()
     assert tags(shared.root) == []
 
 
@@ -137,7 +137,7 @@ def test_a_failed_data_push_promotes_nothing(shared: Checkout, tmp_path: Path) -
     (tmp_path / "storage").write_text("a file where the DVC remote should be")
     shared.candidate(1)
     with pytest.raises(ValueError, match="`dvc push` to storage failed"):
-        _release.promote()
+        release.promote()
     assert tags(shared.root) == tags(tmp_path / "origin.git") == []
 
 
@@ -148,7 +148,7 @@ def test_worktrees_share_registry_and_lock(checkout: Checkout, tmp_path: Path) -
     (worktree.root / ".dvc/config.local").write_text(local)
     with chdir(worktree.root):
         worktree.candidate(1)
-        _release.promote()
+        release.promote()
         shutil.rmtree(".dvc/tmp", ignore_errors=True)
     assert serving() == "v1.0.0"
     commit = registry_tags.read(load(Champion)).version("v1.0.0").commit

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from gto.api import deregister, history, show
 
-from pipelines import _lineage, _release
 from pipelines.artifacts import outputs
 from pipelines.champion.stage import NONE, champion_of
 from pipelines.registry import tags, version_files
 from pipelines.registry.digests import digests
+from pipelines.release import lineage, release
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests import made
@@ -43,7 +43,7 @@ def rewrite(path: Path, changes: dict[str, object]) -> None:
 
 def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> None:
     checkout.candidate(1)
-    outcome = _release.promote()
+    outcome = release.promote()
     assert outcome.changed
     assert serving() == outcome.version == "v1.0.0"
     assert git(checkout.root, "tag").splitlines() == ["longtail#prod#1", "longtail@v1.0.0"]
@@ -52,8 +52,8 @@ def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> Non
 def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
-    _release.rollback()
+        release.promote()
+    release.rollback()
     assert show(".", "longtail#prod")[0]["version"] == serving() == "v1.0.0"
     events = [(event["event"], event["version"]) for event in reversed(history("."))]
     assert [version for event, version in events if event == "assignment"] == ["v1.0.0", "v2.0.0", "v1.0.0"]
@@ -62,7 +62,7 @@ def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None
 
 def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Checkout) -> None:
     model = checkout.candidate(1)
-    _release.promote()
+    release.promote()
     version = tags.read(load(Champion)).version("v1.0.0")
     assert git(checkout.root, "rev-parse", f"{version.commit}^") == git(checkout.root, "rev-parse", "HEAD")
     files = git(checkout.root, "ls-tree", "-r", "--name-only", version.commit).splitlines()
@@ -88,7 +88,7 @@ def test_uncommitted_edits_are_released_and_stay_uncommitted(checkout: Checkout)
     git(checkout.root, "add", "staged.txt")
     checkout.candidate(1)
     status, index = git(checkout.root, "status", "--porcelain"), Path(".git/index").read_bytes()
-    _release.promote()
+    release.promote()
     assert Path(".git/index").read_bytes() == index
     assert git(checkout.root, "status", "--porcelain") == status
     assert git(checkout.root, "show", "longtail@v1.0.0:notes.txt") == "edited"
@@ -101,7 +101,7 @@ def test_a_detached_head_is_released_and_stays(checkout: Checkout) -> None:
     git(checkout.root, "checkout", "--quiet", "--detach")
     head = git(checkout.root, "rev-parse", "HEAD")
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     assert git(checkout.root, "rev-parse", "HEAD") == head
     assert Path(".git/HEAD").read_text().strip() == head
 
@@ -113,15 +113,15 @@ def test_no_identity_and_an_empty_home_are_enough(
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "empty"))
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     assert tags.read(load(Champion)).version("v1.0.0").author
 
 
 def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     before = refs(checkout)
-    outcome = _release.promote()
+    outcome = release.promote()
     assert (outcome.changed, outcome.version) == (False, "v1.0.0")
     assert "already serves" in outcome.text
     assert refs(checkout) == before
@@ -129,10 +129,10 @@ def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> 
 
 def test_a_second_candidate_replaces_the_first(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
     assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
-    assert "in place of v1.0.0" in _release.promote().text
+    assert "in place of v1.0.0" in release.promote().text
     assert serving() == "v2.0.0"
 
 
@@ -141,7 +141,7 @@ def test_another_verdict_is_refused_with_its_reason(checkout: Checkout, verdict:
     checkout.candidate(1, verdict=verdict, built=False)
     before = refs(checkout)
     with pytest.raises(ValueError, match=f"the verdict is {verdict}, not PROMOTE: the hand-made verdict"):
-        _release.promote()
+        release.promote()
     assert refs(checkout) == before
 
 
@@ -164,7 +164,7 @@ def test_what_changed_after_the_verdict_is_refused_by_name(checkout: Checkout, p
             file.write(b"#")
     before = refs(checkout)
     with pytest.raises(ValueError, match=f"^{name} changed after the verdict was given; run `dvc repro`"):
-        _release.promote()
+        release.promote()
     assert refs(checkout) == before
 
 
@@ -173,7 +173,7 @@ def test_another_holdout_or_tail_is_refused_by_name(checkout: Checkout, key: str
     checkout.candidate(1)
     rewrite(Path("data/split/holdout.json"), {key: "0" * 64})
     with pytest.raises(ValueError, match=f"^{name} changed after the verdict"):
-        _release.promote()
+        release.promote()
 
 
 @pytest.mark.parametrize("remember", [False, True])
@@ -184,7 +184,7 @@ def test_metrics_edited_after_the_verdict_are_refused(checkout: Checkout, rememb
     if remember:
         record()
     with pytest.raises(ValueError, match=r"^data/evaluate/metrics\.json changed after the verdict was given; run"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
@@ -194,7 +194,7 @@ def test_a_model_swapped_under_the_same_tag_is_refused(checkout: Checkout) -> No
     version_files.ARCHIVE.write_bytes(b"bento of 2")
     rewrite(Path("data/package/bento.json"), {})
     with pytest.raises(ValueError, match=r"dvc\.lock does not describe data/package/longtail\.bento as it is"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
@@ -208,7 +208,7 @@ def test_a_replayed_verdict_is_refused(checkout: Checkout, tmp_path: Path) -> No
     package(2, built=True)
     record()
     with pytest.raises(ValueError, match=r"^model changed after the verdict was given"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
@@ -242,13 +242,13 @@ def with_verdict(verdict: dict[str, Any], seed: int) -> None:
 def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[str, Any]], object], what: str) -> None:
     """Also where manifests, Bento and dvc.lock were made to match."""
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
     verdict = outputs.read_json(Path("data/gate/verdict.json"))
     edit(verdict)
     with_verdict(verdict, 2)
     with pytest.raises(ValueError, match=rf"{what}.*run `dvc repro"):
-        _release.promote()
+        release.promote()
     assert serving() == "v1.0.0"
 
 
@@ -276,25 +276,25 @@ def test_a_version_that_an_earlier_gate_judged_is_compared_with_described_and_ro
             return snapshot(**other, files=files | changed)
 
         patch.setattr(repository, "snapshot", earlier)
-        _release.promote()
+        release.promote()
     released = git(checkout.root, "show", "longtail@v1.0.0:release/verdict.json")
     assert json.loads(released)["schema_version"] == 1
     assert champion_of(tags.read(load(Champion)), first) == NONE  # as it was judged
     checkout.candidate(2)
-    assert _release.promote().version == "v2.0.0"
+    assert release.promote().version == "v2.0.0"
     assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
-    described = "\n".join(_lineage.lineage("v1.0.0"))
+    described = "\n".join(lineage.lineage("v1.0.0"))
     assert all(rule["reason"] in described for rule in json.loads(released)["rules"])
-    _release.rollback()
+    release.rollback()
     assert serving() == "v1.0.0"
 
 
 def test_a_candidate_that_an_earlier_gate_judged_is_judged_again_before_it_is_promoted(checkout: Checkout) -> None:
     checkout.candidate(1)
     with_verdict(json.loads(of_earlier_gate(Path("data/gate/verdict.json").read_bytes())), 1)
-    assert any("has schema_version 1, expected 2" in line for line in _lineage.status())
+    assert any("has schema_version 1, expected 2" in line for line in lineage.status())
     with pytest.raises(ValueError, match=r"an earlier version of the gate wrote it; run `dvc repro --force .* gate`"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
@@ -303,7 +303,7 @@ def test_an_edited_verdict_is_refused(checkout: Checkout) -> None:
     path = Path("data/gate/verdict.json")
     path.write_text(path.read_text().replace("REJECT", "PROMOTE"))
     with pytest.raises(ValueError, match=r"verdict\.json is corrupted"):
-        _release.promote()
+        release.promote()
 
 
 def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
@@ -313,13 +313,13 @@ def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
     content[3] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"longtail\.bento is corrupted"):
-        _release.promote()
+        release.promote()
 
 
 def test_a_candidate_without_a_bento_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1, built=False)
     with pytest.raises(ValueError, match="there is no Bento of this model: not built by hand"):
-        _release.promote()
+        release.promote()
 
 
 def test_a_bento_of_another_verdict_or_model_is_refused(checkout: Checkout) -> None:
@@ -327,11 +327,11 @@ def test_a_bento_of_another_verdict_or_model_is_refused(checkout: Checkout) -> N
     path = Path("data/package/bento.json")
     rewrite(path, {"verdict_sha256": "0" * 64})
     with pytest.raises(ValueError, match="belongs to another verdict"):
-        _release.promote()
+        release.promote()
     package(1, built=True)
     rewrite(path, {"digests": digests() | {"model": "0" * 64}})
     with pytest.raises(ValueError, match="built from another model than was judged"):
-        _release.promote()
+        release.promote()
 
 
 @pytest.mark.parametrize("remember", [False, True])
@@ -353,7 +353,7 @@ def test_a_bento_older_than_its_code_or_settings_is_refused(
     if remember:
         record()
     with pytest.raises(ValueError, match=f"^{message} changed after the Bento was built; run `dvc repro package`"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
@@ -362,14 +362,14 @@ def test_a_command_edited_after_it_was_run_is_refused(checkout: Checkout) -> Non
     path = Path("dvc.yaml")
     path.write_text(path.read_text().replace("exit 1", "exit 2", 1))
     with pytest.raises(ValueError, match=r"^dvc\.yaml has another cmd of ingest than was run; run `dvc repro package`"):
-        _release.promote()
+        release.promote()
     assert serving() is None
 
 
 def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1)
     judged_before_anything_served = outputs.read_json(Path("data/gate/verdict.json"))["champion"]
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
     judge("PROMOTE", judged_before_anything_served)
     package(2, built=True)
@@ -377,7 +377,7 @@ def test_a_verdict_against_a_former_champion_is_refused(checkout: Checkout) -> N
     with pytest.raises(
         ValueError, match=r"compared with no champion, but v1\.0\.0 is the champion since; run `dvc repro`"
     ):
-        _release.promote()
+        release.promote()
     assert serving() == "v1.0.0"
 
 
@@ -389,47 +389,47 @@ def test_of_releases_that_lose_three_percent_each_the_second_is_the_last(checkou
     ndcg = 0.4
     for seed in (1, 2):
         checkout.candidate(seed, ndcg=ndcg)
-        _release.promote()
+        release.promote()
         ndcg *= 0.97
     checkout.candidate(3, verdict=None, ndcg=ndcg)
     assert [name for name, decision in decisions().items() if decision != "pass"] == ["no slow decline"]
     with pytest.raises(ValueError, match=r"^the verdict is REJECT.*«no slow decline»: ndcg@10 gain over best v1\.0\.0"):
-        _release.promote()
+        release.promote()
     assert serving() == "v2.0.0"
     checkout.candidate(4, ndcg=0.39)
-    assert _release.promote().version == "v3.0.0"
+    assert release.promote().version == "v3.0.0"
 
 
 def test_releases_of_steady_quality_are_all_promoted(checkout: Checkout) -> None:
     rng = np.random.default_rng(0)
     for seed in range(6):
         checkout.candidate(seed, ndcg=0.4 * (1 + rng.uniform(-0.02, 0.02)))
-        assert _release.promote().changed
+        assert release.promote().changed
 
 
 def test_a_verdict_against_a_former_best_release_is_refused(checkout: Checkout) -> None:
     """The best one is withdrawn between verdict and promotion."""
     for seed, ndcg in enumerate((0.39, 0.41, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        _release.promote()
+        release.promote()
     checkout.candidate(4, ndcg=0.4)
     deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
     with pytest.raises(
-        _release.OvertakenError,
+        release.OvertakenError,
         match=r"compared with the best release v2\.0\.0 by ndcg@10 .*, which is v3\.0\.0 \(the champion\) by ndcg@10",
     ):
-        _release.promote()
+        release.promote()
     assert serving() == "v3.0.0"
     checkout.candidate(4, ndcg=0.4)
-    assert _release.promote().version == "v4.0.0"
+    assert release.promote().version == "v4.0.0"
 
 
 def test_lineage_names_the_best_release_that_was_compared_with(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.4, 0.39, 0.39), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        _release.promote()
-    assert any("compared with: v1.0.0 by ndcg@10 since v1.0.0" in line for line in _lineage.lineage("v3.0.0"))
-    assert not any("best release" in line for line in _lineage.lineage("v1.0.0"))
+        release.promote()
+    assert any("compared with: v1.0.0 by ndcg@10 since v1.0.0" in line for line in lineage.lineage("v3.0.0"))
+    assert not any("best release" in line for line in lineage.lineage("v1.0.0"))
 
 
 def test_a_lock_file_that_describes_other_data_is_refused(checkout: Checkout) -> None:
@@ -439,7 +439,7 @@ def test_a_lock_file_that_describes_other_data_is_refused(checkout: Checkout) ->
     Path("dvc.lock").write_text(stale)
     before = refs(checkout)
     with pytest.raises(ValueError, match=r"dvc\.lock does not describe .*data/train/model\.safetensors"):
-        _release.promote()
+        release.promote()
     assert refs(checkout) == before
 
 
@@ -447,82 +447,82 @@ def test_a_missing_lock_file_is_refused(checkout: Checkout) -> None:
     checkout.candidate(1)
     Path("dvc.lock").unlink()
     with pytest.raises(FileNotFoundError, match=r"dvc\.lock is missing.*run `dvc repro`"):
-        _release.promote()
+        release.promote()
 
 
 def test_rollback_goes_to_the_version_that_was_replaced(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        _release.promote()
-    assert [_release.rollback().version, serving()] == ["v2.0.0", "v2.0.0"]
-    assert [_release.rollback().version, serving()] == ["v1.0.0", "v1.0.0"]
+        release.promote()
+    assert [release.rollback().version, serving()] == ["v2.0.0", "v2.0.0"]
+    assert [release.rollback().version, serving()] == ["v1.0.0", "v1.0.0"]
     with pytest.raises(ValueError, match=r"v1\.0\.0 replaced nothing"):
-        _release.rollback()
+        release.rollback()
 
 
 def test_rollback_skips_a_version_that_was_itself_rolled_back(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
-    _release.rollback()
+        release.promote()
+    release.rollback()
     checkout.candidate(3)
-    _release.promote()
-    assert _release.rollback().version == "v1.0.0"
+    release.promote()
+    assert release.rollback().version == "v1.0.0"
 
 
 def test_rollback_to_a_named_version(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        _release.promote()
-    assert _release.rollback("v1.0.0").version == "v1.0.0"
+        release.promote()
+    assert release.rollback("v1.0.0").version == "v1.0.0"
     with pytest.raises(ValueError, match=r"v1\.0\.0 serves already"):
-        _release.rollback("v1.0.0")
+        release.rollback("v1.0.0")
     with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; there are v1\.0\.0, v2\.0\.0, v3\.0\.0"):
-        _release.rollback("v9.0.0")
+        release.rollback("v9.0.0")
 
 
 def test_a_version_tag_that_was_moved_to_another_release_is_not_believed(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
     who = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
     git(checkout.root, *who, "tag", "-fam", "moved", "longtail@v2.0.0", "refs/longtail/releases/v1.0.0")
     commit = tags.read(load(Champion)).version("v2.0.0").commit
     for use in (
-        _release.rollback,
-        lambda: list(_lineage.lineage("v2.0.0")),
+        release.rollback,
+        lambda: list(lineage.lineage("v2.0.0")),
         lambda: version_files.obtain("v2.0.0", commit, version_files.ARCHIVE),
     ):
         with pytest.raises(ValueError, match=r"^the tag of v2\.0\.0 was moved to .*, which is the release of v1\.0\.0"):
             use()
     git(checkout.root, *who, "tag", "-fam", "back", "longtail@v2.0.0", "refs/longtail/releases/v2.0.0")
-    assert _release.rollback().version == "v2.0.0"
+    assert release.rollback().version == "v2.0.0"
 
 
 def test_promotion_goes_on_after_the_newest_version_was_deregistered(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
     deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
     checkout.candidate(3)
-    assert _release.promote().version == serving() == "v3.0.0"
+    assert release.promote().version == serving() == "v3.0.0"
 
 
 def test_rollback_before_anything_serves_is_refused(checkout: Checkout) -> None:
     with pytest.raises(ValueError, match="nothing serves yet"):
-        _release.rollback()
+        release.rollback()
 
 
 def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
     shutil.rmtree(".dvc/cache")
     before = refs(checkout)
     with pytest.raises(
         FileNotFoundError, match=r"longtail\.bento of v1\.0\.0 is neither in the DVC cache nor in a remote"
     ):
-        _release.rollback()
+        release.rollback()
     assert refs(checkout) == before
     assert serving() == "v2.0.0"
 
@@ -530,74 +530,74 @@ def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout
 def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
     for path in Path(".dvc/cache").rglob("*"):
         if path.is_file() and path.read_bytes() == b"bento of 1":
             path.chmod(0o644)
             path.write_bytes(b"bento of ?")
     with pytest.raises(ValueError, match=r"longtail\.bento of v1\.0\.0 is corrupted"):
-        _release.rollback()
+        release.rollback()
 
 
 def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
-    _release.promote()
-    _release.rollback()
+    release.promote()
+    release.rollback()
     checkout.candidate(2)
-    with pytest.raises(_release.RolledBackError, match=r"this model is v2\.0\.0, which was rolled back"):
-        _release.promote()
-    assert _release.promote(again=True).version == serving() == "v3.0.0"
-    assert not _release.promote().changed
+    with pytest.raises(release.RolledBackError, match=r"this model is v2\.0\.0, which was rolled back"):
+        release.promote()
+    assert release.promote(again=True).version == serving() == "v3.0.0"
+    assert not release.promote().changed
 
 
 def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        _release.promote()
-    _release.rollback()
+        release.promote()
+    release.rollback()
     for seed in (2, 3, 2):
         checkout.candidate(seed)
-        _release.promote(again=seed == 2 and serving() == "v1.0.0")
+        release.promote(again=seed == 2 and serving() == "v1.0.0")
     assert serving() == "v5.0.0"
 
 
 def test_a_superseded_model_may_come_back_without_again(checkout: Checkout) -> None:
     for seed in (1, 2, 1):
         checkout.candidate(seed)
-        _release.promote()
+        release.promote()
     assert serving() == "v3.0.0"
 
 
 def test_a_changed_bento_of_the_serving_model_is_released_with_again(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     rewrite(Path("data/package/bento.json"), {"files": {"service.py": "another"}})
     record()
-    outcome = _release.promote()
+    outcome = release.promote()
     assert not outcome.changed
     assert "its Bento has changed" in outcome.text
-    assert _release.promote(again=True).version == "v2.0.0"
-    assert _release.rollback().version == "v1.0.0"
+    assert release.promote(again=True).version == "v2.0.0"
+    assert release.rollback().version == "v1.0.0"
 
 
 def test_two_assignments_within_one_second_are_ordered_for_gto_too(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     checkout.candidate(2)
-    _release.promote()
+    release.promote()
     for _ in range(3):
-        _release.rollback("v1.0.0")
-        _release.rollback("v2.0.0")
+        release.rollback("v1.0.0")
+        release.rollback("v2.0.0")
         assert show(".", "longtail#prod")[0]["version"] == serving() == "v2.0.0"
 
 
 def test_the_users_branch_may_move_on(checkout: Checkout) -> None:
     checkout.candidate(1)
-    _release.promote()
+    release.promote()
     Path("notes.txt").write_text("later\n")
     commit(checkout.root, "later")
     checkout.candidate(2)
-    _release.promote()
+    release.promote()
     assert git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}^") == git(checkout.root, "rev-parse", "HEAD")

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import _candidate
 from pipelines.artifacts import best_releases
 from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import chain, released, tags, version_files
 from pipelines.registry.tags import Registry, Version
+from pipelines.release import candidate
 from pipelines.runtime.console import say
 from pipelines.settings.document import Champion, Release, load
 from pipelines.workspace import git
@@ -46,8 +46,8 @@ class Outcome:
 def promote(*, again: bool = False) -> Outcome:
     """Make the judged candidate the next version and let it serve; raises ValueError where it must not."""
     with registry() as current:
-        verdict = _candidate.judged()
-        bento = _candidate.packaged(verdict)
+        verdict = candidate.judged()
+        bento = candidate.packaged(verdict)
         serving = current.serving
         if serving is not None and (text := serves_already(serving, bento, again=again)):
             return Outcome(serving.name, changed=False, text=text)
@@ -59,8 +59,8 @@ def promote(*, again: bool = False) -> Outcome:
         if changed := chain.changed_sources():
             say("longtail", f"{chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
         version = current.next_version()
-        commit = _candidate.release_commit(version, verdict, current)
-        _candidate.keep_data(version, commit)
+        commit = candidate.release_commit(version, verdict, current)
+        candidate.keep_data(version, commit)
         released.check(version, commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
         assign(current, version, commit, f"promote {version} {replaced}", register=True)
