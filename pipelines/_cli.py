@@ -22,7 +22,6 @@ from pipelines import (
     _doctor,
     _feedback_commands,
     _forget,
-    _monitor,
     _serve_commands,
 )
 from pipelines.artifacts.outputs import DATA
@@ -32,6 +31,7 @@ from pipelines.registry import tags
 from pipelines.release import lineage, release
 from pipelines.runtime.console import run as guarded
 from pipelines.runtime.console import say
+from pipelines.serve import monitor as serve_monitor
 from pipelines.settings import check
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import dvc_locks, git
@@ -108,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
         "serve what is promoted over HTTP; follow promotions without losing a request",
     )
     _serve_commands.add_arguments(serve)
-    monitor = command("monitor", _monitor.run_monitor, "compare what a server shows with what the gate found")
-    _monitor.add_arguments(monitor)
+    monitor = command("monitor", serve_monitor.run_monitor, "compare what a server shows with what the gate found")
+    serve_monitor.add_arguments(monitor)
     feedback = command("feedback", _feedback_commands.run_feedback, "turn what users did into interactions to train on")
     _feedback_commands.add_arguments(feedback)
     airflow = command("airflow", _airflow.run_airflow, "start, stop or look at Airflow on this machine")

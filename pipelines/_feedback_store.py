@@ -12,7 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipelines import _serve_memory
+from pipelines.serve import memory
 
 VARIABLE = "LONGTAIL_FEEDBACK_DB"
 COLUMNS: dict[str, pa.DataType] = {
@@ -40,7 +40,7 @@ class Batch:
 
 def url() -> sa.URL:
     """The configured store, or the one that `longtail serve` keeps in this checkout."""
-    return sa.make_url(os.environ.get(VARIABLE) or _serve_memory.feedback_url())
+    return sa.make_url(os.environ.get(VARIABLE) or memory.feedback_url())
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from pipelines._serve_generation import SettingsError
-from pipelines._serve_supervisor import Supervisor
 from pipelines.registry import tags
 from pipelines.registry.tags import Registry
+from pipelines.serve.generation import SettingsError
+from pipelines.serve.supervisor import Supervisor
 from pipelines.settings.document import Champion, Release, load
 
 FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry

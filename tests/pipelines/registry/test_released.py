@@ -12,10 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from pipelines import _serve_supervisor
 from pipelines.artifacts import outputs
 from pipelines.registry import released, tags, version_files
 from pipelines.release import release
+from pipelines.serve import supervisor as serve_supervisor
 from pipelines.settings.document import Champion, load
 from pipelines.workspace import git as repository
 from tests import made
@@ -169,7 +169,7 @@ def test_what_was_not_judged_is_neither_served_nor_rolled_back_to(judged: Checko
     release.promote()
     original = git(judged.root, "rev-parse", "longtail@v1.0.0^{commit}")
     registry = tags.read(load(Champion))
-    supervisor = _serve_supervisor.Supervisor(
+    supervisor = serve_supervisor.Supervisor(
         look=lambda: registry, host="127.0.0.1", port=0, n_workers=1, compares=False, pinned=None
     )
     for path, change, problem in FORGED:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from pipelines import _serve_memory
-from pipelines._serve_supervisor import Supervisor
 from pipelines.bentos import store
 from pipelines.registry import tags
+from pipelines.serve import memory
+from pipelines.serve.supervisor import Supervisor
 from pipelines.settings.document import Champion, load
 from tests.conftest import REPO
 from tests.pipelines.releases import Checkout
@@ -58,7 +58,7 @@ def test_a_wrong_setting_ends_the_server_and_is_not_held_against_the_version(
         assert f"longtail: error: {words}" in serving.text()
         assert "a setting of the server is wrong, as its log above says" in serving.text()
         assert "Traceback" not in serving.text()
-        assert _serve_memory.read(serving.port).refused is None
+        assert memory.read(serving.port).refused is None
     finally:
         serving.end()
 

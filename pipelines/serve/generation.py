@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from pipelines.bentos import same_answers, store
 
-WORKER = Path(__file__).with_name("_serve_worker.py")
+WORKER = Path(__file__).with_name("worker.py")
 READY_SECONDS = 60.0
 END_SECONDS = 5.0  # that a worker gets to end after its grace
 RESPAWN_SECONDS = 2.0  # between two starts of the same worker

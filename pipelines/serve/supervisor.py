@@ -20,13 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines import _serve_memory
-from pipelines._serve_generation import END_SECONDS, Generation
-from pipelines._serve_memory import Memory
 from pipelines.bentos import store
 from pipelines.registry import released, version_files
 from pipelines.registry.tags import Registry, Version
 from pipelines.runtime.console import say, sentence
+from pipelines.serve import memory
+from pipelines.serve.generation import END_SECONDS, Generation
+from pipelines.serve.memory import Memory
 
 NAME = "longtail"
 LOOK_SECONDS = 2.0  # between two looks at the registry
@@ -67,7 +67,7 @@ class Supervisor:
         """Serve until SIGTERM or Ctrl-C; raises ValueError where nothing can be served."""
         address = store.listenable(self.host, self.port)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.memory = _serve_memory.read(self.port)
+        self.memory = memory.read(self.port)
         with socket.create_server((address, self.port), family=family, backlog=BACKLOG) as self.public:
             handlers = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
@@ -154,7 +154,7 @@ class Supervisor:
         """Environment of workers: the store of events, the address of the version before, the host they answer to."""
         found = {} if previous is None else {"LONGTAIL_PREVIOUS_URL": previous.url}
         if "LONGTAIL_FEEDBACK_DB" not in os.environ:
-            found["LONGTAIL_FEEDBACK_DB"] = _serve_memory.feedback_url()
+            found["LONGTAIL_FEEDBACK_DB"] = memory.feedback_url()
         if self.host not in ANY_ADDRESS:
             found["LONGTAIL_HOSTS"] = ",".join(filter(None, (os.environ.get("LONGTAIL_HOSTS"), self.host)))
         return found
@@ -181,13 +181,13 @@ class Supervisor:
                 old.drain()
                 self.leaving.append(old)
         self.memory = replace(self.memory, version=new.version, tag=new.tag)
-        _serve_memory.write(self.port, self.memory)
+        memory.write(self.port, self.memory)
         say(NAME, f"serving {new.version} ({new.tag}) on http://{self.host}:{self.public.getsockname()[1]}")
 
     def refuse(self, target: Target, error: Exception, instead: str) -> None:
         say(NAME, f"error: {error}; {instead}")
         self.memory = replace(self.memory, refused=target.assignment, reason=sentence(error))
-        _serve_memory.write(self.port, self.memory)
+        memory.write(self.port, self.memory)
 
     def loop(self) -> None:
         looked, complaint = time.monotonic(), ""

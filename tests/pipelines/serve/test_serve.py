@@ -12,10 +12,10 @@ import psutil
 import pytest
 import requests
 
-from pipelines._serve_supervisor import LOOK_SECONDS
 from pipelines.artifacts import outputs
 from pipelines.bentos.smoke import post
 from pipelines.package.stage import main as run_package
+from pipelines.serve.supervisor import LOOK_SECONDS
 from tests import judged
 from tests.conftest import Workspace
 from tests.pipelines.releases import Checkout

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import _cli, _monitor
-from pipelines._monitor import Limits, examine, model
+from pipelines import _cli
+from pipelines.serve import monitor
+from pipelines.serve.monitor import Limits, examine, model
 from tests.pipelines.releases import Checkout
 
 LIMITS = Limits(tolerance=0.2, max_fallback=0.5, confidence=0.95)
@@ -104,7 +105,7 @@ def test_drift_is_exit_status_3_with_a_table(
     server.answer = {"model": "longtail:a", "window": drifted, "gate": GATE}  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as ended:
         _cli.main(["monitor", "--url", url])
-    assert ended.value.code == _monitor.DRIFT == 3
+    assert ended.value.code == monitor.DRIFT == 3
     assert "drift" in capsys.readouterr().out
     server.answer = {"hello": "world"}  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as ended:
