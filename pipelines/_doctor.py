@@ -19,8 +19,8 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pipelines import _feedback_store
 from pipelines.artifacts import outputs as artifacts
+from pipelines.feedback import store as feedback_store
 from pipelines.ingest.canonical import partitions as canonical_partitions
 from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes as privacy_modes
@@ -133,7 +133,7 @@ def partitions() -> Iterator[Finding]:
 
 def modes() -> Iterator[Finding]:
     """Close what holds user data or secrets to users beyond owner and group; DVC's cache may be one that they share."""
-    feedback = _feedback_store.url()
+    feedback = feedback_store.url()
     store = [Path(feedback.database)] if feedback.get_backend_name() == "sqlite" and feedback.database else []
     beside = [path.with_name(path.name + end) for path in store for end in ("-wal", "-shm")]
     exports = Path(load(Ingest).path).glob(EXPORTS)

@@ -17,9 +17,9 @@ def add_arguments(feedback: argparse.ArgumentParser) -> None:
 
 
 def run_feedback(arguments: argparse.Namespace) -> None:
-    from pipelines import _feedback_export  # pyarrow and SQLAlchemy, which most commands do not need
+    from pipelines.feedback import export  # pyarrow and SQLAlchemy, which most commands do not need
 
-    path, n_events = _feedback_export.export(load(Ingest))
+    path, n_events = export.export(load(Ingest))
     if path is None:
         say(NAME, "no new events")
     else:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import _feedback_store
 from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines._traces import PACKED, Traces
 from pipelines._user_rows import Source, rewrite, sources
 from pipelines.artifacts import outputs as artifacts
+from pipelines.feedback import store
 from pipelines.ingest.canonical import partitions, pseudonyms
 from pipelines.ingest.sources import download
 from pipelines.settings.document import Ingest, load
@@ -62,7 +62,7 @@ def search(user_id: str, *, serving: bool = False) -> Holders:
     found.sources = [source for source in sources(params) if rewrite(source, user_id, dry=True)]
     found.folders = [path for path in places() if named_in(path, traces)]
     found.bentos = [bento for bento in stored() if named_in(bento.path, traces)]
-    found.n_events = sum(map(_feedback_store.count, names))
+    found.n_events = sum(map(store.count, names))
     with open_repo() as repo:
         found.cached = objects_of(repo.cache.local, traces)
         name = repo.config["core"].get("remote")
@@ -100,7 +100,7 @@ def remove(user_id: str, found: Holders) -> None:
     for source in found.sources:
         rewrite(source, user_id, dry=False)
     for name in found.names:
-        _feedback_store.remove(name)
+        store.remove(name)
     for path in [*found.folders, *(bento.path for bento in found.bentos)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     git.git("worktree", "prune")

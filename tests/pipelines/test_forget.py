@@ -20,8 +20,9 @@ from safetensors.numpy import save
 
 from bento.events import Event, Events
 from models.inference.strings import arrays_of
-from pipelines import _feedback_store, _forget, _user_rows
+from pipelines import _forget, _user_rows
 from pipelines._traces import Traces
+from pipelines.feedback import store as feedback_store
 from pipelines.ingest.formats.records import Dialect
 from tests.clones import Clone
 from tests.pipelines.releases import Checkout, commit, git
@@ -127,10 +128,10 @@ def test_deleted_events_leave_no_bytes_behind(tmp_path: Path, monkeypatch: pytes
     store = Events()
     store.add([Event(f"e{n}", f"reader-{n % 3}", f"i{n}", "click") for n in range(30)])
     assert any(names(file, "reader-1") for file in tmp_path.iterdir())
-    _feedback_store.remove("reader-1")
-    assert _feedback_store.count("reader-1") == 0
+    feedback_store.remove("reader-1")
+    assert feedback_store.count("reader-1") == 0
     assert not any(names(file, "reader-1") for file in tmp_path.iterdir())
-    assert _feedback_store.count("reader-2") == 10
+    assert feedback_store.count("reader-2") == 10
 
 
 @pytest.fixture

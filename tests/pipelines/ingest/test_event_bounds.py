@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from bento.events import Event, Events
 from models.inference import event_bounds
-from pipelines import _feedback_export
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
+from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import first_read
 from pipelines.settings.document import Ingest, load
@@ -149,7 +149,7 @@ def test_the_export_of_what_the_service_accepted_has_no_malformed_row(
         bodies = [{**event, "event_id": f"e{n}", "kind": "click"} for n, event in enumerate(events)]
         answers = [client.post("/feedback", json=body) for body in bodies]
         assert {answer.status_code for answer in answers} <= {200, 400}
-        _, n_events = _feedback_export.export(load(Ingest))
+        _, n_events = export.export(load(Ingest))
         assert n_events == sum(answer.status_code == 200 for answer in answers)
         ingest.main()
         assert rejected() == []
@@ -180,7 +180,7 @@ def test_an_export_leaves_out_what_the_store_should_not_hold(raw: Path, capsys: 
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.workspace.git.lock", lambda name: nullcontext())
-        path, n_events = _feedback_export.export(load(Ingest))
+        path, n_events = export.export(load(Ingest))
     assert path is not None
     assert n_events == 1
     said = "(bad_user_id 1, timestamp_in_future 1, timestamp_out_of_range 1, value_not_positive 1)"

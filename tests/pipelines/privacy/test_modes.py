@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _airflow, _feedback_export
+from pipelines import _airflow
+from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest, load
@@ -68,7 +69,7 @@ def test_what_ingest_and_export_write_no_other_user_can_reach(
     Path("data/raw/interactions.csv").write_text("user_id,item_id\nu,i\nv,i\n")
     workspace.params("ingest", {"source": "table"})
     Events().add([Event("a", "u", "i", "click")])
-    exported, _ = _feedback_export.export(load(Ingest))
+    exported, _ = export.export(load(Ingest))
     ingest.main()
     assert exported is not None
     assert mode(exported) == 0o640

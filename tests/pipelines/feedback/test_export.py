@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from bento.events import EVENTS, Event, Events
-from pipelines import _feedback_export, _feedback_store
+from pipelines.feedback import export as feedback_export
+from pipelines.feedback import store
 from pipelines.ingest import stage as ingest
 from pipelines.settings.document import Ingest, load
 from tests import postgres
@@ -54,7 +55,7 @@ def configure(workspace: Workspace) -> None:
 
 
 def export() -> tuple[Path | None, int]:
-    return _feedback_export.export(load(Ingest))
+    return feedback_export.export(load(Ingest))
 
 
 def test_positive_events_are_written_under_the_sources_names(events: Events) -> None:
@@ -155,11 +156,11 @@ def test_a_store_that_cannot_be_read_is_named_without_its_password(
 
 
 def test_events_of_a_user_are_counted_and_removed(events: Events) -> None:
-    assert _feedback_store.count("u1") == 0
+    assert store.count("u1") == 0
     events.add([CLICK, LIKE, SHOWN])
-    assert _feedback_store.count("u1") == 2
-    _feedback_store.remove("u1")
-    assert (_feedback_store.count("u1"), _feedback_store.count(LIKE.user_id)) == (0, 1)
+    assert store.count("u1") == 2
+    store.remove("u1")
+    assert (store.count("u1"), store.count(LIKE.user_id)) == (0, 1)
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.inference.event_bounds import refusal
-from pipelines import _feedback_store
-from pipelines._feedback_store import Batch
 from pipelines.artifacts import outputs
+from pipelines.feedback import store
+from pipelines.feedback.store import Batch
 from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
@@ -35,8 +35,8 @@ def export(params: Ingest) -> tuple[Path | None, int]:
     """
     folder = readable_folder(params)
     with git.lock("longtail-feedback"):  # two exports at once would write the same events twice
-        after = watermark(folder, _feedback_store.store_id())
-        batch = _feedback_store.read(after)
+        after = watermark(folder, store.store_id())
+        batch = store.read(after)
         batch = None if batch is None else replace(batch, events=sound(batch.events))
         if batch is None or batch.events.num_rows == 0:
             return None, 0
