@@ -15,17 +15,10 @@ from typing import Any
 
 import psutil
 
-from pipelines import (
-    _airflow,
-    _attempts_commands,
-    _cache_commands,
-    _doctor,
-    _feedback_commands,
-    _forget,
-    _serve_commands,
-)
+from pipelines import _attempts_commands, _cache_commands, _doctor, _feedback_commands, _forget, _serve_commands
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import verdict as verdicts
+from pipelines.orchestration import server
 from pipelines.privacy.shown import shown
 from pipelines.registry import tags
 from pipelines.release import lineage, release
@@ -112,8 +105,8 @@ def parser() -> argparse.ArgumentParser:
     serve_monitor.add_arguments(monitor)
     feedback = command("feedback", _feedback_commands.run_feedback, "turn what users did into interactions to train on")
     _feedback_commands.add_arguments(feedback)
-    airflow = command("airflow", _airflow.run_airflow, "start, stop or look at Airflow on this machine")
-    _airflow.add_arguments(airflow)
+    airflow = command("airflow", server.run_airflow, "start, stop or look at Airflow on this machine")
+    server.add_arguments(airflow)
     cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
     _cache_commands.add_arguments(cache)
     return top

@@ -14,8 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 from setuptools import find_packages  # type: ignore[import-untyped]
 
-from pipelines import _airflow_task
 from pipelines.bentos import sources as bentos_sources
+from pipelines.orchestration import task
 from pipelines.settings.document import SECTIONS
 from tests.conftest import REPO
 
@@ -146,9 +146,9 @@ def test_modules_that_strings_name_exist(package: str) -> None:
     assert [(path, name) for path in sources(package) for name in names_in_strings(path) if not is_known(name)] == []
 
 
-@pytest.mark.parametrize("action", _airflow_task.ACTIONS)
+@pytest.mark.parametrize("action", task.ACTIONS)
 def test_every_action_of_a_task_is_a_function(action: str) -> None:
-    tree = ast.parse((REPO / _airflow_task.ACTIONS[action].replace(".", "/")).with_suffix(".py").read_text("utf-8"))
+    tree = ast.parse((REPO / task.ACTIONS[action].replace(".", "/")).with_suffix(".py").read_text("utf-8"))
     assert action in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

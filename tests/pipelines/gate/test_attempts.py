@@ -19,7 +19,6 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
-from pipelines import _run_tasks
 from pipelines.artifacts import outputs, tables
 from pipelines.champion.stage import NONE
 from pipelines.gate import attempts as gate_attempts
@@ -27,6 +26,7 @@ from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
+from pipelines.orchestration import run_tasks
 from pipelines.release import candidate, lineage, release
 from pipelines.settings.document import Gate, load
 from tests import made
@@ -229,7 +229,7 @@ def test_names_of_other_people_are_text_in_every_report(checkout: Checkout, monk
     monkeypatch.setenv(gate_attempts.RUN, "run | <b>")
     judge(1)
     record = judge(2)
-    for text in (report("html"), report("md"), "\n".join(_run_tasks.table("run", record | {"n_users": 3}))):
+    for text in (report("html"), report("md"), "\n".join(run_tasks.table("run", record | {"n_users": 3}))):
         assert "<script" not in text
         assert "\x1b" not in text
     assert "run | &lt;b&gt;" in report("html")
@@ -238,7 +238,7 @@ def test_names_of_other_people_are_text_in_every_report(checkout: Checkout, monk
 
 def test_the_question_of_an_approval_names_number_level_and_those_before(checkout: Checkout) -> None:
     judge(1)
-    text = "\n".join(_run_tasks.table("run", judge(2)))
+    text = "\n".join(run_tasks.table("run", judge(2)))
     assert "- Judgement 2 of this holdout before any promotion." in text
     assert "on any holdout: 1 PROMOTE, by" in text
     assert "99.9194 % confidence instead of 95 %" in text

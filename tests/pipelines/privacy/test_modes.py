@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _airflow
 from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
+from pipelines.orchestration import server
 from pipelines.privacy import modes
 from pipelines.settings.document import Ingest, load
 from pipelines.workspace import git
@@ -95,9 +95,9 @@ def test_a_folder_that_was_open_is_closed_by_the_next_use(umask: None, workspace
 
 
 def test_a_secret_is_the_owners_alone_and_never_empty(umask: None, tmp_path: Path) -> None:
-    assert len(_airflow.secret(tmp_path, "jwt")) >= 48
+    assert len(server.secret(tmp_path, "jwt")) >= 48
     assert mode(tmp_path / "jwt.secret") == 0o600
-    assert _airflow.secret(tmp_path, "jwt") == (tmp_path / "jwt.secret").read_text()
+    assert server.secret(tmp_path, "jwt") == (tmp_path / "jwt.secret").read_text()
 
 
 def test_a_new_file_is_closed_before_anything_is_in_it(umask: None, tmp_path: Path) -> None:

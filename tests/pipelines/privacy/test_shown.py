@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _cli, _doctor, _run_tasks
+from pipelines import _cli, _doctor
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
 from pipelines.gate.report import text_report, wording
+from pipelines.orchestration import run_tasks
 from pipelines.package import card as model_card
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
@@ -256,7 +257,7 @@ def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     assert not {"script", "img", "a", "iframe"} & set(page.found)
     assert "<script>alert(1)</script>" in page.text
     report = Path("data/gate/report.md").read_text("utf-8")
-    body = "\n".join(_run_tasks.table("run `x` ![i](http://e)", verdict))
+    body = "\n".join(run_tasks.table("run `x` ![i](http://e)", verdict))
     note = gate_note(verdict["reason"])
     metrics = outputs.read_json(Path("data/evaluate/metrics.json"))
     about = {"tail": HOSTILE, "search": "exact", "encoder": {"reason": HOSTILE}}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import _run_tasks
+from pipelines.orchestration import run_tasks
 from pipelines.settings.document import Gate, Train, load
 from pipelines.workspace import dvc_stage, git, runs
 from tests.conftest import edit_params
@@ -22,7 +22,7 @@ RUN = "manual__2026-01-01T00:00:00+00:00"
 
 
 def prepare(form: dict[str, Any] | None = None, **data: Any) -> runs.Run:
-    _run_tasks.prepare(RUN, form or {}, data, "2026-01-01")
+    run_tasks.prepare(RUN, form or {}, data, "2026-01-01")
     return runs.named(RUN)
 
 
@@ -85,7 +85,7 @@ def test_a_disk_that_is_nearly_full_is_refused_with_the_figure(
         free: int
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1_500_000_000))
-    with pytest.raises(_run_tasks.RoomError, match=r"1\.50 GB are free .* airflow.free_gigabytes is 2"):
+    with pytest.raises(run_tasks.RoomError, match=r"1\.50 GB are free .* airflow.free_gigabytes is 2"):
         prepare()
     assert runs.named(RUN).tip() is None
 
@@ -93,12 +93,12 @@ def test_a_disk_that_is_nearly_full_is_refused_with_the_figure(
 def test_a_stage_that_refuses_its_input_is_told_from_one_that_was_killed(checkout: Checkout) -> None:
     prepare()
     with pytest.raises(ValueError, match="ingest refused to go on"):
-        _run_tasks.stage(RUN, "ingest", 1)  # its command is `exit 1`
+        run_tasks.stage(RUN, "ingest", 1)  # its command is `exit 1`
     found = Path("dvc.yaml").read_text()
     Path("dvc.yaml").write_text(found.replace("exit 1", "kill -9 $$", 1))
     prepare({"note": "again"})
     with pytest.raises(dvc_stage.InterruptedStageError, match="ingest was ended with status"):
-        _run_tasks.stage(RUN, "ingest", 1)
+        run_tasks.stage(RUN, "ingest", 1)
 
 
 def test_no_stage_that_ends_at_the_same_time_loses_its_line(checkout: Checkout) -> None:
@@ -136,7 +136,7 @@ def test_workers_without_a_remote_to_share_are_an_error(checkout: Checkout) -> N
 def test_who_decided_and_why_is_kept_with_the_run(checkout: Checkout) -> None:
     run = prepare()
     answer = {"chosen_options": ["Reject"], "params_input": {"reason": "too few"}, "responded_at": "now"}
-    _run_tasks.record(RUN, {**answer, "responded_by_user": {"id": "1", "name": "Ada"}})
+    run_tasks.record(RUN, {**answer, "responded_by_user": {"id": "1", "name": "Ada"}})
     assert json.loads(file_of(run, "run/decision.json")) == {
         "decision": "Reject", "by": "Ada", "why": "too few", "at": "now",
     }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _run_tasks
+from pipelines.orchestration import run_tasks
 from pipelines.settings.document import Train, load
 from pipelines.workspace import dvc_stage, git, runs, worktree
 from tests.conftest import edit_params
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # Git and DVC for real
 def run(checkout: Checkout) -> runs.Run:
     Path("data/raw").mkdir(parents=True, exist_ok=True)
     Path("data/raw/events.csv").write_text("user_id,item_id\n1,2\n")
-    _run_tasks.prepare("r", {"train.seed": 3}, {}, "")
+    run_tasks.prepare("r", {"train.seed": 3}, {}, "")
     return runs.named("r")
 
 
@@ -92,7 +92,7 @@ def test_a_worktree_that_nobody_has_used_for_a_day_is_removed_when_another_run_s
 def test_cleaning_up_leaves_the_ref_and_nothing_else(run: runs.Run) -> None:
     with worktree.workspace(run, "ingest"):
         pass
-    _run_tasks.clean_up("r", 1)
+    run_tasks.clean_up("r", 1)
     assert list(run.folder.parent.iterdir()) == []
     assert len(git.git("worktree", "list").splitlines()) == 1
     assert run.tip() is not None
@@ -101,6 +101,6 @@ def test_cleaning_up_leaves_the_ref_and_nothing_else(run: runs.Run) -> None:
 def test_a_source_outside_the_checkout_is_read_where_it_lies(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     edit_params(Path("params.yaml"), "ingest", {"path": "../elsewhere"})
-    _run_tasks.prepare("r", {}, {}, "")
+    run_tasks.prepare("r", {}, {}, "")
     with worktree.workspace(runs.named("r"), "ingest"):
         assert f"path: {tmp_path / 'elsewhere'}" in Path("params.yaml").read_text()

@@ -1,4 +1,4 @@
-"""`python -m pipelines._airflow_components`: Airflow's components as one; one that dies is started again.
+"""`python -m pipelines.orchestration.components`: Airflow's components as one; one that dies is started again.
 
 Airflow's own `standalone` leaves its components behind when it is ended, lets a dead one lie, and serves logs to the
 whole network. Each component leads a process group, which ends with it: a scheduler that was killed takes its tasks

@@ -72,7 +72,7 @@ def up(port: int) -> None:
     say(NAME, f"starting Airflow in {folder}; this takes half a minute, the first time longer")
     with (folder / "airflow.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines._airflow_components"],
+            [sys.executable, "-m", "pipelines.orchestration.components"],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time(), "port": port}
@@ -205,9 +205,9 @@ def down() -> None:
 
 
 def tell_of_deployment() -> None:
-    from pipelines import _deployment  # the registry, which takes half a second
+    from pipelines.orchestration import deployment  # the registry, which takes half a second
 
-    if (server := _deployment.running(git.state_folder() / _deployment.FOLDER)) is not None:
+    if (server := deployment.running(git.state_folder() / deployment.FOLDER)) is not None:
         say(NAME, f"`longtail serve`, which the DAG `deploy` started, runs on by itself; `kill {server.pid}` ends it")
 
 

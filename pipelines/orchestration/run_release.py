@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _run_tasks
+from pipelines.orchestration import run_tasks
 from pipelines.registry import tags, version_files
 from pipelines.release import release
 from pipelines.runtime.console import say
@@ -39,7 +39,7 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
                 say("promote", outcome.text)
                 return {**described(outcome.version), "changed": outcome.changed, "run_id": run_id}
             for name in ("champion", "evaluate", "gate", "package"):
-                result = _run_tasks.reproduced(run, name)
+                result = run_tasks.reproduced(run, name)
                 if result.get("verdict", "PROMOTE") != "PROMOTE":
                     return {"skip": f"{result['verdict']} beside the version that serves now: {result['reason']}"}
 

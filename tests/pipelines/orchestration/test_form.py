@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import _form
+from pipelines.orchestration import form as orchestration_form
 from tests.conftest import REPO
 
 PARAMS = (REPO / "params.yaml").read_text("utf-8")
@@ -16,20 +16,20 @@ def read(text: str) -> Any:
 
 
 def test_an_empty_form_changes_nothing() -> None:
-    assert _form.overrides({}) == {}
-    assert read(_form.applied(PARAMS, {})) == read(PARAMS)
+    assert orchestration_form.overrides({}) == {}
+    assert read(orchestration_form.applied(PARAMS, {})) == read(PARAMS)
 
 
 def test_the_five_fields_become_keys() -> None:
     form = {"source": "movielens", "tail_share": 0.3, "gate": "strict", "promotion": "never", "note": "why"}
-    changes = _form.overrides(form)
+    changes = orchestration_form.overrides(form)
     assert changes["ingest.source"] == "movielens"
     assert changes["split.head"] == 0.7
     assert changes["gate.confidence"] == 0.99
 
 
 def test_the_more_special_wins() -> None:
-    changes = _form.overrides(
+    changes = orchestration_form.overrides(
         {"source": "tiny demo", "train.als.epochs": 9, "overrides": {"train": {"als": {"epochs": 8}}}}
     )
     assert changes["train.als.epochs"] == 8
@@ -37,15 +37,15 @@ def test_the_more_special_wins() -> None:
 
 
 def test_a_path_takes_the_place_of_an_address() -> None:
-    assert _form.overrides({"ingest.path": "data/raw"}) == {"ingest.path": "data/raw", "ingest.url": None}
+    assert orchestration_form.overrides({"ingest.path": "data/raw"}) == {"ingest.path": "data/raw", "ingest.url": None}
 
 
 def test_null_leaves_what_is_configured() -> None:
-    assert _form.overrides({"train.seed": None, "tail_share": None, "overrides": None}) == {}
+    assert orchestration_form.overrides({"train.seed": None, "tail_share": None, "overrides": None}) == {}
 
 
 def test_comments_and_long_lines_stay() -> None:
-    changed = _form.applied(PARAMS, {"train.als.epochs": 9})
+    changed = orchestration_form.applied(PARAMS, {"train.als.epochs": 9})
     assert changed.count("#") == PARAMS.count("#")
     assert read(changed)["train"]["als"]["epochs"] == 9
 
@@ -61,13 +61,13 @@ def test_comments_and_long_lines_stay() -> None:
 )
 def test_a_wrong_field_is_named(form: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        _form.overrides(form)
+        orchestration_form.overrides(form)
 
 
 @pytest.mark.parametrize("key", ["train.als.epoch", "nothing.at.all", "train.als.epochs.deeper", "gate"])
 def test_a_key_that_is_not_there_is_named(key: str) -> None:
     if key == "gate":
-        assert _form.applied(PARAMS, {key: read(PARAMS)["gate"]})
+        assert orchestration_form.applied(PARAMS, {key: read(PARAMS)["gate"]})
         return
     with pytest.raises(ValueError, match=f"no key {key}"):
-        _form.applied(PARAMS, {key: 1})
+        orchestration_form.applied(PARAMS, {key: 1})

@@ -1,4 +1,4 @@
-"""`python -m pipelines._airflow_task ACTION JSON`: what a task of a DAG does, in a process group of its own.
+"""`python -m pipelines.orchestration.task ACTION JSON`: what a task of a DAG does, in a process group of its own.
 
 The result is written as JSON to the file that LONGTAIL_RESULT names. Exit status 1: another attempt would end the same
 way; 75: it may not.
@@ -20,11 +20,11 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 FINAL = (ValueError, FileNotFoundError, PermissionError)
 
 ACTIONS = {  # module by action: each task waits for the imports of its own alone
-    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines._run_tasks"),
-    **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines._version_tasks"),
-    "promote": "pipelines._run_release",
-    "look": "pipelines._source",
-    "deploy": "pipelines._deployment",
+    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines.orchestration.run_tasks"),
+    **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines.orchestration.rollback_tasks"),
+    "promote": "pipelines.orchestration.run_release",
+    "look": "pipelines.orchestration.new_data",
+    "deploy": "pipelines.orchestration.deployment",
 }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines._run_release import described
 from pipelines.bentos import same_answers, smoke, store
+from pipelines.orchestration.run_release import described
 from pipelines.registry import released, tags, version_files
 from pipelines.release import release
 from pipelines.runtime.console import say

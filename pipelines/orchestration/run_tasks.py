@@ -12,12 +12,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines import _form
 from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import attempts
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.gate.report import rules, wording
+from pipelines.orchestration import form as orchestration_form
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, load
 from pipelines.workspace import git, runs, worktree
@@ -43,9 +43,11 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
     if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
         say("prepare", f"{run.ref} is prepared already; what it has done counts")
         return {"ref": run.ref}
-    changes = {**data.get("overrides", {}), **_form.overrides(form)}
+    changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
     base = runs.base_of(form.get("revision"), data.get("commit"))
-    settings = _form.applied(git.read_file(base, runs.PARAMS).decode("utf-8"), absolute(base, changes)).encode()
+    settings = orchestration_form.applied(
+        git.read_file(base, runs.PARAMS).decode("utf-8"), absolute(base, changes)
+    ).encode()
     check(settings)
     runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
     for key, value in changes.items():

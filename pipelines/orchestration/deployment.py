@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 
-from pipelines._run_release import described
 from pipelines.artifacts import outputs
 from pipelines.bentos import same_answers
+from pipelines.orchestration.run_release import described
 from pipelines.registry import tags
 from pipelines.runtime.console import say
 from pipelines.settings.document import Airflow, Champion, load
