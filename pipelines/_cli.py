@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 
-from pipelines import _attempts_commands, _cache_commands, _doctor, _feedback_commands, _forget, _serve_commands
+from pipelines import _attempts_commands, _cache_commands, _doctor, _feedback_commands, _serve_commands
 from pipelines.artifacts.outputs import DATA
+from pipelines.forget import forget
 from pipelines.gate import verdict as verdicts
 from pipelines.orchestration import server
 from pipelines.privacy.shown import shown
@@ -249,14 +250,14 @@ def run_doctor(arguments: argparse.Namespace) -> None:
 
 
 def run_forget(arguments: argparse.Namespace) -> None:
-    found = _forget.search(arguments.user, serving=arguments.serving)
+    found = forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
-    for line in [*lines, _forget.git_history(arguments.user)]:
+    for line in [*lines, forget.git_history(arguments.user)]:
         print(shown(line))
     if len(lines) == len(found.beyond):
         say(NAME, "nothing else names this user")
     elif arguments.yes:
-        _forget.remove(arguments.user, found)
+        forget.remove(arguments.user, found)
         say(NAME, "removed; `longtail run` makes what is missing, without the user")
     else:
         say(NAME, "nothing is removed yet; the same with --yes removes it")

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import _forget, _user_rows
-from pipelines._traces import Traces
 from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import stage as evaluate
+from pipelines.forget import forget, source_rows
+from pipelines.forget.search import Traces
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
 from pipelines.settings.document import Ingest, load
@@ -153,9 +153,9 @@ def test_a_forgotten_user_leaves_the_user_files(source: Workspace) -> None:
     write("events[1].csv", EVENTS)
     source.params("ingest", {"path": "raw/events[1].csv", "table.user_columns": {"user_id": "id"}})
     write("users.csv", "country,id\nDE,u1\nFR,u2\nu1,u3\n")
-    files = _user_rows.sources(load(Ingest))
+    files = source_rows.sources(load(Ingest))
     assert [(file.path.name, file.column) for file in files] == [("events[1].csv", "user_id"), ("users.csv", "id")]
-    assert [_user_rows.rewrite(file, "u1", dry=False) for file in files] == [True, True]
+    assert [source_rows.rewrite(file, "u1", dry=False) for file in files] == [True, True]
     assert Path("raw/users.csv").read_text() == "country,id\nFR,u2\nu1,u3\n"
     assert Path("raw/events[1].csv").read_text() == "user_id,item_id\nu2,a\n"
 
@@ -163,7 +163,7 @@ def test_a_forgotten_user_leaves_the_user_files(source: Workspace) -> None:
 def test_what_ingest_wrote_of_a_user_is_found(source: Workspace) -> None:
     users(USERS + "silent,DE\n")
     traces = Traces(["silent"])  # who has no interactions, but a row among users
-    assert _forget.named_in(Path("data/ingest"), traces)
+    assert forget.named_in(Path("data/ingest"), traces)
 
 
 def test_the_users_of_the_one_million_ratings_have_gender_age_and_occupation(workspace: Workspace) -> None:
@@ -179,9 +179,9 @@ def test_the_users_of_the_one_million_ratings_have_gender_age_and_occupation(wor
         {"user_id": "1", "gender": "F", "age": "1", "occupation": "10"},
         {"user_id": "2", "gender": "M", "age": "56", "occupation": "16"},
     ]
-    files = _user_rows.sources(load(Ingest))
+    files = source_rows.sources(load(Ingest))
     assert [file.path.name for file in files] == ["ratings.dat", "users.dat"]
-    assert _user_rows.rewrite(files[1], "1", dry=False)
+    assert source_rows.rewrite(files[1], "1", dry=False)
     assert Path("ml/users.dat").read_text() == "2::M::56::16::70072\n"
 
 

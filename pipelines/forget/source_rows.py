@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines._traces import Traces
 from pipelines.artifacts import outputs
+from pipelines.forget.search import Traces
 from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.records import Dialect, records
 from pipelines.ingest.sources import movielens, table

@@ -20,9 +20,9 @@ from safetensors.numpy import save
 
 from bento.events import Event, Events
 from models.inference.strings import arrays_of
-from pipelines import _forget, _user_rows
-from pipelines._traces import Traces
 from pipelines.feedback import store as feedback_store
+from pipelines.forget import forget, source_rows
+from pipelines.forget.search import Traces
 from pipelines.ingest.formats.records import Dialect
 from tests.clones import Clone
 from tests.pipelines.releases import Checkout, commit, git
@@ -31,8 +31,8 @@ from tests.pipelines.served_versions import assign, register
 CSV = Dialect(",", '"')
 
 
-def source(path: Path) -> _user_rows.Source:
-    return _user_rows.Source(path, CSV, "user")
+def source(path: Path) -> source_rows.Source:
+    return source_rows.Source(path, CSV, "user")
 
 
 LINES = [
@@ -47,19 +47,19 @@ def test_rows_of_the_user_alone_leave_a_text_file(tmp_path: Path, name: str) -> 
     path = tmp_path / name
     path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     before = path.read_bytes()
-    assert _user_rows.rewrite(source(path), "u1", dry=True)
+    assert source_rows.rewrite(source(path), "u1", dry=True)
     assert path.read_bytes() == before
-    assert _user_rows.rewrite(source(path), "u1", dry=False)
+    assert source_rows.rewrite(source(path), "u1", dry=False)
     left = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
     assert left.decode() == "\n".join(LEFT) + "\n"
-    assert not _user_rows.rewrite(source(path), "u1", dry=True)
+    assert not source_rows.rewrite(source(path), "u1", dry=True)
     assert [found.name for found in tmp_path.iterdir()] == [name]
 
 
 def test_rows_of_the_user_alone_leave_a_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     pq.write_table(pa.table({"user": [1, 11, None, 1], "item": ["a", "1", "c", "d"]}), path)
-    assert _user_rows.rewrite(source(path), "1", dry=False)
+    assert source_rows.rewrite(source(path), "1", dry=False)
     assert pq.read_table(path).to_pylist() == [{"user": 11, "item": "1"}, {"user": None, "item": "c"}]
 
 
@@ -164,12 +164,12 @@ def test_what_serves_stays_until_another_version_does_and_is_named(released: Pat
     places = [released / name for name in ("data", ".dvc", ".longtail")] + [released.parent / "bentoml"]
     user = "0007"
     assert len(holders(user, *places)) == 5  # output, cache, both archives kept, store
-    found = _forget.search(user)
+    found = forget.search(user)
     lines = list(found.lines())
     assert any(line.startswith("bento: version v1.0.0 (") and "nobody can roll back" in line for line in lines)
     assert "still there: v2.0.0, which serves: version v2.0.0, Bento longtail:" in lines[-1]
     assert "objects of DVC's cache; `longtail run` makes" in lines[-1]
-    _forget.remove(user, found)
+    forget.remove(user, found)
     left = {path.relative_to(released.parent) for path in holders(user, *places)}
     archive = Path("checkout/.longtail/releases/v2.0.0/longtail.bento")
     cached = {path for path in left if path.parts[:2] == ("checkout", ".dvc")}
@@ -177,12 +177,12 @@ def test_what_serves_stays_until_another_version_does_and_is_named(released: Pat
     assert left == {archive} | cached | stored
     assert [path.name for path in stored] == ["users.safetensors"]
     assert len(cached) == 1
-    assert list(_forget.search(user).lines()) == lines[-1:]
+    assert list(forget.search(user).lines()) == lines[-1:]
 
-    found = _forget.search(user, serving=True)
-    _forget.remove(user, found)
+    found = forget.search(user, serving=True)
+    forget.remove(user, found)
     assert holders(user, *places) == []
-    assert list(_forget.search(user).lines()) == []
+    assert list(forget.search(user).lines()) == []
 
 
 @pytest.mark.slow

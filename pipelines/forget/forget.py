@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines._stored_bentos import StoredBento, output_of, serving_version, stored
-from pipelines._traces import PACKED, Traces
-from pipelines._user_rows import Source, rewrite, sources
 from pipelines.artifacts import outputs as artifacts
 from pipelines.feedback import store
+from pipelines.forget.search import PACKED, Traces
+from pipelines.forget.source_rows import Source, rewrite, sources
+from pipelines.forget.stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines.ingest.canonical import partitions, pseudonyms
 from pipelines.ingest.sources import download
 from pipelines.settings.document import Ingest, load
