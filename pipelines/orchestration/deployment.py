@@ -57,7 +57,7 @@ def deploy(version: str) -> dict[str, Any]:
 
 def start(host: str, port: int, folder: Path) -> None:
     """`longtail serve` in a session of its own: it outlives the task, and Airflow."""
-    command = [sys.executable, "-m", "pipelines._cli", "serve", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "pipelines.cli.main", "serve", "--host", host, "--port", str(port)]
     env = {
         key: value
         for key, value in os.environ.items()

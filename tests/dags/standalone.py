@@ -110,4 +110,4 @@ def standalone(clone: Clone, environment: Mapping[str, str] | None = None) -> It
         assert airflow.get("importErrors")["import_errors"] == []
         yield airflow
     finally:
-        subprocess.run([sys.executable, "-m", "pipelines._cli", "airflow", "down"], cwd=clone.root, env=clone.env)
+        subprocess.run([sys.executable, "-m", "pipelines.cli.main", "airflow", "down"], cwd=clone.root, env=clone.env)

@@ -65,7 +65,7 @@ def machine(name: str, template: Clone, origin: Path) -> Clone:
 
 @contextmanager
 def worker(clone: Clone, airflow: Airflow, queue: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "pipelines._cli", "airflow", "worker", "--api", airflow.url, "--queues", queue]
+    command = [sys.executable, "-m", "pipelines.cli.main", "airflow", "worker", "--api", airflow.url, "--queues", queue]
     env = {**clone.env, "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port())}
     with (clone.root.parent / "worker.log").open("wb") as log:
         process = subprocess.Popen(

@@ -202,7 +202,7 @@ def commit(folder: Path, message: str) -> None:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command `longtail` as a process of its own in a folder."""
-    command = [sys.executable, "-m", "pipelines._cli", *arguments]
+    command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
     env = {**os.environ, "PYTHONPATH": str(REPO)}  # for folders that are no checkout
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -81,7 +81,7 @@ class Serving:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "pipelines._cli", "serve", "--port", str(self.port), *self.arguments]
+        command = [sys.executable, "-m", "pipelines.cli.main", "serve", "--port", str(self.port), *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.root, env=self.env, stdout=log, stderr=log)
 

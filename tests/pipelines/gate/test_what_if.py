@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from pipelines import _cli
 from pipelines.artifacts import outputs
+from pipelines.cli import main
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
 from pipelines.gate import what_if
@@ -167,11 +167,11 @@ def test_the_command_takes_the_file_from_where_it_is_called(
     write({"rules": [HIGH]})
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    arguments = _cli.parser().parse_args(["gate", "--what-if", "../other.yaml"])
+    arguments = main.parser().parse_args(["gate", "--what-if", "../other.yaml"])
     monkeypatch.chdir(judged.root)  # as the command does
     arguments.action(arguments)
     assert "what if    REJECT" in capsys.readouterr().out
-    arguments = _cli.parser().parse_args(["gate"])
+    arguments = main.parser().parse_args(["gate"])
     arguments.action(arguments)
     out = capsys.readouterr().out
     assert "PROMOTE" in out

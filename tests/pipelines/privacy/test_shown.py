@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines import _cli, _doctor
 from pipelines.artifacts import outputs
+from pipelines.cli import doctor, main
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
 from pipelines.gate.report import text_report, wording
@@ -141,7 +141,7 @@ def test_no_command_says_a_secret_however_it_fails(
     )
     for words in COMMANDS:
         with contextlib.suppress(SystemExit):
-            _cli.main(words.replace("URL", FAR).split())
+            main.main(words.replace("URL", FAR).split())
         output = "".join(capfd.readouterr())
         assert output, words
         assert "s3cret" not in output, words
@@ -187,7 +187,7 @@ def test_what_a_tag_or_a_commit_says_reaches_the_terminal_as_text(
 
     release.promote()
     for words in (["status"], ["lineage"]):
-        _cli.main(words)
+        main.main(words)
     output = capsys.readouterr().out
     assert "eve\\x1b[31m\\u202e[bold]" in output
     assert "start \\x1b]0;owned\\x07" in output
@@ -197,9 +197,9 @@ def test_what_a_tag_or_a_commit_says_reaches_the_terminal_as_text(
 def test_a_finding_of_the_doctor_is_text(
     checkout: Checkout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_doctor, "examine", lambda remote: [_doctor.Finding(HOSTILE, "see https://u:s3cret@h")])
+    monkeypatch.setattr(doctor, "examine", lambda remote: [doctor.Finding(HOSTILE, "see https://u:s3cret@h")])
     with pytest.raises(SystemExit):
-        _cli.main(["doctor"])
+        main.main(["doctor"])
     output = "".join(capsys.readouterr())
     assert "\x1b" not in output
     assert "s3cret" not in output

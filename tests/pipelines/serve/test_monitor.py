@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import _cli
+from pipelines.cli import main
 from pipelines.serve import monitor
 from pipelines.serve.monitor import Limits, examine, model
 from tests.pipelines.releases import Checkout
@@ -99,17 +99,17 @@ def test_drift_is_exit_status_3_with_a_table(
 ) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     server.answer = {"model": "longtail:a", "window": WINDOW, "gate": GATE}  # type: ignore[attr-defined]
-    _cli.main(["monitor", "--url", url])
+    main.main(["monitor", "--url", url])
     assert "tail coverage" in capsys.readouterr().out
     drifted = {**WINDOW, "tail_share": 0.1}
     server.answer = {"model": "longtail:a", "window": drifted, "gate": GATE}  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as ended:
-        _cli.main(["monitor", "--url", url])
+        main.main(["monitor", "--url", url])
     assert ended.value.code == monitor.DRIFT == 3
     assert "drift" in capsys.readouterr().out
     server.answer = {"hello": "world"}  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as ended:
-        _cli.main(["monitor", "--url", url])
+        main.main(["monitor", "--url", url])
     assert ended.value.code == 1
     assert "is it a Longtail server?" in capsys.readouterr().err
 
@@ -117,5 +117,5 @@ def test_drift_is_exit_status_3_with_a_table(
 @pytest.mark.slow
 def test_a_server_that_is_not_there_is_said_in_one_line(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        _cli.main(["monitor", "--url", "http://127.0.0.1:1"])
+        main.main(["monitor", "--url", "http://127.0.0.1:1"])
     assert "http://127.0.0.1:1 does not answer" in capsys.readouterr().err

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import _cli
 from pipelines.artifacts import outputs
+from pipelines.cli import main
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, longtail, start
 
@@ -20,13 +20,13 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Call the command line in this process: exit status, standard output, standard error."""
-    for key, value in _cli.QUIET.items():
+    for key, value in main.QUIET.items():
         monkeypatch.setenv(key, value)
 
     def call(*words: str) -> tuple[int, str, str]:
         capfd.readouterr()
         try:
-            _cli.main(words)
+            main.main(words)
             status = 0
         except SystemExit as end:
             status = int(end.code or 0)
@@ -184,11 +184,11 @@ def test_commands_work_from_a_folder_below(checkout: Checkout, run: Run, monkeyp
 
 def test_what_to_try_next_compares_with_the_champion_where_there_is_one(checkout: Checkout) -> None:
     held = {"verdict": "HOLD", "champion": {"version": None}}
-    assert _cli.following(held, promoted=False) == ["dvc metrics show", "dvc plots show"]
+    assert main.following(held, promoted=False) == ["dvc metrics show", "dvc plots show"]
     held = {"verdict": "HOLD", "champion": {"version": "v2.0.0"}}
     differs = [f"dvc {what} diff longtail@v2.0.0" for what in ("metrics", "params", "plots")]
-    assert _cli.following(held, promoted=False) == differs
-    assert _cli.following(held, promoted=True) == ["longtail serve", "longtail lineage", differs[0]]
+    assert main.following(held, promoted=False) == differs
+    assert main.following(held, promoted=True) == ["longtail serve", "longtail lineage", differs[0]]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import _cache_commands as commands
+from pipelines.cli import cache as cli_cache
 from pipelines.embed import cache
 from tests.conftest import Workspace
 
@@ -23,8 +23,8 @@ def fill(folder: str, n_texts: int, *, used: float) -> Path:
 
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    commands.add_arguments(parser)
-    commands.run_cache(parser.parse_args(words))
+    cli_cache.add_arguments(parser)
+    cli_cache.run_cache(parser.parse_args(words))
 
 
 def test_stats_count_texts_and_bytes_of_each_encoder(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,12 @@ from typing import Any
 
 import psutil
 
-from pipelines import _attempts_commands, _cache_commands, _doctor, _feedback_commands, _serve_commands
 from pipelines.artifacts.outputs import DATA
+from pipelines.cli import attempts as cli_attempts
+from pipelines.cli import cache as cli_cache
+from pipelines.cli import doctor
+from pipelines.cli import feedback as cli_feedback
+from pipelines.cli import serve as cli_serve
 from pipelines.forget import forget
 from pipelines.gate import verdict as verdicts
 from pipelines.orchestration import server
@@ -70,9 +74,9 @@ def parser() -> argparse.ArgumentParser:
         help="decide again from the saved values by the policy of this YAML file; nothing is trained or written",
     )
     attempts = command(
-        "attempts", _attempts_commands.run_attempts, "list every judgement of every holdout, as all machines share it"
+        "attempts", cli_attempts.run_attempts, "list every judgement of every holdout, as all machines share it"
     )
-    _attempts_commands.add_arguments(attempts)
+    cli_attempts.add_arguments(attempts)
     promote = command("promote", run_promote, "let the judged candidate serve as a new version")
     promote.add_argument(
         "--again", action="store_true", help="also a model that was rolled back, or whose Bento changed"
@@ -98,18 +102,18 @@ def parser() -> argparse.ArgumentParser:
     )
     serve = command(
         "serve",
-        _serve_commands.run_serve,
+        cli_serve.run_serve,
         "serve what is promoted over HTTP; follow promotions without losing a request",
     )
-    _serve_commands.add_arguments(serve)
+    cli_serve.add_arguments(serve)
     monitor = command("monitor", serve_monitor.run_monitor, "compare what a server shows with what the gate found")
     serve_monitor.add_arguments(monitor)
-    feedback = command("feedback", _feedback_commands.run_feedback, "turn what users did into interactions to train on")
-    _feedback_commands.add_arguments(feedback)
+    feedback = command("feedback", cli_feedback.run_feedback, "turn what users did into interactions to train on")
+    cli_feedback.add_arguments(feedback)
     airflow = command("airflow", server.run_airflow, "start, stop or look at Airflow on this machine")
     server.add_arguments(airflow)
-    cache = command("cache", _cache_commands.run_cache, "show or shrink the cache of embedded texts")
-    _cache_commands.add_arguments(cache)
+    cache = command("cache", cli_cache.run_cache, "show or shrink the cache of embedded texts")
+    cli_cache.add_arguments(cache)
     return top
 
 
@@ -241,7 +245,7 @@ def run_lineage(arguments: argparse.Namespace) -> None:
 
 def run_doctor(arguments: argparse.Namespace) -> None:
     findings = []
-    for finding in _doctor.examine(remote=arguments.remote):
+    for finding in doctor.examine(remote=arguments.remote):
         findings.append(finding)
         remedy = f"\n  remedy: {shown(finding.remedy)}" if finding.remedy else ""
         print(shown(finding.text) + remedy, flush=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bento.events import Event, Events
-from pipelines import _cli, _doctor
 from pipelines.artifacts import outputs
+from pipelines.cli import doctor, main
 from tests.pipelines.releases import Checkout, commit, git
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def run_once(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def texts(remedies: bool = False) -> str:
-    found = list(_doctor.examine())
+    found = list(doctor.examine())
     return "\n".join(f"{finding.text} -> {finding.remedy}" for finding in found if finding.remedy or not remedies)
 
 
@@ -96,7 +96,7 @@ def test_a_running_dvc_keeps_its_locks_and_is_named(run_once: Checkout) -> None:
 def test_a_second_run_says_who_is_at_work(run_once: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     hold(os.getpid())
     with pytest.raises(SystemExit):
-        _cli.main(["run"])
+        main.main(["run"])
     said = f"another run is at work in this checkout (dvc repro, process {os.getpid()}); wait for it"
     assert said in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def test_damaged_objects_of_the_remote_are_never_pulled(run_once: Checkout, tmp_
     assert pulled.returncode != 0
     assert not Path("data/train/model.safetensors").exists()
     n = len(list((tmp_path / "remote").glob("files/md5/*/*")))
-    found = [finding.text for finding in _doctor.examine(remote=True)]
+    found = [finding.text for finding in doctor.examine(remote=True)]
     assert sum(text.startswith("remote: ") and text.endswith("was damaged and is removed") for text in found) == n > 0
     assert not list((tmp_path / "remote").glob("files/md5/*/*"))
 
@@ -167,11 +167,11 @@ def test_what_dvc_checks_out_of_a_damaged_cache_is_refused_by_its_reader(run_onc
 
 
 def test_the_command_fails_while_a_remedy_is_open(run_once: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
-    _cli.main(["doctor"])
+    main.main(["doctor"])
     assert "remedy" not in capsys.readouterr().out
     damage(Path("data/split/items.parquet"))
     with pytest.raises(SystemExit) as ended:
-        _cli.main(["doctor"])
+        main.main(["doctor"])
     assert ended.value.code == 1
     out, err = capsys.readouterr()
     assert "  remedy: remove data/split" in out
