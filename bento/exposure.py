@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bento.exposure_window import Exposure
+from bento.monitoring.exposure_window import Exposure
 from bento.recommender import Recommender
 from bento.schemas import Model, Strict, answering
 

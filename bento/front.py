@@ -25,9 +25,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, docs, explorer, exposure, feedback, hosts, openapi, watching
+from bento import connections, docs, explorer, exposure, feedback, hosts, openapi
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.hot import ENDPOINTS, Endpoint
+from bento.monitoring import telemetry
 from bento.origins import SAFE
 from bento.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 
@@ -123,7 +124,7 @@ class Front:
 
     async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = perf_counter(), 500
-        watching.note(scope)
+        telemetry.note(scope)
 
         async def noting(message: Message) -> None:
             nonlocal status

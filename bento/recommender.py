@@ -9,7 +9,7 @@ The rest of the service builds on its attributes:
     recent      (user_id) -> item_idx (m,) touched since; `bento.feedback` replaces it and the next two
     ahead       (user_ids): awaited before `recent` is asked for these users, where asking takes time
     impaired    () -> what does not work at present though lists are answered, or None
-    watch       is told of every list that is served (`bento.watching`)
+    watch       is told of every list that is served (`bento.monitoring.telemetry`)
     closing     functions to be called, in order, before the server ends
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 from bento import packed
 from bento.encoder import Encoder
 from bento.index import Index
-from bento.watching import Watch
+from bento.monitoring.telemetry import Watch
 from models.inference import explanation
 from models.inference.candidates import Candidates, Floats, Indices
 from models.inference.reranking import none, preferring, rerank

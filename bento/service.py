@@ -33,7 +33,7 @@ THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THR
     envs=THREADS,
     traffic={"timeout": 30},
     metrics={"enabled": False},
-    logging={"access": {"enabled": False}},  # `bento.watching` does both
+    logging={"access": {"enabled": False}},  # `bento.monitoring.telemetry` does both
     service_class=Server,
 )
 class Longtail(Recommender):

@@ -15,7 +15,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 
-from bento.exposure_window import K, Window
+from bento.monitoring.exposure_window import K, Window
 from models.inference.candidates import Indices
 
 ENDPOINTS = frozenset(

@@ -10,12 +10,12 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from bento.watching import endpoint
+from bento.monitoring.telemetry import endpoint
 from pipelines.bentos.smoke import call, post
 from tests.conftest import REPO
 from tests.judged import ITEM_IDS, N_USERS, USER_IDS
 
-DASHBOARD = REPO / "bento" / "grafana" / "longtail.json"
+DASHBOARD = REPO / "bento" / "monitoring" / "grafana" / "longtail.json"
 
 
 def metrics(url: str) -> dict[tuple[str, str], float]:

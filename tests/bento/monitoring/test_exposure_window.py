@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bento.exposure_window import K, Window
+from bento.monitoring.exposure_window import K, Window
 from tests.conftest import REPO
 
 IS_TAIL = np.array([False, False, True, True, True, True])
@@ -77,7 +77,7 @@ def test_workers_of_one_server_share_it_and_other_models_do_not(tmp_path: Path) 
     code = f"""
 import os, numpy as np
 from pathlib import Path
-import bento.exposure_window as w
+import bento.monitoring.exposure_window as w
 w.os.getppid = lambda: {os.getppid()}  # as a sibling of this process
 lists = w.Window("longtail:a", np.array({IS_TAIL.tolist()}), 100, Path({str(tmp_path)!r}))
 lists.add(np.array([2, 3], np.int32), False)
