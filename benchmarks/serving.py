@@ -40,7 +40,7 @@ PHRASE = (
 PEERS = ("fastapi", "starlette")
 SEARCH = """
 import json, time
-from bento.recommender import Recommender
+from bento.model.recommender import Recommender
 service = Recommender()
 histories = [service.history(user) for user in json.load(open("../users.json"))[:300]]
 for history in histories[:20]:

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from bento import pages
 
 if TYPE_CHECKING:
-    from bento.recommender import Recommender
+    from bento.model.recommender import Recommender
 
 PAGE = Path(__file__).with_name("docs_page")
 SWAGGER = Path(server.__file__).with_name("static_content")

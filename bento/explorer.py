@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from bento import pages, previous
+from bento.model.titles import Titles
 from bento.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
-from bento.titles import Titles
 
 if TYPE_CHECKING:
-    from bento.recommender import Recommender
+    from bento.model.recommender import Recommender
 
 PAGE = Path(__file__).with_name("explorer_page")
 FOUND = 20  # items or users that a search shows

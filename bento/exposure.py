@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from bento.model.recommender import Recommender
 from bento.monitoring.exposure_window import Exposure
-from bento.recommender import Recommender
 from bento.schemas import Model, Strict, answering
 
 

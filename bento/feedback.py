@@ -24,7 +24,7 @@ from bento.schemas import RETRY, Model, Strict, answering, taking
 from models.inference import event_bounds
 
 if TYPE_CHECKING:
-    from bento.recommender import Recommender
+    from bento.model.recommender import Recommender
 
 MOST_EVENTS = 1000  # of one request
 MOST_WAITING = 20_000  # events of all requests that wait for the disk

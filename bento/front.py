@@ -28,9 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bento import connections, docs, explorer, exposure, feedback, hosts, openapi
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.hot import ENDPOINTS, Endpoint
+from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 from bento.monitoring import telemetry
 from bento.origins import SAFE
-from bento.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 
 MODULES = (explorer, feedback, exposure, docs)
 READY = ("/readyz", "/readyz/feedback")

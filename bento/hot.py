@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from bento.recommender import NOTHING, UnknownError
+from bento.model.recommender import NOTHING, UnknownError
 from bento.schemas import (
     Answer,
     Answers,
@@ -30,7 +30,7 @@ from bento.schemas import (
 from models.inference.candidates import Floats, Indices
 
 if TYPE_CHECKING:
-    from bento.recommender import Recommender
+    from bento.model.recommender import Recommender
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bento.hot import ENDPOINTS
 from bento.schemas import RETRY, Readiness, answering, taking
 
 if TYPE_CHECKING:
-    from bento.recommender import Recommender
+    from bento.model.recommender import Recommender
 
 Mode = Literal["validation", "serialization"]
 MODES: dict[str, Mode] = {"requestBody": "validation", "responses": "serialization"}

@@ -6,10 +6,11 @@ Over HTTP `bento.front` answers these endpoints itself; here they are what Bento
 
 import bentoml
 
-from bento import hot, packed
+from bento import hot
 from bento.front import Server
 from bento.guard import Guard
-from bento.recommender import Recommender
+from bento.model import files
+from bento.model.recommender import Recommender
 from bento.schemas import (
     Answer,
     Answers,
@@ -43,7 +44,7 @@ class Longtail(Recommender):
         """Check settings and files once before any worker, which would be restarted again and again."""
         try:
             Guard.from_environment()
-            packed.verify()
+            files.verify()
         except (ValueError, OSError) as error:
             raise SystemExit(f"longtail: error: {error}") from None
 

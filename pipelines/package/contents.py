@@ -1,4 +1,4 @@
-"""The files of the Bento that `bento/packed.py` reads beside the model: items and users."""
+"""The files of the Bento that `bento/model/files.py` reads beside the model: items and users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text encoder of the Bento, as `bento/encoder.py` reads it, checked against data/embed before it counts.
+"""The text encoder of the Bento, as `bento/model/encoder.py` reads it, checked against data/embed before it counts.
 
 half     the encoder itself, its weights in 16 bits
 int8     the same with matrices in eight bits, only where nearest items stay what they are

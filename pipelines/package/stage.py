@@ -30,7 +30,7 @@ from pipelines.settings.document import Champion, Embed, Package, load
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
 CARD = "README.md"  # of the Bento; bentofile.yaml names it
-PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/packed.py reads it
+PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/model/files.py reads it
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def copy_code(context: Path) -> None:
 
 
 def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: contents.Users) -> None:
-    """Write what bento/packed.py reads of the data; `unchanged` files keep the bytes that were judged."""
+    """Write what bento/model/files.py reads of the data; `unchanged` files keep the bytes that were judged."""
     folder.mkdir()
     for path in unchanged:
         shutil.copy(path, folder)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from bento import feedback
-from bento.recommender import NOTHING, Recommender
+from bento.model.recommender import NOTHING, Recommender
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
 
-from bento.encoder import Encoder
+from bento.model.encoder import Encoder
 from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.embed import stage as embed
 from pipelines.package import encoder

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import pytest
 
-from bento.encoder import Encoder
+from bento.model.encoder import Encoder
 from models.inference.encoder.projection import fit
 from pipelines.artifacts import checkpoint
 from pipelines.package import encoder as packed_encoder

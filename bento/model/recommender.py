@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from bento import packed
-from bento.encoder import Encoder
-from bento.index import Index
+from bento.model import files
+from bento.model.encoder import Encoder
+from bento.model.index import Index
 from bento.monitoring.telemetry import Watch
 from models.inference import explanation
 from models.inference.candidates import Candidates, Floats, Indices
@@ -45,12 +45,12 @@ class RefusedError(ValueError):
 
 
 class Recommender:
-    def __init__(self, root: Path = packed.ROOT) -> None:
-        self.release = packed.verify(root)
+    def __init__(self, root: Path = files.ROOT) -> None:
+        self.release = files.verify(root)
         self.tag: str = self.release["tag"]
-        self.factors = packed.read_factors(root)
-        self.items = packed.Items.read(root)
-        self.histories = packed.Histories.read(root)
+        self.factors = files.read_factors(root)
+        self.items = files.Items.read(root)
+        self.histories = files.Histories.read(root)
         self.encoder = Encoder(self.release["encoder"], root) if "pooling" in self.release["encoder"] else None
         self.recent: Callable[[str], Indices] = lambda user_id: NOTHING
         self.ahead: Callable[[Sequence[str]], Awaitable[None]] = nothing_ahead
@@ -58,7 +58,7 @@ class Recommender:
         self.closing: list[Callable[[], None]] = []
         self.how = self.factors.rerank or none(np.zeros(len(self.items.item_id), np.bool_))
         self.preferring = preferring(self.factors.popularity_bias, self.how.is_tail)
-        self.index = Index(self.factors, self.how.is_tail, packed.read_cells(root))
+        self.index = Index(self.factors, self.how.is_tail, files.read_cells(root))
         self.lengths = np.maximum(np.linalg.norm(self.factors.item_factors, axis=1), np.finfo(np.float32).tiny)
         self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
         self.watch = Watch(self.tag, self.release, self.items.segment)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.titles import Titles
+from bento.model.titles import Titles
 
 TITLES = ["The Straße home", "A home", "Home alone", "", "two\nlines home", "THE END"]
 POPULARITY = np.array([5, 9, 1, 100, 7, 3], np.int32)

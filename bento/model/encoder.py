@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from bento.packed import FOLDER, ROOT
+from bento.model.files import FOLDER, ROOT
 from models.inference.encoder import static_encoder
 from models.inference.encoder.bert_weights import arrange
 from models.inference.encoder.numpy_encoder import Floats, NumpyEncoder, unit_vector

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bento import packed
+from bento.model import files
 from pipelines.bentos import smoke
 from pipelines.bentos import store as bentos
 from tests.conftest import REPO
@@ -33,7 +33,7 @@ def test_serving_needs_the_versions_that_the_pipeline_was_tested_with() -> None:
 
 def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="longtail serve"):
-        packed.verify(tmp_path)
+        files.verify(tmp_path)
 
 
 @pytest.mark.slow
@@ -42,15 +42,15 @@ def test_a_service_outside_of_a_bento_says_how_to_start_it(tmp_path: Path) -> No
 )
 def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:
     root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
-    assert packed.verify(root)["tag"] == tag
+    assert files.verify(root)["tag"] == tag
     content = bytearray((root / name).read_bytes())
     content[-2] ^= 1
     (root / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} of {tag} .* sha256 is [0-9a-f]{{64}}, expected"):
-        packed.verify(root)
+        files.verify(root)
     (root / name).unlink()
     with pytest.raises(ValueError, match="sha256 is missing"):
-        packed.verify(root)
+        files.verify(root)
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_file_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: 
     with pytest.raises(
         ValueError, match=rf"^{name} is not part of {tag}: 1 file\(s\) were added .*refusing to serve it"
     ):
-        packed.verify(root)
+        files.verify(root)
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_a_link_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: 
     for name, target in (("requests", tmp_path / "elsewhere"), ("dangling.py", tmp_path / "nothing")):
         (root / name).symlink_to(target)
         with pytest.raises(ValueError, match=f"^{name} is not part of {tag}"):
-            packed.verify(root)
+            files.verify(root)
         (root / name).unlink()
 
 
@@ -94,7 +94,7 @@ def test_bytecode_that_python_keeps_is_not_taken_for_an_added_file(store: Path, 
     root = shutil.copytree(bentos.folder(store, tag) / "src", tmp_path / "src")
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(root)], check=True)
     assert list(root.rglob("*.pyc"))
-    assert packed.verify(root)["tag"] == tag
+    assert files.verify(root)["tag"] == tag
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.index import Index
+from bento.model.index import Index
 from models.inference.candidates import TAIL, Bools, Floats, of_scores
 from models.inference.cells import Cells
 from models.inference.factors import Factors
