@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from bento import pages, previous
+from bento import pages
+from bento.api import previous
+from bento.api.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
 from bento.model.titles import Titles
-from bento.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender

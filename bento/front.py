@@ -25,9 +25,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, docs, explorer, exposure, feedback, hosts, openapi
+from bento import connections, docs, explorer, feedback, hosts
+from bento.api import exposure, openapi
+from bento.api.endpoints import ENDPOINTS, Endpoint
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
-from bento.hot import ENDPOINTS, Endpoint
 from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 from bento.monitoring import telemetry
 from bento.origins import SAFE

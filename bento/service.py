@@ -6,12 +6,8 @@ Over HTTP `bento.front` answers these endpoints itself; here they are what Bento
 
 import bentoml
 
-from bento import hot
-from bento.front import Server
-from bento.guard import Guard
-from bento.model import files
-from bento.model.recommender import Recommender
-from bento.schemas import (
+from bento.api import endpoints
+from bento.api.schemas import (
     Answer,
     Answers,
     Explanation,
@@ -24,6 +20,10 @@ from bento.schemas import (
     TextAnswer,
     Why,
 )
+from bento.front import Server
+from bento.guard import Guard
+from bento.model import files
+from bento.model.recommender import Recommender
 
 # One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
@@ -54,34 +54,34 @@ class Longtail(Recommender):
     @bentoml.api
     def recommend(self, query: ForUser, /) -> Answer:
         """Recommend items to a user; an unknown user gets the most popular ones, marked as a fallback."""
-        return Answer.model_validate_json(hot.recommend(self, query))
+        return Answer.model_validate_json(endpoints.recommend(self, query))
 
     @bentoml.api
     def recommend_batch(self, query: ForUsers, /) -> Answers:
         """Recommend items to up to 1,000 users: the same lists as one by one, in less time."""
-        return Answers.model_validate_json(hot.recommend_batch(self, query))
+        return Answers.model_validate_json(endpoints.recommend_batch(self, query))
 
     @bentoml.api
     def recommend_for_items(self, query: ForItems, /) -> Answer:
         """Recommend items for a history, optionally weighted: of a new user, or a basket."""
-        return Answer.model_validate_json(hot.recommend_for_items(self, query))
+        return Answer.model_validate_json(endpoints.recommend_for_items(self, query))
 
     @bentoml.api
     def recommend_for_text(self, query: ForText, /) -> TextAnswer:
         """Recommend items for a free-text query: by the items that match it best, named in `like`."""
-        return TextAnswer.model_validate_json(hot.recommend_for_text(self, query))
+        return TextAnswer.model_validate_json(endpoints.recommend_for_text(self, query))
 
     @bentoml.api
     def similar_items(self, query: SimilarTo, /) -> Answer:
         """Return the items whose factors have the largest cosine similarity, whatever their popularity."""
-        return Answer.model_validate_json(hot.similar_items(self, query))
+        return Answer.model_validate_json(endpoints.similar_items(self, query))
 
     @bentoml.api
     def explain(self, query: Why, /) -> Explanation:
         """Explain why an item is recommended: its score as an exact sum."""
-        return Explanation.model_validate_json(hot.explain(self, query))
+        return Explanation.model_validate_json(endpoints.explain(self, query))
 
     @bentoml.api
     def model_info(self) -> ModelInfo:
         """Return the model that answers, its verdict, and the digests that lead back to its data, settings and code."""
-        return ModelInfo.model_validate_json(hot.model_info(self))
+        return ModelInfo.model_validate_json(endpoints.model_info(self))

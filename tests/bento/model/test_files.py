@@ -131,7 +131,7 @@ def test_the_service_runs_on_the_code_in_the_bento_and_loads_nothing_of_training
     script = """
 import sys
 from bento.service import Longtail
-from bento.schemas import ForUser
+from bento.api.schemas import ForUser
 service = Longtail.inner()
 assert service.recommend(ForUser(user_id="NA")).items
 print(sys.modules["models.inference.factors"].__file__, *sys.modules, sep="\\n")

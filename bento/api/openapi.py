@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bento.hot import ENDPOINTS
-from bento.schemas import RETRY, Readiness, answering, taking
+from bento.api.endpoints import ENDPOINTS
+from bento.api.schemas import RETRY, Readiness, answering, taking
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from bento.model.recommender import NOTHING, UnknownError
-from bento.schemas import (
+from bento.api.schemas import (
     Answer,
     Answers,
     Explanation,
@@ -27,6 +26,7 @@ from bento.schemas import (
     TextAnswer,
     Why,
 )
+from bento.model.recommender import NOTHING, UnknownError
 from models.inference.candidates import Floats, Indices
 
 if TYPE_CHECKING:

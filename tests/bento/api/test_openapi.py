@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from bento.hot import ENDPOINTS
+from bento.api.endpoints import ENDPOINTS
 from pipelines.bentos.smoke import call
 from tests.judged import ITEM_IDS, TEXTS, USER_IDS
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bento.schemas import Answer, Available, ForItems, ForText, ForUser, TextAnswer, answering, taking
+from bento.api.schemas import Answer, Available, ForItems, ForText, ForUser, TextAnswer, answering, taking
 
 ENDPOINTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "recommend": (ForUser, Answer),

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from bento.api.schemas import Model, Strict, answering
 from bento.model.recommender import Recommender
 from bento.monitoring.exposure_window import Exposure
-from bento.schemas import Model, Strict, answering
 
 
 def routes(service: Recommender) -> list[BaseRoute]:
