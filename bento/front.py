@@ -25,15 +25,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, docs, explorer, feedback, hosts
+from bento import connections, docs, explorer, hosts
 from bento.api import exposure, openapi
 from bento.api.endpoints import ENDPOINTS, Endpoint
+from bento.feedback import endpoint as feedback_endpoint
 from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 from bento.monitoring import telemetry
 from bento.origins import SAFE
 
-MODULES = (explorer, feedback, exposure, docs)
+MODULES = (explorer, feedback_endpoint, exposure, docs)
 READY = ("/readyz", "/readyz/feedback")
 # to whoever asks, by any host and however busy we are: probes know neither name nor key
 OPEN = ("/livez", *READY, "/healthz")
@@ -157,7 +158,9 @@ class Front:
             return
         except ConnectionError:
             return  # nobody is there to be answered
-        counts = scope["path"] != feedback.PATH  # feedback has a bound of its own: its store costs no list its place
+        counts = (
+            scope["path"] != feedback_endpoint.PATH
+        )  # feedback has a bound of its own: its store costs no list its place
         guard.active += counts
         try:
             await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts

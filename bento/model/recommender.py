@@ -6,7 +6,7 @@ The rest of the service builds on its attributes:
     release     what release.json says: verdict, reason, digests, figures, files, tail
     items       item_id, title, segment, popularity, decile by item_idx; `items.index` gives the item_idx of an id
     histories   `get(user_id)`: all item_idx that a user of the training data has touched, or None
-    recent      (user_id) -> item_idx (m,) touched since; `bento.feedback` replaces it and the next two
+    recent      (user_id) -> item_idx (m,) touched since; `bento.feedback.endpoint` replaces it and the next two
     ahead       (user_ids): awaited before `recent` is asked for these users, where asking takes time
     impaired    () -> what does not work at present though lists are answered, or None
     watch       is told of every list that is served (`bento.monitoring.telemetry`)

@@ -1,4 +1,4 @@
-"""The feedback events that served Bentos have stored (bento/events.py), as the pipeline reads them."""
+"""The feedback events that served Bentos have stored (bento/feedback/store.py), as the pipeline reads them."""
 
 from __future__ import annotations
 

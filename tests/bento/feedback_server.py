@@ -12,7 +12,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from bento import feedback
+from bento.feedback import endpoint
 from bento.model.recommender import NOTHING, Recommender
 
 
@@ -38,7 +38,7 @@ class Service:
 
 
 def app(service: Service) -> Starlette:
-    return Starlette(routes=feedback.routes(cast(Recommender, service)))
+    return Starlette(routes=endpoint.routes(cast(Recommender, service)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.events import Event, Events
+from bento.feedback.store import Event, Events
 from pipelines.artifacts import outputs
 from pipelines.cli import doctor, main
 from tests.pipelines.releases import Checkout, commit, git

@@ -18,7 +18,7 @@ import pytest
 from dvc.repo import Repo
 from safetensors.numpy import save
 
-from bento.events import Event, Events
+from bento.feedback.store import Event, Events
 from models.inference.strings import arrays_of
 from pipelines.feedback import store as feedback_store
 from pipelines.forget import forget, source_rows

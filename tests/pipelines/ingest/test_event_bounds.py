@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from bento.events import Event, Events
+from bento.feedback.store import Event, Events
 from models.inference import event_bounds
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.events import Event, Events
+from bento.feedback.store import Event, Events
 from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.orchestration import server

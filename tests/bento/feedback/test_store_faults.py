@@ -22,7 +22,7 @@ import psutil
 import pytest
 import requests
 
-from bento.events import Events
+from bento.feedback.store import Events
 from pipelines.bentos import smoke
 from tests import postgres
 from tests.bento import stored_events

@@ -13,8 +13,8 @@ from contextvars import ContextVar
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from bento.batching import Batcher
-from bento.events import Events
+from bento.feedback.batching import Batcher
+from bento.feedback.store import Events
 from models.inference.candidates import Indices
 
 USERS = 4096  # whose events stay in memory: at most 4 KB each

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bento.events import EVENTS, Event, Events
+from bento.feedback.store import EVENTS, Event, Events
 from tests import postgres
 from tests.bento.stored_events import numbered, stored
 

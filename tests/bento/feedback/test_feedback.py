@@ -19,10 +19,10 @@ import requests
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
-from bento import feedback
-from bento.events import Event, Events
-from bento.rate_limit import CLIENTS, RateLimit
-from bento.recent import Recent
+from bento.feedback import endpoint
+from bento.feedback.rate_limit import CLIENTS, RateLimit
+from bento.feedback.recent import Recent
+from bento.feedback.store import Event, Events
 from tests import postgres
 from tests.bento import stored_events
 from tests.bento.feedback_server import Service, app
@@ -139,7 +139,7 @@ def test_a_store_that_fails_acknowledges_nothing(client: TestClient, monkeypatch
 
 
 def test_too_many_waiting_events_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "MOST_WAITING", 1)
+    monkeypatch.setattr(endpoint, "MOST_WAITING", 1)
     body = {"events": [EVENT, {**EVENT, "event_id": "e2"}]}
     assert client.post("/feedback", json=body).status_code == 503
     assert client.post("/feedback", json=EVENT).status_code == 200
@@ -156,7 +156,7 @@ def test_requests_that_wait_for_the_disk_share_the_next_transaction(service: Ser
             go_on.wait(10)
             return super().add(events)
 
-    writer = feedback.Writer(Slow())
+    writer = endpoint.Writer(Slow())
     futures = [writer.submit([Event("e0", "u", "i1", "click")])]
     first_is_writing.wait(10)
     futures += [writer.submit([Event(f"e{n}", "u", "i1", "click")]) for n in range(1, 9)]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bento import batching
-from bento.batching import Batcher, BusyError, DownError
+from bento.feedback import batching
+from bento.feedback.batching import Batcher, BusyError, DownError
 
 
 class Store:

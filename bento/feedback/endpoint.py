@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from bento.api.schemas import RETRY, Model, Strict, answering, taking
-from bento.batching import Batcher, BusyError, DownError
-from bento.events import Event, Events, Kind, Outcome
-from bento.feedback_watch import FeedbackWatch
-from bento.rate_limit import RateLimit
-from bento.recent import Recent
+from bento.feedback.batching import Batcher, BusyError, DownError
+from bento.feedback.rate_limit import RateLimit
+from bento.feedback.recent import Recent
+from bento.feedback.store import Event, Events, Kind, Outcome
+from bento.feedback.telemetry import FeedbackWatch
 from models.inference import event_bounds
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 
-from bento.batching import Batcher
-from bento.recent import Recent
+from bento.feedback.batching import Batcher
+from bento.feedback.recent import Recent
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
 

@@ -94,7 +94,7 @@ class Events:
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
             if self.seconds is not None:
-                from bento import impatient  # the driver takes 5 MB, which stores in files do without
+                from bento.feedback import impatient  # the driver takes 5 MB, which stores in files do without
 
                 impatient.limit(engine, self.seconds)
             with engine.begin() as con:
