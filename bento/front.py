@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, docs, explorer, hosts
+from bento import connections, hosts
 from bento.api import exposure, openapi
 from bento.api.endpoints import ENDPOINTS, Endpoint
 from bento.feedback import endpoint as feedback_endpoint
@@ -33,6 +33,7 @@ from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 from bento.monitoring import telemetry
 from bento.origins import SAFE
+from bento.pages import docs, explorer
 
 MODULES = (explorer, feedback_endpoint, exposure, docs)
 READY = ("/readyz", "/readyz/feedback")

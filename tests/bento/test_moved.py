@@ -27,7 +27,7 @@ def test_it_serves_as_the_same_model(elsewhere: Path, tag: str) -> None:
 
 
 def test_a_file_changed_on_the_way_is_named_and_nothing_is_served(elsewhere: Path, tag: str) -> None:
-    name = "bento/explorer_page/explorer.js"  # the page is as much a part of it as the model
+    name = "bento/pages/explorer_page/explorer.js"  # the page is as much a part of it as the model
     path = bentos.folder(elsewhere, tag) / "src" / name
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(ValueError, match=rf"{name} of {tag} was changed"), serving(tag, home=elsewhere, timeout=60):

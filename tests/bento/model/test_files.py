@@ -65,7 +65,7 @@ def test_a_file_changed_by_one_byte_is_named(store: Path, tag: str, tmp_path: Pa
             "packed/extra.safetensors",
             "bento/.hidden",
         ),
-        *("bento/extra.cpython-311-x86_64-linux-gnu.so", "models/extra.pyc", "bento/explorer_page/extra.js"),
+        *("bento/extra.cpython-311-x86_64-linux-gnu.so", "models/extra.pyc", "bento/pages/explorer_page/extra.js"),
     ],
 )
 def test_a_file_that_was_not_packaged_is_named(store: Path, tag: str, tmp_path: Path, name: str) -> None:

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from bento import pages
 from bento.api import previous
 from bento.api.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
 from bento.model.titles import Titles
+from bento.pages import files
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender
@@ -93,7 +93,7 @@ def beginning(user_ids: Sequence[str], query: str) -> list[str]:
 def routes(service: Recommender) -> list[BaseRoute]:
     explorer = Explorer(service)
     return [
-        *pages.routes(PAGE, index="/", others="/explorer"),
+        *files.routes(PAGE, index="/", others="/explorer"),
         Route("/items", explorer.items, methods=["GET"]),
         Route("/users", explorer.users, methods=["GET"]),
         Route("/history", explorer.history, methods=["GET"]),
