@@ -1,7 +1,7 @@
 """The service: recommendations by exactly the item vectors, and the way of making lists, that the gate judged.
 
 Users are folded in from their full history at each request, so the Bento holds histories instead of user vectors.
-Over HTTP `bento.front` answers these endpoints itself; here they are what BentoML documents and calls in Python.
+Over HTTP `bento.asgi.app` answers these endpoints itself; here they are what BentoML documents and calls in Python.
 """
 
 import bentoml
@@ -20,8 +20,8 @@ from bento.api.schemas import (
     TextAnswer,
     Why,
 )
-from bento.front import Server
-from bento.guard import Guard
+from bento.asgi.app import Server
+from bento.asgi.request_guard import Guard
 from bento.model import files
 from bento.model.recommender import Recommender
 

@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http import auto
 
-from bento import connections
-from bento.connections import Connection, Limits
-from bento.guard import Guard
+from bento.asgi import connections
+from bento.asgi.connections import Connection, Limits
+from bento.asgi.request_guard import Guard
 
 LARGE = 8 * 2**20  # bytes; more than the kernel takes of an answer that nobody reads
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"

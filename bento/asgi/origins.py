@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from bento.hosts import of_header
+from bento.asgi.hosts import of_header
 
 VARIABLE = "LONGTAIL_CORS_ORIGINS"
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # methods that change nothing

@@ -25,14 +25,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento import connections, hosts
 from bento.api import exposure, openapi
 from bento.api.endpoints import ENDPOINTS, Endpoint
+from bento.asgi import connections, hosts
+from bento.asgi.origins import SAFE
+from bento.asgi.request_guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.feedback import endpoint as feedback_endpoint
-from bento.guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
 from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
 from bento.monitoring import telemetry
-from bento.origins import SAFE
 from bento.pages import docs, explorer
 
 MODULES = (explorer, feedback_endpoint, exposure, docs)

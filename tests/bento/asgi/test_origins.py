@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bento.origins import Origins, is_preflight
+from bento.asgi.origins import Origins, is_preflight
 
 
 def admitted(origin: str | None, site: str | None = None, host: str = "localhost:3000", *named: str) -> bool:

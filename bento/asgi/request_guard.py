@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
-from bento.hosts import Hosts
-from bento.origins import PREFLIGHT, SAFE, Origins, is_preflight
+from bento.asgi.hosts import Hosts
+from bento.asgi.origins import PREFLIGHT, SAFE, Origins, is_preflight
 
 Headers = Mapping[bytes, bytes]
 KEY = "LONGTAIL_API_KEY"

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from bento import hosts
-from bento.hosts import Hosts
+from bento.asgi import hosts
+from bento.asgi.hosts import Hosts
 
 OTHERS = [
     *("evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "evil.test:3000", "127.0.0.2", "10.0.0.7", "0.0.0.0"),

@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from bento.guard import Guard, positive
+from bento.asgi.request_guard import Guard, positive
 
 MAX_HEADERS = 2**16  # bytes of a request's line and headers
 HIGH_WATER = 2**14  # bytes of an answer that may wait unnoticed

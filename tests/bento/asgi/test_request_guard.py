@@ -8,9 +8,9 @@ from base64 import b64encode
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from bento.front import Front
-from bento.guard import MAX_BODY, Guard, is_json
-from bento.origins import Origins
+from bento.asgi.app import Front
+from bento.asgi.origins import Origins
+from bento.asgi.request_guard import MAX_BODY, Guard, is_json
 
 
 def received(guard: Guard, *parts: bytes, declared: str = "") -> bytes:
