@@ -1,8 +1,8 @@
 """How high items without interactions may stand: as high as valid accuracy allows, rehearsed on items treated as cold.
 
 A seeded share of the warm items is taken out: the map from text to factors is fitted without them, they are predicted
-from their text, and users are folded in from histories without them. Then the height (`inference.cold_level`) is the one
-that finds most of them while NDCG loses at most what is allowed, here and in the catalogue as it is.
+from their text, and users are folded in from histories without them. Then the height (`inference.cold_level`) is the
+one that finds most of them while NDCG loses at most what is allowed, here and in the catalogue as it is.
 """
 
 from __future__ import annotations

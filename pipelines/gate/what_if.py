@@ -88,10 +88,10 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
             cell(after),
         )
     console.print(table)
-    for name, verdict in (("as judged", given), ("what if", other)):
-        colour = text_report.COLOURS[verdict["verdict"]]
-        console.print(f"{name:<10} [bold {colour}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
-        if asked := report_rules.to_decide(verdict):
+    for name, some in (("as judged", given), ("what if", other)):
+        colour = text_report.COLOURS[some["verdict"]]
+        console.print(f"{name:<10} [bold {colour}]{some['verdict']}[/]  {markup(some['reason'])}")
+        if asked := report_rules.to_decide(some):
             console.print(markup(asked))
 
 

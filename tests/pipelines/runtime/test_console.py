@@ -72,7 +72,10 @@ def test_what_the_operating_system_refuses_is_one_line_with_a_remedy(
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = "from pipelines.runtime import console\nconsole.run(lambda: [print('x' * 4096, flush=True) for _ in range(99)], 'status')"
+    code = (
+        "from pipelines.runtime.console import run\n"
+        "run(lambda: [print('x' * 4096, flush=True) for _ in range(99)], 'status')"
+    )
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.read(10)
