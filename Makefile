@@ -38,7 +38,7 @@ test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores
 	  --numprocesses $$(python -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
 
 test-faults: $(STAMP)  ## What dies in the middle of a run, feedback stores that fail, two Celery workers: 20 minutes
-	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py tests/bento/test_store_faults.py
+	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py tests/bento/feedback/test_store_faults.py
 
 unit: $(STAMP)  ## The fast tests alone
 	@python -m pytest -m 'not slow'

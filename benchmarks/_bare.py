@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from bento.recommender import NOTHING, Recommender
+from bento.model.recommender import NOTHING, Recommender
 
 
 class Query(BaseModel):

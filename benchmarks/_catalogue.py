@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.factors import Factors
-from models.reranking import Rerank
-from models.text_neighbours import Neighbours
-from models.user_side import LeastSquares
-from pipelines import _artifacts as artifacts
-from pipelines import _cells, _model, _packed, _packed_encoder, package
-from pipelines import _encoder as encoders
-from pipelines._params import Embed, load
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.inference.text_neighbours import Neighbours
+from models.inference.user_side import LeastSquares
+from pipelines.artifacts import checkpoint, model_file, outputs
+from pipelines.package import cells, contents
+from pipelines.package import encoder as packed_encoder
+from pipelines.package import stage as package
+from pipelines.settings.document import Embed, load
 
 TEXT = 384  # length of text vectors
 TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic
@@ -51,7 +52,7 @@ def factors(n: int, d: int, *, rng: np.random.Generator) -> tuple[Factors, npt.N
     return model.in_eigenbasis(), topic
 
 
-def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> _packed.Users:
+def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> contents.Users:
     """Histories of popular items, most of them of three topics."""
     n = len(topic)
     own = rng.integers(0, TOPICS, (n_users, 3))
@@ -65,7 +66,7 @@ def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generato
     first = np.ones_like(items, np.bool_)
     first[:, 1:] = items[:, 1:] != items[:, :-1]
     offsets = np.concatenate([[0], np.cumsum(first.sum(axis=1))]).astype(np.int64)
-    return _packed.Users([f"{u:08d}" for u in range(n_users)], offsets, items[first].astype(np.int32))
+    return contents.Users([f"{u:08d}" for u in range(n_users)], offsets, items[first].astype(np.int32))
 
 
 def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: int = 0) -> str:
@@ -82,18 +83,18 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     package.copy_code(folder)
     packed = folder / package.PACKED
     packed.mkdir()
-    _model.write(model, packed / "model.safetensors", provenance={})
+    model_file.write(model, packed / "model.safetensors", provenance={})
     assert model.rerank is not None
-    _packed.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
+    contents.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
     crowd.write(packed / "users.safetensors")
-    search, _ = _cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
+    search, _ = cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
     about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
     about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up"}
     if texts:
-        sample = _packed_encoder.Sample([], [], np.zeros((0, TEXT), np.float32))
-        encoder = encoders.find(load(Embed, package.CHECKOUT / "params.yaml"))
-        about["encoder"] = _packed_encoder.write(model, encoder, packed / "encoder", sample)
-    artifacts.write_json(packed / "release.json", about | {"files": package.digests(folder)})
+        sample = packed_encoder.Sample([], [], np.zeros((0, TEXT), np.float32))
+        encoder = checkpoint.find(load(Embed, package.CHECKOUT / "params.yaml"))
+        about["encoder"] = packed_encoder.write(model, encoder, packed / "encoder", sample)
+    outputs.write_json(packed / "release.json", about | {"files": package.digests(folder)})
     users_of(folder).write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
     return search
 

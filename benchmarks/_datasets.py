@@ -20,12 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.evaluation import Catalogue
-from models.holdout import head_items
-from pipelines import _encoder as encoders
-from pipelines import embed
-from pipelines._params import Embed, load
-from pipelines._texts import Texts
+from models.evaluation.holdout import head_items
+from models.evaluation.measure import Catalogue
+from pipelines.artifacts import checkpoint
+from pipelines.embed import stage as embed
+from pipelines.embed.texts import Texts
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ml-latest-small", "anime")
@@ -129,7 +129,7 @@ def split(name: str, pairs: set[tuple[str, str]], texts: Mapping[str, str], *, s
 def embeddings(texts: list[str]) -> Floats:
     """Unit vectors (n, t) of texts, zero where one is empty, by the encoder of `params.yaml`; kept in its cache."""
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     vectors = np.zeros((len(texts), encoder.dim), np.float32)
     column = pa.chunked_array([pa.array(texts, pa.large_string())])
     embed.fill(vectors, embed.Part(Texts(column), 1.0, encoder), params)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, csr_matrix
 
-from models import references
-from models.factors import Factors
-from models.fold_in import fold_in
-from models.ranking import Rows, Scorer
-from models.user_side import Floats, LeastSquares
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, LeastSquares
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Rows, Scorer
 
 Matrix = csr_array[Any]
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def implicit_als(train: Matrix, *, dim: int, alpha: float, regularization: float
     with threadpool_limits(1, "blas"):  # it runs threads of its own
         model.fit(csr_matrix(train), show_progress=False)
     factors = as_factors(model.item_factors, alpha=alpha, regularization=regularization)
-    return references.factors(factors, fold_in(factors, train, device=CPU), device=CPU)
+    return baselines.factors(factors, fold_in(factors, train, device=CPU), device=CPU)
 
 
 def as_factors(items: Floats, *, alpha: float, regularization: float) -> Factors:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.interactions import Interactions
+from models.training.interactions import Interactions
 
 GROUP_ITEMS = 150
 LIKED = 4  # groups per user

@@ -39,17 +39,17 @@ from tokenizers import Tokenizer
 from benchmarks import _gpu, embed_memory, embed_quality
 from benchmarks import _results as results
 from benchmarks._datasets import NAMES, embeddings, read
-from models import demo_words
-from models.neighbour_overlap import overlap
-from models.precision import layer
-from models.text_encoder import encode
-from models.tokens import tokenize
-from pipelines import _bento
-from pipelines import _embedding_cache as caches
-from pipelines import _encoder as encoders
-from pipelines import _packed_encoder as packed_encoder
-from pipelines._artifacts import read_json
-from pipelines._params import Embed, load
+from models.compute.precision import layer
+from models.encoders.text_encoder import encode
+from models.inference.encoder.tokens import tokenize
+from models.packaging.neighbour_overlap import overlap
+from pipelines.artifacts import checkpoint
+from pipelines.artifacts.outputs import read_json
+from pipelines.bentos import store
+from pipelines.embed import cache as embedding_cache
+from pipelines.ingest.sources import demo_words
+from pipelines.package import encoder as packed_encoder
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
     """A row per length of texts and encoder; `cosine`: the smallest with ours in fp32."""
     torch.set_num_threads(1)
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
     config = read_json(encoder.folder / "config.json")
     flops = config["num_hidden_layers"] * 2 * (4 * config["hidden_size"] + 2 * config["intermediate_size"])
@@ -92,7 +92,7 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
 def gpu(devices: Sequence[torch.device], n_words: int = 1_000_000) -> Iterator[dict[str, Any]]:
     """A row per device, length of texts and number format; `cosine`: the smallest with fp32 of the same device."""
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
     for device, (length, words) in itertools.product(devices, MEANS.items()):
         texts, exact = sentences(n_words // words, words), None
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
@@ -140,7 +140,7 @@ def race(made: dict[str, Encode], texts: Sequence[str]) -> tuple[dict[str, float
     return seconds, vectors
 
 
-def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
+def peer(encoder: checkpoint.Encoder, *, bf16: bool = False) -> Encode:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(encoder.folder), device="cpu")
@@ -155,8 +155,8 @@ def peer(encoder: encoders.Encoder, *, bf16: bool = False) -> Encode:
     return run
 
 
-def packed(encoder: encoders.Encoder, params: Embed, dtype: torch.dtype, device: torch.device = CPU) -> Encode:
-    states, tokenizer = encoders.load(encoder, device=device, dtype=dtype)
+def packed(encoder: checkpoint.Encoder, params: Embed, dtype: torch.dtype, device: torch.device = CPU) -> Encode:
+    states, tokenizer = checkpoint.load(encoder, device=device, dtype=dtype)
 
     def run(texts: Sequence[str]) -> Floats:
         vectors = np.empty((len(texts), encoder.dim), np.float32)
@@ -187,15 +187,21 @@ def cache(n_texts: int = 1_000_000) -> Iterator[dict[str, Any]]:
     """Seconds for each step of looking up texts that are all known, vectors of length 384."""
     texts = [f"number {n} of a catalogue, in about as many words" for n in range(n_texts)]
     with tempfile.TemporaryDirectory(dir=ROOT) as name:
-        folder, noise = Path(name), np.random.default_rng(SEED).standard_normal((caches.FULL, 384)).astype(np.float16)
-        keys, hashed = clocked(lambda: caches.keys_of(texts))
-        for start in range(0, n_texts, caches.FULL):
-            part = keys[start : start + caches.FULL]
-            caches.add(folder, part, noise[: len(part)])
-        opened, opening = clocked(lambda: caches.EmbeddingCache([folder], 384))
+        folder, noise = (
+            Path(name),
+            np.random.default_rng(SEED).standard_normal((embedding_cache.FULL, 384)).astype(np.float16),
+        )
+        keys, hashed = clocked(lambda: embedding_cache.keys_of(texts))
+        for start in range(0, n_texts, embedding_cache.FULL):
+            part = keys[start : start + embedding_cache.FULL]
+            embedding_cache.add(folder, part, noise[: len(part)])
+        opened, opening = clocked(lambda: embedding_cache.EmbeddingCache([folder], 384))
         rows, finding = clocked(lambda: opened.find(keys))
         read, reading = clocked(
-            lambda: sum(opened.read(rows[n : n + caches.FULL])[1].sum() for n in range(0, n_texts, caches.FULL))
+            lambda: sum(
+                opened.read(rows[n : n + embedding_cache.FULL])[1].sum()
+                for n in range(0, n_texts, embedding_cache.FULL)
+            )
         )
         if read != n_texts:
             raise ValueError(f"{read} of {n_texts} vectors were found undamaged")
@@ -213,7 +219,7 @@ def clocked(act: Callable[[], Any]) -> tuple[Any, float]:
 def query() -> Iterator[dict[str, Any]]:
     """What `benchmarks.embed_query` prints in an environment like that of a served Bento: one thread, nothing else."""
     with tempfile.TemporaryDirectory() as home:
-        env = _bento.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
+        env = store.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.embed_query"]
         printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     yield from (json.loads(line) for line in printed.splitlines())
@@ -223,7 +229,7 @@ def forms(name: str = NAMES[0], n_timed: int = 100) -> Iterator[dict[str, Any]]:
     """A row per form of the encoder for serving: its size, speed, and what it keeps of nearest items."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    encoder, texts = encoders.find(load(Embed, ROOT / "params.yaml")), read(name).texts
+    encoder, texts = checkpoint.find(load(Embed, ROOT / "params.yaml")), read(name).texts
     sample = packed_encoder.Sample([list(texts)], [1.0], embeddings(texts))
     weights, config = load_file(encoder.folder / "model.safetensors"), read_json(encoder.folder / "config.json")
     rows = sample.rows(packed_encoder.N_ASKED)

@@ -21,10 +21,8 @@ from typing import Any
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _encoder as encoders
-from pipelines import _tables as tables
-from pipelines._params import Embed, load
+from pipelines.artifacts import checkpoint, outputs, tables
+from pipelines.settings.document import Embed, load
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 0.1  # seconds between two looks
@@ -56,7 +54,7 @@ def rows(n_texts: int) -> Iterator[dict[str, Any]]:
 
 def prepare(folder: Path, n_texts: int) -> None:
     """A workspace with the encoder, and the items of so many texts."""
-    yaml, packaged = YAML(), encoders.find(load(Embed, ROOT / "params.yaml")).folder
+    yaml, packaged = YAML(), checkpoint.find(load(Embed, ROOT / "params.yaml")).folder
     one = folder / "no-layers"
     shutil.copytree(packaged, one, ignore=shutil.ignore_patterns("*.md"))
     config = json.loads((packaged / "config.json").read_text("utf-8")) | {"num_hidden_layers": 0}
@@ -68,7 +66,7 @@ def prepare(folder: Path, n_texts: int) -> None:
     here = Path.cwd()
     os.chdir(folder)
     try:
-        with artifacts.stage("split") as stage:
+        with outputs.stage("split") as stage:
             ids, texts = ([text.format(n=n) for n in range(n_texts)] for text in ("{n:08d}", TEXT))
             tables.write(pa.table({"item_id": ids, "text": texts}), stage.output("items.parquet"))
     finally:

@@ -21,16 +21,17 @@ from tokenizers import Tokenizer
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
 from benchmarks.mf_cold import COLUMNS, CPU, SEED, WITHHELD, figures, withhold
-from models import bert_weights, references
-from models.als import Als, Interactions, Settings
-from models.anchor import TextAnchor
-from models.factors import Factors
-from models.fold_in import fold_in
-from models.projection import Method, fit
-from models.tokens import tokenize
-from pipelines import _encoder as encoders
-from pipelines._artifacts import read_json
-from pipelines._params import Embed, Train, load
+from models.inference.encoder import bert_weights
+from models.inference.encoder.projection import Method, fit
+from models.inference.encoder.tokens import tokenize
+from models.inference.factors import Factors
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.training.als import Als, Interactions, Settings
+from models.training.anchor import TextAnchor
+from pipelines.artifacts import checkpoint
+from pipelines.artifacts.outputs import read_json
+from pipelines.settings.document import Embed, Train, load
 
 SHORT = 128  # numbers of a reduced vector
 
@@ -42,7 +43,7 @@ def rows(names: Sequence[str] = NAMES, *, d: int = 128) -> Iterator[dict[str, An
         for kind, texts in kinds(data):
             factors = trained(data, texts, d)
             users = fold_in(factors, data.train, device=CPU)
-            yield {"data": data.name, "text": kind} | figures(references.factors(factors, users, device=CPU), data)
+            yield {"data": data.name, "text": kind} | figures(baselines.factors(factors, users, device=CPU), data)
 
 
 def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:
@@ -59,7 +60,7 @@ def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:
 
 def static(texts: Sequence[str]) -> Floats:
     """Means of the token table, centred over the items and of length one; zero where a text is empty."""
-    encoder = encoders.find(load(Embed, ROOT / "params.yaml"))
+    encoder = checkpoint.find(load(Embed, ROOT / "params.yaml"))
     config = read_json(encoder.folder / "config.json")
     table = bert_weights.arrange(load_file(encoder.folder / "model.safetensors"), config).words.numpy()
     tokens = tokenize(Tokenizer.from_file(str(encoder.folder / "tokenizer.json")), texts, max_length=encoder.max_length)

@@ -11,12 +11,12 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from benchmarks.embed import MEANS, ROOT, clocked, packed, sentences
-from models import bert_weights
-from models.numpy_encoder import NumpyEncoder, unit_vector
-from models.tokens import tokenize
-from pipelines import _encoder as encoders
-from pipelines._artifacts import read_json
-from pipelines._params import Embed, load
+from models.inference.encoder import bert_weights
+from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
+from models.inference.encoder.tokens import tokenize
+from pipelines.artifacts import checkpoint
+from pipelines.artifacts.outputs import read_json
+from pipelines.settings.document import Embed, load
 
 WISH, N = 5, 100  # words of a short wish; texts of each length
 
@@ -25,7 +25,7 @@ def main() -> None:
     """Median milliseconds of processor time on one thread, and the smallest cosine with the vectors of the pipeline."""
     torch.set_num_threads(1)
     params = load(Embed, ROOT / "params.yaml")
-    encoder = encoders.find(params)
+    encoder = checkpoint.find(params)
 
     def ready() -> tuple[NumpyEncoder, Tokenizer]:
         weights = load_file(encoder.folder / "model.safetensors")

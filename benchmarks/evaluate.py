@@ -24,11 +24,11 @@ from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
 from benchmarks import _datasets, _gpu, _results
-from models import ranking, references
-from models.candidates import Bools
-from models.ranking import Rows
-from models.reranking import Rerank
-from models.seen import Seen
+from models.inference.candidates import Bools
+from models.inference.reranking import Rerank
+from models.ranking import baselines, ranking
+from models.ranking.ranking import Rows
+from models.ranking.seen import Seen
 
 D, K, BATCH, SEED, BLOCK = 128, 20, 1024, 42, 2500
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> 
     def product(rows: Rows) -> Tensor:
         return users[torch.from_numpy(rows)] @ items.T
 
-    scorer = references.products(users, items)
+    scorer = baselines.products(users, items)
     options: Any = {"allowed": np.ones(n_items, np.bool_), "k": K, "batch": BATCH}
     how = Rerank("popularity", 1.0, is_tail, np.linspace(1, 0, n_items, dtype=np.float32))
     return {

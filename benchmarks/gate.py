@@ -18,12 +18,12 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import _results
-from models import policy
-from models.evaluation import Evaluation
-from models.metrics import Floats
-from models.policy import Procedure
-from models.rules import Rule
-from pipelines._params import Gate, load
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Floats
+from models.gate import policy
+from models.gate.policy import Procedure
+from models.gate.rules import Rule
+from pipelines.settings.document import Gate, load
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("candidate", "champion", "popularity", "random")

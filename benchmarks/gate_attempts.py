@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from benchmarks import _results
-from models import attempts
-from models.attempts import Place
+from models.gate import attempts
+from models.gate.attempts import Place
 
 ALPHA, HALF, MAX_LOSS, SEED = 0.05, 30, 0.05, 42
 SEARCHES, SEEDS = 200_000, 20

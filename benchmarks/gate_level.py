@@ -22,13 +22,13 @@ from scipy import stats
 from scipy.special import ndtr, ndtri
 
 from benchmarks import _results
-from models import bounded_mean, comparison, policy
-from models.compared import Compared
-from models.comparison import Figure, Measured
-from models.evaluation import Evaluation
-from models.metrics import Floats, Lists
-from models.policy import Procedure
-from models.rules import Rule
+from models.evaluation.measure import Evaluation
+from models.evaluation.metrics import Floats, Lists
+from models.gate import bounded_mean, comparison, policy
+from models.gate.compared import Compared
+from models.gate.comparison import Figure, Measured
+from models.gate.policy import Procedure
+from models.gate.rules import Rule
 
 LEVEL, SEED = 0.05, 2024
 USERS = (100, 300, 1000, 3000, 10_000, 100_000)

@@ -59,7 +59,7 @@ merged = good.group_by("user_id", "item_id").agg(
     pl.col("value").sort_by("timestamp").last(), pl.col("timestamp").min(), pl.len().alias("n_events"))
 merged.with_columns(pl.from_epoch("timestamp")).sort("user_id", "item_id").collect().write_parquet("peer.parquet")
 """
-STAGE = "import pipelines.{0} as stage; stage.main()"
+STAGE = "from pipelines.{0} import stage; stage.main()"
 
 
 def rows(sizes: Sequence[int] = SIZES, rounds: int = 3) -> Iterator[dict[str, Any]]:

@@ -22,16 +22,17 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
-from models import cold_items, references
-from models import evaluation as ev
-from models.als import Als, Interactions, Settings
-from models.factors import Factors
-from models.fold_in import fold_in
-from models.holdout import head_items
-from models.neighbour_anchor import NeighbourAnchor
-from models.ranking import Rows, Scorer, recommend
-from models.seen import Seen
-from pipelines._params import Train, load
+from models.evaluation import measure
+from models.evaluation.holdout import head_items
+from models.inference.factors import Factors
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Rows, Scorer, recommend
+from models.ranking.seen import Seen
+from models.training.als import Als, Interactions, Settings
+from models.training.neighbour_anchor import NeighbourAnchor
+from models.tuning import cold_items
+from pipelines.settings.document import Train, load
 
 CPU = torch.device("cpu")
 COLUMNS = ("ndcg@10", "recall@20", "tail_recall@20", "cold_recall@20", "cold_recall_among_cold@20")
@@ -53,7 +54,7 @@ def rows(
             base: float | None = None
             for model, factors in models(data, texts, d):
                 users = fold_in(factors, data.train, device=CPU)
-                found = figures(references.factors(factors, users, device=CPU), data)
+                found = figures(baselines.factors(factors, users, device=CPU), data)
                 base = base or found["ndcg@10"]
                 found |= {"loss": round(1 - found["ndcg@10"] / base, 4)}
                 yield {"data": data.name, "d": d, "model": model} | found
@@ -67,7 +68,7 @@ def withhold(data: Dataset, share: float) -> Dataset:
     keep = ~gone[kept.col]
     train = csr_array((kept.data[keep], (kept.row[keep], kept.col[keep])), shape=kept.shape)
     popularity = np.bincount(train.indices, minlength=n_items)
-    catalogue = ev.Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
+    catalogue = measure.Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
     return replace(data, train=train, catalogue=catalogue)
 
 
@@ -95,11 +96,11 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     yield f"raised to {raised.cold.height}" if raised.cold else "not raised", raised
 
 
-def relevant_in(data: Dataset, part: str) -> tuple[Rows, ev.Relevant]:
+def relevant_in(data: Dataset, part: str) -> tuple[Rows, measure.Relevant]:
     """The users (b,) who have something in valid or test, and their pairs, a row being such a user."""
     pairs = (data.valid if part == "valid" else data.test).tocoo()
     present, row = np.unique(pairs.row, return_inverse=True)
-    return present.astype(np.int64), ev.Relevant(row, pairs.col)
+    return present.astype(np.int64), measure.Relevant(row, pairs.col)
 
 
 def content(data: Dataset, texts: Floats) -> Scorer:
@@ -118,8 +119,8 @@ def figures(scorer: Scorer, data: Dataset) -> dict[str, float]:
         np.concatenate(list(recommend(scorer, Seen(data.seen("test")), rows=present, allowed=some, k=20, batch=BATCH)))
         for some in (np.ones(len(cold), np.bool_), cold)
     )
-    result = ev.evaluate(lists, among_cold, relevant, data.catalogue, ks=(10, 20))
-    summary = ev.summary(result, data.catalogue, ks=(10, 20))
+    result = measure.evaluate(lists, among_cold, relevant, data.catalogue, ks=(10, 20))
+    summary = measure.summary(result, data.catalogue, ks=(10, 20))
     return {column: round(summary[column], 4) for column in COLUMNS if column in summary}
 
 

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, embeddings, read
-from models import evaluation as ev
-from models import references
-from models.fold_in import fold_in
-from models.interactions import Interactions
-from models.ranking import Scorer, recommend
-from models.seen import Seen
-from models.tail_setting import Holdout
-from pipelines import _fitting as fitting
-from pipelines._params import Als, Train, load
-from pipelines._training_data import TrainingData
+from models.evaluation import measure
+from models.ranking import baselines
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer, recommend
+from models.ranking.seen import Seen
+from models.training.interactions import Interactions
+from models.tuning.tail_setting import Holdout
+from pipelines.settings.document import Als, Train, load
+from pipelines.train import fitting
+from pipelines.train.data import TrainingData
 
 CPU = torch.device("cpu")
 KS = (10, 20)
@@ -42,7 +42,7 @@ def rows(
     for name in names:
         data = read(name)
         given = to_training_data(data, embeddings(data.texts))
-        popular = references.popularity(data.catalogue.users_of_item)
+        popular = baselines.popularity(data.catalogue.users_of_item)
         yield {"data": data.name, "model": "popularity", **figures(popular, data, part)}
         for model in models:
             started = time.perf_counter()
@@ -52,7 +52,7 @@ def rows(
                 pass
             factors = trainer.factors()
             seconds = round(time.perf_counter() - started, 1)
-            scorer = references.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
+            scorer = baselines.factors(factors, fold_in(factors, data.train, device=CPU), device=CPU)
             found = {"data": data.name, "model": model, "d": factors.item_factors.shape[1]}
             yield found | figures(scorer, data, part) | {"seconds": seconds}
 
@@ -63,7 +63,7 @@ def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
     users, items = (side.astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, data.train.data, *data.train.shape)
     valid = data.valid.tocoo()
-    holdout = Holdout(data.train, ev.Relevant(valid.row, valid.col))
+    holdout = Holdout(data.train, measure.Relevant(valid.row, valid.col))
     return TrainingData(interactions, data.train, holdout, holdout, data.catalogue, texts, "", "")
 
 
@@ -84,8 +84,10 @@ def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
     every = np.ones(data.train.shape[1], np.bool_)
     seen = Seen(data.seen(part))
     lists = np.concatenate(list(recommend(scorer, seen, rows=users, allowed=every, k=max(KS), batch=1024)))
-    result = ev.evaluate(lists, np.full_like(lists, -1), ev.Relevant(row_of, judged.col), data.catalogue, ks=KS)
-    summary = ev.summary(result, data.catalogue, ks=KS)
+    result = measure.evaluate(
+        lists, np.full_like(lists, -1), measure.Relevant(row_of, judged.col), data.catalogue, ks=KS
+    )
+    summary = measure.summary(result, data.catalogue, ks=KS)
     return {column: round(summary[column], 4) for column in COLUMNS}
 
 

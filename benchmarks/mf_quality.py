@@ -22,16 +22,18 @@ from scipy.stats import qmc
 
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
-from models import dimension, ranking, references, tail_setting
-from models import evaluation as ev
-from models.als import Als, Interactions, Settings
-from models.factors import Factors
-from models.fold_in import fold_in
-from models.metrics import Lists
-from models.neighbour_anchor import NeighbourAnchor
-from models.ranking import Scorer, recommend
-from models.seen import Seen
-from pipelines._params import Train, load
+from models.evaluation import measure
+from models.evaluation.metrics import Lists
+from models.inference.factors import Factors
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer, recommend
+from models.ranking.seen import Seen
+from models.training import dimension
+from models.training.als import Als, Interactions, Settings
+from models.training.neighbour_anchor import NeighbourAnchor
+from models.tuning import tail_setting
+from pipelines.settings.document import Train, load
 
 CPU = torch.device("cpu")
 KS = (10, 20)
@@ -150,7 +152,7 @@ def best(contender: Contender, data: Dataset, trials: int) -> tuple[float, Choic
 def to_scorer(fitted: Scorer | Factors, data: Dataset) -> Scorer:
     """What ranks the users of the train histories."""
     if isinstance(fitted, Factors):
-        return references.factors(fitted, fold_in(fitted, data.train, device=CPU), device=CPU)
+        return baselines.factors(fitted, fold_in(fitted, data.train, device=CPU), device=CPU)
     return fitted
 
 
@@ -162,18 +164,18 @@ def lists(scorer: Scorer, data: Dataset, part: str) -> Lists:
     )
 
 
-def relevant(data: Dataset, part: str) -> ev.Relevant:
+def relevant(data: Dataset, part: str) -> measure.Relevant:
     pairs = (data.valid if part == "valid" else data.test).tocoo()
-    return ev.Relevant(pairs.row, pairs.col)
+    return measure.Relevant(pairs.row, pairs.col)
 
 
 def figures(found: Lists, data: Dataset) -> dict[str, float]:
     """Metrics of lists (n_users, 20) on test, means over the users who have something in it."""
     judged = np.unique(relevant(data, "test").rows)
-    pairs = ev.Relevant(np.searchsorted(judged, relevant(data, "test").rows), relevant(data, "test").items)
+    pairs = measure.Relevant(np.searchsorted(judged, relevant(data, "test").rows), relevant(data, "test").items)
     ranked = found[judged]
-    result = ev.evaluate(ranked, np.full_like(ranked, -1), pairs, data.catalogue, ks=KS)
-    summary = ev.summary(result, data.catalogue, ks=KS)
+    result = measure.evaluate(ranked, np.full_like(ranked, -1), pairs, data.catalogue, ks=KS)
+    summary = measure.summary(result, data.catalogue, ks=KS)
     return {column: round(summary[column], 4) for column in COLUMNS}
 
 

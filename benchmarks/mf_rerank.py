@@ -19,19 +19,20 @@ from scipy.sparse import csr_array
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
-from models import ranking, references, tail_setting
-from models.candidates import Candidates
-from models.evaluation import Catalogue, Relevant
-from models.factors import Factors
-from models.fold_in import fold_in
-from models.metrics import Lists
-from models.reranking import Rerank, rerank
-from models.seen import Seen
-from models.tail_setting import Holdout, K, Outcome
-from pipelines import _fitting as fitting
-from pipelines import _training_data as stage
-from pipelines._params import Train, load
-from pipelines.train import CROWD_USERS
+from models.evaluation.measure import Catalogue, Relevant
+from models.evaluation.metrics import Lists
+from models.inference.candidates import Candidates
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank, rerank
+from models.ranking import baselines, ranking
+from models.ranking.fold_in import fold_in
+from models.ranking.seen import Seen
+from models.tuning import tail_setting
+from models.tuning.tail_setting import Holdout, K, Outcome
+from pipelines.settings.document import Train, load
+from pipelines.train import data as training_data
+from pipelines.train import fitting
+from pipelines.train.stage import CROWD_USERS
 
 CPU = torch.device("cpu")
 COLUMNS = ("data", "method", "strength", "ndcg", "loss", "tail_ndcg", "tail_coverage", "times", "front", "chosen")
@@ -44,7 +45,7 @@ def rows(names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
     for name in names:
         data = read(name)
         model, catalogue = trained(data, params), data.catalogue
-        crowd = stage.sample(data.train, CROWD_USERS, seed=params.seed)
+        crowd = training_data.sample(data.train, CROWD_USERS, seed=params.seed)
         outcomes = list(
             tail_setting.sweep(model, crowd, judged(data, "valid")[0], catalogue, strengths, batch=1024, device=CPU)
         )
@@ -82,7 +83,7 @@ def judged(data: Dataset, part: str) -> tuple[Holdout, csr_array[Any]]:
 
 
 def shortlist(model: Factors, test: Holdout, seen: csr_array[Any], catalogue: Catalogue) -> Candidates:
-    scorer = references.factors(model, fold_in(model, test.histories, device=CPU), device=CPU)
+    scorer = baselines.factors(model, fold_in(model, test.histories, device=CPU), device=CPU)
     everybody, every = np.arange(seen.shape[0]), np.ones(seen.shape[1], np.bool_)
     options: Any = {"rows": everybody, "allowed": every, "k": K, "batch": 1024}
     parts = list(ranking.shortlist(scorer, Seen(seen), catalogue.is_tail, **options))

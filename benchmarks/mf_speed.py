@@ -31,11 +31,11 @@ from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks import _gpu
 from benchmarks._power_law import sample
-from models.als import Als, Settings
-from models.fold_in import fold_in as solve_users
-from models.interactions import Grouped, Interactions
-from models.pair_kernel import add_errors
-from models.row_kernel import ONE, boundaries
+from models.ranking.fold_in import fold_in as solve_users
+from models.training.als import Als, Settings
+from models.training.interactions import Grouped, Interactions
+from models.training.pair_kernel import add_errors
+from models.training.row_kernel import ONE, boundaries
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2

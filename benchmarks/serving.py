@@ -26,7 +26,7 @@ import requests
 
 from benchmarks import _catalogue
 from benchmarks._results import printed, save
-from pipelines import _bento, _smoke
+from pipelines.bentos import smoke, store
 
 ITEMS, DIMENSIONS = (10_000, 100_000, 1_000_000), (64, 128)
 CONNECTIONS, SECONDS, ROUNDS = 16, 3.0, 5
@@ -40,7 +40,7 @@ PHRASE = (
 PEERS = ("fastapi", "starlette")
 SEARCH = """
 import json, time
-from bento.recommender import Recommender
+from bento.model.recommender import Recommender
 service = Recommender()
 histories = [service.history(user) for user in json.load(open("../users.json"))[:300]]
 for history in histories[:20]:
@@ -132,15 +132,15 @@ def python(folder: Path, *arguments: str) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     quiet = {"LONGTAIL_ACCESS_LOG": "off", "OPENBLAS_NUM_THREADS": "1"}
-    return _bento.environment(folder.parent) | quiet
+    return store.environment(folder.parent) | quiet
 
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[tuple[int, psutil.Process, float]]:
     """Port and worker of a server of the folder, and after how many seconds it was ready."""
-    port, path = _smoke.free_port(), "readyz" if server == "bento" else "recommend"
+    port, path = smoke.free_port(), "readyz" if server == "bento" else "recommend"
     command = (
-        [*_bento.BENTOML, "serve", "bento.service:Longtail", "--host", "127.0.0.1", "--port", str(port)]
+        [*store.BENTOML, "serve", "bento.service:Longtail", "--host", "127.0.0.1", "--port", str(port)]
         if server == "bento"
         else [sys.executable, str(REPO / "benchmarks" / "_bare.py"), server, str(port)]
     )
@@ -152,14 +152,14 @@ def serving(folder: Path, server: str) -> Iterator[tuple[int, psutil.Process, fl
     try:
         while not answers(f"http://127.0.0.1:{port}/{path}"):
             if process.poll() is not None:
-                raise ValueError(f"the server ended: {_bento.tail(log_path.read_text())}")
+                raise ValueError(f"the server ended: {store.tail(log_path.read_text())}")
             time.sleep(0.05)
         ready = time.perf_counter() - started
         parent = psutil.Process(process.pid)
         workers = [child for child in parent.children(recursive=True) if "worker" in " ".join(child.cmdline())]
         yield port, [parent, *workers][-1], ready
     finally:
-        _smoke.stop(process, folder.parent)
+        smoke.stop(process, folder.parent)
 
 
 def answers(url: str) -> bool:

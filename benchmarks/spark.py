@@ -29,10 +29,10 @@ ENGINES = ("duckdb", "spark")
 MORE_CORES = (1, 4, 16, 64)
 START = """
 from pathlib import Path
-from pipelines import _spark
-from pipelines._artifacts import StageRun
-from pipelines._params import Engine, load
-with _spark.connect(StageRun("split", Path(".")), "4GB", load(Engine)) as spark:
+from pipelines.runtime import spark as engine
+from pipelines.artifacts.outputs import StageRun
+from pipelines.settings.document import Engine, load
+with engine.connect(StageRun("split", Path(".")), "4GB", load(Engine)) as spark:
     spark.rows("select 1")
 """
 Row = dict[str, Any]

@@ -73,7 +73,7 @@ def rows(names: list[str], kept: Path | None) -> Iterator[dict[str, Any]]:
             clone(checkout)
             for candidate, changes in CANDIDATES.items():
                 settings(checkout, SMALL | dict(known[name]) | dict(changes))
-                run(checkout, "-m", "pipelines._cli", "run")
+                run(checkout, "-m", "pipelines.cli.main", "run")
                 if kept:
                     shutil.copytree(checkout / "data/gate", kept / name / candidate, dirs_exist_ok=True)
                 yield {"data": name, "candidate": candidate} | verdict(checkout)

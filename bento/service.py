@@ -1,16 +1,13 @@
 """The service: recommendations by exactly the item vectors, and the way of making lists, that the gate judged.
 
 Users are folded in from their full history at each request, so the Bento holds histories instead of user vectors.
-Over HTTP `bento.front` answers these endpoints itself; here they are what BentoML documents and calls in Python.
+Over HTTP `bento.asgi.app` answers these endpoints itself; here they are what BentoML documents and calls in Python.
 """
 
 import bentoml
 
-from bento import hot, packed
-from bento.front import Server
-from bento.guard import Guard
-from bento.recommender import Recommender
-from bento.schemas import (
+from bento.api import endpoints
+from bento.api.schemas import (
     Answer,
     Answers,
     Explanation,
@@ -23,6 +20,10 @@ from bento.schemas import (
     TextAnswer,
     Why,
 )
+from bento.asgi.app import Server
+from bento.asgi.request_guard import Guard
+from bento.model import files
+from bento.model.recommender import Recommender
 
 # One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
@@ -33,7 +34,7 @@ THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THR
     envs=THREADS,
     traffic={"timeout": 30},
     metrics={"enabled": False},
-    logging={"access": {"enabled": False}},  # `bento.watching` does both
+    logging={"access": {"enabled": False}},  # `bento.monitoring.telemetry` does both
     service_class=Server,
 )
 class Longtail(Recommender):
@@ -43,7 +44,7 @@ class Longtail(Recommender):
         """Check settings and files once before any worker, which would be restarted again and again."""
         try:
             Guard.from_environment()
-            packed.verify()
+            files.verify()
         except (ValueError, OSError) as error:
             raise SystemExit(f"longtail: error: {error}") from None
 
@@ -53,34 +54,34 @@ class Longtail(Recommender):
     @bentoml.api
     def recommend(self, query: ForUser, /) -> Answer:
         """Recommend items to a user; an unknown user gets the most popular ones, marked as a fallback."""
-        return Answer.model_validate_json(hot.recommend(self, query))
+        return Answer.model_validate_json(endpoints.recommend(self, query))
 
     @bentoml.api
     def recommend_batch(self, query: ForUsers, /) -> Answers:
         """Recommend items to up to 1,000 users: the same lists as one by one, in less time."""
-        return Answers.model_validate_json(hot.recommend_batch(self, query))
+        return Answers.model_validate_json(endpoints.recommend_batch(self, query))
 
     @bentoml.api
     def recommend_for_items(self, query: ForItems, /) -> Answer:
         """Recommend items for a history, optionally weighted: of a new user, or a basket."""
-        return Answer.model_validate_json(hot.recommend_for_items(self, query))
+        return Answer.model_validate_json(endpoints.recommend_for_items(self, query))
 
     @bentoml.api
     def recommend_for_text(self, query: ForText, /) -> TextAnswer:
         """Recommend items for a free-text query: by the items that match it best, named in `like`."""
-        return TextAnswer.model_validate_json(hot.recommend_for_text(self, query))
+        return TextAnswer.model_validate_json(endpoints.recommend_for_text(self, query))
 
     @bentoml.api
     def similar_items(self, query: SimilarTo, /) -> Answer:
         """Return the items whose factors have the largest cosine similarity, whatever their popularity."""
-        return Answer.model_validate_json(hot.similar_items(self, query))
+        return Answer.model_validate_json(endpoints.similar_items(self, query))
 
     @bentoml.api
     def explain(self, query: Why, /) -> Explanation:
         """Explain why an item is recommended: its score as an exact sum."""
-        return Explanation.model_validate_json(hot.explain(self, query))
+        return Explanation.model_validate_json(endpoints.explain(self, query))
 
     @bentoml.api
     def model_info(self) -> ModelInfo:
         """Return the model that answers, its verdict, and the digests that lead back to its data, settings and code."""
-        return ModelInfo.model_validate_json(hot.model_info(self))
+        return ModelInfo.model_validate_json(endpoints.model_info(self))

@@ -43,7 +43,9 @@ EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='ext
 
 
 class Command(BaseOperator):
-    """Run `python -m pipelines._airflow_task ACTION` in the checkout; its result is the task's, and its outlets' extra.
+    """Run `python -m pipelines.orchestration.task ACTION` in the checkout; the task's result is its own.
+
+    The outlets have it as their extra.
 
     arguments: given to the action; those whose template ends in `tojson` come as what they stand for. Nothing that the
     action has started outlives the task. A result with `skip` skips the task and tells why.
@@ -64,7 +66,7 @@ class Command(BaseOperator):
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
             began = time.monotonic()
-            self.run([sys.executable, "-m", "pipelines._airflow_task", self.action, json.dumps(arguments)], result)
+            self.run([sys.executable, "-m", "pipelines.orchestration.task", self.action, json.dumps(arguments)], result)
             found: dict[str, Any] = json.loads(result.read_text("utf-8"))
             found["process_seconds"] = round(time.monotonic() - began, 2)
         if "skip" in found:

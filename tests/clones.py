@@ -55,7 +55,7 @@ class Clone:
         return result.stdout
 
     def longtail(self, *arguments: str, status: int = 0) -> str:
-        return self.run(sys.executable, "-m", "pipelines._cli", *arguments, status=status)
+        return self.run(sys.executable, "-m", "pipelines.cli.main", *arguments, status=status)
 
     def dvc(self, *arguments: str, status: int = 0, cwd: Path | None = None) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, status=status, cwd=cwd)

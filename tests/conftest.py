@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from pipelines.package import main as run_package
+from pipelines.package.stage import main as run_package
 from tests import judged
 
 REPO = Path(__file__).resolve().parents[1]

@@ -52,9 +52,9 @@ def crash_at(event: str, path: str) -> None:
 
 
 def main() -> None:
-    from pipelines._stage import run
+    from pipelines.runtime.console import run
 
-    mains = {name: importlib.import_module(f"pipelines.{name}").main for name in sys.argv[1:]}
+    mains = {name: importlib.import_module(f"pipelines.{name}.stage").main for name in sys.argv[1:]}
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         stage, crash = json.loads(line)

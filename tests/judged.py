@@ -12,14 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from models.factors import Factors
-from models.reranking import Rerank
-from models.text_neighbours import Neighbours
-from models.user_side import LeastSquares
-from pipelines import _artifacts as artifacts
-from pipelines import _embeddings, _model, _tables
-from pipelines import _encoder as encoders
-from pipelines._params import Embed, load
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.inference.text_neighbours import Neighbours
+from models.inference.user_side import LeastSquares
+from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
+from pipelines.settings.document import Embed, load
 from tests import made, small_encoder
 
 N_ITEMS, N_USERS = 40, 12
@@ -74,25 +72,25 @@ def write(verdict: str = "PROMOTE", *, model: Factors | None = None) -> dict[str
     n = len(pairs)
     interactions = [users, items, [1.0] * n, [None] * n, [1] * n]
     with made.stage("ingest") as stage:
-        table = pa.table(interactions, schema=_tables.INTERACTIONS)
-        _tables.write(table, stage.output("interactions.parquet"))
+        table = pa.table(interactions, schema=tables.INTERACTIONS)
+        tables.write(table, stage.output("interactions.parquet"))
     with made.stage("split") as stage:
-        _tables.write(items_table(), stage.output("items.parquet"))
-        artifacts.write_json(stage.output("holdout.json"), {"head_share": 0.8})
+        tables.write(items_table(), stage.output("items.parquet"))
+        outputs.write_json(stage.output("holdout.json"), {"head_share": 0.8})
     name_encoder()
-    digest = encoders.find(load(Embed)).digest
+    digest = checkpoint.find(load(Embed)).digest
     with made.stage("embed") as stage:
-        path, vectors = stage.output(_embeddings.NAME), embeddings()
-        with _embeddings.create(path, *vectors.shape, encoder=digest, model=ENCODER) as written:
+        path, vectors = stage.output(embeddings_file.NAME), embeddings()
+        with embeddings_file.create(path, *vectors.shape, encoder=digest, model=ENCODER) as written:
             written[:] = vectors
     with made.stage("train") as stage:
-        _model.write(model or factors(), stage.output("model.safetensors"), provenance={"encoder": digest})
+        model_file.write(model or factors(), stage.output("model.safetensors"), provenance={"encoder": digest})
     with made.stage("evaluate") as stage:
-        artifacts.write_json(stage.output("metrics.json"), {"models": {"candidate": FIGURES}, "n_users": N_USERS})
-    digests = {"model": artifacts.sha256(Path("data/train/model.safetensors")), "tail": "0" * 64}
+        outputs.write_json(stage.output("metrics.json"), {"models": {"candidate": FIGURES}, "n_users": N_USERS})
+    digests = {"model": outputs.sha256(Path("data/train/model.safetensors")), "tail": "0" * 64}
     judged = {"verdict": verdict, "reason": "every rule passes", "rules": [], "digests": digests}
     with made.stage("gate") as stage:
-        artifacts.write_json(stage.output("verdict.json"), judged)
+        outputs.write_json(stage.output("verdict.json"), judged)
     return judged
 
 

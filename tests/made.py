@@ -10,36 +10,36 @@ from typing import Any
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from pipelines import _artifacts as artifacts
-from pipelines import _recipe, _tables
+from pipelines.artifacts import outputs, tables
+from pipelines.artifacts import recipe as recipes
 
 
 @contextmanager
-def stage(name: str) -> Iterator[artifacts.StageRun]:
+def stage(name: str) -> Iterator[outputs.StageRun]:
     """As `artifacts.stage`; stages before it that nobody has made yet, and files that nobody writes, hold nothing."""
-    stages = _recipe.stages()
-    for path in _recipe.read_by(stages[name]):
-        if not (artifacts.DATA / path.parts[1]).exists():
+    stages = recipes.stages()
+    for path in recipes.read_by(stages[name]):
+        if not (outputs.DATA / path.parts[1]).exists():
             with stage(path.parts[1]):
                 pass
-    with artifacts.stage(name) as run:
-        for path in _recipe.read_by(stages[name]):
+    with outputs.stage(name) as run:
+        for path in recipes.read_by(stages[name]):
             folder = path.parts[1]
-            names = [path.name] if len(path.parts) > 2 else [*artifacts.read_manifest(path)["files"]]
+            names = [path.name] if len(path.parts) > 2 else [*outputs.read_manifest(path)["files"]]
             for file in names:
                 run.input(folder, file)
         yield run
-        for path in {path for other in stages.values() for path in _recipe.read_by(other)}:
+        for path in {path for other in stages.values() for path in recipes.read_by(other)}:
             if path.parts[1] == name:
                 write_nothing(run.output(path.name if len(path.parts) > 2 else f"{name}.json"))
 
 
 def rewrite_manifest(folder: Path, **changes: Any) -> None:
     """Let the manifest of a folder name its files as they are now, as a forger would; `inputs` and others as given."""
-    manifest = artifacts.read_manifest(folder) | changes
-    (folder / artifacts.MANIFEST).unlink()
-    recipe: _recipe.Recipe = {kind: manifest[kind] for kind in ("settings", "code") if kind in manifest}
-    artifacts.write_manifest(folder, stage=manifest["stage"], inputs=manifest["inputs"], recipe=recipe)
+    manifest = outputs.read_manifest(folder) | changes
+    (folder / outputs.MANIFEST).unlink()
+    recipe: recipes.Recipe = {kind: manifest[kind] for kind in ("settings", "code") if kind in manifest}
+    outputs.write_manifest(folder, stage=manifest["stage"], inputs=manifest["inputs"], recipe=recipe)
 
 
 def write_nothing(path: Path) -> None:
@@ -47,7 +47,7 @@ def write_nothing(path: Path) -> None:
     if path.exists():
         return
     if path.suffix == ".parquet":
-        _tables.write(pa.table({"nothing": pa.array([], pa.int32())}), path)
+        tables.write(pa.table({"nothing": pa.array([], pa.int32())}), path)
     elif path.suffix == ".safetensors":
         save_file({}, path)
     else:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
 from tests import system
 
 

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from models.bert_weights import arrange
-from models.numpy_encoder import NumpyEncoder, unit_vector
-from models.tokens import tokenize
+from models.inference.encoder.bert_weights import arrange
+from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
+from models.inference.encoder.tokens import tokenize
 
 H, LONGEST = 16, 300
 CONFIG = {

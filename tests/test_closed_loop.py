@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from pipelines import ingest
-from pipelines._params import Demo
-from pipelines._smoke import post
+from pipelines.bentos.smoke import post
+from pipelines.ingest import stage as ingest
+from pipelines.settings.document import Demo
 from tests.clones import Clone
 from tests.pipelines.served_versions import Load, Serving
 from tests.test_pipeline import TINY

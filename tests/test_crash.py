@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import _artifacts as artifacts
+from pipelines.artifacts import outputs
 from tests import small_encoder
 from tests.clones import Clone
 from tests.conftest import REPO
@@ -95,7 +95,7 @@ def here(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
 def contents(stage: str) -> dict[str, Any]:
     """The sha256 of each file of an output, and the rows of what holds seconds without these; all of it is verified."""
     folder = Path("data", stage)
-    found: dict[str, Any] = {name: artifacts.verify(folder / name) for name in artifacts.read_manifest(folder)["files"]}
+    found: dict[str, Any] = {name: outputs.verify(folder / name) for name in outputs.read_manifest(folder)["files"]}
     if TIMED in found:
         rows = list(csv.DictReader((folder / TIMED).open()))
         found[TIMED] = [{key: value for key, value in row.items() if "seconds" not in key} for row in rows]
@@ -105,7 +105,7 @@ def contents(stage: str) -> dict[str, Any]:
 def refused(stage: str) -> None:
     """Assert that nothing reads what a killed run left."""
     with pytest.raises(FileNotFoundError, match=f"run `dvc repro {stage}`"):
-        artifacts.verify(Path("data", stage, FILES[stage]))
+        outputs.verify(Path("data", stage, FILES[stage]))
 
 
 def alone(stages: Forked, stage: str) -> str:
@@ -183,7 +183,7 @@ def test_a_full_disk_ends_a_stage_in_one_line_and_with_room_it_goes_on(
     stages: Forked, ballast: Ballast, stage: str
 ) -> None:
     whole = contents(stage)
-    n_bytes = sum(file["bytes"] for file in artifacts.read_manifest(Path("data", stage))["files"].values())
+    n_bytes = sum(file["bytes"] for file in outputs.read_manifest(Path("data", stage))["files"].values())
     shutil.rmtree(Path("data", stage))
     ballast.leave(n_bytes // 2)
     status, output = stages.run(stage)
@@ -239,15 +239,13 @@ def test_a_bento_killed_while_it_is_packed_is_built_anew_from_the_same_files(clo
     status, output = stages.run("package")
     assert status == 0, output
     assert killed.splitlines()[0] == output.splitlines()[0]  # «building» and a tag, which is a digest of every file
-    artifacts.verify(Path("data/package/longtail.bento"))
+    outputs.verify(Path("data/package/longtail.bento"))
 
 
 def test_every_stage_writes_through_the_one_context_that_publishes_whole_outputs() -> None:
     """So what is tested above for the moments of some files holds for all."""
-    stages = [path for path in (REPO / "pipelines").glob("[a-z]*.py") if not path.stem.startswith("_")]
-    assert {path.stem for path in stages} == set(FILES)
+    stages = list((REPO / "pipelines").glob("*/stage.py"))
+    assert {path.parent.name for path in stages} == set(FILES)
     for path in stages:
         calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
-        assert sum(ast.unparse(call.func) == "artifacts.stage" for call in calls) == (path.stem != "__init__"), (
-            path.name
-        )
+        assert sum(ast.unparse(call.func) == "outputs.stage" for call in calls) == 1, path

@@ -185,13 +185,13 @@ def test_a_fresh_clone_pulls_the_champion_without_computing(clone: Clone, tmp_pa
     clone.dvc("pull", cwd=fresh)
     for name in ("train/model.safetensors", "package/longtail.bento", "gate/verdict.json"):
         assert (fresh / "data" / name).read_bytes() == (clone.root / "data" / name).read_bytes()
-    printed = clone.run(sys.executable, "-m", "pipelines._cli", "status", cwd=fresh)
+    printed = clone.run(sys.executable, "-m", "pipelines.cli.main", "status", cwd=fresh)
     assert "serves" in printed
     assert "ndcg@10" in clone.dvc("metrics", "show", cwd=fresh)
 
 
 def test_a_folder_that_is_no_checkout_is_said_in_one_line(clone: Clone, tmp_path: Path) -> None:
-    printed = clone.run(sys.executable, "-m", "pipelines._cli", "run", status=1, cwd=tmp_path)
+    printed = clone.run(sys.executable, "-m", "pipelines.cli.main", "run", status=1, cwd=tmp_path)
     assert printed.startswith("longtail: error:")
     assert "git" in printed.lower()
     assert len(printed.splitlines()) == 1

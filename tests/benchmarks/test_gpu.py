@@ -11,8 +11,8 @@ import torch
 from scipy.sparse import csr_array
 
 from benchmarks import _gpu, embed, evaluate, mf_speed
-from models import ranking
-from models.packed_encoder import PackedEncoder
+from models.encoders.packed_encoder import PackedEncoder
+from models.ranking import ranking
 from tests.models.far_device import FAR, Pool, far
 from tests.models.small_interactions import from_matrix, random_weights
 

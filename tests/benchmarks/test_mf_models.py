@@ -8,9 +8,9 @@ from scipy.sparse import csr_array
 
 from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
-from models.evaluation import Catalogue
-from pipelines import _fitting as fitting
-from pipelines._params import Train, load
+from models.evaluation.measure import Catalogue
+from pipelines.settings.document import Train, load
+from pipelines.train import fitting
 
 
 def two_tastes() -> Dataset:

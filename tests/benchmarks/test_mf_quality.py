@@ -11,7 +11,7 @@ import torch
 from benchmarks import _datasets as datasets
 from benchmarks import mf_quality as quality
 from benchmarks.mf_quality import Contender, Range
-from models.ranking import Rows, Scorer
+from models.ranking.ranking import Rows, Scorer
 
 
 def data(n_users: int = 30, n_items: int = 40) -> datasets.Dataset:

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from benchmarks import _peers as peers
-from models.fold_in import fold_in
+from models.ranking.fold_in import fold_in
 
 
 def block_data(seed: int = 0) -> csr_array:

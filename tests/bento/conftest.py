@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from pipelines import _artifacts as artifacts
-from pipelines import _bento, _smoke
+from pipelines.artifacts import outputs
+from pipelines.bentos import smoke
+from pipelines.bentos import store as bentos
 from tests.browser import chromium
 
 HOSTS = "MAP *.test 127.0.0.1"  # other sites' names, which point to this machine
@@ -23,19 +24,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def tag(packaged: Path) -> str:
-    return str(artifacts.read_json(packaged / "bento.json")["tag"])
+    return str(outputs.read_json(packaged / "bento.json")["tag"])
 
 
 @pytest.fixture(scope="session")
 def store(packaged: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BentoML store that holds the packaged Bento."""
     home = tmp_path_factory.mktemp("store")
-    _bento.run("import", str(packaged / "longtail.bento"), env=_bento.environment(home))
+    bentos.run("import", str(packaged / "longtail.bento"), env=bentos.environment(home))
     return home
 
 
 @pytest.fixture(scope="session")
 def url(store: Path, tag: str) -> Iterator[str]:
     """Address of a server of it."""
-    with _smoke.serving(tag, home=store, timeout=60) as address:
+    with smoke.serving(tag, home=store, timeout=60) as address:
         yield address

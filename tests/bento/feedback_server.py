@@ -12,8 +12,8 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from bento import feedback
-from bento.recommender import NOTHING, Recommender
+from bento.feedback import endpoint
+from bento.model.recommender import NOTHING, Recommender
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Service:
 
 
 def app(service: Service) -> Starlette:
-    return Starlette(routes=feedback.routes(cast(Recommender, service)))
+    return Starlette(routes=endpoint.routes(cast(Recommender, service)))
 
 
 if __name__ == "__main__":

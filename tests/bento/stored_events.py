@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bento.events import EVENTS, Event, Events
+from bento.feedback.store import EVENTS, Event, Events
 
 
 def numbered(events: Events) -> list[tuple[int, Event]]:

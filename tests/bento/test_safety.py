@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from pipelines import _smoke
+from pipelines.bentos import smoke
 from tests.judged import USER_IDS
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ BATCH = {"user_ids": USER_IDS * 80, "k": 10}  # about a third of a second
 def guarded(store: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = shutil.copytree(store, tmp_path_factory.mktemp("guarded") / "store")  # its end ends all servers of a store
     limits = {"LONGTAIL_API_KEY": "secret", "LONGTAIL_CONCURRENCY": "4", "LONGTAIL_PATIENCE": "3"}
-    with _smoke.serving(tag, home=home, timeout=60, settings=limits) as address:
+    with smoke.serving(tag, home=home, timeout=60, settings=limits) as address:
         yield address
 
 
@@ -79,8 +79,8 @@ def home(store: Path, tmp_path: Path) -> Path:
 
 
 def test_sigterm_lets_requests_finish(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60) as url, ThreadPoolExecutor(2) as threads:
-        supervisor = next(iter(_smoke.workers_of(home))).parent()
+    with smoke.serving(tag, home=home, timeout=60) as url, ThreadPoolExecutor(2) as threads:
+        supervisor = next(iter(smoke.workers_of(home))).parent()
         assert supervisor is not None
         many = [threads.submit(requests.post, f"{url}/recommend_batch", json=BATCH, timeout=60) for _ in range(2)]
         time.sleep(0.1)
@@ -90,8 +90,8 @@ def test_sigterm_lets_requests_finish(home: Path, tag: str) -> None:
 
 
 def test_a_worker_ends_with_its_killed_supervisor(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60):
-        (worker,) = _smoke.workers_of(home)
+    with smoke.serving(tag, home=home, timeout=60):
+        (worker,) = smoke.workers_of(home)
         supervisor = worker.parent()
         assert supervisor is not None
         supervisor.kill()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import requests
 
-from pipelines import _artifacts as artifacts
-from pipelines._smoke import call, post
+from pipelines.artifacts import outputs
+from pipelines.bentos.smoke import call, post
 from tests import judged
 from tests.judged import COLD, HEAD, ITEM_IDS, N_ITEMS, USER_IDS
 
@@ -170,7 +170,7 @@ def test_a_pickled_body_is_refused(url: str) -> None:
 
 def test_model_info_leads_back_to_what_was_judged(url: str, tag: str, packaged: Path) -> None:
     info = call(url, "model_info", {}).json()
-    bento = artifacts.read_json(packaged / "bento.json")
+    bento = outputs.read_json(packaged / "bento.json")
     assert info["model"] == tag
     assert info["verdict"] == "PROMOTE"
     assert info["digests"] == bento["digests"]

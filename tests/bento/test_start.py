@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from pipelines import _smoke
+from pipelines.bentos import smoke
 from tests.judged import ITEM_IDS, USER_IDS
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def log(home: Path) -> str:
 def test_a_wrong_setting_ends_the_start_in_one_line(home: Path, tag: str, setting: str, value: str, words: str) -> None:
     with (
         pytest.raises(ValueError, match="exited with status 1 before it was ready") as error,
-        _smoke.serving(tag, home=home, timeout=60, settings={setting: value}),
+        smoke.serving(tag, home=home, timeout=60, settings={setting: value}),
     ):
         raise AssertionError("it served")
     assert f"longtail: error: {words}" in str(error.value)
@@ -66,20 +66,20 @@ def test_a_server_that_others_reach_without_a_key_says_so(
 
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", listening_elsewhere)
-    with _smoke.serving(tag, home=home, timeout=60, settings=settings):
+    with smoke.serving(tag, home=home, timeout=60, settings=settings):
         assert (f"[WARNING] [entry_service:longtail:1] the server listens on {host} {UNGUARDED}" in log(home)) is said
         assert ("listens on" in log(home).replace("listening on", "")) is said
 
 
 def test_any_host_is_served_where_a_star_is_named_and_the_log_says_what_that_means(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60, settings={"LONGTAIL_HOSTS": "*"}) as url:
+    with smoke.serving(tag, home=home, timeout=60, settings={"LONGTAIL_HOSTS": "*"}) as url:
         answer = requests.get(f"{url}/users", headers={"Host": "evil.test"}, timeout=10)
         assert answer.status_code == 200
         assert "LONGTAIL_HOSTS=* answers to any host" in log(home)
 
 
 def test_named_hosts_are_served_beside_loopback_and_the_probes_by_any_host(home: Path, tag: str) -> None:
-    with _smoke.serving(tag, home=home, timeout=60, settings={"LONGTAIL_HOSTS": "shop.example"}) as url:
+    with smoke.serving(tag, home=home, timeout=60, settings={"LONGTAIL_HOSTS": "shop.example"}) as url:
 
         def status(path: str, host: str) -> int:
             return requests.get(f"{url}/{path}", headers={"Host": host}, timeout=10).status_code
@@ -93,6 +93,6 @@ def test_named_hosts_are_served_beside_loopback_and_the_probes_by_any_host(home:
 def test_a_server_adds_nothing_to_its_files_that_would_keep_the_next_one_from_starting(home: Path, tag: str) -> None:
     event = {"event_id": "of two servers", "user_id": "visitor", "item_id": ITEM_IDS[0], "kind": "click"}
     for expected in ("stored", "duplicates"):
-        with _smoke.serving(tag, home=home, timeout=60) as url:
-            assert _smoke.post(url, "feedback", event)[expected] == 1
-            assert _smoke.post(url, "recommend", {"user_id": USER_IDS[0]})["items"]
+        with smoke.serving(tag, home=home, timeout=60) as url:
+            assert smoke.post(url, "feedback", event)[expected] == 1
+            assert smoke.post(url, "recommend", {"user_id": USER_IDS[0]})["items"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines import _deployment
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
+from pipelines.orchestration import deployment
 from tests.clones import Clone
 from tests.dags.standalone import Airflow, standalone
 from tests.test_pipeline import TINY
@@ -26,6 +26,6 @@ def airflow(clone: Clone) -> Iterator[Airflow]:
         with standalone(clone) as started:
             yield started
     finally:
-        if (server := _deployment.running(clone.root / ".longtail" / _deployment.FOLDER)) is not None:
+        if (server := deployment.running(clone.root / ".longtail" / deployment.FOLDER)) is not None:
             server.terminate()  # what the DAG `deploy` has started outlives Airflow
             server.wait(30)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import psutil
 import requests
 
-from pipelines import _fence
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
+from pipelines.workspace import lock
 from tests.clones import Clone
 
 TRAIN = "train_recommender"
@@ -36,7 +36,7 @@ class Airflow:
 
     def processes(self) -> list[psutil.Process]:
         """All of its own, without the stages' process groups."""
-        return _fence.session_of(json.loads((self.home / "running.json").read_text()))
+        return lock.session_of(json.loads((self.home / "running.json").read_text()))
 
     def call(self, method: str, path: str, body: Any = None) -> requests.Response:
         return self.session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=120)
@@ -110,4 +110,4 @@ def standalone(clone: Clone, environment: Mapping[str, str] | None = None) -> It
         assert airflow.get("importErrors")["import_errors"] == []
         yield airflow
     finally:
-        subprocess.run([sys.executable, "-m", "pipelines._cli", "airflow", "down"], cwd=clone.root, env=clone.env)
+        subprocess.run([sys.executable, "-m", "pipelines.cli.main", "airflow", "down"], cwd=clone.root, env=clone.env)

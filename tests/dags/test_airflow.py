@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from pipelines import _smoke
-from pipelines._runs import Run
+from pipelines.bentos import smoke
+from pipelines.workspace.runs import Run
 from tests.clones import Clone
 from tests.conftest import REPO
 from tests.dags.standalone import TRAIN, Airflow
@@ -183,7 +183,7 @@ def switch_on(airflow: Airflow, dag: str) -> None:
 def answering(clone: Clone) -> str:
     """Tag that the deployed server answers with."""
     port = json.loads((clone.root / ".longtail" / "deployment" / "server.json").read_text())["port"]
-    tag: str = _smoke.post(f"http://127.0.0.1:{port}", "recommend", {"user_id": "00001", "k": 1})["model"]
+    tag: str = smoke.post(f"http://127.0.0.1:{port}", "recommend", {"user_id": "00001", "k": 1})["model"]
     return tag
 
 

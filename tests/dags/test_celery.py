@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipelines._runs import Run
-from pipelines._smoke import free_port
+from pipelines.bentos.smoke import free_port
+from pipelines.workspace.runs import Run
 from tests import system
 from tests.clones import Clone
 from tests.dags.standalone import TRAIN, Airflow, standalone
@@ -62,7 +62,7 @@ def machine(name: str, template: Clone, origin: Path) -> Clone:
 
 @contextmanager
 def worker(clone: Clone, airflow: Airflow, queue: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "pipelines._cli", "airflow", "worker", "--api", airflow.url, "--queues", queue]
+    command = [sys.executable, "-m", "pipelines.cli.main", "airflow", "worker", "--api", airflow.url, "--queues", queue]
     env = {**clone.env, "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port())}
     with (clone.root.parent / "worker.log").open("wb") as log:
         process = subprocess.Popen(

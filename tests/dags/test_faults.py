@@ -71,7 +71,7 @@ def test_marking_a_task_failed_ends_its_stage_within_seconds(clone: Clone, airfl
 def test_a_killed_supervisor_takes_its_stage_along_and_the_retry_goes_on(clone: Clone, airflow: Airflow) -> None:
     run_id = training(airflow, 2)
     (stage,) = trainers(clone)
-    task = next(process for process in stage.parents() if "pipelines._airflow_task" in command(process))
+    task = next(process for process in stage.parents() if "pipelines.orchestration.task" in command(process))
     supervisor = task.parent().parent()
     supervisor.kill()
     airflow.until(lambda: True if not stage.is_running() else None)

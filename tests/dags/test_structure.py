@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import _form, _runs
+from pipelines.orchestration import form
+from pipelines.workspace import runs
 from tests.conftest import REPO, edit_params
 
 STAGES: dict[str, Any] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
@@ -115,19 +116,19 @@ def test_the_form_shows_five_fields_and_folds_the_others(train: Any) -> None:
 def test_every_field_of_the_form_means_something_to_prepare(train: Any) -> None:
     params = (REPO / "params.yaml").read_text("utf-8")
     for name, field in train["params"].items():
-        assert "." in name or name in _form.FIELDS
+        assert "." in name or name in form.FIELDS
         if "." in name:
-            _form.applied(params, {name: None})  # the key is there
+            form.applied(params, {name: None})  # the key is there
         else:
-            _form.overrides({name: field["value"]})
-    assert train["params"]["source"]["schema"]["enum"] == list(_form.SOURCES)
-    assert train["params"]["gate"]["schema"]["enum"] == list(_form.GATES)
-    assert train["params"]["promotion"]["schema"]["enum"] == list(_form.PROMOTIONS)
+            form.overrides({name: field["value"]})
+    assert train["params"]["source"]["schema"]["enum"] == list(form.SOURCES)
+    assert train["params"]["gate"]["schema"]["enum"] == list(form.GATES)
+    assert train["params"]["promotion"]["schema"]["enum"] == list(form.PROMOTIONS)
 
 
 @pytest.mark.parametrize("run_id", ["a", "manual__2026-01-01T00:00:00+00:00_x", "../..", "é" * 300, "x.lock", "-"])
 def test_tab_and_tasks_call_a_run_the_same(run_id: str) -> None:
-    name = _runs.Run(run_id, None).name
+    name = runs.Run(run_id, None).name
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
     assert 0 < len(name) < 100
     source = (REPO / "dags" / "longtail_tasks.py").read_text("utf-8")

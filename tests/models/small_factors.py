@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.factors import Factors
-from models.user_side import Floats, Layer, LeastSquares, Pooling
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, Layer, LeastSquares, Pooling
 
 
 def small_factors(*, n_items: int, d: int, t: int = 2, seed: int = 0) -> Factors:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.interactions import Interactions
+from models.training.interactions import Interactions
 
 
 def from_matrix(matrix: npt.NDArray[Any]) -> Interactions:

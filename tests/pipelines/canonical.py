@@ -8,9 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines import _artifacts as artifacts
-from pipelines import _quarantine
-from pipelines import _tables as tables
+from pipelines.artifacts import outputs, quarantine, tables
 
 Row = tuple[str, str, float, datetime | None]
 
@@ -48,17 +46,17 @@ def catalogue(ids: Sequence[str], **columns: Sequence[Any]) -> pa.Table:
 
 def write_ingest(interactions: pa.Table, items: pa.Table, users: pa.Table | None = None) -> None:
     """users: what the user files say; None where there are none."""
-    with artifacts.stage("ingest") as stage:
+    with outputs.stage("ingest") as stage:
         tables.write(interactions, stage.output("interactions.parquet"))
         tables.write(items, stage.output("items.parquet"))
-        artifacts.write_json(stage.output("summary.json"), {"user_space": None})
+        outputs.write_json(stage.output("summary.json"), {"user_space": None})
         tables.write(tables.USERS.empty_table() if users is None else users, stage.output("users.parquet"))
 
 
 def write_validate() -> None:
     """A report that judged the present data/ingest and found it in order."""
-    with artifacts.stage("validate") as stage:
+    with outputs.stage("validate") as stage:
         for name in ("interactions", "items", "users"):
             stage.input("ingest", f"{name}.parquet")
-        artifacts.write_json(stage.output("report.json"), {"success": True})
-        _quarantine.write([], stage.output(_quarantine.NAME))
+        outputs.write_json(stage.output("report.json"), {"success": True})
+        quarantine.write([], stage.output(quarantine.NAME))

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from models.factors import Factors
-from models.user_side import Floats, LeastSquares
-from pipelines import _artifacts as artifacts
-from pipelines import _model, _tables
+from models.inference.factors import Factors
+from models.inference.user_side import Floats, LeastSquares
+from pipelines.artifacts import model_file, outputs, tables
 from tests import made
 
 N_USERS, N_ITEMS = 480, 48
@@ -113,15 +112,15 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}}
     with made.stage("ingest") as stage:
         for name in ("interactions.parquet", "items.parquet", "users.parquet"):
-            _tables.write(items, stage.output(name))
+            tables.write(items, stage.output(name))
     with made.stage("split") as stage:
-        _tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))
-        _tables.write(users_table(), stage.output("users.parquet"))
+        tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))
+        tables.write(users_table(), stage.output("users.parquet"))
         for part in ("train", "valid", "test"):
             table = np.array(getattr(parts, part), np.int32).reshape(-1, 2)
             columns = {"user_idx": pa.array(table[:, 0]), "item_idx": pa.array(table[:, 1])}
-            _tables.write(pa.table(columns), stage.output(f"{part}.parquet"))
-        artifacts.write_json(stage.output("holdout.json"), description | HASHES | counts | of_items | changes)
+            tables.write(pa.table(columns), stage.output(f"{part}.parquet"))
+        outputs.write_json(stage.output("holdout.json"), description | HASHES | counts | of_items | changes)
 
 
 def users_table() -> pa.Table:
@@ -140,8 +139,10 @@ def write_embeddings(encoder: str = ENCODER, *, texts: bool = True) -> None:
 
 def write_candidate(factors: Factors, **provenance: Any) -> None:
     with made.stage("train") as stage:
-        _tables.write_csv(stage.output("pareto.csv"), PARETO)
-        _model.write(factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance)
+        tables.write_csv(stage.output("pareto.csv"), PARETO)
+        model_file.write(
+            factors, stage.output("model.safetensors"), provenance=HASHES | {"encoder": ENCODER} | provenance
+        )
 
 
 def write_champion(
@@ -166,11 +167,11 @@ def write_champion(
                 older = released(stage, each, "v1.0.0", N_ITEMS, split, prefix="v1.0.0-")
                 found[figure] = older | {"since": "v1.0.0"}
             identity = identity | {"best": found, "absent": dict(absent)}
-        artifacts.write_json(stage.output("champion.json"), identity | HASHES)
+        outputs.write_json(stage.output("champion.json"), identity | HASHES)
 
 
 def released(
-    stage: artifacts.StageRun,
+    stage: outputs.StageRun,
     factors: Factors,
     version: str,
     n_items: int,
@@ -186,9 +187,9 @@ def released(
         popularity_bias=factors.popularity_bias[:n_items],
     )
     path, items = stage.output(f"{prefix}model.safetensors"), stage.output(f"{prefix}items.parquet")
-    _model.write(known, path, provenance=HASHES | {"encoder": ENCODER})
-    _tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]}), items)
-    hashes = {"model_sha256": artifacts.sha256(path), "items_sha256": artifacts.sha256(items)}
+    model_file.write(known, path, provenance=HASHES | {"encoder": ENCODER})
+    tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]}), items)
+    hashes = {"model_sha256": outputs.sha256(path), "items_sha256": outputs.sha256(items)}
     return {"version": version, "commit": None, "split": split} | hashes
 
 

@@ -22,11 +22,14 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from models.evaluation import Evaluation
-from pipelines import _artifacts as artifacts
-from pipelines import _attempts, _bento_sources, _best, _per_user, _registry, _tables, _verdict, _version_files
-from pipelines._params import Champion, Gate, load
-from pipelines.champion import champion_of
+from models.evaluation.measure import Evaluation
+from pipelines.artifacts import best_releases, outputs, per_user, tables
+from pipelines.bentos import sources
+from pipelines.champion.stage import champion_of
+from pipelines.gate import attempts
+from pipelines.gate import verdict as verdicts
+from pipelines.registry import tags, version_files
+from pipelines.settings.document import Champion, Gate, load
 from tests import made
 from tests.conftest import REPO, Workspace
 
@@ -43,10 +46,8 @@ def dvc_yaml() -> str:
     """The stages as they are, of whose code only their pages count, with commands that fail."""
     stages = {}
     for name, stage in STAGES.items():
-        page = f"pipelines/{name}.py"
-        deps = [dep for dep in stage["deps"] if dep.startswith("data/") or dep == page] + ["pipelines/gate.py"] * (
-            name == "gate"
-        )
+        ours = ("data/", f"pipelines/{name}.py", f"pipelines/{name}/stage.py")
+        deps = [dep for dep in stage["deps"] if dep.startswith(ours)] + ["pipelines/gate/stage.py"] * (name == "gate")
         stages[name] = stage | {"deps": deps, "cmd": stage["cmd"] if name == "champion" else "exit 1"}
     return json.dumps({"stages": stages})
 
@@ -88,8 +89,8 @@ class Checkout:
         write_ingest_and_split()
         with made.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
-        model = artifacts.sha256(Path("data/train/model.safetensors"))
-        champion = champion_of(_registry.read(load(Champion)), model)
+        model = outputs.sha256(Path("data/train/model.safetensors"))
+        champion = champion_of(tags.read(load(Champion)), model)
         write_champion(champion)
         self.ndcg[model] = ndcg
         judge(verdict, champion, self.ndcg | {"candidate": ndcg})
@@ -101,35 +102,35 @@ class Checkout:
 def write_ingest_and_split() -> None:
     with made.stage("ingest") as stage:
         for name in ("interactions", "items", "users"):
-            _tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
+            tables.write(pa.table({"item_id": ["a", "b"]}), stage.output(f"{name}.parquet"))
     with made.stage("split") as stage:
         items = {"item_idx": range(N_ITEMS), "item_id": [f"i{i}" for i in range(N_ITEMS)]}
         items["is_tail"] = [i >= HEAD for i in range(N_ITEMS)]
-        _tables.write(pa.table(items), stage.output("items.parquet"))
+        tables.write(pa.table(items), stage.output("items.parquet"))
         hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
-        artifacts.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
+        outputs.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
 
 
 def write_champion(champion: dict[str, Any]) -> None:
     with made.stage("champion") as stage:
-        artifacts.write_json(stage.output("champion.json"), champion)
+        outputs.write_json(stage.output("champion.json"), champion)
         if champion["version"]:
-            for path in (_version_files.MODEL, _version_files.ITEMS):
-                _version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
-        for release in _best.others(champion).values():
-            for path in (_version_files.MODEL, _version_files.ITEMS):
-                _version_files.download(release["commit"], path, stage.output(_best.prefix(release) + path.name))
+            for path in (version_files.MODEL, version_files.ITEMS):
+                version_files.download(champion["commit"], path, stage.output(path.name))  # and keep nothing
+        for release in best_releases.others(champion).values():
+            for path in (version_files.MODEL, version_files.ITEMS):
+                version_files.download(release["commit"], path, stage.output(best_releases.prefix(release) + path.name))
 
 
 def judge(verdict: str | None, champion: dict[str, Any], ndcg: Mapping[str, float] = MappingProxyType({})) -> None:
     """The verdict of the policy of params.yaml, which is PROMOTE, or another in its place."""
     evaluate(champion, ndcg)
     with made.stage("gate") as stage:
-        record, _ = _attempts.judge(load(Gate), _verdict.saved(stage.input), champion, stage.input)
+        record, _ = attempts.judge(load(Gate), verdicts.saved(stage.input), champion, stage.input)
         assert verdict is None or record["verdict"] == "PROMOTE", record["reason"]
         if verdict not in (None, "PROMOTE"):
             record |= {"verdict": verdict, "reason": f"the hand-made verdict is {verdict}"}
-        artifacts.write_json(stage.output("verdict.json"), record)
+        outputs.write_json(stage.output("verdict.json"), record)
 
 
 def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
@@ -137,14 +138,14 @@ def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
 
     ndcg: of models by the sha256, and of the candidate.
     """
-    older = {"champion": champion, **_best.others(champion)} if champion["version"] else {}
+    older = {"champion": champion, **best_releases.others(champion)} if champion["version"] else {}
     known = {"candidate": ndcg.get("candidate")} | {
         name: ndcg.get(each["model_sha256"]) for name, each in older.items()
     }
     models = ["candidate", *older, "popularity", "random"]
     with made.stage("evaluate") as stage:
         found = {name: evaluation(name, known.get(name)) for name in models}
-        _tables.write(_per_user.table(found, np.arange(N_USERS, dtype=np.int32), {}), stage.output("per_user.parquet"))
+        tables.write(per_user.table(found, np.arange(N_USERS, dtype=np.int32), {}), stage.output("per_user.parquet"))
         described: dict[str, Any] = {
             "n_users": N_USERS,
             "unfair_champion": None,
@@ -152,9 +153,9 @@ def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
             "absent_best": {},
             "models": {name: {} for name in models},
         }
-        artifacts.write_json(stage.output("metrics.json"), described)
+        outputs.write_json(stage.output("metrics.json"), described)
         for name, release in older.items():
-            prefix = "" if name == "champion" else _best.prefix(release)
+            prefix = "" if name == "champion" else best_releases.prefix(release)
             stage.inputs[f"data/champion/{prefix}model.safetensors"] = release["model_sha256"]
 
 
@@ -177,10 +178,10 @@ def package(seed: int, *, built: bool) -> None:
             stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
             bento = {
                 "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
-                "sources": _bento_sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},
-                "verdict_sha256": artifacts.sha256(judged), "digests": artifacts.read_json(judged)["digests"],
+                "sources": sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},
+                "verdict_sha256": outputs.sha256(judged), "digests": outputs.read_json(judged)["digests"],
             }  # fmt: skip
-        artifacts.write_json(stage.output("bento.json"), bento)
+        outputs.write_json(stage.output("bento.json"), bento)
 
 
 def record() -> None:
@@ -201,7 +202,7 @@ def commit(folder: Path, message: str) -> None:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command `longtail` as a process of its own in a folder."""
-    command = [sys.executable, "-m", "pipelines._cli", *arguments]
+    command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
     env = {**os.environ, "PYTHONPATH": str(REPO)}  # for folders that are no checkout
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -20,10 +20,11 @@ import psutil
 import requests
 from ruamel.yaml import YAML
 
-from pipelines import _artifacts as artifacts
-from pipelines import _git, _recipe, _registry, _version_files
-from pipelines._params import Champion, load
-from pipelines._smoke import free_port
+from pipelines.artifacts import outputs, recipe
+from pipelines.bentos.smoke import free_port
+from pipelines.registry import tags, version_files
+from pipelines.settings.document import Champion, load
+from pipelines.workspace import git as repository
 from tests.conftest import REPO
 from tests.judged import USER_IDS
 from tests.pipelines.releases import git
@@ -32,38 +33,40 @@ from tests.pipelines.releases import git
 def register(name: str, package: Path, changes: Mapping[str, Any] | None = None) -> str:
     """Register a version of the checkout around; its bento.json with `changes`. Returns the tag of its Bento."""
     verdict = package.parent / "gate" / "verdict.json"
-    bento = artifacts.read_json(package / "bento.json") | dict(changes or {})
+    bento = outputs.read_json(package / "bento.json") | dict(changes or {})
     archive = package / "longtail.bento"
     record = {
         "version": name,
         "replaced": None,
         "digests": bento["digests"],
-        "files": {_version_files.ARCHIVE.as_posix(): artifacts.sha256(archive)},
+        "files": {version_files.ARCHIVE.as_posix(): outputs.sha256(archive)},
     }
     lock: dict[str, Any] = {"schema": "2.0", "stages": {}}
     if Path("dvc.lock").exists():
         lock = YAML(typ="safe").load(Path("dvc.lock").read_text())
-    runs = {stage: {"cmd": "exit 1"} for stage in _recipe.stages()} | lock["stages"]
+    runs = {stage: {"cmd": "exit 1"} for stage in recipe.stages()} | lock["stages"]
     files = {
-        _version_files.RECORD: json.dumps(record).encode(),
-        _version_files.VERDICT: verdict.read_bytes(),
-        _version_files.BENTO: json.dumps(bento).encode(),
+        version_files.RECORD: json.dumps(record).encode(),
+        version_files.VERDICT: verdict.read_bytes(),
+        version_files.BENTO: json.dumps(bento).encode(),
         "dvc.lock": json.dumps(lock | {"stages": runs}).encode(),
     }
-    commit = _git.commit_tree(_git.snapshot(always=[], folders=[], files=files), parent=_git.head(), message=name)
-    kept = _git.state_folder() / "releases" / name
+    commit = repository.commit_tree(
+        repository.snapshot(always=[], folders=[], files=files), parent=repository.head(), message=name
+    )
+    kept = repository.state_folder() / "releases" / name
     kept.mkdir(parents=True)
     shutil.copy(archive, kept)
     tag = f"longtail@{name}"
-    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    tags.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
     return str(bento["tag"])
 
 
 def assign(name: str) -> None:
     """Let a version serve, as a promotion or a rollback does."""
-    registry = _registry.read(load(Champion))
+    registry = tags.read(load(Champion))
     tag, commit = registry.assignment_tag(), registry.version(name).commit
-    _registry.publish({f"refs/tags/{tag}": _git.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
+    tags.publish({f"refs/tags/{tag}": repository.make_tag(tag, commit, message=name, time=1_700_000_000)}, None)
 
 
 class Serving:
@@ -78,7 +81,7 @@ class Serving:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "pipelines._cli", "serve", "--port", str(self.port), *self.arguments]
+        command = [sys.executable, "-m", "pipelines.cli.main", "serve", "--port", str(self.port), *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.root, env=self.env, stdout=log, stderr=log)
 

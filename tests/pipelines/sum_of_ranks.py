@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines import _ranks as ranks
+from pipelines.runtime import ranks
 
 if __name__ == "__main__":
     if os.environ.get("FAIL"):

@@ -1,0 +1,1 @@
+"""Stand before BentoML's application: routing, connections, and the refusal of requests."""

@@ -1,0 +1,332 @@
+"""The ASGI application: the guard, then the endpoints and pages of ours, then BentoML's application behind them.
+
+BentoML's own stack costs more than the search does, so what has to be fast is answered before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from time import perf_counter
+from typing import Any
+
+import bentoml
+from pydantic import ValidationError
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bento.api import exposure, openapi
+from bento.api.endpoints import ENDPOINTS, Endpoint
+from bento.asgi import connections, hosts
+from bento.asgi.origins import SAFE
+from bento.asgi.request_guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
+from bento.feedback import endpoint as feedback_endpoint
+from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
+from bento.monitoring import telemetry
+from bento.pages import docs, explorer
+
+MODULES = (explorer, feedback_endpoint, exposure, docs)
+READY = ("/readyz", "/readyz/feedback")
+# to whoever asks, by any host and however busy we are: probes know neither name nor key
+OPEN = ("/livez", *READY, "/healthz")
+LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
+LONG_BODY = 2**16  # bytes; of a refused request, so many are read and thrown away
+LOGGER = logging.getLogger("longtail.serve")
+FAILED = "this answer failed; the server's log has the reason"
+WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: another start would end the same
+JSON = (b"content-type", b"application/json")
+# nobody else's page can embed an answer, or have it taken for a script or style
+SHELTERED = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
+
+
+class Server(bentoml.Service):  # type: ignore[misc]
+    """A BentoML service with a front."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """Raises SystemExit where a setting is wrong: one line says more than a traceback of every worker."""
+        try:
+            guard = Guard.from_environment()
+        except ValueError as error:
+            print(f"longtail: error: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(WRONG_SETTINGS) from None
+        connections.install(guard)
+        return Front(super().to_asgi(is_main), guard)
+
+
+class Front:
+    """Endpoints and routes of MODULES before those of `app`."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self.app, self.guard = app, guard
+        self.endpoints: Mapping[str, Endpoint] = {f"/{name}": endpoint for name, endpoint in ENDPOINTS.items()}
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="search")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, self.following(send))
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close"})  # before it was accepted: the server answers 403
+        elif scope["path"] in READY and scope["method"] not in ("GET", "HEAD"):
+            await wrong_method(send, scope["path"], "GET", "HEAD")
+        elif scope["path"] in READY:
+            await self.ready(scope, send)
+        elif scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+        else:
+            await self.watched(scope, receive, send)
+
+    def following(self, send: Send) -> Send:
+        """`send` of the lifespan, that prepares once the service is there, and closes before it goes."""
+
+        async def follow(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.prepare(bentoml.get_current_service())
+                self.orphaned = asyncio.create_task(end_with(os.getppid()))
+            elif message["type"] == "lifespan.shutdown.complete":
+                for close in self.service.closing:
+                    close()
+            await send(message)
+
+        return follow
+
+    def prepare(self, service: Recommender) -> None:
+        self.service = service
+        connections.Connection.note = service.watch.cut
+        service.watch.more.append(connections.gauges)
+        self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
+        self.is_long = service.seconds_per_search() > LONG
+        for warning in warnings(self.guard):
+            LOGGER.warning(warning)
+        document = openapi.document(service, [module.PATHS for module in MODULES])
+        self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
+        gc.collect()
+        gc.freeze()  # all this stays: no collection shall walk through it while requests wait
+
+    async def ready(self, scope: Scope, send: Send) -> None:
+        """Say whether lists are answered, and beside it whether feedback works, which lists do without.
+
+        503 while the server drains; /readyz/feedback also while feedback does not work. Model and
+        reason are told to whoever may ask for lists.
+        """
+        reason, drains = self.service.impaired(), bool(scope.get("state", {}).get("draining"))
+        body = {"status": "draining" if drains else "ready", "feedback": "ok" if reason is None else "degraded"}
+        if self.guard.refusal(scope, dict(scope["headers"])) is None:
+            body |= {"model": self.service.tag} | ({} if reason is None else {"reason": reason})
+        failed = drains or (reason is not None and scope["path"] == READY[1])
+        await reply(send, 503 if failed else 200, json.dumps(body).encode())
+
+    async def watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = perf_counter(), 500
+        telemetry.note(scope)
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *SHELTERED, *self.guard.origins.answer_to(scope)]
+            await send(message)
+
+        try:
+            await self.guarded(scope, receive, noting)
+        finally:
+            self.service.watch.answered(scope["method"], scope["path"], status, perf_counter() - started)
+
+    async def guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guard, headers = self.guard, dict(scope["headers"])
+        if (refusal := guard.refusal(scope, headers)) is not None:
+            await instead(send, refusal, *closing(headers))
+            return
+        try:
+            body = await guard.body(headers, receive)
+        except OverflowError:
+            await refuse(send, 413, f"the body is longer than {MAX_BODY} bytes", CLOSE)
+            return
+        except TimeoutError:
+            await refuse(send, 408, f"the request took longer than {guard.patience:g} s to arrive", CLOSE)
+            return
+        except BufferError:
+            await refuse(send, 503, "too many long requests are being sent; try again", CLOSE, RETRY)
+            return
+        except ConnectionError:
+            return  # nobody is there to be answered
+        counts = (
+            scope["path"] != feedback_endpoint.PATH
+        )  # feedback has a bound of its own: its store costs no list its place
+        guard.active += counts
+        try:
+            await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
+            if counts and guard.active > guard.concurrency:
+                await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
+            elif (endpoint := self.endpoints.get(scope["path"])) is not None:
+                await self.endpoint(endpoint, scope, headers, body, send)
+            else:
+                await self.in_time(scope, body, receive, send)
+        except TimeoutError:
+            await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
+        finally:
+            guard.active -= counts
+
+    async def in_time(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """What is behind, within the time there is; the server ends a connection whose answer was broken off."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.guard.timeout):
+                await self.behind(scope, body, receive, noting)
+        except TimeoutError:
+            if not begun:
+                raise
+            LOGGER.warning("an answer that had begun was broken off after %g s", self.guard.timeout)
+        except Exception:
+            LOGGER.exception("an answer failed")
+            if not begun:
+                await refuse(send, 500, FAILED)
+
+    async def behind(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        app, allowed = self.app, set[str]()
+        for route in self.routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child)
+                app = route.handle
+                break
+            if match is Match.PARTIAL and isinstance(route, Route):
+                allowed |= route.methods or set()
+        if app is self.app and allowed:
+            await wrong_method(send, scope["path"], *sorted(allowed))
+        elif scope["method"] not in SAFE and not is_json(dict(scope["headers"]).get(b"content-type", b"")):
+            await instead(send, NOT_JSON)
+        else:
+            await app(scope, replaying(body, receive), send)
+
+    async def endpoint(self, endpoint: Endpoint, scope: Scope, headers: Headers, body: bytes, send: Send) -> None:
+        kind = headers.get(b"content-type", b"")
+        if scope["method"] != "POST":
+            await wrong_method(send, scope["path"], "POST")
+        elif not is_json(kind) and (kind or endpoint.takes):
+            await instead(send, NOT_JSON)
+        else:
+            await self.ahead(endpoint, body)
+            if endpoint.long or self.is_long:
+                loop, run = asyncio.get_running_loop(), copy_context().run
+                async with asyncio.timeout(self.guard.timeout):
+                    answer = loop.run_in_executor(self.threads, run, respond, endpoint, self.service, body)
+                    status, content = await answer
+            else:
+                status, content = respond(endpoint, self.service, body)
+            await reply(send, status, content)
+
+    async def ahead(self, endpoint: Endpoint, body: bytes) -> None:
+        """Wait, beside the event loop and for a moment at most, for new events of the users of a request."""
+        if endpoint.users is not None and endpoint.takes is not None and self.service.ahead is not nothing_ahead:
+            with suppress(ValidationError):  # the answer says what is wrong
+                await self.service.ahead(endpoint.users(endpoint.takes.model_validate_json(body)))
+
+
+CLOSE = (b"connection", b"close")
+RETRY = (b"retry-after", b"1")
+
+
+def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int, bytes]:
+    """Status and JSON of the answer to a body."""
+    try:
+        query = endpoint.takes and endpoint.takes.model_validate_json(body)
+        return 200, endpoint.answer(service, query)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_context=False, include_input=False)
+        n = error.error_count()
+        return 400, failure(f"the request body has {n} invalid {'field' if n == 1 else 'fields'}", detail)
+    except UnknownError as error:
+        return 404, failure(str(error.args[0]))
+    except RefusedError as error:
+        return 400, failure(str(error))
+    except Exception:
+        LOGGER.exception("an answer failed")
+        return 500, failure(FAILED)
+
+
+def failure(text: str, detail: Any = None) -> bytes:
+    return json.dumps({"error": text} | ({} if detail is None else {"detail": detail})).encode()
+
+
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """`receive` for an application behind us: the body that was read, then whatever comes."""
+    first = True
+
+    async def replay() -> Message:
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay
+
+
+async def reply(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [JSON, (b"content-length", b"%d" % len(content)), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes]) -> None:
+    await reply(send, status, failure(text), *more)
+
+
+def closing(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the header that ends a connection whose request was refused before its long body came."""
+    declared = headers.get(b"content-length", b"0")
+    is_long = b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > LONG_BODY
+    return [CLOSE] if is_long else []
+
+
+async def instead(send: Send, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+    if refusal.text:
+        await refuse(send, refusal.status, refusal.text, *refusal.headers, *more)
+    else:
+        await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
+        await send({"type": "http.response.body"})
+
+
+async def wrong_method(send: Send, path: str, *allowed: str) -> None:
+    await refuse(send, 405, f"{path} takes {' or '.join(allowed)}", (b"allow", ", ".join(allowed).encode()))
+
+
+def warnings(guard: Guard) -> list[str]:
+    """Return what the settings leave open to others than users of this machine."""
+    found = []
+    public = sorted(address for address in hosts.listening() if not hosts.is_loopback(address))
+    if public and guard.key is None:
+        found.append(
+            f"the server listens on {', '.join(public)} without an API key: whoever reaches this address can read "
+            "histories of users and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
+        )
+    if guard.hosts.any:
+        found.append(
+            "LONGTAIL_HOSTS=* answers to any host, so that a page of another site can read answers by DNS rebinding; "
+            "name the hosts instead"
+        )
+    return found
+
+
+async def end_with(parent: int) -> None:
+    """End this process in order once its parent is gone: a killed supervisor shall not leave a server behind."""
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
+    LOGGER.warning("the supervisor is gone; this server ends too")
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,173 @@
+"""Refuse requests: for another host, of another site's page, without the key or JSON, too long, too slow, too many."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Receive, Scope
+
+from bento.asgi.hosts import Hosts
+from bento.asgi.origins import PREFLIGHT, SAFE, Origins, is_preflight
+
+Headers = Mapping[bytes, bytes]
+KEY = "LONGTAIL_API_KEY"
+MAX_BODY = 2**20  # bytes; the largest valid request is about 0.3 MB
+MAX_BODIES = 2**26  # bytes of all bodies that are being sent
+ONCE = (b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-type")  # decide, so must not contradict
+JSON = re.compile(rb"application/([\w.!#$&^-]+\+)?json", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer instead of the one that was asked for; without a text for a preflight that is granted."""
+
+    status: int
+    text: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+OTHER_HOST = Refusal(
+    421,
+    "this service does not answer to the host that the request names; add the host to LONGTAIL_HOSTS where the server "
+    "starts (names or IP addresses, separated by commas)",
+)
+OTHER_SITE = Refusal(
+    403,
+    "a page of another site may not send this request; if it should, add its origin, such as https://shop.example, to "
+    "LONGTAIL_CORS_ORIGINS where the server starts",
+)
+NO_KEY = Refusal(
+    401,
+    "the API key is missing or wrong; send it as a bearer token: Authorization: Bearer KEY",
+    ((b"www-authenticate", b'Basic realm="longtail", charset="UTF-8"'),),
+)
+NOT_JSON = Refusal(415, "the body has to be JSON; send the header Content-Type: application/json")
+
+
+@dataclass
+class Guard:
+    """Settings from the environment; `active` is how many requests are being answered."""
+
+    key: str | None = None  # LONGTAIL_API_KEY; None: none is asked for
+    concurrency: int = 64  # LONGTAIL_CONCURRENCY: more requests at a time are answered 503
+    patience: float = 10.0  # LONGTAIL_PATIENCE: seconds that a client may take to send its request
+    timeout: float = 30.0  # LONGTAIL_TIMEOUT: seconds that an answer may take
+    active: int = 0
+    hosts: Hosts = field(default_factory=Hosts)
+    origins: Origins = field(default_factory=Origins)
+    held: int = 0  # bytes of bodies that have not come as a whole
+
+    @classmethod
+    def from_environment(cls) -> Guard:
+        """Read the settings; raises ValueError that names the variable with a wrong value."""
+        return cls(
+            key=read_key(),
+            concurrency=int(positive("LONGTAIL_CONCURRENCY", cls.concurrency)),
+            patience=positive("LONGTAIL_PATIENCE", cls.patience),
+            timeout=positive("LONGTAIL_TIMEOUT", cls.timeout),
+            hosts=Hosts.from_environment(),
+            origins=Origins.from_environment(),
+        )
+
+    def refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Return why a request is not answered, as far as its headers tell; None where it is."""
+        if len(headers) < len(scope["headers"]) and (name := repeated(scope)):
+            return Refusal(400, f"the header {name} is there twice, expected once")
+        if not self.hosts.allow(headers.get(b"host"), (scope.get("server") or (None,))[0]):
+            return OTHER_HOST
+        if is_preflight(scope["method"], headers):  # has no key yet
+            may = headers[b"origin"] in self.origins.named
+            return Refusal(204, "", (*PREFLIGHT,)) if may else OTHER_SITE
+        if scope["method"] not in SAFE and not self.origins.admit(headers):
+            return OTHER_SITE
+        return None if self.admits(headers) else NO_KEY
+
+    def admits(self, headers: Headers) -> bool:
+        """Return whether no key is asked for, or a request has it: as a bearer token, or as the password of Basic."""
+        if self.key is None:
+            return True
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"basic":  # what browsers can send
+            try:
+                credentials = base64.b64decode(credentials, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        elif scheme.lower() != b"bearer":
+            return False
+        return hmac.compare_digest(credentials, self.key.encode())
+
+    async def body(self, headers: Headers, receive: Receive) -> bytes:
+        """All of a body, however it is sent.
+
+        Raises OverflowError where it is too long, TimeoutError where it takes too long, ConnectionError where it ends,
+        BufferError where it and all others that have not come as a whole are too long.
+        """
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > MAX_BODY:
+            raise OverflowError
+        body: bytes = b""
+        held = 0
+        try:
+            async with asyncio.timeout(self.patience):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise ConnectionError
+                    body += message.get("body", b"")
+                    if len(body) > MAX_BODY:
+                        raise OverflowError
+                    if not message.get("more_body"):
+                        return body
+                    self.held += len(body) - held
+                    held = len(body)
+                    if self.held > MAX_BODIES:
+                        raise BufferError
+        finally:
+            self.held -= held
+
+
+def read_key() -> str | None:
+    """Return the API key; raises ValueError where one is set that no request could have."""
+    text = os.environ.get(KEY)
+    if text is None:
+        return None
+    if not text.strip():
+        raise ValueError(
+            f"{KEY} is set, but {'blank' if text else 'empty'}: set it to the key that requests must have, or unset it "
+            "to serve without a key"
+        )
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(
+            f"{KEY} begins or ends with whitespace, such as a line end, or has a control character: no HTTP header can "
+            "carry it; remove it"
+        )
+    return text
+
+
+def repeated(scope: Scope) -> str | None:
+    """Return the name of a header that decides about the request and is there more than once."""
+    names = [name for name, _ in scope["headers"]]
+    return next((name.decode() for name in ONCE if names.count(name) > 1), None)
+
+
+def is_json(content_type: bytes) -> bool:
+    """Return whether a body may be read: browsers send any other type for another site's page without asking."""
+    return JSON.fullmatch(content_type.partition(b";")[0].strip()) is not None
+
+
+def positive(name: str, default: float) -> float:
+    text = os.environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is {text!r}, expected a number above 0")
+    return value

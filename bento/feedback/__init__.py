@@ -1,0 +1,1 @@
+"""Accept feedback: the endpoint, the store, recent events, the rate limit."""

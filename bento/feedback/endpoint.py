@@ -1,0 +1,205 @@
+"""POST /feedback: what users saw, clicked, liked and bought, acknowledged once it is durable and stored once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field, RootModel, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from bento.api.schemas import RETRY, Model, Strict, answering, taking
+from bento.feedback.batching import Batcher, BusyError, DownError
+from bento.feedback.rate_limit import RateLimit
+from bento.feedback.recent import Recent
+from bento.feedback.store import Event, Events, Kind, Outcome
+from bento.feedback.telemetry import FeedbackWatch
+from models.inference import event_bounds
+
+if TYPE_CHECKING:
+    from bento.model.recommender import Recommender
+
+MOST_EVENTS = 1000  # of one request
+MOST_WAITING = 20_000  # events of all requests that wait for the disk
+WRITE_SECONDS = 5.0  # that a transaction may take
+PATIENCE_SECONDS = 11.0  # that a request waits: for the transaction under way, and then for its own
+PATH = "/feedback"
+EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_FEEDBACK_RATE sets the first
+MOST_PROBLEMS = 100  # that an answer names
+
+# what ingest refuses would come back as a malformed row of an export
+Id = Annotated[str, Field(min_length=1, max_length=event_bounds.MAX_ID, pattern=event_bounds.ID)]
+
+
+def not_in_future(timestamp: float) -> float:
+    if timestamp > time.time() + event_bounds.CLOCK_SKEW:
+        raise ValueError("timestamp is more than a day in the future; send seconds since 1970, in UTC")
+    return timestamp
+
+
+Timestamp = Annotated[
+    float,
+    Field(ge=event_bounds.FIRST, lt=event_bounds.LAST, description="seconds since 1970, at most a day in the future"),
+    AfterValidator(not_in_future),
+]
+
+
+class FeedbackEvent(Strict):
+    """One event; a retry repeats its `event_id` and everything else."""
+
+    event_id: Id
+    user_id: Id
+    item_id: Id
+    kind: Kind
+    value: Annotated[float, Field(ge=event_bounds.LEAST_VALUE, le=event_bounds.LARGEST_VALUE)] | None = None
+    timestamp: Timestamp | None = None
+
+    def event(self) -> Event:
+        return Event(**self.model_dump())
+
+
+class Feedback(Strict):
+    events: Annotated[list[FeedbackEvent], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+class Writer(Batcher[Event, Outcome]):
+    """Writes what requests hand in while the last transaction was under way, in one: a single sync for many clients."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        super().__init__(
+            "events are stored", lambda batch: self.events.add(batch), lambda: self.events.probe(),
+            seconds=WRITE_SECONDS, most=lambda: MOST_WAITING,
+        )  # fmt: skip
+
+
+def parse(body: bytes) -> list[FeedbackEvent]:
+    """The events of a body, which is one event or a list of `events`; raises ValidationError or ValueError."""
+    document = json.loads(body)
+    if isinstance(document, dict) and "events" not in document:
+        return [FeedbackEvent.model_validate_json(body)]
+    return Feedback.model_validate_json(body).events
+
+
+def invalid(error: ValueError | RecursionError) -> dict[str, Any]:
+    """Return the error of a body, without repeating the body."""
+    if isinstance(error, ValidationError):
+        detail = [
+            {"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:MOST_PROBLEMS]
+        ]
+        return {"error": "invalid feedback request", "detail": detail}
+    why = "the body is nested too deeply" if isinstance(error, RecursionError) else "the body is not valid JSON"
+    return {"error": f"invalid feedback request: {why}"}
+
+
+class Endpoint:
+    """Feedback of one service."""
+
+    def __init__(self, service: Recommender) -> None:
+        self.service = service
+        self.events = Events(seconds=WRITE_SECONDS)
+        self.writer = Writer(self.events)
+        per_second = float(os.environ.get("LONGTAIL_FEEDBACK_RATE") or EVENTS_PER_SECOND)
+        self.limit = RateLimit(per_second, BURST * per_second / EVENTS_PER_SECOND)
+        self.recent = service.recent = Recent(self.events, service.items.index)
+        if self.recent.reader is not None:
+            service.ahead = self.recent.ahead
+        service.impaired = self.impaired
+        self.watch = FeedbackWatch(service.watch.registry, self.writer, self.recent)
+        service.watch.more.append(self.watch.collect)
+
+    def impaired(self) -> str | None:
+        """Return the present problem of feedback, for /readyz; None where there is none."""
+        if (reason := self.writer.problem()) is not None:
+            return f"events cannot be stored: {reason}"
+        if (reason := self.recent.problem()) is not None:
+            return f"lists do not count new events: {reason}"
+        return None
+
+    async def post(self, request: Request) -> JSONResponse:
+        try:
+            parsed = parse(await request.body())
+        except (ValueError, RecursionError) as error:
+            return JSONResponse(invalid(error), 400)
+        client = request.client.host if request.client else ""
+        if seconds := self.limit.wait(client, len(parsed)):
+            return later(429, seconds, "too many events from this address")
+        try:
+            future = self.writer.submit([event.event() for event in parsed])
+            outcomes = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE_SECONDS)
+        except (BusyError, DownError, SQLAlchemyError, OSError) as error:
+            self.watch.refused(len(parsed))
+            return later(503, error.seconds if isinstance(error, DownError) else 1, UNAVAILABLE)
+        self.watch.acknowledged(outcomes)
+        return self.acknowledge(parsed, outcomes)
+
+    def acknowledge(self, events: list[FeedbackEvent], outcomes: list[Outcome]) -> JSONResponse:
+        conflicts = [event.event_id for event, outcome in zip(events, outcomes, strict=True) if outcome == "conflict"]
+        unknown = dict.fromkeys(e.item_id for e in events if e.item_id not in self.service.items.index)
+        answer = {
+            "model": self.service.tag,
+            "stored": outcomes.count("stored"),
+            "duplicates": outcomes.count("duplicate"),
+            "unknown_items": list(unknown),  # kept, since they may be newer than the model
+        }
+        if not conflicts:
+            return JSONResponse(answer)
+        error = "these ids are stored with another content; the other events of the request are stored"
+        return JSONResponse({"error": error, "conflicts": conflicts, **answer}, 409)
+
+
+UNAVAILABLE = (
+    "the feedback store cannot keep up or is not there; no event was acknowledged, send the same again after the "
+    "seconds in Retry-After"
+)
+
+
+def later(status: int, seconds: float, error: str) -> JSONResponse:
+    return JSONResponse({"error": error}, status, {"Retry-After": str(math.ceil(seconds))})
+
+
+class Acknowledgement(Strict):
+    model: Model
+    stored: int
+    duplicates: int
+    unknown_items: Annotated[list[str], Field(description="kept, since they may be newer than the model")]
+
+
+class Conflict(Acknowledgement):
+    error: str
+    conflicts: Annotated[list[str], Field(description="event ids that are stored with another content")]
+
+
+class Body(RootModel[FeedbackEvent | Feedback]):
+    """One event, or a list of events."""
+
+
+PATHS: dict[str, Any] = {  # of the OpenAPI document
+    PATH: {
+        "post": {
+            "summary": "Report events: impressions, clicks, likes, purchases; each is stored once.",
+            "requestBody": taking(
+                Body, {"event_id": "7f3a-1", "user_id": "00001", "item_id": "b00039", "kind": "click"}
+            ),
+            "responses": {
+                "200": answering("The events are durable", Acknowledgement),
+                "409": answering("Some ids are stored with another content; the other events are stored", Conflict),
+                "429": answering("Too many events from this address") | {"headers": RETRY},
+                "503": answering("The store cannot be written; no event was acknowledged; send them again")
+                | {"headers": RETRY},
+            },
+        }
+    }
+}
+
+
+def routes(service: Recommender) -> list[BaseRoute]:
+    """The route of a service, which knows of its users' new events from now on."""
+    return [Route(PATH, Endpoint(service).post, methods=["POST"])]

@@ -1,0 +1,250 @@
+"""The store of feedback events: each is kept once, and is acknowledged only when a crash can no longer lose it.
+
+SQLite (write-ahead log, synchronous=FULL) unless LONGTAIL_FEEDBACK_DB names another database by its SQLAlchemy URL,
+such as postgresql+psycopg://user@host/name. Any number of processes share a store.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+Kind = Literal["impression", "click", "like", "purchase"]
+POSITIVE = ("click", "like", "purchase")  # an impression says what was shown, not what was wanted
+NEWEST = 1000  # distinct items of a user that count for the next list
+BUSY_SECONDS = 10  # for which a SQLite writer waits for the others
+GLANCE_SECONDS = (
+    0.05  # for which a reader waits whom requests wait for; only a file that somebody locks as a whole does
+)
+
+METADATA = sa.MetaData()
+STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
+EVENTS = sa.Table(
+    "longtail_events",
+    METADATA,
+    # SQLite gives no rowid twice only where it is called AUTOINCREMENT; exports rely on growing numbers
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.String(256), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("item_id", sa.String(256), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("timestamp", sa.Double),  # seconds since 1970, where the client says when it happened ...
+    sa.Column("received", sa.Double, nullable=False),  # ... and when it came in
+    sa.Index("longtail_events_of_user", "user_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a client reports; `event_id` is the client's own, the same for each retry."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: Kind
+    value: float | None = None
+    timestamp: float | None = None  # seconds since 1970
+
+
+Outcome = Literal["stored", "duplicate", "conflict"]
+
+
+def default_url() -> str:
+    """The configured store, else a file beside the BentoML store."""
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
+    return os.environ.get("LONGTAIL_FEEDBACK_DB") or f"sqlite:///{home}/longtail-feedback.sqlite"
+
+
+class Events:
+    """A store by its URL; opened, and created where it is missing, at the first event or question."""
+
+    def __init__(self, url: str | None = None, seconds: float | None = None) -> None:
+        """seconds: deadline of each answer of a database server; None: none."""
+        self.url, self.seconds = sa.make_url(url or default_url()), seconds
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
+
+    def exists(self) -> bool:
+        """False where nobody can have reported anything: reading shall not create a file."""
+        return not self.is_sqlite or self._engine is not None or Path(self.url.database or "").is_file()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Raises SQLAlchemyError or OSError where the store cannot be opened."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _open(self) -> sa.Engine:
+        if not self.is_sqlite:
+            engine = sa.create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
+            if self.seconds is not None:
+                from bento.feedback import impatient  # the driver takes 5 MB, which stores in files do without
+
+                impatient.limit(engine, self.seconds)
+            with engine.begin() as con:
+                con.execute(sa.text("select pg_advisory_xact_lock(7305)"))  # workers start at once; one creates
+                create(con)
+            return engine
+        path = Path(self.url.database or "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.url.database not in (None, "", ":memory:"):
+            close(path)
+        engine = sa.create_engine(
+            self.url,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            hide_parameters=True,
+        )
+        sa.event.listen(engine, "connect", durable)
+        sa.event.listen(engine, "begin", immediate)
+        with engine.connect().execution_options(longtail_reads=GLANCE_SECONDS) as con:
+            exists = sa.inspect(con).has_table(STORE.name) and con.execute(sa.select(STORE.c.store_id)).first()
+        if not exists:  # else whoever comes to read would wait for the writers
+            with engine.begin() as con:
+                create(con)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # SQLite syncs the file, the name of a new one is the folder's
+        finally:
+            os.close(folder)
+        return engine
+
+    def add(self, events: Sequence[Event]) -> list[Outcome]:
+        """Store events in one transaction; they are durable when this returns.
+
+        The same id with the same content is a duplicate, which changes nothing, with other content a conflict.
+        """
+        first = {event.event_id: event for event in reversed(events)}  # of one id, the first in the batch counts
+        rows = [{**asdict(event), "received": time.time()} for event in reversed(first.values())]
+        with self.engine.begin() as con:
+            stored = self._insert(con, rows)
+            known = {event_id: event for event_id, event in first.items() if event_id not in stored}
+            kept = {event.event_id: event for event in read(con, known)} if known else {}
+        outcomes: list[Outcome] = []
+        for event in events:
+            same = event == (first[event.event_id] if event.event_id in stored else kept[event.event_id])
+            is_new = event.event_id in stored
+            stored.discard(event.event_id)
+            kept.setdefault(event.event_id, first[event.event_id])
+            outcomes.append("stored" if is_new and same else "duplicate" if same else "conflict")
+        return outcomes
+
+    def _insert(self, con: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
+        """Ids of the rows that were new. Sorted, since two writers that wait for each other's ids would deadlock."""
+        insert: Any = sqlite.insert(EVENTS) if self.is_sqlite else postgresql.insert(EVENTS)
+        new: set[str] = set()
+        ordered = rows if self.is_sqlite else sorted(rows, key=lambda row: row["event_id"])
+        for start in range(0, len(ordered), 100):  # SQLite takes so many parameters at a time
+            statement = insert.values(ordered[start : start + 100]).on_conflict_do_nothing()
+            new.update(con.execute(statement.returning(EVENTS.c.event_id)).scalars())
+        return new
+
+    def probe(self) -> None:
+        """Store an event and take it back, durably, which shows that events can be stored; raises where they cannot."""
+        event_id = f"probe {uuid.uuid4().hex}"
+        row = {**asdict(Event(event_id, "probe", "probe", "impression")), "received": time.time()}
+        with self.engine.begin() as con:
+            con.execute(sa.insert(EVENTS).values(row))
+            con.execute(sa.delete(EVENTS).where(EVENTS.c.event_id == event_id))
+
+    def items_of(self, user_id: str) -> list[str]:
+        """Distinct items that a user was positive about, the newest first."""
+        return self.items_of_each([user_id])[0]
+
+    def items_of_each(self, user_ids: Sequence[str]) -> list[list[str]]:
+        """The same of some users, in their order, by one question."""
+        if not self.exists():
+            return [[] for _ in user_ids]
+        newest = sa.func.max(EVENTS.c.seq)
+        of_user = sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=newest.desc()).label("place")
+        found = (
+            sa.select(EVENTS.c.user_id, EVENTS.c.item_id, of_user)
+            .where(EVENTS.c.user_id.in_(set(user_ids)), EVENTS.c.kind.in_(POSITIVE))
+            .group_by(EVENTS.c.user_id, EVENTS.c.item_id)
+            .subquery()
+        )
+        query = sa.select(found.c.user_id, found.c.item_id).where(found.c.place <= NEWEST).order_by(found.c.place)
+        items: dict[str, list[str]] = {user_id: [] for user_id in user_ids}
+        with self.reading() as con:
+            for user_id, item_id in con.execute(query):
+                items[user_id].append(item_id)
+        return [items[user_id] for user_id in user_ids]
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A connection that asks for no write lock, so that readers never wait for a writer."""
+        return self.engine.connect().execution_options(longtail_reads=GLANCE_SECONDS)
+
+    def change_counter(self) -> Callable[[], int] | None:
+        """A function whose value changes when any process adds events; None where asking costs as much as a query."""
+        if not self.is_sqlite:
+            return None
+        # a connection of its own, held by `value`: SQLite counts for each what the others have committed
+        own = self.engine.raw_connection()
+        own.detach()
+        own.cursor().execute(f"pragma busy_timeout={GLANCE_SECONDS * 1000:.0f}")
+        lock = threading.Lock()
+
+        def value() -> int:
+            with lock:
+                cursor = own.cursor()
+                cursor.execute("pragma data_version")
+                row: Any = cursor.fetchone()
+                return int(row[0])
+
+        return value
+
+
+def close(path: Path) -> None:
+    """Create the file of a store for its owner alone, whatever the umask is; an older one is closed to others.
+
+    SQLite gives the log and the index beside it the mode of the file.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        path.chmod(0o600)
+    except FileExistsError:
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            with suppress(OSError):  # it is not there, or somebody else's
+                each.chmod(stat.S_IMODE(each.stat().st_mode) & ~0o007)
+
+
+def create(con: sa.Connection) -> None:
+    METADATA.create_all(con)
+    if con.execute(sa.select(STORE.c.store_id)).first() is None:
+        con.execute(sa.insert(STORE).values(store_id=uuid.uuid4().hex[:8]))
+
+
+def read(con: sa.Connection, event_ids: Collection[str]) -> list[Event]:
+    """The stored events of these ids."""
+    columns = (EVENTS.c[name] for name in Event.__dataclass_fields__)
+    return [Event(*row) for row in con.execute(sa.select(*columns).where(EVENTS.c.event_id.in_(event_ids)))]
+
+
+def durable(connection: Any, record: object) -> None:
+    """A commit is on the disk when it returns; readers go on while somebody writes."""
+    connection.isolation_level = None  # else sqlite3 begins transactions by itself
+    for setting in ("journal_mode=wal", "synchronous=full"):
+        connection.execute(f"pragma {setting}")
+
+
+def immediate(con: sa.Connection) -> None:
+    """Take the write lock at the start: a reader that becomes a writer later would fail without waiting."""
+    seconds = con.get_execution_options().get("longtail_reads")
+    con.exec_driver_sql(f"pragma busy_timeout={(seconds or BUSY_SECONDS) * 1000:.0f}")
+    if seconds is None:
+        con.exec_driver_sql("begin immediate")

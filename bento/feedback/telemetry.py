@@ -1,0 +1,68 @@
+"""Prometheus metrics of feedback: events and their outcomes, time and failures of the store, lists made without it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+
+from bento.feedback.batching import Batcher
+from bento.feedback.recent import Recent
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+
+
+class FeedbackWatch:
+    """Told of every request with events, and of every call of the store."""
+
+    def __init__(self, registry: CollectorRegistry, writer: Batcher[Any, Any], recent: Recent) -> None:
+        self.writer, self.recent = writer, recent
+        self.events = prometheus_client.Counter(
+            "longtail_feedback_events", "Events that clients sent, by outcome", ["outcome"], registry=registry
+        )
+        self.seconds = prometheus_client.Histogram(
+            "longtail_feedback_store_seconds",
+            "Time that the feedback store took, by operation", ["operation"], buckets=BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.failures = prometheus_client.Counter(
+            "longtail_feedback_store_failures", "Failed calls of the feedback store", ["operation"], registry=registry
+        )
+        skipped = prometheus_client.Counter(
+            "longtail_feedback_skipped",
+            "Histories that were read without new events, since the store did not answer", registry=registry,
+        )  # fmt: skip
+        for operation in ("read", "write"):
+            self.failures.labels(operation)
+        writer.observe = partial(self.called, "write")
+        if recent.reader is not None:
+            recent.reader.observe = partial(self.called, "read")
+        recent.skipped = skipped.inc
+
+    def called(self, operation: str, seconds: float, failed: bool) -> None:
+        self.seconds.labels(operation).observe(seconds)
+        if failed:
+            self.failures.labels(operation).inc()
+
+    def acknowledged(self, outcomes: Sequence[str]) -> None:
+        for outcome, n in Counter(outcomes).items():
+            self.events.labels(outcome).inc(n)
+
+    def refused(self, n: int) -> None:
+        self.events.labels("refused").inc(n)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Gauges of the worker that is asked."""
+        up = GaugeMetricFamily(
+            "longtail_feedback_up", "1 where the store works, as the worker that is asked sees it", labels=["operation"]
+        )
+        up.add_metric(["write"], float(self.writer.problem() is None))
+        up.add_metric(["read"], float(self.recent.problem() is None))
+        yield up
+        yield GaugeMetricFamily(
+            "longtail_feedback_waiting", "Events that wait for the store in this worker", value=self.writer.waiting
+        )

@@ -1,0 +1,1 @@
+"""Do what the packed files can, apart from HTTP."""

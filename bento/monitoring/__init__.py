@@ -1,0 +1,1 @@
+"""Count what is answered, for Prometheus and `longtail monitor`; know no recommender."""

@@ -1,0 +1,161 @@
+"""What is counted of answers, for Prometheus and for `longtail monitor`; the access log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import prometheus_client
+from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+
+from bento.monitoring.exposure_window import K, Window
+from models.inference.candidates import Indices
+
+ENDPOINTS = frozenset(
+    (
+        *("recommend", "recommend_for_items", "recommend_for_text", "similar_items", "explain", "model_info"),
+        *("recommend_batch", "feedback", "items", "users", "history", "lookup", "previous", "exposure", "metrics"),
+        *("livez", "readyz", "healthz", "docs", "docs.json", "explorer"),
+    )
+)
+METHODS = frozenset(("GET", "POST", "HEAD", "OPTIONS"))
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+SEGMENTS = ("head", "tail", "cold")
+EXPLORES: ContextVar[bool] = ContextVar("explores", default=False)
+PURPOSE = (b"x-longtail-purpose", b"explore")  # header of requests by people who try lists out
+
+
+def note(scope: Any) -> None:
+    """Remember whether the lists of this request are tried out; such lists are no exposure of the catalogue."""
+    EXPLORES.set(PURPOSE in scope["headers"])
+
+
+@lru_cache(1024)
+def endpoint(path: str) -> str:
+    """What is asked, in one of few words: a path can be any text that somebody typed."""
+    first = path.strip("/").split("/")[0]
+    return "explorer" if path == "/" else first if first in ENDPOINTS else "other"
+
+
+class Watch:
+    """Told of every answer and of every list in it; both calls are on the hot path."""
+
+    def __init__(self, tag: str, release: Mapping[str, Any], segments: Sequence[str]) -> None:
+        """tag: of the model that answers; release: what release.json says; segments: of the items, by item_idx."""
+        self.tag, self.verdict = tag, release["verdict"]
+        self.gate = judged(release)
+        self.segment = np.array([SEGMENTS.index(name) for name in segments], np.int8)
+        self.window = Window(tag, self.segment > 0, int(self.gate.get("lists") or 0))
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.requests = prometheus_client.Counter(
+            "longtail_requests", "Answers, by endpoint and HTTP status", ["endpoint", "status"], registry=r
+        )
+        self.seconds = prometheus_client.Histogram(
+            "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, registry=r
+        )
+        self.lists = prometheus_client.Counter(
+            "longtail_lists", "Lists served, by fallback reason", ["endpoint", "fallback"], registry=r
+        )
+        items = prometheus_client.Counter(
+            "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], registry=r
+        )
+        self.items = [items.labels(name) for name in SEGMENTS]
+        # finding the child of labels costs as much as counting does
+        self.request_of = lru_cache(4096)(lambda name, status: self.requests.labels(name, str(status)).inc)
+        self.seconds_of = lru_cache(256)(lambda name: self.seconds.labels(name).observe)
+        self.list_of = lru_cache(256)(lambda name, fallback: self.lists.labels(name, fallback).inc)
+        self.cuts = prometheus_client.Counter(
+            "longtail_connections_cut", "Connections that the server ended, by reason", ["reason"], registry=r
+        )
+        self.more: list[Callable[[], Iterator[GaugeMetricFamily]]] = []  # gauges of other modules
+        self.log = access_log(tag)
+
+    def served(self, endpoint: str, items: Indices, fallback: str | None) -> None:
+        """A list (k,) of item indices was answered; `fallback` names what stood in for a history, if anything."""
+        if EXPLORES.get():
+            return
+        self.list_of(endpoint, fallback or "none")()
+        for counter, n in zip(self.items, np.bincount(self.segment[items], minlength=3).tolist(), strict=True):
+            if n:
+                counter.inc(n)
+        self.window.add(items, fallback is not None)
+
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """A request was answered; path: as asked, known or not."""
+        name = endpoint(path)
+        self.request_of(name, status)()
+        self.seconds_of(name)(seconds)
+        if self.log is not None:
+            self.log(method, name, status, seconds)
+
+    def cut(self, reason: str) -> None:
+        """A connection was ended by the server; reason: one of few."""
+        self.cuts.labels(reason).inc()
+
+    def metrics(self) -> bytes:
+        """All workers' counters, and the window, in Prometheus' text format."""
+        registry = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            registry.register(self.registry)
+        registry.register(self)
+        return prometheus_client.generate_latest(registry)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The window's gauges, and those of other modules, computed when somebody asks."""
+        for gauges in self.more:
+            yield from gauges()
+        window = self.window.exposure()
+        about = GaugeMetricFamily("longtail_model_info", "What serves", labels=["model", "verdict"])
+        about.add_metric([self.tag, self.verdict], 1)
+        yield about
+        for name, text, value in (
+            ("longtail_window_size", "Different lists that make the window full: what the gate judged", window.size),
+            ("longtail_window_lists", "Lists in the window: those served last", window.lists),
+            ("longtail_window_distinct_lists", "How many of these differ", window.distinct),
+            ("longtail_fallback_share", "Share of lists served from a fallback", window.fallback_share),
+            ("longtail_tail_exposure_share", "Share of the items in these lists that are tail", window.tail_share),
+            ("longtail_tail_coverage", "Share of the tail in any of the different lists", window.tail_coverage),
+            ("longtail_gate_lists", "Lists that the gate judged", self.gate.get("lists")),
+            ("longtail_gate_tail_exposure_share", "Tail exposure share at the gate", self.gate.get("tail_share")),
+            ("longtail_gate_tail_coverage", "Tail coverage at the gate", self.gate.get("tail_coverage")),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)
+
+
+def judged(release: Mapping[str, Any]) -> dict[str, Any]:
+    """What the gate found: how many lists of K items it judged, and what they show of the tail; None: not measured."""
+    figures = release.get("figures") or {}
+    shown = {"tail_share": figures.get(f"aplt@{K}"), "tail_coverage": figures.get(f"tail_coverage@{K}")}
+    return {"k": K, "lists": release.get("judged_users"), **shown}
+
+
+def access_log(model: str) -> Callable[[str, str, int, float], None] | None:
+    """Writes a line of JSON about a request, without anything that somebody typed; None where it is switched off."""
+    if os.environ.get("LONGTAIL_ACCESS_LOG") == "off":
+        return None
+    write, flush = sys.stdout.write, sys.stdout.flush
+
+    @lru_cache(2)
+    def stamp(second: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+    def log(method: str, name: str, status: int, seconds: float) -> None:
+        method = method if method in METHODS else "other"
+        write(
+            f'{{"time": "{stamp(int(time.time()))}", "method": "{method}", "endpoint": "{name}", "status": {status}, '
+            f'"ms": {seconds * 1000:.2f}, "model": "{model}"}}\n'
+        )
+        flush()
+
+    return log

@@ -1,0 +1,1 @@
+"""Run arithmetic on this machine: device, number format, dense layers, compiled kernels, processes."""

@@ -1,0 +1,1 @@
+"""Turn the catalogue's texts and images into vectors, in bulk and with torch."""

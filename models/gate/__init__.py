@@ -1,0 +1,1 @@
+"""Decide from evaluations: rules, p-values, levels over attempts and releases, policy."""

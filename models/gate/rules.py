@@ -1,0 +1,232 @@
+"""Rules of the gate: each bounds one effect, and p-values for and against the bound decide it.
+
+An effect is a metric's value, or its gain over a reference on the same users. A rule passes where values speak with
+confidence against «the bound is violated», fails where they do against «the bound holds», and is inconclusive else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.evaluation import metrics
+from models.gate.bounded_mean import ROUNDING
+
+Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
+Kind = Literal["accuracy", "tail"]
+BOUNDS = ("min", "max", "min_gain", "max_loss")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Exactly one of min, max (of the value), min_gain, max_loss (against the reference)."""
+
+    name: str
+    metric: str
+    reference: str | None = None
+    slice: str | None = None  # only users of this slice count, `<slicing>=<value>`
+    min: float | None = None
+    max: float | None = None
+    min_gain: float | None = None
+    max_loss: float | None = None
+    relative: bool = False  # gain, loss and tolerance as a share of the reference's value
+    tolerance: float = 0.0  # the bound still holds where it is missed by no more
+
+    def bound(self) -> dict[str, float | bool]:
+        """The bound as it was written."""
+        given: dict[str, float | bool] = {key: v for key in BOUNDS if (v := getattr(self, key)) is not None}
+        if self.reference:
+            given["relative"] = self.relative
+        return given | ({"tolerance": self.tolerance} if self.tolerance else {})
+
+    def threshold(self) -> float:
+        """What the effect has to reach (with `max`: must not exceed), tolerance included, in the effect's unit."""
+        (limit,) = (float(value) for key in BOUNDS if (value := getattr(self, key)) is not None)
+        if self.max is not None:
+            return limit + self.tolerance
+        return (-limit if self.max_loss is not None else limit) - self.tolerance
+
+    def of(self) -> str:
+        """What is bounded, in words."""
+        return self.metric + (f" of {self.slice}" if self.slice else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule says of one contender; numbers are None where they do not exist."""
+
+    name: str
+    metric: str
+    better: Literal["higher", "lower"]
+    kind: Kind
+    slice: str | None
+    bound: dict[str, float | bool]
+    reference: str | None
+    n_users: int  # who have a value of their own, of the contender and of the reference
+    value: float | None
+    reference_value: float | None
+    effect: float | None
+    interval: tuple[float | None, float | None] | None  # one-sided bounds of the effect; None: there is no end
+    p_pass: float | None  # p-value of «the bound is violated»: small speaks for the candidate
+    p_fail: float | None  # p-value of «the bound holds»: small speaks against the candidate
+    users_needed: int | None  # of whom the same values would decide the rule, where it is inconclusive
+    threshold: float
+    decision: Decision
+    reason: str
+
+
+def outcome(
+    rule: Rule,
+    decision: Decision,
+    reason: str,
+    *,
+    n_users: int,
+    value: float,
+    reference_value: float = np.nan,
+    effect: float = np.nan,
+    interval: tuple[float | None, float | None] | None = None,
+    p_pass: float = np.nan,
+    p_fail: float = np.nan,
+    users_needed: int | None = None,
+) -> Outcome:
+    """The record of a decision; NaN becomes None, which JSON can hold."""
+    metric = metrics.look_up(rule.metric)[1]
+    return Outcome(
+        name=rule.name,
+        metric=rule.metric,
+        better="higher" if metric.higher_is_better else "lower",
+        kind=metric.kind,
+        slice=rule.slice,
+        bound=rule.bound(),
+        reference=rule.reference,
+        n_users=n_users,
+        value=finite(value),
+        reference_value=finite(reference_value),
+        effect=finite(effect),
+        interval=interval,
+        p_pass=finite(p_pass),
+        p_fail=finite(p_fail),
+        users_needed=users_needed,
+        threshold=rule.threshold(),
+        decision=decision,
+        reason=reason,
+    )
+
+
+def finite(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def effect_of(rule: Rule, ours: float, theirs: float) -> float:
+    """What the bound limits: the value, or how much better than the reference (for lower-is-better: how much lower)."""
+    if rule.reference is None:
+        return ours
+    gain = direction(rule) * (ours - theirs) + 0.0  # not -0.0
+    return float(metrics.ratio(np.array(gain), np.array(theirs))) if rule.relative else gain
+
+
+def direction(rule: Rule) -> float:
+    """1 where more of the metric helps the rule, else -1."""
+    return 1.0 if metrics.look_up(rule.metric)[1].higher_is_better else -1.0
+
+
+def margin(rule: Rule, limit: float) -> tuple[float, float, float]:
+    """Coefficients (a, b, c) by which a·ours + b·theirs + c is 0 or more exactly where the effect reaches `limit`.
+
+    So that a share of the reference is judged without a quotient, whose distribution has no mean (Fieller 1940).
+    """
+    sign = direction(rule)
+    if rule.reference is None:
+        return sign, 0.0, -sign * limit
+    return (sign, -sign - limit, 0.0) if rule.relative else (sign, -sign, -limit)
+
+
+def decide(p_pass: float, p_fail: float, *, passing: float, confidence: float) -> Decision:
+    """Pass or fail where the values speak for it with confidence, else inconclusive, as where they are NaN."""
+    # `<=` of NaN is False: what cannot be computed must not pass
+    if p_pass <= 1 - passing + ROUNDING:
+        return "pass"
+    return "fail" if p_fail <= 1 - confidence + ROUNDING else "inconclusive"
+
+
+def explain(
+    rule: Rule, decision: Decision, effect: float, interval: tuple[float | None, float | None] | None, *,
+    passing: float, confidence: float, users_needed: int | None = None,
+) -> str:  # fmt: skip
+    """The decision in plain words."""
+    if np.isnan(effect):
+        return f"{rule.of()} has no value here" + (
+            f", or {rule.reference} has the value 0, of which a relative bound is no share" if rule.relative else ""
+        )
+    subject = rule.of() if rule.reference is None else f"{rule.of()} gain over {rule.reference}"
+    low, high = interval or (None, None)
+    sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
+    (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
+    if decision == "pass":
+        known = f"with {percent(passing)} confidence {passed} {show(rule, passed_bound)}"
+    elif decision == "fail":
+        known = f"with {percent(confidence)} confidence {failed} {show(rule, failed_bound)}"
+    else:
+        known = f"between {show(rule, low)} and {show(rule, high)} ({two_sided(passing, confidence)}), too wide to tell"
+        if users_needed is not None:
+            known += f"; about {users_needed:,} users would tell if their values are like these"
+    slack = f", a tolerance of {show(rule, rule.tolerance)} included" if rule.tolerance else ""
+    return f"{subject} is {show(rule, effect)}, {known}; required {passed} {show(rule, rule.threshold())}{slack}"
+
+
+def two_sided(passing: float, confidence: float) -> str:
+    """The interval between two one-sided bounds, such as a 90 % interval of two that hold with 95 % confidence each."""
+    return f"{percent(passing + confidence - 1)} interval"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.4g} %"
+
+
+def show(rule: Rule, number: float | None) -> str:
+    """A number in the unit of the rule's effect; an end that does not exist in words."""
+    if number is None:
+        return "any number"
+    if rule.relative:
+        return f"{number:+.1%}"
+    return f"{number:+.4g}" if rule.reference else f"{number:.4g}"
+
+
+def check_bounds(rules: Iterable[Rule]) -> None:
+    """Raise ValueError where a bound is none, punishes the better of two candidates, or could be kept by nobody."""
+    for rule in rules:
+        metric = metrics.look_up(rule.metric)[1]
+        better, key, wrong = ("higher", "min", "max") if metric.higher_is_better else ("lower", "max", "min")
+        if getattr(rule, wrong) is not None:
+            raise ValueError(
+                f"rule {rule.name!r}: {rule.metric} is better when {better}, so that {wrong} would punish a better "
+                f"candidate; bound it by {key}, or by min_gain or max_loss against a reference"
+            )
+        if rule.relative and metric.lowest < 0:
+            raise ValueError(
+                f"rule {rule.name!r}: {rule.metric} can be {metric.lowest:g}, and there is no share of what is not "
+                "positive; leave `relative` out and give the bound in the unit of the metric"
+            )
+        limit, (lowest, highest) = rule.threshold(), reachable(rule)
+        if not np.isfinite(limit):
+            raise ValueError(f"rule {rule.name!r}: the bound {rule.bound()} comes to {limit:g}; use smaller numbers")
+        if (limit < lowest - ROUNDING) if rule.max is not None else (limit > highest + ROUNDING):
+            raise ValueError(
+                f"rule {rule.name!r} can never hold: {rule.of()} {'gain ' if rule.reference else ''}is between "
+                f"{lowest:g} and {highest:g}, its bound is {rule.bound()}; correct the bound"
+            )
+
+
+def reachable(rule: Rule) -> tuple[float, float]:
+    """Least and greatest effect that the metric's own range allows."""
+    metric = metrics.look_up(rule.metric)[1]
+    if rule.reference is None:
+        return metric.lowest, metric.highest
+    if not rule.relative:
+        span = metric.highest - metric.lowest
+        return -span, span
+    # a share of the reference: what is better when lower cannot fall by more than all of it
+    return (-np.inf, np.inf) if metric.higher_is_better else (-np.inf, 1.0)

@@ -1,0 +1,1 @@
+"""Turn a text into a vector at request time, without torch."""

@@ -1,0 +1,91 @@
+"""What per_user.parquet has to hold for a policy to decide from it; each check raises ValueError where it does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.evaluation import measure, metrics
+from models.evaluation.measure import Catalogue, Evaluation
+from models.evaluation.metrics import Lists
+
+ROUNDING = 1e-4  # of values, by which a metric may leave its range: cosines of float32 vectors do
+EQUAL = 1e-9  # relative difference of the same mean, taken twice
+
+
+def check_columns(table: pa.Table, values: list[str], *, n_items: int) -> None:
+    """Columns of the right type without gaps, and items of the catalogue; only `values` of metrics may be null."""
+    types = pa.types
+    kinds: dict[str, Any] = {
+        "model": types.is_string,
+        "user_idx": types.is_integer,
+        "items": lambda of: types.is_list(of) and types.is_integer(of.value_type),
+    }
+    if not table.num_rows:
+        raise ValueError("it holds no rows")
+    for name in (*kinds, *values):
+        if name not in table.column_names or not kinds.get(name, types.is_floating)(table[name].type):
+            found = table[name].type if name in table.column_names else "missing"
+            raise ValueError(f"column {name} is {found}, which is not what evaluate writes")
+    for name in kinds:
+        if table[name].null_count:
+            raise ValueError(f"column {name} is null in {table[name].null_count} rows")
+    listed = pc.list_flatten(table["items"])
+    least, greatest = pc.min(listed).as_py(), pc.max(listed).as_py()
+    if listed.null_count or (len(listed) and not 0 <= least <= greatest < n_items):
+        raise ValueError(
+            f"its lists have items from {least} to {greatest}, {listed.null_count} of them null, expected 0 to "
+            f"{n_items - 1}"
+        )
+
+
+def check_users(parts: Mapping[str, pa.Table]) -> None:
+    """The same users in the same order for every model, each once."""
+    first, *others = (part["user_idx"] for part in parts.values())
+    if any(not each.equals(first) for each in others):
+        raise ValueError("it has other users for some models")
+    if repeated := len(first) - pc.count_distinct(first).as_py():
+        raise ValueError(f"users have more than one row, {repeated} too many for each model")
+
+
+def check_values(model: str, evaluation: Evaluation) -> None:
+    """Values within the range of their metric, and no item twice in a list."""
+    for name, values in evaluation.per_user.items():
+        metric = metrics.look_up(name)[1]
+        check_range(f"{name} of {model}", values[~np.isnan(values)], metric.lowest, metric.highest)
+    for name, values in evaluation.counts.items():
+        check_range(f"count {name} of {model}", values, 0.0, math.inf)
+    if users := repeating(evaluation.lists):
+        raise ValueError(f"lists of {model} repeat an item for {users} users")
+
+
+def check_range(what: str, values: metrics.Floats, lowest: float, highest: float) -> None:
+    within = np.isfinite(values) & (values >= lowest - ROUNDING) & (values <= highest + ROUNDING)
+    if not within.all():
+        wrong = values[~within]
+        raise ValueError(f"{what} is {wrong[0]:g} for {len(wrong)} users, expected {lowest:g} to {highest:g}")
+
+
+def repeating(lists: Lists) -> int:
+    """How many lists (n_users, k) hold an item twice."""
+    ordered = np.sort(lists, axis=1)
+    return int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1).sum())
+
+
+def check_sums(evaluations: Mapping[str, Evaluation], said: Mapping[str, Any], catalogue: Catalogue) -> None:
+    """The figures of metrics.json are what the values of users amount to."""
+    for model, evaluation in evaluations.items():
+        ks = sorted({metrics.look_up(name)[2] for name in evaluation.per_user})
+        figures, expected = measure.summary(evaluation, catalogue, ks=ks), said["models"][model]
+        for name in {**expected, **figures}:
+            found, other = (each.get(name, math.nan) for each in (figures, expected))
+            if not math.isclose(found, other, rel_tol=EQUAL, abs_tol=EQUAL):
+                raise ValueError(
+                    f"data/evaluate: {name} of {model} is {found:g} by per_user.parquet and {other:g} by metrics.json; "
+                    "run `dvc repro --force --downstream evaluate`"
+                )

@@ -1,0 +1,1 @@
+"""Parse the console script's commands: one file per group of them."""

@@ -1,0 +1,57 @@
+"""How far a long computation over texts is: texts/s and the time left, on a bar or in a line every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from pipelines.runtime.console import say
+
+EVERY = 5.0  # seconds between two lines
+
+
+class Throughput:
+    """Counts texts and the characters they hold, for time goes by characters and people count texts."""
+
+    def __init__(self, name: str, *, texts: int, characters: int) -> None:
+        self.name = name
+        self.texts, self.characters = texts, max(1, characters)
+        self.done = self.done_characters = 0
+        self.started = self.said = time.monotonic()
+        self.bar = tqdm(total=texts, desc=name, unit=" texts", delay=1) if sys.stderr.isatty() else None
+
+    def add(self, texts: int, characters: int) -> None:
+        self.done, self.done_characters = self.done + texts, self.done_characters + characters
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{clock(self.left())} left", refresh=False)
+            self.bar.update(texts)
+        elif time.monotonic() - self.said > EVERY:
+            self.said = time.monotonic()
+            say(
+                self.name,
+                f"{self.done:,} of {self.texts:,} texts, {self.rate():,.0f} texts/s, {clock(self.left())} left",
+            )
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def seconds(self) -> float:
+        return max(1e-9, time.monotonic() - self.started)
+
+    def rate(self) -> float:
+        """Texts a second so far."""
+        return self.done / self.seconds()
+
+    def left(self) -> float:
+        """Seconds, if every character takes as long as those so far."""
+        return self.seconds() * (self.characters - self.done_characters) / max(1, self.done_characters)
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

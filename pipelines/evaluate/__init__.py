@@ -1,0 +1,1 @@
+"""Stage 7: candidate, champion and baselines on one holdout."""

@@ -1,0 +1,1 @@
+"""Take feedback events back into training data."""

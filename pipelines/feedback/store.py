@@ -1,0 +1,113 @@
+"""The feedback events that served Bentos have stored (bento/feedback/store.py), as the pipeline reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipelines.serve import memory
+
+VARIABLE = "LONGTAIL_FEEDBACK_DB"
+COLUMNS: dict[str, pa.DataType] = {
+    "seq": pa.int64(),
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "value": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "received": pa.float64(),  # seconds since 1970
+}
+EVENTS = sa.text(
+    """select seq, user_id, item_id, value, coalesce(timestamp, received) as at, received from longtail_events
+       where seq > :after and seq <= :last and kind in ('click', 'like', 'purchase') order by seq"""
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came in after a number: the store's name, the highest number, and the positive events, by COLUMNS."""
+
+    store_id: str
+    last: int
+    events: pa.Table
+
+
+def url() -> sa.URL:
+    """The configured store, or the one that `longtail serve` keeps in this checkout."""
+    return sa.make_url(os.environ.get(VARIABLE) or memory.feedback_url())
+
+
+@contextmanager
+def connected() -> Iterator[sa.Connection | None]:
+    """A transaction; None where no store was ever made. Raises ValueError where there is one that cannot be used."""
+    address = url()
+    shown = address.render_as_string(hide_password=True)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        yield None
+        return
+    engine = sa.create_engine(address)
+    try:
+        with engine.begin() as con:
+            yield con if sa.inspect(con).has_table("longtail_events") else None
+    except SQLAlchemyError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(f"the feedback store {shown} cannot be read ({reason}); correct {VARIABLE}") from None
+    finally:
+        engine.dispose()
+
+
+def store_id() -> str | None:
+    """What tells this store from another one; None where there is none."""
+    with connected() as con:
+        return None if con is None else str(con.execute(sa.text("select store_id from longtail_store")).scalar_one())
+
+
+def read(after: int) -> Batch | None:
+    """Everything after a number; None where there is no store."""
+    with connected() as con:
+        if con is None:
+            return None
+        if con.dialect.name == "postgresql":
+            # waits for inserts under way: their numbers are lower than `last`, and no later export would see them
+            con.execute(sa.text("lock table longtail_events in share mode"))
+        last = con.execute(sa.text("select max(seq) from longtail_events")).scalar() or 0
+        rows = con.execute(EVENTS, {"after": after, "last": last}).all()
+        name = con.execute(sa.text("select store_id from longtail_store")).scalar_one()
+    seq, user_id, item_id, value, at, received = zip(*rows, strict=True) if rows else ((),) * 6
+    micros = [microseconds(seconds) for seconds in at]
+    table = pa.table([seq, user_id, item_id, value, micros, received], schema=pa.schema(COLUMNS))
+    return Batch(str(name), int(last), table)
+
+
+def microseconds(seconds: float) -> int | None:
+    """A time as the table has it; None for one that no table can hold, which the export leaves out."""
+    return round(seconds * 1e6) if abs(seconds) < 1e12 else None
+
+
+def count(user_id: str) -> int:
+    """How many events name a user."""
+    with connected() as con:
+        if con is None:
+            return 0
+        query = sa.text("select count(*) from longtail_events where user_id = :user")
+        return int(con.execute(query, {"user": user_id}).scalar_one())
+
+
+def remove(user_id: str) -> None:
+    """Delete the events of a user, and in SQLite overwrite what they were."""
+    with connected() as con:
+        if con is None:
+            return
+        is_sqlite = con.dialect.name == "sqlite"
+        if is_sqlite:
+            con.execute(sa.text("pragma secure_delete = on"))
+        con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
+    with connected() as con:
+        if con is not None and is_sqlite:
+            con.execute(sa.text("pragma wal_checkpoint(truncate)"))  # the log holds the pages as they were

@@ -1,0 +1,1 @@
+"""Find and remove a user in every store that may name one."""

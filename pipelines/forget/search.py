@@ -1,0 +1,123 @@
+"""Whether a file names a user: tables by column, ids of a Bento one by one, JSON by its texts, other text by its words.
+
+Archives are looked into member by member; of a Bento, what is packed beside its code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+import zipfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+NAMING = ("user_id", "raw", "detail")  # the columns of our tables that can name a user
+ROWS = 1 << 16
+CODE = (".py", ".yaml", ".md")  # name nobody
+MAX_HEADER = 10**8  # bytes, as the safetensors format allows
+PACKED = "src/packed/"  # of a Bento
+
+
+class Traces:
+    """The names of one user: the id, and its pseudonym where there is one."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = set(names)
+        self.words = rf"(?:^|[^\w-])(?:{'|'.join(map(re.escape, sorted(self.names)))})(?:$|[^\w-])"
+
+    def in_file(self, name: str, file: BinaryIO) -> bool:
+        """Whether a file, called `name`, names the user; what cannot be read is taken for what holds nobody."""
+        start = file.read(9)
+        file.seek(0)
+        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
+            return self.in_arrays(file)
+        kinds: list[tuple[bytes, Callable[[BinaryIO], bool]]] = [
+            (b"PAR1", self.in_parquet),
+            (b"PK\x03\x04", self.in_zip),
+            (b"\xfd7zXZ\x00", self.in_tar),
+            (b"\x1f\x8b", self.in_tar),
+        ]
+        for magic, look in kinds:
+            if start.startswith(magic):
+                try:
+                    return look(file)
+                except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
+                    return False
+        return self.in_text(name, file)
+
+    def in_parquet(self, file: BinaryIO) -> bool:
+        table = pq.ParquetFile(file)
+        columns = [name for name in NAMING if name in table.schema_arrow.names]
+        return any(
+            pc.any(pc.match_substring_regex(column.cast(pa.string()), self.words)).as_py()
+            for batch in (table.iter_batches(ROWS, columns=columns) if columns else ())
+            for column in batch.columns
+        )
+
+    def in_arrays(self, file: BinaryIO) -> bool:
+        """Of a safetensors file: the ids that `models.inference.strings` packs end to end as `user_id`."""
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "user_id.text" not in header:
+            return False
+
+        def content(name: str) -> bytes:
+            begin, end = header[name]["data_offsets"]
+            file.seek(8 + size + begin)
+            return file.read(end - begin)
+
+        text, bounds = content("user_id.text"), [0, *np.frombuffer(content("user_id.ends"), np.int64).tolist()]
+        return any(is_one_of(name.encode(), text, bounds) for name in self.names)
+
+    def in_zip(self, file: BinaryIO) -> bool:
+        with zipfile.ZipFile(file) as archive:
+            return any(self.in_file(name, io.BytesIO(archive.read(name))) for name in archive.namelist())
+
+    def in_tar(self, file: BinaryIO) -> bool:
+        is_bento = False
+        with tarfile.open(fileobj=file) as archive:
+            for member in archive:
+                is_bento = is_bento or member.name.removeprefix("./") == "bento.yaml"
+                if not member.isfile() or (is_bento and PACKED not in member.name):
+                    continue
+                content = archive.extractfile(member)
+                if content is not None and self.in_file(member.name, io.BytesIO(content.read())):
+                    return True
+        return False
+
+    def in_text(self, name: str, file: BinaryIO) -> bool:
+        try:
+            text = file.read().decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+        try:
+            return self.in_value(json.loads(text))
+        except ValueError:
+            return re.search(self.words, text, re.MULTILINE) is not None and not name.endswith(CODE)
+
+    def in_value(self, value: Any) -> bool:
+        """Whether a text of a JSON value is or names the user; a number never does."""
+        if isinstance(value, str):
+            return re.search(self.words, value) is not None
+        if isinstance(value, dict):
+            return any(self.in_value(part) for item in value.items() for part in item)
+        return isinstance(value, list) and any(map(self.in_value, value))
+
+
+def is_one_of(name: bytes, text: bytes, bounds: list[int]) -> bool:
+    """Whether a name is one of those that stand end to end in `text`, the n-th from bounds[n] to bounds[n + 1]."""
+    at = text.find(name)
+    while at >= 0:
+        n = bisect_left(bounds, at)
+        if bounds[n : n + 2] == [at, at + len(name)]:
+            return True
+        at = text.find(name, at + 1)
+    return False

@@ -1,0 +1,148 @@
+"""Attempts in words: the place of a judgement among all of its holdout, and when a fresh holdout renews the level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from html import escape
+from typing import Any
+
+from models.gate import attempts
+from models.gate.attempts import Place
+from models.gate.rules import percent
+from pipelines.gate.attempts import History, holdout_of
+from pipelines.gate.ledger import Judgement
+from pipelines.gate.report.wording import plain
+
+SHOWN = 20  # judgements that a report lists, the latest ones
+HEAD = ("judgement", "verdict", "level", "model", "settings", "by", "when", "run")
+Record = Mapping[str, Any]
+
+
+def sentences(verdict: Record) -> list[str]:
+    """The place of a verdict, the level it had to meet, and what could not be counted."""
+    attempt = verdict["attempt"]
+    since = f"since {attempt['epoch']} was promoted" if attempt["epoch"] else "before any promotion"
+    told = [f"Judgement {attempt['number']} of this holdout {since}."]
+    if others := ", ".join(f"{n} {name}" for name, n in attempt["earlier"].items() if n):
+        by = ", ".join(map(name_of, attempt["by"]))
+        told.append(f"Candidates judged in the same time before, on any holdout: {others}, by {by}.")
+    if attempt["line"]:
+        told.append(
+            f"The data was split in {attempt['line']} other ways before, each of which leaves less to the next."
+        )
+    if attempt["what_if"]:
+        told.append(f"Policies that were only tried (`--what-if`), and do not count: {attempt['what_if']}.")
+    return [*told, required(verdict), *(f"Note: {name_of(note)}." for note in attempt["notes"])]
+
+
+def required(verdict: Record) -> str:
+    """The level that passing had to meet."""
+    attempt, nominal = verdict["attempt"], percent(verdict["confidence"])
+    if attempt["rule"] == "count":
+        return f"Every judgement has to meet {nominal}, as gate.attempts says: the best of many passes by luck."
+    if verdict["passing"] is None:
+        return f"To pass, a rule had to hold with {nominal} confidence, as for every first candidate."
+    confident = f"{(1 - attempt['level']) * 100:.6g} %"
+    return f"To pass, a rule had to hold with {confident} confidence instead of {nominal}: others were judged before."
+
+
+def name_of(text: str) -> str:
+    """A name or sentence of other people, in one line of printable characters."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)[:300]
+
+
+def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement], *, lines: int) -> list[str]:
+    """The ways to start the count anew, where levels are spent.
+
+    entries: the judgements that count with this one, itself included. lines: ways in which the data was split so far.
+    """
+    if verdict["attempt"]["rule"] == "count":
+        return []
+    said = ["A promotion starts the count anew."]
+    windows = [entry.window for entry in entries if entry.window is not None]
+    if holdout["cutoffs"] and windows:
+        said.append(by_time(holdout, windows))
+    elif not holdout["cutoffs"]:
+        spent = attempts.level(Place(1, lines), alpha=1 - verdict["confidence"], half=1)
+        said.append(
+            "Later data does not renew a holdout that was split by hash, where pairs keep their place. Another "
+            f"split.seed does, at its price: its first candidate has to meet {(1 - spent) * 100:.6g} % confidence, and "
+            "the champion was trained on pairs of it, so that rules against the champion are held (or left out once, "
+            "by gate.seen_holdout: skip)."
+        )
+    return said
+
+
+def by_time(holdout: Record, windows: Sequence[Sequence[str]]) -> str:
+    """The date of a test set that shares no pair with these, at the rate of events in the present one."""
+    n_events = sum(holdout[f"n_{part}"] for part in ("train", "valid", "test"))
+    first, last = (datetime.fromisoformat(moment) for moment in max(windows, key=lambda window: window[1]))
+    needed = attempts.events_until_fresh(n_events, test=holdout["n_test"] / n_events)
+    days = (last - first).total_seconds() / 86_400
+    if days <= 0 or not holdout["n_test"]:
+        return f"A test set without any of these events needs {needed:,.0f} further ones."
+    wait = needed / (holdout["n_test"] / days)
+    text = f"A test set without any of these events needs {needed:,.0f} further ones: at the rate of the latest one"
+    try:
+        return f"{text} they exist on {last + timedelta(days=wait):%Y-%m-%d}, {wait:,.0f} days after its last event."
+    except OverflowError:
+        return f"{text} that takes {wait:,.0f} days."
+
+
+def same_holdout(verdict: Record, entries: Sequence[Judgement], mine: Judgement | None) -> list[Judgement]:
+    """The entries whose holdout shares pairs with that of a judgement, its own last."""
+    if mine is None:
+        return list(entries)
+    holdout = holdout_of(mine.split, mine.window)
+    return [each for each in entries if attempts.counts(holdout_of(each.split, each.window), holdout)] + [mine]
+
+
+def cells(entries: Sequence[Judgement]) -> Iterator[list[str]]:
+    """A row per judgement; of the settings those that differ between them."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings)
+    differ = [key for key in keys if len({str(entry.settings.get(key)) for entry in entries}) > 1]
+    for entry in entries:
+        varied = ", ".join(f"{key} {entry.settings.get(key, '–')}" for key in differ)
+        yield [
+            place_of(entry),
+            entry.verdict,
+            f"{entry.level * 100:.3g} %",
+            entry.digests.get("model", "")[:8],
+            name_of(varied) or "the same",
+            name_of(entry.by),
+            name_of(entry.at)[:16].replace("T", " "),
+            name_of(entry.run or ""),
+        ]
+
+
+def lines(verdict: Record, history: History) -> int:
+    """Number of ways in which the data was split in this epoch."""
+    current: int = verdict["attempt"]["line"]
+    return 1 + max([current, *(entry.line for entry in history.earlier)])
+
+
+def place_of(entry: Judgement) -> str:
+    return f"{entry.number} of split {entry.line + 1}" if entry.line else f"{entry.number}"
+
+
+def markdown(verdict: Record, holdout: Record, history: History) -> list[str]:
+    shown = same_holdout(verdict, history.earlier, history.mine)
+    rows = [f"| {' | '.join(plain(text) for text in row)} |" for row in cells(shown[-SHOWN:])]
+    return [
+        "## Attempts on this holdout", "", *(f"- {plain(text)}" for text in sentences(verdict)),
+        *(f"- {plain(text)}" for text in renewal(verdict, holdout, shown, lines=lines(verdict, history))), "",
+        *([f"| {' | '.join(HEAD)} |", "|--:|---|--:|---|---|---|---|---|", *rows, ""] if rows else []),
+    ]  # fmt: skip
+
+
+def html(verdict: Record, holdout: Record, history: History) -> str:
+    shown = same_holdout(verdict, history.earlier, history.mine)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in cells(shown[-SHOWN:]))
+    renewals = renewal(verdict, holdout, shown, lines=lines(verdict, history))
+    told = "".join(f"<li>{escape(text)}" for text in [*sentences(verdict), *renewals])
+    head = "".join(f"<th>{name}" for name in HEAD)
+    table = (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>' if rows else ""
+    )
+    return f'<h2 id="attempts">Attempts on this holdout</h2><ul>{told}</ul>{table}'

@@ -1,0 +1,79 @@
+"""The reports' table of metrics: what each measures, and every model's figure at every k."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from models.evaluation.metrics import REGISTRY
+from pipelines.gate.report.rules import number
+
+Models = Mapping[str, Mapping[str, float]]
+KINDS = (("accuracy", "Accuracy"), ("tail", "Tail and exposure"))
+SAYS = "An item is relevant to a user who touched it in test; what the user touched before is not listed."
+REFERENCES = {
+    "popularity": "popularity gives everybody the most popular items",
+    "random": "random gives items drawn at random",
+    "content": "content gives the items whose texts are most like those the user touched",
+}
+
+
+def references(models: Models) -> str:
+    """What the references are that were evaluated."""
+    told = [says for name, says in REFERENCES.items() if name in models]
+    older = [f"{name} is the best release by a metric that rules bound" for name in models if name.startswith("best ")]
+    return f"References: {'; '.join(told + older)}." if told + older else ""
+
+
+def remark(base: str) -> str:
+    """Unit and direction of a metric where they are not the usual ones, a share that is better when higher."""
+    metric = REGISTRY[base]
+    return ", ".join(filter(None, [metric.unit, "" if metric.higher_is_better else "lower is better"]))
+
+
+def bases(models: Models) -> list[str]:
+    """All metrics that some model has, in the order of the registry."""
+    found = {name.partition("@")[0] for values in models.values() for name in values}
+    return [base for base in REGISTRY if base in found]
+
+
+def ks_of(models: Models) -> list[int]:
+    return sorted({int(name.partition("@")[2]) for values in models.values() for name in values})
+
+
+def markdown(models: Models) -> list[str]:
+    rows = []
+    for base in bases(models):
+        for k in ks_of(models):
+            cells = " | ".join(number(values.get(f"{base}@{k}")) for values in models.values())
+            rows.append(f"| {base}@{k} | {cells} | {remark(base)} |")
+    return [
+        "## Metrics",
+        "",
+        f"{SAYS} {references(models)}".strip(),
+        "",
+        *(f"- {base}: {REGISTRY[base].says}" for base in bases(models)),
+        "",
+        f"| metric | {' | '.join(models)} | unit, direction |",
+        f"|---|{'--:|' * len(models)}---|",
+        *rows,
+        "",
+    ]
+
+
+def html(models: Models) -> str:
+    """A row per metric, the models side by side at each k."""
+    ks = ks_of(models)
+    top = "<tr><th>" + "".join(f'<th class="n" colspan="{len(ks)}">{escape(name)}' for name in models) + "</tr>"
+    below = "<tr><th>" + "".join(f'<th class="n">@{k}' for _ in models for k in ks) + "</tr>"
+    rows = ""
+    for kind, title in KINDS:
+        rows += f'<tr class="group"><th colspan="{1 + len(models) * len(ks)}">{title}</tr>'
+        for base in (base for base in bases(models) if REGISTRY[base].kind == kind):
+            told = REGISTRY[base].says + (f" ({remark(base)})" if remark(base) else "")
+            cells = (number(values.get(f"{base}@{k}")) for values in models.values() for k in ks)
+            rows += f"<tr><td>{base}<small>{escape(told)}</small>" + "".join(f'<td class="n">{cell}' for cell in cells)
+    return (
+        f"<h2>Metrics</h2><p>{SAYS}</p>"
+        f'<div class="wide"><table class="metrics"><thead>{top}{below}</thead><tbody>{rows}</tbody></table></div>'
+    )

@@ -1,0 +1,118 @@
+"""The reports' tables of slices, from slices.csv: users' slices by accuracy and tail, items' by recall."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from pipelines.gate.report.rules import number
+from pipelines.gate.report.wording import cell
+
+Table = Mapping[str, Sequence[str]]
+SHOWN = (("users", "ndcg"), ("users", "tail_recall"), ("items", "recall"))
+RANGES = ("history", "decile")  # slicings by numbers, whose slices have an order
+PARTS = {"head": "head", "tail": "tail with train events", "cold": "tail without train events (cold)"}  # of items
+GAIN = "gain"  # of the candidate over the champion
+SAYS = {
+    "users": "What the lists of these users achieve. Niche users are the fifth with the largest share of tail items in "
+    "their history, blockbuster users the fifth with the smallest, diverse all others; history is the number of items "
+    "they touched in train.",
+    "items": "The share of test events on these items that lists hold. A decile is a tenth of the catalogue: 1 has the "
+    "most popular items, 10 the least.",
+}
+SMALL = "a small slice rests on so few users or events that its figures are mostly chance"
+
+
+@dataclass(frozen=True)
+class Slice:
+    name: str
+    n: int  # users that the metric is defined for, or items
+    n_events: int
+    small: bool
+    values: dict[str, float | None] = field(default_factory=dict)  # by model
+
+
+def tables(columns: Table) -> Iterator[tuple[str, str, list[Slice]]]:
+    """Users or items, a metric of their slices, and the slices."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for of, base in SHOWN:
+        (metric,) = (name for name in columns if name.partition("@")[0] == base)
+        slicings = list(dict.fromkeys(row["slicing"] for row in rows))
+        found: dict[str, Slice] = {}
+        mine = (row for row in rows if row["of"] == of)
+        for row in sorted(mine, key=lambda row: (slicings.index(row["slicing"]), place(row["slicing"], row["slice"]))):
+            name = f"{row['slicing']} {label(of, row['slicing'], row['slice'])}"
+            n, small = ("n_tail_users", "small_tail") if base == "tail_recall" else ("n", "small")
+            new = Slice(name, int(row[n]), int(row["n_events"]), row[small] == "True")
+            found.setdefault(name, new).values[row["model"]] = float(row[metric]) if row[metric] else None
+        yield of, metric, list(found.values())
+
+
+def place(slicing: str, value: str) -> int:
+    """Where a slice stands among those of its slicing; equal for all where the order is that of the file."""
+    if slicing == "part" and value in PARTS:
+        return list(PARTS).index(value)
+    digits = re.match(r"\d+", value)
+    return int(digits[0]) if slicing in RANGES and digits else 0
+
+
+def label(of: str, slicing: str, value: str) -> str:
+    if of == "items" and slicing == "decile":
+        return value.lstrip("0")
+    return PARTS.get(value, value) if of == "items" and slicing == "part" else value
+
+
+def cells(each: Slice) -> dict[str, str]:
+    """The models' figures as text, and the candidate's gain where there is a champion."""
+    found = {model: number(value) for model, value in each.values.items()}
+    if "champion" in each.values:
+        ours, theirs = each.values.get("candidate"), each.values["champion"]
+        found[GAIN] = "–" if ours is None or theirs is None else f"{ours - theirs:+.4f}"
+    return found
+
+
+def markdown(columns: Table) -> list[str]:
+    lines = ["## Slices", "", *(f"- {of}: {says}" for of, says in SAYS.items()), f"- *: {SMALL}", ""]
+    for of, metric, found in tables(columns):
+        names = list(cells(found[0])) if found else []
+        lines += [
+            f"{metric} for slices of {of}{gains(names)}:",
+            "",
+            f"| slice | {of} | test events | {' | '.join(names)} |",
+            f"|---|--:|--:|{'--:|' * len(names)}",
+            *(
+                f"| {cell(each.name)}{' *' if each.small else ''} | {each.n:,} | {each.n_events:,} | "
+                f"{' | '.join(cells(each).values())} |"
+                for each in found
+            ),
+            "",
+        ]
+    return lines
+
+
+def html(columns: Table) -> str:
+    """Small slices are pale and say so."""
+    blocks = ""
+    for of, metric, found in tables(columns):
+        names = list(cells(found[0])) if found else []
+        head = f'<tr><th>slice<th class="n">{of}<th class="n">test events' + "".join(
+            f'<th class="n">{escape(name)}' for name in names
+        )
+        rows = "".join(
+            f"<tr{' class=small' if each.small else ''}><td>{escape(each.name)}"
+            f"{'<small>small</small>' if each.small else ''}</td>"
+            f'<td class="n">{each.n:,}</td><td class="n">{each.n_events:,}</td>'
+            + "".join(f'<td class="n">{text}</td>' for text in cells(each).values())
+            + "</tr>"
+            for each in found
+        )
+        table = f'<table class="dense"><thead>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        blocks += f'<h3>{metric} for slices of {of}{gains(names)}</h3><div class="wide">{table}</div>'
+    said = "".join(f"<p><strong>Of {of}.</strong> {says}</p>" for of, says in SAYS.items())
+    return f'<h2>Slices</h2>{said}{blocks}<p class="note">{SMALL.capitalize()}.</p>'
+
+
+def gains(names: Sequence[str]) -> str:
+    return ", gain = candidate - champion" if GAIN in names else ""

@@ -1,0 +1,115 @@
+"""A verdict in words and tables: for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from models.gate.rules import percent
+from pipelines.artifacts import best_releases
+from pipelines.gate.report import metrics
+from pipelines.gate.report import slices as report_slices
+from pipelines.gate.report.rules import (
+    bounded,
+    by_whom,
+    drawn,
+    gain,
+    interval,
+    meaning,
+    number,
+    required,
+    row,
+    to_decide,
+    words,
+)
+from pipelines.gate.report.wording import cell, code, split_words, tail_words
+from pipelines.privacy.shown import markup
+
+COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
+DECISION_COLOURS = {"pass": "green", "inconclusive": "yellow", "fail": "red", "not_applicable": "dim"}
+
+Record = Mapping[str, Any]
+
+
+def print_verdict(verdict: Record, console: Console | None = None) -> None:
+    """Print a verdict.json as a table, two lines per rule so that it fits 80 columns, and its reason."""
+    console = console or Console()
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("rule")
+    for name in ("value", "reference", "gain (+ is better)\nand interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("decision", no_wrap=True)
+    for rule in verdict["rules"]:
+        colour = DECISION_COLOURS[rule["decision"]]
+        reference = f"{number(rule['reference_value'])}\n{markup(rule['reference'])}" if rule["reference"] else ""
+        table.add_row(
+            f"{markup(rule['name'])}\n[dim]{markup(bounded(rule))}[/]",
+            number(rule["value"]),
+            reference,
+            f"{markup(gain(rule))}\n[dim]{interval(rule)}[/]",
+            f"[{colour}]{words(rule['decision'])}[/]\n[dim]{required(rule)}[/]",
+        )
+    console.print(table)
+    console.print(f"[bold {COLOURS[verdict['verdict']]}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
+    if asked := to_decide(verdict):
+        console.print(markup(asked))
+
+
+def markdown(
+    verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]], *,
+    more: Sequence[str],
+) -> str:  # fmt: skip
+    """The report for terminals and pull requests, `more` being further lines of it."""
+    champion = verdict["champion"]["version"] or "none yet"
+    if which := best_releases.words(verdict["champion"]):
+        champion += f", best release: {cell(which)}"
+    lines = [
+        f"# {verdict['verdict']}",
+        "",
+        cell(verdict["reason"]),
+        "",
+        *([cell(asked), ""] if (asked := to_decide(verdict)) else []),
+        *(
+            [f"The champion was not compared with: {verdict['unfair_champion']}.", ""]
+            * bool(verdict["unfair_champion"])
+        ),
+        f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
+        f"{corrected(verdict)}.",
+        "",
+        "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|",
+        *(f"| {' | '.join(cell(text) for text in row(rule))} |" for rule in verdict["rules"]),
+        "",
+        *(
+            f"- «{cell(rule['name'])}», {words(rule['decision'])}: {cell(rule['reason'])}"
+            for rule in verdict["rules"]
+            if rule["decision"] != "pass"
+        ),
+        "",
+        f"Intervals are {meaning(verdict)}; `|` is what is required, `o` the estimate, `<` or `>` no bound:",
+        "",
+        *code([f"{rule['name'][:24]:<24} {drawn(rule)}" for rule in verdict["rules"]]),
+        "",
+        "Controls, which this policy must reject:",
+        "",
+        *(f"- {control['model']}: {cell(by_whom(control))}" for control in verdict["controls"]),
+        "",
+        *metrics.markdown(models),
+        *report_slices.markdown(slices),
+        *more,
+        "## What it speaks of",
+        "",
+        f"- tail: {tail_words(holdout)}",
+        f"- split: {split_words(holdout, verdict)}",
+        *(f"- {name}: `{digest}`" for name, digest in verdict["digests"].items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def corrected(verdict: Record) -> str:
+    return " per rule, Holm's correction for rejections" if verdict["correction"] == "holm" else ""

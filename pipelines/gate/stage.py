@@ -1,0 +1,95 @@
+"""data/gate: verdict.json (PROMOTE, HOLD or REJECT, with a reason per rule), summary.json, report.html and report.md.
+
+A rejected candidate is a result, not an error: the stage succeeds whatever the verdict is.
+
+The stage has one effect beside its files: it enters the judgement in the ledger `refs/longtail/ledger`, and in that of
+`release.remote` where one is set. The level it judges at depends on what the ledger holds. The same candidate again has
+the same entry, number and level. Where DVC restores the files from its cache, the stage does not run and enters
+nothing: promote then asks for this stage to be forced, unless the entry is there from the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.evaluation.measure import Catalogue
+from pipelines.artifacts import model_file, outputs, per_user, tables
+from pipelines.artifacts.per_user_check import check_sums
+from pipelines.gate import attempts, verdict
+from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import example_users, text_report
+from pipelines.gate.report import examples as report_examples
+from pipelines.gate.report import page as report_page
+from pipelines.registry import chain, digests
+from pipelines.registry import changes as registry_changes
+from pipelines.runtime.console import say
+from pipelines.settings.document import Gate, load
+
+STAGE = "gate"
+CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv", "slices.csv")
+Record = Mapping[str, Any]
+
+
+def main() -> None:
+    params = load(Gate)
+    with outputs.stage(STAGE) as stage:
+        saved = verdict.saved(stage.input)
+        metrics = saved.metrics
+        champion = outputs.read_json(stage.input("champion", "champion.json"))
+        holdout = outputs.read_json(stage.input("split", "holdout.json"))
+        _, provenance = model_file.read(stage.input("train", "model.safetensors"))
+        check_lineage(metrics, holdout, provenance)
+        items = tables.read(stage.input("split", "items.parquet"))
+        popularity, is_tail, is_cold = (items[name].to_numpy() for name in ("popularity", "is_tail", "is_cold"))
+        check_sums(saved.evaluations, metrics, Catalogue(popularity, is_tail, is_cold, holdout["n_users"]))
+        for name in digests.TABLES:
+            stage.input("ingest", name)
+        verdict.check_champion(saved, champion)
+        # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
+        chain.check_before(STAGE)
+        record, history = attempts.judge(params, saved, champion, stage.input)
+        outputs.write_json(stage.output("verdict.json"), record)
+        outputs.write_json(stage.output("summary.json"), verdict.summary(record))
+        curves = {name: tables.read_csv(stage.input("evaluate", name)) for name in CURVES}
+        curves["deciles.csv"] = wide(curves["deciles.csv"], "decile", "recall")
+        curves["exposure.csv"] = wide(curves["exposure.csv"], "share_of_items", "share_of_lists")
+        curves["pareto.csv"] = tables.read_csv(stage.input("train", "pareto.csv"))
+        user_idx = per_user.users(stage.input("evaluate", "per_user.parquet"))
+        train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
+        examples = example_users.choose(saved.evaluations, user_idx, train, test, items)
+        changes = registry_changes.since(champion, holdout)
+        page = stage.output("report.html")
+        report_page.write(
+            page, record, metrics["models"], holdout, curves, examples=examples, changes=changes,
+            attempts=report_attempts.html(record, holdout, history),
+        )  # fmt: skip
+        more = [*report_attempts.markdown(record, holdout, history), *report_examples.markdown(examples, changes)]
+        text = text_report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
+        stage.output("report.md").write_text(text, "utf-8")
+    say(STAGE, f"{record['verdict']}: {record['reason']} The table is in data/gate/report.md.")
+
+
+def wide(columns: Mapping[str, Sequence[str]], x: str, y: str) -> dict[str, list[str]]:
+    """A long table as one with a row per `x` and a column per model, which is empty where the model has no `y`."""
+    cells = dict(zip(zip(columns["model"], columns[x], strict=True), columns[y], strict=True))
+    rows, models = list(dict.fromkeys(columns[x])), dict.fromkeys(columns["model"])
+    return {x: rows} | {model: [cells.get((model, row), "") for row in rows] for model in models}
+
+
+def check_lineage(metrics: Record, holdout: Record, provenance: Record) -> None:
+    """Raise ValueError where metrics, model and split do not speak of the same tail and holdout.
+
+    That is no verdict about the candidate: the figures are of something else, so nothing at all is written.
+    """
+    # a model knows its tail but no holdout: its file must not change with the test set
+    for key, name, source, stage in (
+        ("tail_sha256", "metrics", metrics, "evaluate"),
+        ("holdout_sha256", "metrics", metrics, "evaluate"),
+        ("tail_sha256", "the model", provenance, "train"),
+    ):
+        if source.get(key) != holdout[key]:
+            raise ValueError(
+                f"{key} of {name} is {source.get(key)}, that of the split is {holdout[key]}: figures of different "
+                f"holdouts or tails are never compared; run `dvc repro {stage}`"
+            )

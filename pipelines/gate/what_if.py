@@ -1,0 +1,108 @@
+"""What another policy would say of the candidate that was judged: from the saved values, at the level of its judgement.
+
+No file is written. The ledger of judgements gets an entry, which is counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.gate import attempts, verdict
+from pipelines.gate.report import rules as report_rules
+from pipelines.gate.report import text_report
+from pipelines.gate.verdict import PATH
+from pipelines.privacy.shown import markup
+from pipelines.settings import document as settings_document
+from pipelines.settings.document import SECTIONS, Gate
+
+JUDGED = (  # what the verdict was read from
+    DATA / "evaluate" / "metrics.json",
+    DATA / "evaluate" / "per_user.parquet",
+    DATA / "split" / "items.parquet",
+)
+Record = Mapping[str, Any]
+
+
+def decide(path: Path) -> tuple[Record, Record]:
+    """The verdict as it was given, and as the policy of a file gives it on the same values.
+
+    Raises ValueError where the saved values are not those that were judged, or the policy is none.
+    """
+    given = verdict.read()
+    inputs = outputs.read_manifest(PATH.parent)["inputs"]
+    if stale := [p.as_posix() for p in JUDGED if outputs.verify(p) != inputs.get(p.as_posix())]:
+        raise ValueError(f"{' and '.join(stale)} changed after the verdict was given; run `dvc repro gate`")
+    params, saved = read(path), verdict.saved(lambda stage, name: DATA / stage / name)
+    try:
+        other = verdict.record(params, saved, given["champion"], given["attempt"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    attempts.record_what_if(params, given, other)
+    return given, other
+
+
+def read(path: Path) -> Gate:
+    """The policy of a file: a `gate` section, alone or in a whole params.yaml, or keys of one without the heading.
+
+    What it does not say is taken from params.yaml.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; name a YAML file that holds `rules:` or a `gate:` section")
+    document = settings_document.document(path)
+    if "gate" in document:
+        for name in document.keys() - set(SECTIONS):
+            raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
+        document = document["gate"]
+    if not isinstance(document, dict) or not document:
+        raise ValueError(f"{path} holds no policy; expected some of {', '.join(Gate.model_fields)}")
+    try:
+        return Gate.model_validate(settings_document.read()["gate"] | document)
+    except ValidationError as error:
+        raise ValueError(settings_document.explain(error, "gate", path)) from None
+
+
+def print_both(given: Record, other: Record, console: Console | None = None) -> None:
+    """Print both decisions of every rule side by side, and both verdicts with their reasons."""
+    console = console or Console()
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("rule")
+    for name in ("gain (+ is better), interval", "as judged", "what if"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rules = [{key(rule): rule for rule in verdict["rules"]} for verdict in (given, other)]
+    for each in {**rules[0], **rules[1]}:
+        before, after = (some.get(each) for some in rules)
+        known = after or before or {}
+        table.add_row(
+            f"{markup(known['name'])}\n[dim]{markup(report_rules.bounded(known))}[/]",
+            f"{report_rules.effect(known, known['effect'])}\n[dim]{report_rules.interval(known)}[/]",
+            cell(before),
+            cell(after),
+        )
+    console.print(table)
+    for name, some in (("as judged", given), ("what if", other)):
+        colour = text_report.COLOURS[some["verdict"]]
+        console.print(f"{name:<10} [bold {colour}]{some['verdict']}[/]  {markup(some['reason'])}")
+        if asked := report_rules.to_decide(some):
+            console.print(markup(asked))
+
+
+def key(rule: Record) -> tuple[Any, ...]:
+    """What makes rules of two policies one row; their bounds may differ."""
+    return tuple(rule[name] for name in ("name", "metric", "slice", "reference"))
+
+
+def cell(rule: Record | None) -> str:
+    """Decision and bound; a dash where the policy has no such rule."""
+    if rule is None:
+        return "–"
+    colour, decision = text_report.DECISION_COLOURS[rule["decision"]], report_rules.words(rule["decision"])
+    return f"[{colour}]{decision}[/]\n[dim]{report_rules.required(rule)}[/]"

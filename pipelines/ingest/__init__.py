@@ -1,0 +1,1 @@
+"""Stage 1: any supported source as canonical tables, with a reason for every rejected row."""

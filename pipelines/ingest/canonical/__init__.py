@@ -1,0 +1,1 @@
+"""Turn any source's rows into canonical tables: accepted or rejected, pseudonymised, merged, kept as partitions."""

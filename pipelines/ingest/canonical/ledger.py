@@ -1,0 +1,327 @@
+"""The workbench of one ingest: a DuckDB database, and an account of every row that was read.
+
+A file becomes `Rows`: a relation with the columns `line`, c0, c1, …, whatever format it came in. Broken rows go to the
+table `rejected`, the number of rows that were read to the table `files`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.artifacts.outputs import StageRun, sha256
+from pipelines.artifacts.tables import REJECTED, ROWS
+from pipelines.ingest.canonical import first_read
+from pipelines.ingest.canonical import pseudonyms as canonical_pseudonyms
+from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.delimited import literal
+from pipelines.ingest.formats.records import Dialect
+from pipelines.runtime import engine as engines
+from pipelines.runtime import spark as runtime_spark
+from pipelines.runtime.console import say
+from pipelines.runtime.engine import Embedded, Tables
+from pipelines.settings.document import Engine
+
+NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
+    *("below_min_value", "unknown_item", "after_until"),
+    *("bot_rate", "bot_entropy", "over_daily_cap"),
+)
+Check = tuple[str, str, str]  # reason, condition and detail in SQL
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to read, as it is called in reports, and how its text separates fields; names: where it has no header."""
+
+    path: Path
+    name: str
+    dialect: Dialect
+    names: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one file: SQL of the relation, of its columns by name, and of a row as it was read."""
+
+    file: str
+    number: int  # files are read in this order
+    relation: str  # line, c0, c1, …; empty before it was read
+    columns: dict[str, str]
+    types: dict[str, str]  # SQL types by name; a text file holds nothing but VARCHAR
+    raw: str
+    source: delimited.Text | Path  # of text, or of parquet
+
+    def id(self, column: str, key: str) -> str:
+        """SQL of a column of ids; a number with a fraction is none, since 7 and 7.0 would be two."""
+        text = self.text(column, key)
+        kind = self.types[column]
+        if (
+            kind not in ("VARCHAR", "UUID")
+            and not kind.startswith("ENUM")
+            and "INT" not in kind.split("(")[0].split("[")[0]
+        ):
+            raise ValueError(
+                f"{self.file}: column {column!r} is {kind}, expected ids as text or integers; cast it before"
+            )
+        return text
+
+    def text(self, column: str, key: str) -> str:
+        """SQL of a column as text; `key` says where params.yaml names the column."""
+        if column not in self.columns:
+            found = ", ".join(map(repr, self.columns))
+            remedy = "is ingest.table.delimiter right?" if len(self.columns) == 1 else "name one of these"
+            raise ValueError(f"{self.file} has no column {column!r}, which {key} names; it has {found}: {remedy}")
+        return f"cast({self.columns[column]} as string)"
+
+
+class Intake:
+    """Reads files of a kind (interactions, items, tags, users) and keeps account of their rows."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        scratch: Path,
+        stage: StageRun,
+        *,
+        key: bytes | None = None,
+        engine: Tables | None = None,
+    ) -> None:
+        """key: that of pseudonyms, where users get one; engine: of events in parquet files, if it is another one."""
+        self.con = con
+        self.embedded: Tables = Embedded(con)
+        self.engine = engine or self.embedded
+        self.key = key
+        self.scratch = scratch
+        self.stage = stage
+        self.n_files = 0
+        self.moments: dict[str, datetime] = {}  # when each file of events was first read
+        self.user_space = None if key is None else canonical_pseudonyms.check(key)  # where ids of users mean the same
+        con.execute(
+            "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
+        )
+        con.execute(
+            """create table rejected
+               (kind varchar, file varchar, line bigint, reason varchar, detail varchar, raw varchar)"""
+        )
+
+    def read(self, kind: str, file: File) -> Rows:
+        """Read a file into a table, every column as it is."""
+        self.record(file)
+        rows = self.open(file)
+        if isinstance(rows.source, Path):
+            self.account_file(kind, file.name, self.count(f"select count(*) from {rows.relation}"), 0, False)
+            return rows
+        table = f"file_{rows.number}"
+        read = self.fill(rows, delimited.into_table(table))
+        self.reject(kind, file.name, read.rejected)
+        n_rows = read.n_rows + read.rejected.num_rows
+        self.account_file(kind, file.name, n_rows, read.blank_lines, read.is_unfinished)
+        return replace(rows, relation=delimited.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
+
+    def open(self, file: File) -> Rows:
+        """What a file holds, before its rows are read."""
+        say("ingest", f"reading {file.name} ({file.path.stat().st_size / 1e6:,.1f} MB)")
+        number, self.n_files = self.n_files, self.n_files + 1
+        if file.path.suffix == ".parquet":
+            return self._parquet(file, number)
+        text = delimited.open_text(file.path, file.dialect, names=file.names, scratch=self.scratch)
+        columns = {column: f"c{i}" for i, column in enumerate(text.columns)}
+        types = dict.fromkeys(columns, "VARCHAR")
+        return Rows(file.name, number, "", columns, types, joined(len(columns), file.dialect), text)
+
+    def fill(self, rows: Rows, keep: delimited.Keep) -> delimited.Read:
+        """Read the rows of a file to where `keep` says."""
+        if isinstance(rows.source, Path):
+            self.con.execute(keep.fill(f"(select * exclude (line) from {rows.relation})"))
+            n_rows = self.count(f"select count(*) from {keep.kept}")
+            return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
+        read = delimited.load(self.con, rows.source, keep, self.scratch)
+        if rows.source.path.is_relative_to(self.scratch):
+            rows.source.path.unlink()
+        return read
+
+    def account_file(self, kind: str, name: str, read: int, blank_lines: int, is_unfinished: bool) -> None:
+        if read == 0 and kind != "tags":
+            raise ValueError(f"{name} has a header and no rows; check what wrote it")
+        self.con.execute("insert into files values (?, ?, ?, ?, ?)", [kind, name, read, blank_lines, is_unfinished])
+
+    def record(self, file: File) -> str:
+        """sha256 of a file, taken before anything reads it; a second file of the same bytes is named."""
+        if file.path.is_relative_to(self.scratch):
+            return sha256(file.path)
+        inputs = self.stage.inputs
+        digest = inputs[self.stage.raw_input(file.path).as_posix()]
+        twins = [other for other, known in inputs.items() if known == digest and other != file.path.as_posix()]
+        if twins:
+            say("ingest", f"{file.name} holds the same bytes as {twins[0]}: its rows count twice")
+        return digest
+
+    def first_read(self, digest: str) -> datetime:
+        """When a file was first read; it is remembered when the run has succeeded."""
+        self.moments[digest] = first_read.moment(digest)
+        return self.moments[digest]
+
+    def judge(self, kind: str, query: str, checks: Sequence[Check]) -> None:
+        """Fill the table `judged` with the rows of a query (file, line, raw, …) and the `reason` against each, or null.
+
+        checks: (reason, condition, detail) in SQL; the first condition that holds counts. `rejected` gets the bad rows.
+        """
+        reason, detail = verdict(checks)
+        raw = "raw" if self.key is None else "null"
+        self.con.execute(
+            f"""create or replace table judged as
+                select * exclude (raw), case when reason is not null then raw end as raw
+                from (select *, {reason} as reason from ({query}))"""
+        )
+        self.con.execute(
+            f"""insert into rejected select {literal(kind)}, file, line, reason, {detail}, {raw}
+                from judged where reason is not null"""
+        )
+
+    def count(self, query: str) -> int:
+        return int(self.con.execute(query).fetchall()[0][0] or 0)
+
+    def share(self, name: str, query: str, *, as_name: str | None = None) -> None:
+        """Let the engine see a result of DuckDB."""
+        path = self.scratch / f"{name}.parquet"
+        self.con.execute(f"copy ({query}) to {literal(str(path))} (format parquet)")
+        self.engine.view(as_name or name, f"select * from {self.engine.parquet(path)}")
+
+    def stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
+        """The rows of a query as batches of this schema, in bounded memory."""
+        batches = self.con.sql(query).to_arrow_reader(ROWS)
+        cast = (
+            pa.RecordBatch.from_arrays(
+                [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+            )
+            for batch in batches
+        )
+        return pa.RecordBatchReader.from_batches(schema, cast)
+
+    def rejected(self) -> pa.RecordBatchReader:
+        """Every rejected row, in the order of files and lines."""
+        return self.stream("select file, line, reason, detail, raw from rejected order by file, line, reason", REJECTED)
+
+    def account(self) -> dict[str, dict[str, Any]]:
+        """By kind of file: rows read, accepted, rejected, malformed, rejected by reason; blank lines are no rows."""
+        kinds = self.con.execute(
+            """select kind, sum(read)::bigint, sum(blank_lines)::bigint,
+                      coalesce(list(file order by file) filter (unfinished), [])
+               from files group by kind order by kind"""
+        ).fetchall()
+        counts = {}
+        for kind, read, blank, unfinished in kinds:
+            reasons: dict[str, int] = dict(
+                self.con.execute(
+                    "select reason, count(*) from rejected where kind = ? group by reason order by reason", [kind]
+                ).fetchall()
+            )
+            rejected = sum(reasons.values())
+            malformed = rejected - sum(reasons.get(reason, 0) for reason in NOT_MALFORMED)
+            counts[kind] = {
+                "read": read,
+                "accepted": read - rejected,
+                "rejected": rejected,
+                "malformed": malformed,
+                "reasons": reasons,
+                "blank_lines": blank,
+                "unfinished_files": unfinished,
+            }
+        return counts
+
+    def reject(self, kind: str, name: str, rejected: pa.Table) -> None:
+        """Add rejected records (line, reason, detail, raw)."""
+        self.con.register("broken", self.shown(rejected))
+        self.con.execute(
+            f"insert into rejected select {literal(kind)}, {literal(name)}, line, reason, detail, raw from broken"
+        )
+        self.con.unregister("broken")
+
+    def shown(self, rejected: pa.Table) -> pa.Table:
+        """Rejected records without the text that names users, where these have pseudonyms."""
+        if self.key is None:
+            return rejected
+        place = rejected.schema.get_field_index("raw")
+        return rejected.set_column(place, "raw", pa.nulls(rejected.num_rows, pa.string()))
+
+    def _parquet(self, file: File, number: int) -> Rows:
+        path = file.path
+        try:
+            names = delimited.check_names(pq.read_schema(path).names, path)
+            verify_pages(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} is not a readable parquet file ({error}); write or fetch it again") from error
+        columns = {column: f"c{i}" for i, column in enumerate(names)}
+        fields = ", ".join(f"{identifier(column)} as {c}" for column, c in columns.items())
+        scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        relation = f"(select file_row_number + 1 as line, {fields} from {scan})"
+        described = self.con.execute(f"describe from {relation}").fetchall()[1:]
+        types = {column: str(row[1]) for column, row in zip(columns, described, strict=True)}
+        return Rows(file.name, number, relation, columns, types, joined(len(columns), Dialect(",", '"')), path)
+
+
+def verdict(checks: Sequence[Check]) -> tuple[str, str]:
+    """SQL of the reason against a row, or null, and of what a column `reason` means in detail."""
+    reason = " ".join(f"when {condition} then {literal(code)}" for code, condition, _ in checks)
+    detail = " ".join(f"when {literal(code)} then {text}" for code, _, text in checks)
+    return f"case {reason} end", f"case reason {detail} end"
+
+
+@contextmanager
+def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: Engine) -> Iterator[Intake]:
+    """An intake whose scratch files are gone when the block ends.
+
+    pseudonyms: the environment variable with the key, where users get one.
+    """
+    key = None if pseudonyms is None else canonical_pseudonyms.key_in(pseudonyms)
+    scratch = stage.output(".scratch")
+    scratch.mkdir()
+    try:
+        with ExitStack() as stack:
+            con = stack.enter_context(engines.connect(stage, memory_limit))
+            if key is not None:
+                canonical_pseudonyms.use(con, key)
+            spark = (
+                stack.enter_context(runtime_spark.connect(stage, memory_limit, engine))
+                if engine.name == "spark"
+                else None
+            )
+            yield Intake(con, scratch, stage, key=key, engine=spark)
+    except duckdb.Error as error:
+        raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error
+    finally:
+        shutil.rmtree(scratch)
+
+
+def verify_pages(path: Path) -> None:
+    """Read a parquet file once; OSError where a page does not match the checksum its writer gave it, if any."""
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    for _ in file.iter_batches(ROWS):
+        pass
+
+
+def joined(n_columns: int, dialect: Dialect) -> str:
+    """SQL of a row in one text: its fields by the delimiter, quoted where they need it."""
+    fields = [f"coalesce(cast(c{i} as varchar), '')" for i in range(n_columns)]
+    if dialect.quote is not None:
+        q, d = literal(dialect.quote), literal(dialect.delimiter)
+        fields = [
+            f"case when contains({f}, {d}) or contains({f}, {q}) or contains({f}, chr(10)) "
+            f"then concat({q}, replace({f}, {q}, {q} || {q}), {q}) else {f} end"
+            for f in fields
+        ]
+    return f"concat_ws({literal(dialect.delimiter)}, {', '.join(fields)})"
+
+
+def identifier(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

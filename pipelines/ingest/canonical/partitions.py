@@ -1,0 +1,127 @@
+"""`.longtail/partitions/<key>/`: what became of every row of a file of events, so that no file is read twice.
+
+A partition is found by the bytes of its file, by the settings that its rows were judged by, and by the code that judged
+them; with it, ingest gives what it would give without. One whose files are damaged is removed and its file read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import pipelines
+from pipelines.artifacts import outputs, recipe, tables
+from pipelines.ingest.formats import delimited
+from pipelines.runtime.engine import Embedded, Tables
+from pipelines.workspace import git
+
+CODE = (  # files and folders of the checkout that decide what becomes of a row
+    "models/inference/event_bounds.py",
+    "pipelines/ingest/canonical/bot_filter.py",
+    "pipelines/ingest/formats/delimited.py",
+    "pipelines/runtime/engine.py",
+    "pipelines/ingest/canonical/first_read.py",
+    "pipelines/ingest/canonical/ledger.py",
+    "pipelines/ingest/canonical/interactions.py",
+    "pipelines/ingest/canonical/items.py",
+    "pipelines/ingest/canonical/pairs.py",
+    "pipelines/ingest/canonical/partitions.py",
+    "pipelines/ingest/canonical/pseudonyms.py",
+    "pipelines/ingest/formats/records.py",
+    "pipelines/privacy/shown.py",
+    "pipelines/runtime/spark.py",
+    "pipelines/artifacts/tables.py",
+    "pipelines/ingest/formats/unpacked_size.py",
+    "pipelines/ingest/canonical/users.py",
+)
+CHECKOUT = Path(pipelines.__file__).parents[1]
+KEPT_FOR = 7 * 86400.0  # seconds after its last use
+
+
+class Partition:
+    """The judged rows of one file: rows.parquet in the file's order, broken.parquet, lines.parquet and account.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.account: dict[str, Any] = outputs.read_json(folder / "account.json")
+
+    @property
+    def rows(self) -> Path:
+        return self.folder / "rows.parquet"
+
+    def broken(self) -> pa.Table:
+        """What was no record: line, reason, detail, raw."""
+        return tables.read(self.folder / "broken.parquet")
+
+    def relation(self, engine: Tables) -> str:
+        """SQL of the rows, `seq` being their number from 1; where no column says it, they lie in their order."""
+        has_numbers = "seq" in pq.read_schema(self.rows).names
+        return engine.parquet(self.rows) if has_numbers else engine.numbered(self.rows, "seq")
+
+    def numbered(self, con: duckdb.DuckDBPyConnection) -> str:
+        """SQL of the rows with `line` instead of `seq`."""
+        return self.with_lines(con, self.relation(Embedded(con)))
+
+    def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
+        """SQL of a relation of some of its rows with `line` instead of `seq`."""
+        return delimited.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
+
+
+def root() -> Path:
+    return git.state_folder() / "partitions"
+
+
+def key(digest: str, settings: Any) -> str:
+    """Name of the partition of a file with this sha256, judged by these settings."""
+    code = [outputs.sha256(path) for path in recipe.files([str(CHECKOUT / name) for name in CODE])]
+    text = json.dumps([digest, settings, code, duckdb.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(name: str) -> Iterator[Partition]:
+    """The partitions of this name, whole and undamaged; they differ in the catalogue they were judged by."""
+    for folder in sorted(root().glob(f"{name}-*")):
+        partition = opened(folder)
+        if partition is not None:
+            yield partition
+
+
+def opened(folder: Path) -> Partition | None:
+    """The partition in a folder; one that is damaged is removed."""
+    try:
+        for file in outputs.read_manifest(folder)["files"]:
+            outputs.verify(folder / file)
+    except (FileNotFoundError, ValueError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    os.utime(folder)
+    return Partition(folder)
+
+
+def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
+    """Move a folder with a partition's files to a place of its own: a run beside this one may read the others."""
+    outputs.write_manifest(partial, stage="ingest", inputs=inputs)
+    folder = root() / f"{name}-{uuid4().hex[:8]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial.rename(folder)
+    outputs.sync(folder.parent)
+    return Partition(folder)
+
+
+def prune(used: Iterable[Partition]) -> None:
+    """Remove partitions that no run has used for a week."""
+    names = {partition.folder.name for partition in used}
+    for folder in root().glob("*"):
+        if folder.name not in names and time.time() - folder.stat().st_mtime > KEPT_FOR:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,291 @@
+"""Strict reading of delimited text into DuckDB: every record becomes a row of text fields, or is rejected by line.
+
+`try_cast` and friends see nothing here: fields stay the text they are in the file (`0007`, `NA`, `null`), and what they
+mean is decided where they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.ingest.formats import unpacked_size
+from pipelines.ingest.formats.records import (
+    Dialect,
+    Lines,
+    Repair,
+    as_text,
+    count_lines,
+    lines_before,
+    nth_line,
+    records,
+    repair,
+)
+
+REASONS = {
+    "MISSING COLUMNS": "wrong_field_count",
+    "TOO MANY COLUMNS": "wrong_field_count",
+    "UNQUOTED VALUE": "broken_quote",
+    "INVALID ENCODING": "invalid_utf8",
+    "LINE SIZE OVER MAXIMUM": "line_too_long",
+}
+DETAILS = {
+    "broken_quote": "a quote is opened or closed in the wrong place",
+    "invalid_utf8": "the line is not UTF-8; convert the file with iconv",
+    "line_too_long": "the record is longer than 16 MiB",
+}
+PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+MARKS = {  # the first bytes of text that is not UTF-8; longest first, since one begins like another
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A plain text file whose columns are known."""
+
+    path: Path
+    dialect: Dialect
+    columns: list[str]
+    has_header: bool
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where the records of a file go."""
+
+    fill: Callable[[str], str]  # SQL that keeps the rows of a scan (c0, c1, …), in their order; all columns are used
+    kept: str  # SQL of what it kept, `seq` being the record's number from 1
+
+
+@dataclass(frozen=True)
+class Read:
+    """What became of a file: how many records were kept, on which lines they are, and what was left out."""
+
+    n_rows: int
+    shifts: pa.Table  # before, shift: records with seq > before are on line seq + shift
+    rejected: pa.Table  # line, reason, detail, raw
+    blank_lines: int
+    is_unfinished: bool  # no line end behind the last row, which may be cut short
+
+
+NO_SHIFTS = pa.table({"before": pa.array([], pa.int64()), "shift": pa.array([], pa.int64())})
+
+
+def into_table(name: str) -> Keep:
+    """Keep the fields as they are in a table."""
+    return Keep(
+        lambda scan: f"create or replace table {name} as select row_number() over () as seq, * from {scan}", name
+    )
+
+
+def open_text(path: Path, dialect: Dialect, *, names: Sequence[str] | None, scratch: Path) -> Text:
+    """The text of a file; `names` are given where it has no header."""
+    copy = plain(path, scratch)
+    return Text(copy, dialect, list(names) if names else header(copy, dialect, named=path), names is None)
+
+
+def plain(path: Path, scratch: Path) -> Path:
+    """The path of a text file, or of its decompressed copy in `scratch`; refuses what is no readable text."""
+    source = path
+    if path.suffix in PACKED:
+        copy = scratch / f"{len(list(scratch.iterdir()))}-{path.stem}"
+        try:
+            with (
+                pa.input_stream(path, compression=PACKED[path.suffix]) as packed,
+                copy.open("wb") as target,
+            ):
+                copied(packed, target, path)
+        except ValueError:
+            copy.unlink()
+            raise
+        except OSError as error:
+            copy.unlink(missing_ok=True)
+            if error.errno is not None:  # of the disk, not of the file
+                raise
+            raise ValueError(
+                f"{path} cannot be decompressed ({error}); it is damaged or cut short: fetch it again"
+            ) from error
+        path = copy
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise ValueError(f"{source} is empty (0 bytes), expected a header and rows; check what wrote it")
+    if encoding := encoding_of(start):
+        raise ValueError(f"{source} is {encoding}, expected UTF-8; convert it with `iconv -f {encoding} -t UTF-8`")
+    return path
+
+
+def copied(packed: pa.NativeFile, target: BinaryIO, path: Path) -> None:
+    """Decompress a file as far as its limit; ValueError beyond it."""
+    size, allowed = 0, unpacked_size.limit(path, Path(target.name).parent)
+    while block := packed.read(1 << 24):
+        size += len(block)
+        if size > allowed:
+            raise unpacked_size.refuse(path, size, allowed, at_least=True)
+        target.write(block)
+
+
+def encoding_of(start: bytes) -> str | None:
+    """The encoding that the first four bytes of a text betray, where it is none that holds ASCII as it is."""
+    for mark, encoding in MARKS.items():
+        if start.startswith(mark):
+            return encoding
+    if len(start) == 4 and start.count(0) == 2 and start[0::2] != start[1::2]:  # ASCII, every other byte a NUL
+        return "UTF-16BE" if start[0] == start[2] == 0 else "UTF-16LE" if start[1] == start[3] == 0 else None
+    return None
+
+
+def header(path: Path, dialect: Dialect, *, named: Path) -> list[str]:
+    """The column names on the first line; raises ValueError where it cannot be one."""
+    with path.open(encoding="latin-1", newline=None) as file:
+        _, lines, whole = next(records(file, dialect, n_fields=None), (1, [""], True))
+    first = "\n".join(lines).encode("latin-1").decode("utf-8-sig", "replace")
+    names = dialect.split(first) if whole else None
+    if not names or not first.strip():
+        raise ValueError(
+            f"{named}: line 1 is {first[:80]!r}, expected the header with the names of the columns; add it"
+        )
+    return check_names([name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)], named)
+
+
+def check_names(names: list[str], path: Path) -> list[str]:
+    """The names of a file's columns, which must differ in more than upper and lower case, as they do in SQL."""
+    folded = [name.casefold() for name in names]
+    if twice := [name for name in names if folded.count(name.casefold()) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]!r} in {names}; rename one of them")
+    return names
+
+
+def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) -> Read:
+    """Keep the whole records of a text file and say what became of the others."""
+    head = int(text.has_header)
+    n_lines = count_lines(text.path)
+    found = Repair()
+    broken = _scan(con, text, text.path, keep) if n_lines else None
+    if broken is None or (n_rows := _rows(con, keep.kept)) + broken.num_rows + head != n_lines:
+        # a record is not a line here: line ends are mixed, lines are blank, or quotes hold line ends or never close
+        copy = scratch / "repaired"
+        found = repair(text.path, copy, text.dialect, n_fields=len(text.columns))
+        broken = _scan(con, text, copy, keep)
+        copy.unlink()
+        n_rows = _rows(con, keep.kept)
+    absent = np.array(found.absent, np.int64)
+    lines = nth_line(np.concatenate([np.arange(1, 1 + head), broken["line"].to_numpy()]), absent)
+    rejected = pa.concat_tables(
+        [
+            broken.set_column(0, "line", pa.array(lines[head:], pa.int64())),
+            _rejected(
+                [n for n, _ in found.broken], ["broken_quote"] * len(found.broken), [raw for _, raw in found.broken]
+            ),
+        ]
+    )
+    shifts = _shifts(np.sort(np.concatenate([absent, lines])))
+    return Read(n_rows, shifts, rejected, found.blank, not ends_with_line(text.path))
+
+
+def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) -> pa.Table:
+    """Keep the whole records of `path`, the text or its copy; the broken ones, `line` being the record's number."""
+    n_columns, dialect = len(text.columns), text.dialect
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(n_columns))
+    quote = literal(dialect.quote or "")
+    try:
+        con.execute(
+            keep.fill(
+                f"""read_csv(
+                  {literal(str(path))}, auto_detect = false, header = {text.has_header}, columns = {{{columns}}},
+                  delim = {literal(dialect.delimiter)}, quote = {quote}, escape = {quote}, compression = 'none',
+                  strict_mode = true, store_rejects = true, rejects_limit = 0, nullstr = '\x01',
+                  max_line_size = 16777216)"""
+            )
+        )
+    except duckdb.OperationalError:  # memory or disk, not the text
+        raise
+    except duckdb.Error as error:
+        problem = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as delimited text: {problem}; check delimiter and quote") from error
+    # a record can have several errors; the text of one behind CRLF begins with the LF
+    found = con.sql(
+        """select max(line)::bigint as "record", min(error_type::varchar) as kind,
+                  ltrim(any_value(csv_line), chr(10) || chr(13)) as raw, line_byte_position - 1 as start
+           from reject_errors group by line_byte_position order by 1"""
+    ).to_arrow_table()
+    con.execute("drop table reject_errors; drop table reject_scans")
+    kinds, raw = found["kind"].to_pylist(), found["raw"].to_pylist()
+    for i, start in enumerate(found["start"].to_pylist()):
+        if kinds[i] == "INVALID ENCODING":  # the reader gives it with question marks, some of them for good bytes
+            raw[i] = line_at(path, start)
+    reasons = [REASONS.get(kind, kind.lower().replace(" ", "_")) for kind in kinds]
+    n_fields = [len(dialect.split(text) or text.split(dialect.delimiter)) for text in raw]
+    details = [f"{n} fields, expected {n_columns}" for n in n_fields]
+    return _rejected(found["record"].to_pylist(), reasons, raw, details)
+
+
+def line_at(path: Path, start: int) -> str:
+    """The line that begins at a byte, or behind the line end there; bytes that are no UTF-8 are written \\xe9."""
+    with path.open("rb") as file:
+        file.seek(start)
+        text = file.read(1 << 24).lstrip(b"\r\n")
+    return as_text(re.split(rb"[\r\n]", text, maxsplit=1)[0])
+
+
+def ends_with_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) in (b"\n", b"\r")
+
+
+def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: list[str] | None = None) -> pa.Table:
+    """Table of rejected records; what a reason means stands for itself, but for the number of fields in `details`."""
+    known = [DETAILS.get(reason, "") for reason in reasons]
+    texts = [text or other for text, other in zip(known, details or known, strict=True)]
+    return pa.table(
+        {
+            "line": pa.array(lines, pa.int64()),
+            "reason": pa.array(reasons, pa.string()),
+            "detail": pa.array(texts, pa.string()),
+            "raw": pa.array(raw, pa.string()),
+        }
+    )
+
+
+def _rows(con: duckdb.DuckDBPyConnection, relation: str) -> int:
+    return int(con.execute(f"select count(*) from {relation}").fetchall()[0][0])
+
+
+def _shifts(absent: Lines) -> pa.Table:
+    """How far from their number records are when the sorted lines `absent` hold none."""
+    before, last = np.unique(lines_before(absent)[::-1], return_index=True)
+    return pa.table({"before": pa.array(before, pa.int64()), "shift": pa.array(len(absent) - last, pa.int64())})
+
+
+def numbered(con: duckdb.DuckDBPyConnection, relation: str, shifts: pa.Table, name: str) -> str:
+    """SQL of a relation with `line` instead of `seq`; `name` is that of a table to make where one is needed."""
+    if shifts["before"].to_pylist() in ([], [0]):  # at most a header
+        shift = pc.sum(shifts["shift"]).as_py() or 0
+        return f"(select seq + {shift} as line, * exclude (seq) from {relation})"
+    con.register("shifts", shifts)
+    con.execute(f"create or replace table {name} as from shifts")
+    con.unregister("shifts")
+    return f"""(select seq + coalesce(shift, 0) as line, t.* exclude (seq)
+                from {relation} t asof left join {name} on seq > before)"""
+
+
+NOTHING_REJECTED = _rejected([], [], [])
+
+
+def literal(text: str) -> str:
+    """Text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""Do what Airflow's tasks do, and run a local Airflow."""

@@ -1,0 +1,121 @@
+"""New data: what `ingest` reads from, versioned by DVC whenever it has changed, under `refs/longtail/source`.
+
+The commit of a version has the `.dvc` files of data/raw, so that a run of it reads what was found then, on any machine.
+The ref is also the memory of what was seen last. Work is done in a worktree: the user's checkout stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts.outputs import DATA
+from pipelines.ingest.sources import download, http
+from pipelines.runtime.console import say
+from pipelines.settings.document import Airflow, Ingest, Release, load
+from pipelines.workspace import git, lock, runs, worktree
+
+REF, SEEN = "refs/longtail/source", "source.json"
+RAW = DATA / "raw"
+OURS = ("README.md", ".gitignore")
+
+
+def look(attempt: int) -> dict[str, Any]:
+    """The new version of the source (its commit, and what a run has to change in params.yaml), or `skip` and why."""
+    params, checkout = load(Ingest), Path.cwd()
+    if params.source == "demo":
+        return {"skip": "the demo is made by the run itself; set ingest.source to watch data of your own"}
+    remote = load(Release).remote if load(Airflow).workers == "remote" else None
+    if remote is not None and git.git("ls-remote", remote, REF):
+        git.git("fetch", "--quiet", "--no-tags", remote, f"+{REF}:{REF}")
+    before = git.commit_of(REF)
+    seen = traces(params)
+    if before is not None and json.loads(git.read_file(before, SEEN)) == seen:
+        return {"skip": f"nothing has changed at {params.url or params.path}"}
+    folder = git.state_folder() / "source"
+    with lock.hold(folder, "look", attempt):
+        worktree.remove(folder)
+        worktree.add(folder, git.head())
+        worktree.share_cache(folder, checkout)
+        place, names = copy(params, folder)
+        files = versioned(folder, names)
+        worktree.remove(folder)
+    version = {"overrides": {"ingest.path": place.as_posix(), "ingest.url": None}, "files": sorted(files)}
+    if before is not None and content_of(before) == files:
+        return {"skip": f"{params.url or params.path} was touched, but holds the same as before"}
+    tree = git.tree_with(git.head(), {**files, SEEN: json.dumps(seen, sort_keys=True).encode()})
+    commit = git.commit_tree(tree, parent=before or git.head(), message=f"data of {params.url or params.path}")
+    git.move_ref(REF, commit, before, remote=remote)
+    say("look", f"new data at {params.url or params.path}: {commit[:12]} of {REF} has {', '.join(sorted(files))}")
+    return {"commit": commit, **version}
+
+
+def traces(params: Ingest) -> dict[str, Any]:
+    """What tells, without reading the data, that they may have changed."""
+    if params.url is not None:
+        with http.request("HEAD", params.url, headers={}, timeout=download.TIMEOUT) as answer:
+            answer.raise_for_status()
+            return {key: answer.headers.get(key) for key in ("ETag", "Last-Modified", "Content-Length")} | {
+                "url": params.url
+            }
+    found = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files_of(Path(params.path))}
+    if not found:
+        raise FileNotFoundError(f"{params.path}, which ingest.path names, holds no files; put yours there")
+    return {"files": found}
+
+
+def files_of(path: Path) -> Iterator[Path]:
+    """The files of a source, without those that only say something about it."""
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file() and file.name not in OURS and file.suffix not in (".dvc", ".partial", ".lock"):
+            yield file
+
+
+def copy(params: Ingest, folder: Path) -> tuple[Path, list[str]]:
+    """Copy the source below data/raw of a worktree: (ingest.path there, names in data/raw that DVC shall add).
+
+    Copies, since DVC makes what it adds read-only, and a hard link would make the user's file so.
+    """
+    if params.url is not None:
+        name = download.file_name(params.url)
+        (folder / RAW).mkdir(parents=True, exist_ok=True)
+        download.transfer(params.url, folder / RAW / name, backoff=1.0)
+        return RAW / name, [name]
+    path = Path(params.path).resolve()
+    inside = path.is_relative_to(RAW.resolve())
+    root, place = (RAW.resolve(), RAW / path.relative_to(RAW.resolve())) if inside else (path.parent, RAW / path.name)
+    names = set()
+    for file in files_of(path):
+        target = folder / RAW / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+        names.add(target.relative_to(folder / RAW).parts[0])
+    return place, sorted(names)
+
+
+def versioned(folder: Path, names: list[str]) -> dict[str, bytes]:
+    """`dvc add` of names in data/raw, pushed where a default remote is set; the `.dvc` files by path."""
+    from dvc.repo import Repo
+
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        for stale in RAW.glob("*.dvc"):
+            if stale.stem not in names:
+                stale.unlink()
+        with Repo() as repo:
+            repo.add([(RAW / name).as_posix() for name in names])
+        with Repo() as repo:  # which knows what was added
+            if repo.config["core"].get("remote"):
+                repo.push(targets=[(RAW / f"{name}.dvc").as_posix() for name in names])
+        return {path.as_posix(): path.read_bytes() for path in RAW.glob("*.dvc")}
+    finally:
+        os.chdir(here)
+
+
+def content_of(commit: str) -> dict[str, bytes]:
+    return {path: git.read_file(commit, path) for path in runs.data_files(commit)}

@@ -1,0 +1,53 @@
+"""What the promotion of a run does: let its model serve, judged once more where another one was faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines.orchestration import run_tasks
+from pipelines.registry import tags, version_files
+from pipelines.release import release
+from pipelines.runtime.console import say
+from pipelines.settings.document import Champion, load
+from pipelines.workspace import dvc_stage, runs, worktree
+
+
+def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
+    """Let the model of a run serve. Returns the version, or `skip` with the reason where it must not any more.
+
+    judge_again: where another version was promoted meanwhile, compare with that one and decide by the new verdict.
+    """
+    run = runs.named(run_id)
+    with worktree.workspace(run, "promote", attempt) as made:
+        if made or attempt > 1 or run.remote is not None:
+            with dvc_stage.Repo() as repo:
+                stages = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
+                dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
+        while True:
+            try:
+                outcome = release.promote()
+            except release.RolledBackError as error:
+                return {"skip": str(error)}
+            except release.OvertakenError as error:
+                if not judge_again:
+                    raise
+                say("promote", f"{error}: judging again")
+            else:
+                say("promote", outcome.text)
+                return {**described(outcome.version), "changed": outcome.changed, "run_id": run_id}
+            for name in ("champion", "evaluate", "gate", "package"):
+                result = run_tasks.reproduced(run, name)
+                if result.get("verdict", "PROMOTE") != "PROMOTE":
+                    return {"skip": f"{result['verdict']} beside the version that serves now: {result['reason']}"}
+
+
+def described(name: str) -> dict[str, Any]:
+    """A version and its lineage, as the event of its promotion tells."""
+    version = tags.read(load(Champion)).version(name)
+    record = version_files.document(version.name, version.commit)
+    bento = version_files.document(version.name, version.commit, version_files.BENTO)
+    lineage = {"replaced": record["replaced"], "digests": record["digests"]}
+    return {"version": name, "commit": version.commit, "bento": bento["tag"], **lineage}

@@ -1,0 +1,180 @@
+"""What the tasks of a run do: prepare, a stage, tell and keep what was decided, clean up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines.artifacts import best_releases, outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.gate import attempts
+from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import rules, wording
+from pipelines.orchestration import form as orchestration_form
+from pipelines.runtime.console import say
+from pipelines.settings.document import Airflow, load
+from pipelines.workspace import git, runs, worktree
+
+Result = dict[str, Any]
+VERDICT = DATA / "gate" / "verdict.json"
+
+
+class RoomError(OSError):
+    """Too little is free on a disk: it may be another time."""
+
+
+def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], created: str) -> Result:
+    """Start a run: check room and settings, and keep both the checkout as it is and the settings under the run's ref.
+
+    form: fields of the trigger form; data: a version of the source, as `_source.look` told of it, or empty; created:
+    when Airflow made the run, since an id may be used again.
+    """
+    worktree.prune()
+    check_room()
+    run = runs.named(run_id)
+    tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}
+    if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
+        say("prepare", f"{run.ref} is prepared already; what it has done counts")
+        return {"ref": run.ref}
+    changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
+    base = runs.base_of(form.get("revision"), data.get("commit"))
+    settings = orchestration_form.applied(
+        git.read_file(base, runs.PARAMS).decode("utf-8"), absolute(base, changes)
+    ).encode()
+    check(settings)
+    runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
+    for key, value in changes.items():
+        say("prepare", f"{key}: {value!r}")
+    say("prepare", f"{run.ref} starts from {base[:12]}")
+    return {"ref": run.ref}
+
+
+def check_room() -> None:
+    """Raise RoomError where a worktree or DVC's cache may not find room; before anything was begun."""
+    from dvc.repo import Repo
+
+    least = load(Airflow).free_gigabytes
+    with Repo() as repo:
+        cache = Path(repo.cache.local_cache_dir)
+    for what, path in {"the worktree": git.state_folder(), "DVC's cache": cache}.items():
+        there = next(folder for folder in [path, *path.parents] if folder.exists())
+        if (free := shutil.disk_usage(there).free / 1e9) < least:
+            raise RoomError(
+                f"{free:.2f} GB are free for {what} at {there}, airflow.free_gigabytes is {least}; make room there, or "
+                "lower that setting"
+            )
+
+
+def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes, with ingest.path made absolute where it leads out of the checkout: a worktree lies elsewhere."""
+    settings: dict[str, Any] = YAML(typ="safe").load(git.read_file(base, runs.PARAMS))
+    path = changes.get("ingest.path", settings.get("ingest", {}).get("path"))
+    if isinstance(path, str) and not (resolved := Path(path).resolve()).is_relative_to(Path.cwd()):
+        return {**changes, "ingest.path": str(resolved)}
+    return dict(changes)
+
+
+def check(settings: bytes) -> None:
+    """Raise ValueError where a stage would refuse these settings."""
+    from pipelines.settings import check as settings_check  # scipy, which no other task of this module needs
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, runs.PARAMS)
+        path.write_bytes(settings)
+        try:
+            settings_check.check(path)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(str(error).replace(str(path), "the run's params.yaml")) from None
+
+
+def stage(run_id: str, name: str, attempt: int) -> Result:
+    """Bring a stage of a run up to date, and keep its line of dvc.lock (of the gate: its verdict) under the ref."""
+    run = runs.named(run_id)
+    with worktree.workspace(run, name, attempt) as made:
+        # the tasks before have left the inputs there; one that was killed while it fetched them is tried again
+        return reproduced(run, name, fetches=made or attempt > 1)
+
+
+def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
+    from pipelines.workspace import dvc_stage  # DVC, which takes half a second
+
+    before = Path(runs.LOCK).read_bytes() if Path(runs.LOCK).is_file() else None
+    os.environ[attempts.RUN] = run.run_id  # for the entry that the gate makes
+    outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
+    lock = Path(runs.LOCK).read_bytes()
+    extra: dict[str, bytes] = {}
+    if name == "gate":
+        outputs.verify(VERDICT)
+        extra = {
+            runs.VERDICT: VERDICT.read_bytes(),
+            runs.REPORT: VERDICT.with_name("report.html").read_bytes(),
+        }
+    run.add(
+        lambda tip: {runs.LOCK: runs.merged_lock(tip, lock, name, before=before), **extra}, f"{name} of {run.run_id}"
+    )
+    size = sum(outcome.wrote.values()) / 1e6
+    say(
+        name,
+        f"{outcome.how} in {outcome.seconds:.1f} s; {len(outcome.wrote)} files of {size:,.1f} MB in {DATA / name}:",
+    )
+    for file, n_bytes in sorted(outcome.wrote.items()):
+        say(name, f"  {file}  {n_bytes:,} bytes")
+    result: Result = {"how": outcome.how, "seconds": round(outcome.seconds, 2), "wrote": outcome.wrote}
+    if name == "gate":
+        verdict = outputs.read_json(VERDICT)
+        result |= {"verdict": verdict["verdict"], "reason": verdict["reason"]}
+    return result
+
+
+def describe(run_id: str) -> Result:
+    """The verdict of a run as the Markdown that who approves it reads."""
+    verdict = runs.named(run_id).verdict()
+    return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
+
+
+def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
+    champion = verdict["champion"]["version"]
+    yield f"**{verdict['verdict']}** {wording.cell(verdict['reason'])}\n"
+    best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
+    yield f"Run {wording.cell(run_id)}, judged on {verdict['n_users']:,} users against "
+    yield f"{champion or 'no champion'}{best}.\n"
+    for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
+        yield f"- {wording.plain(sentence)}"
+    yield ""
+    yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
+    for rule in verdict["rules"]:
+        yield f"| {' | '.join(wording.cell(text) for text in rules.row(rule))} |"
+
+
+def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
+    """Keep who decided what about a run's candidate, and why, under the run's ref. answer: as Airflow has it."""
+    if answer is None:
+        return {"skip": "nobody has answered"}
+    user = answer["responded_by_user"] or {}
+    kept = {
+        "decision": answer["chosen_options"][0],
+        "by": user.get("name") or user.get("id") or "unknown",
+        "why": (answer["params_input"] or {}).get("reason"),
+        "at": answer["responded_at"],
+    }
+    text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
+    content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    runs.named(run_id).add(lambda tip: {runs.DECISION: content}, text)
+    say("decision", text)
+    return kept
+
+
+def clean_up(run_id: str, attempt: int) -> Result:
+    """Remove the worktree of a run. What it has done is in DVC's cache and under its ref."""
+    run = runs.named(run_id)
+    worktree.discard(run, "clean_up", attempt)
+    say("clean_up", f"{run.folder} is removed; settings, dvc.lock and verdict are at {run.ref}")
+    return {"ref": run.ref}

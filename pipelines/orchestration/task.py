@@ -1,0 +1,49 @@
+"""`python -m pipelines.orchestration.task ACTION JSON`: what a task of a DAG does, in a process group of its own.
+
+The result is written as JSON to the file that LONGTAIL_RESULT names. Exit status 1: another attempt would end the same
+way; 75: it may not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from pipelines.runtime.console import print_traceback, sentence
+from pipelines.workspace import git, lock
+
+RESULT = "LONGTAIL_RESULT"
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+FINAL = (ValueError, FileNotFoundError, PermissionError)
+
+ACTIONS = {  # module by action: each task waits for the imports of its own alone
+    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines.orchestration.run_tasks"),
+    **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines.orchestration.rollback_tasks"),
+    "promote": "pipelines.orchestration.run_release",
+    "look": "pipelines.orchestration.new_data",
+    "deploy": "pipelines.orchestration.deployment",
+}
+
+
+def main() -> None:
+    sys.excepthook = print_traceback
+    lock.end_with_parent()
+    action, arguments = sys.argv[1], json.loads(sys.argv[2])
+    try:
+        module = importlib.import_module(ACTIONS[action])
+        result = getattr(module, action)(**arguments)
+    except Exception as error:
+        if os.environ.get("LONGTAIL_DEBUG") or not isinstance(error, (*FINAL, OSError)):
+            raise
+        print(f"{action}: error: {sentence(error)}", flush=True)
+        final = isinstance(error, FINAL) and not isinstance(error, git.GitError)
+        raise SystemExit(1 if final else TRY_AGAIN) from None
+    if (path := os.environ.get(RESULT)) is not None:
+        Path(path).write_text(json.dumps(result), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Stage 9: the contents of the Bento and its model card."""

@@ -1,0 +1,104 @@
+"""The chain of stages: each was made from the files, the settings and the code that are there now.
+
+DVC keeps the chain closed as long as it runs all stages that are out of date. One that is run alone, by DVC or by hand,
+leaves it open: the figures of evaluate are then those of another model than the gate names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import outputs, recipe
+from pipelines.artifacts.outputs import DATA
+from pipelines.registry.digests import differing
+
+LAST = "package"
+
+
+def check_before(stage: str) -> None:
+    """Raise ValueError where a stage that `stage` rests on was made from other files, settings or code than are there.
+
+    Of several, the first one in running order is named: what follows it has to run again anyway.
+    """
+    stages = recipe.stages()
+    seen: dict[str, str] = {}
+    for name in recipe.before(stage, stages):
+        check_stage(name, stages, seen)
+
+
+def check_candidate() -> None:
+    """Raise ValueError where any stage up to the Bento was made from anything else than is there.
+
+    The champion may be another one by now, which promote compares for itself; all who read it must have read the same.
+    """
+    stages = recipe.stages()
+    seen: dict[str, str] = {}
+    for name in [*recipe.before(LAST, stages), LAST]:
+        if not stages[name].get("always_changed"):
+            check_stage(name, stages, seen, settled=False)
+
+
+def manifests() -> list[Path]:
+    """The manifests that tell what every stage of a candidate was made from."""
+    return [DATA / name / outputs.MANIFEST for name, stage in recipe.stages().items() if "always_changed" not in stage]
+
+
+def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, settled: bool = True) -> None:
+    """seen: sha256 by path, filled here. settled: also what a stage wrote that always runs has to be as it was read."""
+    manifest = outputs.read_manifest(DATA / name)
+    for kind, now in recipe.of(name).items():
+        if other := differing(manifest.get(kind, {}), now):
+            raise ValueError(f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}")
+    for path in recipe.read_by(stages[name]):
+        if not any(path == Path(known) or path in Path(known).parents for known in manifest["inputs"]):
+            raise ValueError(f"{DATA / name / outputs.MANIFEST} does not say which {path} was read; {again(name)}")
+    for path, recorded in of_stages(manifest["inputs"], stages):
+        changes = stages[path.parts[1]].get("always_changed") and not settled
+        key = path.as_posix()
+        if key not in seen:
+            seen[key] = recorded if changes else outputs.verify(path)
+        if seen[key] != recorded:
+            raise ValueError(
+                f"data/{name} was made from another {path}: its sha256 was {recorded}, now it is {seen[key]}; "
+                f"{again(name)}"
+            )
+
+
+def of_stages(inputs: Mapping[str, str], stages: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The inputs that a stage wrote; others are raw data."""
+    for name, recorded in inputs.items():
+        path = Path(name)
+        if path.parts[:1] == DATA.parts and len(path.parts) > 2 and path.parts[1] in stages:
+            yield path, recorded
+
+
+def changed_sources() -> list[str]:
+    """Raw files that are not on this machine, or not as ingest read them, in words.
+
+    That is no reason to refuse: the verdict speaks of the tables that ingest wrote, a live source moves on while a
+    model is trained, and a machine that has pulled the data has no raw files at all.
+    """
+    inputs: dict[str, str] = outputs.read_manifest(DATA / "ingest")["inputs"]
+    ours = {path.as_posix() for path, _ in of_stages(inputs, recipe.stages())}
+    return [said for name in sorted(inputs.keys() - ours) if (said := since(Path(name), inputs[name])) is not None]
+
+
+def since(path: Path, recorded: str) -> str | None:
+    """What became of a raw file since it was read; None where it is the same."""
+    if not path.is_file():
+        return f"{path} is not on this machine"
+    try:
+        return None if outputs.sha256(path) == recorded else f"{path} has changed since"
+    except OSError:
+        return f"{path} cannot be read"
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def again(stage: str) -> str:
+    """The remedy; DVC takes for up to date what was committed or edited while it ran."""
+    return f"run `dvc repro`, or `dvc repro --force --downstream {stage}` where that finds nothing to do"

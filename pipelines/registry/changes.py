@@ -1,0 +1,94 @@
+"""What changed since the champion was released: data, split, settings and code, from its release commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines.registry import version_files
+from pipelines.registry.digests import CODE, digests
+from pipelines.settings import document
+from pipelines.workspace import git
+
+Record = Mapping[str, Any]
+SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
+SHOWN = 12  # settings or files that are named one by one
+
+
+def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
+    """Lines by what they are about, [] where nothing changed; None without a champion.
+
+    champion: champion.json, holdout: holdout.json.
+    """
+    if champion["commit"] is None:
+        return None
+    release, now = version_files.document(champion["version"], champion["commit"]), digests()
+    other = {name: release["digests"].get(name) != now[name] for name in now}
+    return {
+        "data": list(data(release.get("sizes") or {}, holdout)) if other["data"] else [],
+        "split": list(split(champion.get("split"), holdout)) if other["split"] or other["tail"] else [],
+        "settings": brief(list(settings(champion["commit"]))) if other["params"] else [],
+        "code": brief(files(champion["commit"])) if other["code"] else [],
+    }
+
+
+def data(before: Mapping[str, int], holdout: Record) -> Iterator[str]:
+    """How large it was and is, where its size differs; nothing is known of releases without a record of it."""
+    changed = [(key, n) for key, n in before.items() if n != holdout[key]]
+    yield from (f"{n:,} → {holdout[key]:,} {SIZES[key]}" for key, n in changed)
+    if not changed:
+        yield "other interactions or items"
+
+
+def split(before: Record | None, holdout: Record) -> Iterator[str]:
+    """How the holdout differs."""
+    changed = [(key, before[key], holdout[key]) for key in before if before[key] != holdout[key]] if before else []
+    yield from (f"{key}: {worded(was)} → {worded(value)}" for key, was, value in changed)
+    if not changed:
+        yield "other test pairs or tail items, drawn in the same way"
+
+
+def settings(commit: str) -> Iterator[str]:
+    """`section.key: before → now` for every setting that differs."""
+    before = flat(YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {})
+    now = flat(document.read())
+    for key in sorted(before.keys() | now.keys()):
+        was, value = before.get(key, "absent"), now.get(key, "absent")
+        if was != value:
+            yield f"{key}: {worded(was)} → {worded(value)}"
+
+
+def worded(value: Any) -> str:
+    if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        return ", ".join(str(each.get("name", each)) if isinstance(each, Mapping) else str(each) for each in value)
+    if isinstance(value, list):
+        return ", ".join(map(worded, value)) or "none"
+    if isinstance(value, str):
+        return re.sub(r"^(\d{4}-\d\d-\d\d)T00:00:00(\.0+)?\+00:00$", r"\1", value)
+    return "none" if value is None else str(value)
+
+
+def files(commit: str) -> list[str]:
+    """Modules that differ from those of a commit, new ones included, whether they are committed or not."""
+    edited = git.git("diff", "--name-only", commit, "--", *CODE).splitlines()
+    new = git.git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
+    return sorted(path for path in {*edited, *new} if path.endswith(".py"))
+
+
+def brief(lines: list[str]) -> list[str]:
+    """The first ones, and how many follow."""
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key: value`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -1,0 +1,68 @@
+"""The six digests a verdict speaks of: model, data, split, tail, params and code.
+
+The gate writes them into the verdict; promote computes them again and refuses to release what was not judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.artifacts.recipe import UNJUDGED, of_values
+from pipelines.settings.document import SECTIONS, read
+
+JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
+CODE = ("models", "pipelines")  # folders, with all that is below them
+TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
+
+
+def digests() -> dict[str, str]:
+    """sha256 in hex of everything that decided the verdict, as it lies in the working tree now."""
+    path = DATA / "split" / "holdout.json"
+    outputs.verify(path)
+    holdout = outputs.read_json(path)
+    return {
+        "model": outputs.sha256(existing(DATA / "train" / "model.safetensors")),
+        "data": data_digest(),
+        "split": holdout["holdout_sha256"],
+        "tail": holdout["tail_sha256"],
+        "params": params_digest(),
+        "code": code_digest(),
+    }
+
+
+def data_digest() -> str:
+    return of_text("\n".join(outputs.sha256(existing(DATA / "ingest" / name)) for name in TABLES))
+
+
+def params_digest() -> str:
+    """Of the judged sections as values, so that neither comments nor the order of keys count."""
+    document = read()
+    values = {section: document[section] for section in JUDGED}
+    return of_values(values)
+
+
+def code_digest() -> str:
+    """Of the modules in the current folder: stages run from there, wherever the console script is installed."""
+    paths = sorted(path for folder in CODE for path in Path(folder).rglob("*.py"))
+    if not paths:
+        raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
+    return of_text("\n".join(f"{path.as_posix()} {outputs.sha256(path)}" for path in paths))
+
+
+def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names whose digests differ, or that only one of the two has."""
+    return [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+
+
+def of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro {path.parent.name}`")
+    return path

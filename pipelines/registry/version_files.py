@@ -1,0 +1,124 @@
+"""Files of a released version, verified: from `.longtail/releases`, else from the DVC cache or remote at its commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.workspace import git
+
+RECORD = "release/release.json"
+VERDICT = "release/verdict.json"
+BENTO = "release/bento.json"
+
+MODEL = DATA / "train" / "model.safetensors"
+ITEMS = DATA / "split" / "items.parquet"
+ARCHIVE = DATA / "package" / "longtail.bento"
+FILES = (MODEL, ITEMS, ARCHIVE)  # what a version needs to serve, and to be compared with as champion
+
+
+def document(version: str, commit: str, path: str = RECORD) -> dict[str, Any]:
+    """One of the JSON files that the release commit of a version carries; ValueError where that is another's."""
+    record = carried(version, commit, RECORD)
+    if (named := record.get("version")) != version:
+        raise ValueError(
+            f"the tag of {version} was moved to commit {commit[:12]}, which is the release of {named}; let it point to "
+            f"refs/longtail/releases/{version} again with `git tag --force --annotate`"
+        )
+    return record if path == RECORD else carried(version, commit, path)
+
+
+def carried(version: str, commit: str, path: str) -> dict[str, Any]:
+    try:
+        content = git.read_file(commit, path)
+    except git.GitError:
+        raise ValueError(
+            f"commit {commit[:12]} has no {path}: {version} was not made by `longtail promote`; "
+            f"take it out of the registry with `gto deprecate NAME {version}`, NAME as champion.name says"
+        ) from None
+    parsed: dict[str, Any] = json.loads(content)
+    return parsed
+
+
+def obtain(version: str, commit: str, path: Path) -> Path:
+    """Local path of a file of a version, with the sha256 that the version's record names."""
+    expected = document(version, commit)["files"][path.as_posix()]
+    kept = git.state_folder() / "releases" / version / path.name
+    if kept.is_file() and outputs.sha256(kept) == expected:
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")  # another worktree may fetch the same
+    try:
+        download(commit, path, partial)
+    except Exception as error:  # DVC's remotes raise what their drivers raise
+        partial.unlink(missing_ok=True)
+        raise FileNotFoundError(
+            f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
+            "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
+        ) from error
+    if (actual := outputs.sha256(partial)) != expected:
+        partial.unlink()
+        raise ValueError(
+            f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
+            f"says {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
+        )
+    partial.replace(kept)
+    return kept
+
+
+def download(commit: str, path: Path, target: Path) -> None:
+    """Copy a file as DVC has it at a commit."""
+    with files_at(commit) as fs, fs.open(path.as_posix(), "rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+
+
+def sha256_at(commit: str, paths: Sequence[Path]) -> dict[str, str]:
+    """sha256 of files as DVC has them at a commit; raises FileNotFoundError where its dvc.lock or cache lacks one."""
+    found = {}
+    try:
+        with files_at(commit) as fs:
+            for path in paths:
+                with fs.open(path.as_posix(), "rb") as file:
+                    found[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    except Exception as error:  # as in obtain
+        names = " or ".join(map(str, paths))
+        raise FileNotFoundError(f"DVC does not have {names} as judged ({brief(error)}); run `dvc repro`") from error
+    return found
+
+
+@contextmanager
+def files_at(commit: str) -> Iterator[Any]:
+    """The data at a commit as an fsspec file system: from the cache, else from this checkout's default remote.
+
+    The remote of today comes first because the commit may be older than its configuration; a clone that has none takes
+    the remote that the commit itself names, which opening DVCFileSystem by path would replace by the empty cache.
+    """
+    from dvc.api import DVCFileSystem  # half a second, and most calls find the file kept
+    from dvc.repo import Repo
+
+    with Repo(Path.cwd()) as here:
+        name = here.config["core"].get("remote")
+        config = {"core": {"remote": name}, "remote": {name: here.config["remote"][name]}} if name else None
+    with Repo(Path.cwd(), rev=commit, config=config) as repo:
+        yield DVCFileSystem(repo=repo)
+
+
+def default_remote() -> str | None:
+    """Name of the DVC remote that this checkout pushes to and pulls from."""
+    from dvc.repo import Repo
+
+    with Repo(Path.cwd()) as repo:
+        name: str | None = repo.config["core"].get("remote")
+    return name
+
+
+def brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -1,0 +1,126 @@
+"""The candidate in the working tree: checked against its verdict, and made into a release commit.
+
+A release commit is the working tree as it was judged, with the verdict and the Bento's description in `release/`, made
+by plumbing: the user's branch, index and files stay as they are, committed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import outputs
+from pipelines.artifacts.outputs import DATA
+from pipelines.bentos import sources
+from pipelines.gate import verdict as verdicts
+from pipelines.gate.verdict import PATH as VERDICT
+from pipelines.registry import chain, changes, version_files
+from pipelines.registry.digests import differing, digests
+from pipelines.registry.tags import Registry
+from pipelines.runtime.console import say
+from pipelines.workspace import git
+from pipelines.workspace.snapshot import CODE, DESCRIPTION
+
+BENTO = DATA / "package" / "bento.json"
+
+
+def judged() -> dict[str, Any]:
+    """The verdict, which says PROMOTE of exactly what the working tree holds."""
+    verdict = verdicts.read()
+    if verdict["verdict"] != "PROMOTE":
+        raise ValueError(
+            f"the verdict is {verdict['verdict']}, not PROMOTE: {verdict['reason'].rstrip('.')}; "
+            f"read {VERDICT.with_name('report.html')}, change data or params.yaml, then `dvc repro`"
+        )
+    if changed := differing(verdict["digests"], digests()):
+        raise ValueError(f"{' and '.join(changed)} changed after the verdict was given; run `dvc repro`")
+    verdicts.check_inputs()
+    return verdict
+
+
+def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """bento.json of the Bento that was built for this verdict, after its archive was verified."""
+    outputs.verify(BENTO)
+    bento: dict[str, Any] = outputs.read_json(BENTO)
+    if not bento["built"]:
+        raise ValueError(f"there is no Bento of this model: {bento['reason']}; run `dvc repro`")
+    if bento["verdict_sha256"] != outputs.sha256(VERDICT):
+        raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
+    if changed := differing(verdict["digests"], bento["digests"]):
+        raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
+    if changed := differing(bento.get("sources", {}), sources.digests()):
+        more = f" and {len(changed) - 1} more" * (len(changed) > 1)
+        raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
+    if changed := other_commands():
+        raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
+    outputs.verify(version_files.ARCHIVE)
+    chain.check_candidate()
+    return bento
+
+
+def other_commands() -> list[str]:
+    """Stages whose command in dvc.yaml is not the one that dvc.lock says made their output."""
+    from dvc.repo import Repo  # half a second
+
+    with Repo() as repo:
+        return [stage.addressing for stage in repo.index.stages if getattr(stage, "cmd_changed", False)]
+
+
+def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:
+    """Commit of the working tree and of what was judged; no ref points to it yet."""
+    if not Path("dvc.lock").is_file():
+        raise FileNotFoundError("dvc.lock is missing, which says where the data of this model is; run `dvc repro`")
+    head = git.head()
+    record = {
+        "version": version,
+        "replaced": current.serving.name if current.serving else None,
+        "digests": verdict["digests"],
+        "split": split(),
+        "sizes": sizes(),
+        "files": {path.as_posix(): outputs.verify(path) for path in version_files.FILES},
+        "manifests": {path.as_posix(): outputs.sha256(path) for path in chain.manifests()},
+    }
+    files = {
+        version_files.RECORD: json.dumps(record, indent=2, sort_keys=True).encode(),
+        version_files.VERDICT: VERDICT.read_bytes(),
+        version_files.BENTO: BENTO.read_bytes(),
+    }
+    tree = git.snapshot(always=DESCRIPTION, folders=CODE, files=files)
+    return git.commit_tree(tree, parent=head, message=f"{current.artifact} {version}\n\n{verdict['reason']}")
+
+
+def split() -> dict[str, Any]:
+    """How the data was split, from which a later evaluation knows whether this model has seen pairs of its holdout."""
+    path = DATA / "split" / "holdout.json"
+    outputs.verify(path)
+    description = outputs.read_json(path)
+    names = ("strategy", "cutoffs", "seed", "test", "cold_items", "user_space")
+    return {name: description[name] for name in names}
+
+
+def sizes() -> dict[str, int]:
+    """How much data the model was trained on, for the report of the one that follows it."""
+    description = outputs.read_json(DATA / "split" / "holdout.json")
+    return {name: description[name] for name in changes.SIZES if name in description}
+
+
+def keep_data(version: str, commit: str) -> None:
+    """Check that DVC has the version's files at its commit, and push them where a remote is configured.
+
+    Before the version is registered: nobody shall find a version whose data is not there yet.
+    """
+    record = version_files.document(version, commit)
+    found = version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
+    for expected in (record["files"], record["manifests"]):
+        if stale := [path for path in expected if found[path] != expected[path]]:
+            raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
+    if (remote := version_files.default_remote()) is not None:
+        say("longtail", f"pushing data to the DVC remote {remote}")
+        done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)
+        if done.returncode != 0:  # its messages name the remote's address with all that is in it
+            last = " ".join(done.stderr.split())[-400:]
+            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; correct that remote")

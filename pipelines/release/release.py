@@ -1,0 +1,169 @@
+"""Promote and roll back: the two actions that change what serves.
+
+Both are compare-and-set: under a lock between the worktrees of this machine, and with a remote by one atomic push that
+expects that none of the new tags exists there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.artifacts import best_releases
+from pipelines.champion.stage import champion_of
+from pipelines.gate import attempts
+from pipelines.gate import verdict as verdicts
+from pipelines.registry import chain, released, tags, version_files
+from pipelines.registry.tags import Registry, Version
+from pipelines.release import candidate
+from pipelines.runtime.console import say
+from pipelines.settings.document import Champion, Release, load
+from pipelines.workspace import git
+
+BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files
+
+
+class RolledBackError(ValueError):
+    """The model was rolled back, and nobody has asked to promote it again."""
+
+
+class OvertakenError(ValueError):
+    """Another version serves now than the candidate was compared with."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What serves after an action, whether that is new, and a sentence about it."""
+
+    version: str
+    changed: bool
+    text: str
+
+
+def promote(*, again: bool = False) -> Outcome:
+    """Make the judged candidate the next version and let it serve; raises ValueError where it must not."""
+    with registry() as current:
+        verdict = candidate.judged()
+        bento = candidate.packaged(verdict)
+        serving = current.serving
+        if serving is not None and (text := serves_already(serving, bento, again=again)):
+            return Outcome(serving.name, changed=False, text=text)
+        compare(verdict, current)
+        if not again:
+            refuse_rolled_back(current, verdict)
+        verdicts.decide_again(verdict)
+        attempts.confirm(verdict)
+        if changed := chain.changed_sources():
+            say("longtail", f"{chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
+        version = current.next_version()
+        commit = candidate.release_commit(version, verdict, current)
+        candidate.keep_data(version, commit)
+        released.check(version, commit)
+        replaced = f"in place of {serving.name}" if serving else "as the first version"
+        assign(current, version, commit, f"promote {version} {replaced}", register=True)
+    return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
+
+
+def rollback(name: str | None = None) -> Outcome:
+    """Let an earlier version serve again: the one that the serving version replaced, or a named one."""
+    with registry() as current:
+        serving = current.serving
+        if serving is None:
+            raise ValueError("nothing serves yet, so there is nothing to roll back; `longtail promote` comes first")
+        target = current.version(name or replaced_by(serving))
+        if target == serving:
+            raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
+        released.check(target.name, target.commit)
+        version_files.obtain(
+            target.name, target.commit, version_files.ARCHIVE
+        )  # a version that cannot serve is no way back
+        assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
+    return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
+
+
+def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
+    """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
+    released = version_files.document(serving.name, serving.commit, version_files.BENTO)
+    if released["digests"]["model"] != bento["digests"]["model"]:
+        return None
+    if released["files"] == bento["files"]:
+        return f"{serving.name} already serves this model"
+    hint = "its Bento has changed since, and `longtail promote --again` releases that"
+    return None if again else f"{serving.name} already serves this model; {hint}"
+
+
+@contextmanager
+def registry() -> Iterator[Registry]:
+    """The registry, up to date with the remote where one is set, under the lock of all worktrees."""
+    champion, remote = load(Champion), load(Release).remote
+    with git.lock("longtail-release"):
+        if remote is not None:
+            tags.fetch(champion, remote)
+        yield tags.read(champion)
+
+
+def compare(verdict: Mapping[str, Any], current: Registry) -> None:
+    """Compare and set: the verdict must name the champion and best releases that would be compared with now."""
+    champion = champion_of(current, verdict["digests"]["model"])
+    if verdict["champion"]["commit"] != champion["commit"]:
+        raise OvertakenError(
+            f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
+            f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
+        )
+    if other := [name for name in champion if name not in BESTS and champion[name] != verdict["champion"].get(name)]:
+        raise ValueError(
+            f"{' and '.join(other)} of the champion in {verdicts.PATH} are not those of {champion['version']}; "
+            "run `dvc repro`"
+        )
+    if best_releases.models(verdict["champion"]) != best_releases.models(champion):
+        raise OvertakenError(
+            f"the candidate was compared with the best release {best_releases.words(verdict['champion']) or 'none'}, "
+            f"which is {best_releases.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
+        )
+    if champion["best"] != verdict["champion"].get("best"):
+        raise ValueError(
+            f"the best releases in {verdicts.PATH} are not those that led to {champion['version']}; run `dvc repro`"
+        )
+
+
+def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
+    """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
+    if not current.rolled_back:
+        return
+    models = {v.name: version_files.document(v.name, v.commit)["digests"]["model"] for v in current.versions.values()}
+    same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
+    if same and same[-1] in current.rolled_back:
+        raise RolledBackError(
+            f"this model is {same[-1]}, which was rolled back; `longtail promote --again` if you mean it"
+        )
+
+
+def replaced_by(serving: Version) -> str:
+    """Name of the version that served before `serving` was promoted."""
+    before: str | None = version_files.document(serving.name, serving.commit)["replaced"]
+    if before is None:
+        raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
+    return before
+
+
+def assign(current: Registry, version: str, commit: str, message: str, *, register: bool) -> None:
+    """Create the tags (and the side ref of a new version), here and on the remote, all or none."""
+    # GTO orders events by date alone, which has whole seconds
+    remote, signed = load(Release).remote, load(Release).signed
+    when = max([int(time.time()), *(int(event.created.timestamp()) + 1 for event in current.assignments)])
+    refs = {}
+    if register:
+        tag = current.version_tag(version)
+        refs[f"{tags.SIDE_REFS}/{version}"] = commit
+        refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
+    tag = current.assignment_tag()
+    refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
+    try:
+        tags.publish(refs, remote)
+    except git.GitError as error:
+        raise OvertakenError(
+            f"another promotion was faster, or {remote or 'Git'} refused ({error}); nothing changed, run `dvc repro`"
+        ) from None

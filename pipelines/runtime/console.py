@@ -1,0 +1,91 @@
+"""How a stage, or a command, meets people: its progress and its errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from safetensors import SafetensorError
+from tqdm import tqdm
+
+from pipelines.privacy.shown import shown
+
+T = TypeVar("T")
+
+ROOM, PERMISSION = "make room on that disk", "change the permissions there, or work in another folder"
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), PERMISSION),
+}
+
+
+def run(main: Callable[[], object], name: str) -> None:
+    """Call `main`; bad input ends it with one line on standard error and exit status 1.
+
+    LONGTAIL_DEBUG=1 shows the traceback as well.
+    """
+    sys.excepthook = print_traceback
+    heed_ctrl_c()
+    try:
+        main()
+    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except (ValueError, OSError, SafetensorError) as error:  # safetensors raises its own where a disk is full
+        if os.environ.get("LONGTAIL_DEBUG"):
+            raise
+        print(f"{name}: error: {sentence(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def heed_ctrl_c() -> None:
+    """Let SIGINT end this process also where it was started with SIGINT ignored, as a script's `&` does.
+
+    What it starts would inherit that, and then neither Ctrl-C nor `longtail run`, which passes it on, would end it.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an error that nothing has caught, without the secrets of URLs."""
+    print(shown("".join(traceback.format_exception(kind, error, trace)), lines=True), end="", file=sys.stderr)
+
+
+def sentence(error: Exception) -> str:
+    """The error in one line, with a remedy where the operating system alone speaks, which names none."""
+    text = shown(" ".join(str(error).split()))
+    remedy = REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{text}; {remedy}, then run again" if remedy else text
+
+
+def say(name: str, text: str) -> None:
+    """One line about what a stage has done."""
+    print(shown(f"{name}: {text}"), flush=True)
+
+
+def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:
+    """Pass `steps` on while a bar (on a terminal) or a line every few seconds (elsewhere) shows how far they are.
+
+    What is done at once shows nothing: the stage itself says what has become of it.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(steps, total=total, desc=name, unit=f" {unit}", delay=1)
+        return
+    last, shown = time.monotonic(), False
+    for done, step in enumerate(steps, start=1):
+        yield step
+        if time.monotonic() - last > 5 or (shown and done == total):
+            last, shown = time.monotonic(), True
+            say(name, f"{done:,} of {total:,} {unit}")

@@ -1,0 +1,137 @@
+"""The engines of the stages' SQL: DuckDB within memory bounds, and what another engine has to offer in its place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.artifacts.outputs import StageRun
+from pipelines.runtime import spark as runtime_spark
+from pipelines.settings.document import Engine
+
+THREADS = min(8, os.cpu_count() or 1)
+MACROS = r"""
+    create macro instant_of(s) as epoch_us(try_cast(s as timestamptz));
+    create macro words_of(s) as regexp_replace(replace(lower(s), 'ς', 'σ'), '[^\p{L}\p{N}]+', '', 'g');
+    create macro is_foreign(s) as regexp_matches(s, '[^\p{Latin}\P{L}]')
+"""  # what no engine spells like another: microseconds of a text; its letters and digits; has it letters beyond Latin?
+NO_ROOM = re.compile("max_temp_directory_size|No space left|File too large|quota", re.IGNORECASE)
+
+
+class Tables(Protocol):
+    """What runs SQL over parquet files; queries name each other's results as views."""
+
+    def parquet(self, path: Path) -> str: ...
+    def numbered(self, path: Path, column: str) -> str: ...
+    def after(self, path: Path, *columns: str) -> str: ...
+    def view(self, name: str, query: str) -> None: ...
+    def keep(self, name: str, query: str) -> None: ...
+    def rows(self, query: str) -> list[tuple[Any, ...]]: ...
+    def table(self, query: str) -> pa.Table: ...
+    def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]: ...
+
+
+class Embedded:
+    """Tables of a DuckDB connection."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+
+    def parquet(self, path: Path) -> str:
+        """SQL of the rows of a file."""
+        return f"read_parquet({literal(path)})"
+
+    def numbered(self, path: Path, column: str) -> str:
+        """SQL of the rows of a file with their number, from 1."""
+        scan = f"read_parquet({literal(path)}, file_row_number = true)"
+        return f"(select file_row_number + 1 as {column}, * exclude (file_row_number) from {scan})"
+
+    def after(self, path: Path, *columns: str) -> str:
+        """SQL of the rows of a file, beside them as `<column>_before` what some columns hold in the row before."""
+        before = ", ".join(f"lag({column}) over () as {column}_before" for column in columns)
+        return f"(select *, {before} from {self.parquet(path)})"
+
+    def view(self, name: str, query: str) -> None:
+        self.con.execute(f"create or replace view {name} as {query}")
+
+    def keep(self, name: str, query: str) -> None:
+        """A view whose rows are computed once."""
+        self.con.execute(f"create or replace table {name} as {query}")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.con.sql(query).fetchall()
+
+    def table(self, query: str) -> pa.Table:
+        """The rows of a query that fit into memory."""
+        table: pa.Table = self.con.sql(query).to_arrow_table()
+        return table
+
+    def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, in bounded memory."""
+        yield from self.con.sql(query).to_arrow_reader(size)
+
+
+@contextmanager
+def tables(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Tables]:
+    """The engine that params.yaml names."""
+    if engine.name == "spark":
+        with runtime_spark.connect(stage, memory_limit, engine) as spark:
+            yield spark
+        return
+    with connect(stage, memory_limit) as con:
+        yield Embedded(con)
+
+
+@contextmanager
+def connect(stage: StageRun, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that spills into the stage's folder; ValueError where memory or disk is not enough.
+
+    In memory, since a database file spends three times as long on compression.
+    """
+    with TemporaryDirectory(dir=stage.folder, prefix=".spill-") as spill, duckdb.connect() as con:
+        con.execute(f"{settings(Path(spill), memory_limit)}; {MACROS}")
+        with naming_shortages(stage, memory_limit):
+            yield con
+
+
+@contextmanager
+def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
+    """ValueError with what to do where memory or disk is not enough."""
+    try:
+        yield
+    except duckdb.OperationalError as error:
+        if problem := shortage(str(error), stage.folder, f"{stage.name}.memory_limit", memory_limit):
+            raise ValueError(problem) from error
+        raise
+
+
+def settings(spill: Path, memory_limit: str) -> str:
+    """Statements that set a connection up; all of them hold for the whole database."""
+    folder = str(spill).replace("'", "''")
+    return f"""set global memory_limit = '{memory_limit}'; set global threads = {THREADS};
+               set global temp_directory = '{folder}'; set global TimeZone = 'UTC'"""
+
+
+def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | None:
+    """What ran out and what to do, or None where the message is about something else."""
+    first = message.strip().splitlines()[0]
+    if NO_ROOM.search(message):
+        return (
+            f"no room is left in {folder} for what does not fit into memory ({first}); "
+            f"make room on that disk, or raise {key}, which is {memory_limit}"
+        )
+    if "Out of Memory" in message:
+        return f"{key} is {memory_limit}, which is not enough for this data ({first}); raise it"
+    return None
+
+
+def literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

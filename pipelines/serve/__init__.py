@@ -1,0 +1,1 @@
+"""Serve and monitor: the supervisor, generations of workers, the memory of an address."""

@@ -1,0 +1,44 @@
+"""All of params.yaml, checked before the first stage runs: a slip in the last section shall not cost a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.evaluation import metrics
+from models.gate import rules
+from pipelines.settings.document import (
+    FILE,
+    Airflow,
+    Champion,
+    Embed,
+    Engine,
+    Evaluate,
+    Gate,
+    Ingest,
+    Package,
+    Release,
+    Section,
+    Split,
+    Train,
+    Validate,
+    load,
+)
+
+CLASSES: tuple[type[Section], ...] = (
+    *(Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine),
+)
+
+
+def check(path: Path = FILE) -> None:
+    """Read every section, and what only holds between sections; raises ValueError or FileNotFoundError."""
+    for section in CLASSES:
+        load(section, path)
+    ks = load(Evaluate, path).k
+    bounds = [rules.Rule(**rule.model_dump()) for rule in load(Gate, path).rules]
+    for rule in bounds:
+        if metrics.look_up(rule.metric)[2] not in ks:
+            raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
+    rules.check_bounds(bounds)
+    source = load(Ingest, path).path
+    if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
+        raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")

@@ -1,0 +1,1 @@
+"""Stage 3: train, valid and test without leakage."""

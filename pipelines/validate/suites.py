@@ -1,0 +1,258 @@
+"""What is expected of the canonical tables: every expectation with its code, whether it stops a run, and what to do.
+
+A range alone holds for no rows and for nulls, so both are asked for explicitly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pipelines.artifacts import tables
+from pipelines.settings.document import Custom, Tolerances, Validate
+from pipelines.validate import expectations
+from pipelines.validate.expectations import gxe
+
+LARGEST_FLOAT32 = 3.4028234663852886e38  # above it lie inf and, in SQL, NaN
+MAX_ID_LENGTH = 512  # characters; a longer id is a text in the wrong column
+MAX_TEXT_LENGTH = 1_000_000  # characters; a longer text is a file in the wrong column
+ANEW = "run `dvc repro --force ingest`: the file is not what ingest writes"
+SOURCE = "look at the source: data is missing, or ingest.table names the wrong files"
+
+# The SQL below is common to DuckDB and Spark. Timestamps lose their time zone (the session's is UTC): fetching a zoned
+# one into Python needs pytz. The columns that are null in every good row name what is wrong in a bad one. A pair that
+# comes twice stands beside itself, since the table is sorted, which is asked for at the same time: in DuckDB comparing
+# neighbours costs a third of counting pairs.
+INTERACTIONS = """
+    select i.user_id, i.item_id, i.value, i.n_events, cast(i.timestamp as timestamp) as timestamp,
+           case when t.item_id is null then i.item_id end as unknown_item,
+           case when i.user_id < i.user_id_before or i.user_id = i.user_id_before and i.item_id <= i.item_id_before
+             then concat(i.user_id, ' with ', coalesce(i.item_id, '')) end as repeated_pair,
+           case when i.timestamp > now() + interval 1 day
+             then cast(cast(i.timestamp as timestamp) as string) end as future
+    from {interactions_after} i
+    left join (select distinct item_id from {items}) t on i.item_id = t.item_id
+"""
+ITEMS = """
+    select i.item_id, i.title, trim(i.text) as text, t.item_id is not null as is_touched,
+           trim(i.text) = '' or row_number() over (partition by words_of(i.text) order by i.item_id) = 1 as is_original
+    from {items} i
+    left join (select distinct item_id from {interactions}) t on i.item_id = t.item_id
+"""
+USERS = """
+    select user_id, cast(count(*) as double) / (select count(*) from interactions) as share
+    from interactions group by user_id
+"""
+
+
+def suites(params: Validate) -> dict[str, expectations.Suite]:
+    """The expectations of each table."""
+    found = {"columns": columns(), "interactions": interactions(params), "items": items(params), "users": users(params)}
+    for custom in params.custom:
+        found[custom.table].append(of_custom(custom))
+    return found
+
+
+def of_interactions(params: Validate) -> expectations.Suite:
+    """The expectations that params.yaml has of interactions."""
+    return [of_custom(custom) for custom in params.custom if custom.table == "interactions"]
+
+
+def code_of(expectation: expectations.Expectation) -> str:
+    code: str = (expectation.meta or {})["code"]
+    return code
+
+
+def expect(
+    code: str, kind: type[expectations.Expectation], description: str, remedy: str, **kwargs: Any
+) -> expectations.Expectation:
+    return kind(description=description, meta={"code": code, "remedy": remedy}, **kwargs)
+
+
+def columns() -> expectations.Suite:
+    return [
+        at_least("columns", sum(map(len, (tables.INTERACTIONS, tables.ITEMS, tables.USERS))), "columns", ANEW),
+        expect(
+            "types",
+            gxe.ExpectColumnPairValuesToBeEqual,
+            "every column is there with its type",
+            ANEW,
+            column_A="found",
+            column_B="expected",
+        ),
+    ]
+
+
+def interactions(params: Validate) -> expectations.Suite:
+    return [
+        at_least("few_interactions", params.min_interactions, "interactions", SOURCE),
+        *(present(column) for column in ("user_id", "item_id", "value", "n_events")),
+        nothing("repeated_pair", "every pair of user_id and item_id occurs once, in order", ANEW),
+        *(id_length(column) for column in ("user_id", "item_id")),
+        expect(
+            "value",
+            gxe.ExpectColumnValuesToBeBetween,
+            "every value is positive and finite",
+            ANEW,
+            column="value",
+            min_value=0,
+            strict_min=True,
+            max_value=LARGEST_FLOAT32,
+        ),
+        expect(
+            "n_events",
+            gxe.ExpectColumnValuesToBeBetween,
+            "every n_events is at least 1",
+            ANEW,
+            column="n_events",
+            min_value=1,
+        ),
+        expect(
+            "timestamp",
+            gxe.ExpectColumnValuesToBeBetween,
+            "every timestamp lies between 1990 and 2100",
+            "is ingest.table.timestamp_unit right?",
+            column="timestamp",
+            min_value=datetime(1990, 1, 1),
+            max_value=datetime(2100, 1, 1),
+        ),
+        nothing("future", "no timestamp lies in the future", "leave those events out with ingest.until"),
+        nothing("unknown_item", "every item_id is one of items", ANEW),
+        expect(
+            "few_touched_items",
+            gxe.ExpectColumnUniqueValueCountToBeBetween,
+            f"at least {params.min_items} items are touched",
+            SOURCE,
+            column="item_id",
+            min_value=params.min_items,
+        ),
+    ]
+
+
+def items(params: Validate) -> expectations.Suite:
+    return [
+        at_least("few_items", params.min_items, "items", SOURCE),
+        *(present(column) for column in ("item_id", "title", "text")),
+        expect("repeated_item", gxe.ExpectColumnValuesToBeUnique, "every item_id occurs once", ANEW, column="item_id"),
+        id_length("item_id"),
+        expect(
+            "empty_text",
+            gxe.ExpectColumnValueLengthsToBeBetween,
+            f"at most {params.max_empty_text:.0%} of the texts are empty",
+            "name columns that hold words in ingest.table.text, or accept it with max_empty_text",
+            column="text",
+            min_value=1,
+            max_value=MAX_TEXT_LENGTH,
+            mostly=1 - params.max_empty_text,
+        ),
+        share(
+            "same_text",
+            "is_original",
+            f"at most {params.max_same_text:.0%} of the texts repeat another's words",
+            "add columns to ingest.table.text that tell items apart, or remove items that are in the catalogue twice",
+            1 - params.max_same_text,
+        ),
+        share(
+            "untouched_items",
+            "is_touched",
+            f"at most {params.max_untouched_items:.0%} of the items have no interaction",
+            "do items and interactions name items alike, and are all files of interactions there?",
+            1 - params.max_untouched_items,
+        ),
+    ]
+
+
+def users(params: Validate) -> expectations.Suite:
+    return [
+        at_least("few_users", params.min_users, "users", SOURCE),
+        expect(
+            "loud_user",
+            gxe.ExpectColumnMaxToBeBetween,
+            f"no user holds more than {params.max_user_share:.0%} of the interactions",
+            "is it one account for all guests, or a robot? leave it out of the source",
+            column="share",
+            max_value=params.max_user_share,
+        ),
+    ]
+
+
+def against_profile(tolerances: Tolerances) -> expectations.Suite:
+    """Expectations of the view `profile`, one row that sets the tables beside the last good version."""
+    shrink, heavy = tolerances.max_shrink, tolerances.max_heavy_user
+    remedy = (
+        "compare the sources of the two versions; a change that is meant needs nothing, it is the measure from now on"
+    )
+
+    def least(column: str, noun: str) -> expectations.Expectation:
+        words = f"{noun} did not shrink by more than {shrink:.0%}"
+        kind = gxe.ExpectColumnMinToBeBetween
+        return expect(f"profile_{column}", kind, words, remedy, column=column, min_value=1 - shrink)
+
+    def most(column: str, words: str, bound: float) -> expectations.Expectation:
+        kind = gxe.ExpectColumnMaxToBeBetween
+        return expect(f"profile_{column}", kind, words, remedy, column=column, max_value=bound)
+
+    return [
+        least("interactions", "interactions"),
+        least("users", "users"),
+        least("items", "touched items"),
+        least("per_day", "interactions a day"),
+        most("heavy_user", f"the heaviest user did not grow beyond {heavy:g} times", heavy),
+        most(
+            "head", f"the top hundredth of items did not gain {tolerances.max_head_gain:.0%}", tolerances.max_head_gain
+        ),
+        most(
+            "values",
+            f"at most {tolerances.max_value_shift:.0%} of the values moved elsewhere",
+            tolerances.max_value_shift,
+        ),
+        most("script", f"at most {tolerances.max_value_shift:.0%} of texts changed script", tolerances.max_value_shift),
+    ]
+
+
+def of_custom(custom: Custom) -> expectations.Expectation:
+    """An expectation of params.yaml, by the name that Great Expectations gives it."""
+    kind = getattr(gxe, "".join(part.capitalize() for part in custom.expect.split("_")), None)
+    if kind is None:
+        raise ValueError(f"validate.custom names {custom.expect}, which Great Expectations does not know; correct it")
+    try:
+        return expect(custom.code, kind, custom.says, custom.remedy, **custom.kwargs)
+    except (ValueError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"validate.custom {custom.code}: {problem}; correct its kwargs") from error
+
+
+def at_least(code: str, n_rows: int, noun: str, remedy: str) -> expectations.Expectation:
+    words = f"there are at least {n_rows} {noun}"
+    return expect(code, gxe.ExpectTableRowCountToBeBetween, words, remedy, min_value=n_rows)
+
+
+def present(column: str) -> expectations.Expectation:
+    words = f"every {column} is present"
+    return expect(f"absent_{column}", gxe.ExpectColumnValuesToNotBeNull, words, ANEW, column=column)
+
+
+def nothing(column: str, words: str, remedy: str) -> expectations.Expectation:
+    """A column that is null in good rows."""
+    return expect(column, gxe.ExpectColumnValuesToBeNull, words, remedy, column=column)
+
+
+def share(code: str, column: str, words: str, remedy: str, mostly: float) -> expectations.Expectation:
+    kind = gxe.ExpectColumnValuesToBeInSet
+    return expect(code, kind, words, remedy, column=column, value_set=[True], mostly=mostly)
+
+
+def id_length(column: str) -> expectations.Expectation:
+    words = f"every {column} has 1 to {MAX_ID_LENGTH} characters"
+    bounds = {"min_value": 1, "max_value": MAX_ID_LENGTH}
+    return expect(f"length_{column}", gxe.ExpectColumnValueLengthsToBeBetween, words, ANEW, column=column, **bounds)
+
+
+def check_codes(of: Sequence[expectations.Expectation], warn: Sequence[str]) -> None:
+    """Raise ValueError where `warn` names what is no expectation: it would stop the run all the same."""
+    known = {code_of(expectation) for expectation in of}
+    if unknown := sorted(set(warn) - known):
+        raise ValueError(
+            f"validate.warn names {', '.join(unknown)}, expected codes of expectations: {', '.join(sorted(known))}"
+        )

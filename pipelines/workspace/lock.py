@@ -1,0 +1,163 @@
+"""One task at a time in a workspace: nothing outlives its task, and what an earlier one left behind is ended first.
+
+The file lock of a workspace ends with the process that holds it, however that ends. The processes it has started may
+live on, in sessions of their own too: they are known by MARK in their environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from pipelines.runtime.console import say
+
+MARK = "LONGTAIL_WORKSPACE"
+SUPERVISOR = "LONGTAIL_SUPERVISOR"  # process that watches over the one that has started this one
+NAME = "fence"
+
+
+@contextmanager
+def hold(workspace: Path, task: str, attempt: int = 1) -> Iterator[None]:
+    """Own a workspace: waits for another task that owns it, ends an earlier attempt of the same one."""
+    path = workspace.with_name(f"{workspace.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with acquired(path, task, attempt) as file:
+        me = psutil.Process()
+        file.seek(0)
+        file.truncate()
+        json.dump({"task": task, "attempt": attempt, "pid": me.pid, "started": me.create_time()}, file)
+        file.flush()
+        end(marked(workspace))
+        os.environ[MARK] = str(workspace)
+        try:
+            yield
+        finally:
+            os.environ.pop(MARK, None)
+            end(marked(workspace))
+            file.truncate(0)
+
+
+@contextmanager
+def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
+    """The lock file, locked; raises ValueError where a later attempt of the same task owns it."""
+    said = False
+    while True:
+        with path.open("a+") as file:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if is_at(file, path):
+                    yield file
+                    return
+                continue  # it was removed together with the workspace
+            owner = owner_of(file)
+        if owner.get("task") == task and owner.get("attempt", 0) > attempt:
+            raise ValueError(f"attempt {owner['attempt']} of {task} owns {path.stem}, and this is attempt {attempt}")
+        if owner.get("task") == task:
+            say(NAME, f"ending attempt {owner['attempt']} of {task}, process {owner['pid']}, which still runs")
+            end([process for process in [alive(owner)] if process])
+        elif not said:
+            say(NAME, f"waiting for {owner.get('task', 'another task')}, which works in {path.stem}")
+            said = True
+        time.sleep(0.2)
+
+
+def is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+def owner_of(file: IO[str]) -> dict[str, Any]:
+    """Who wrote that it owns the lock; empty where it has not written yet, or was killed while it wrote."""
+    file.seek(0)
+    try:
+        owner: dict[str, Any] = json.loads(file.read())
+    except ValueError:
+        return {}
+    return owner
+
+
+def alive(owner: dict[str, Any]) -> psutil.Process | None:
+    """The process of an owner, unless it has ended; one that nobody has waited for yet has."""
+    process = process_of(owner)
+    with suppress(psutil.NoSuchProcess):
+        return process if process and process.status() != psutil.STATUS_ZOMBIE else None
+    return None
+
+
+def process_of(owner: dict[str, Any]) -> psutil.Process | None:
+    """What holds an owner's number, unless that belongs to another process by now."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(owner["pid"])
+        if process.create_time() == owner["started"]:
+            return process
+    return None
+
+
+def session_of(owner: dict[str, Any]) -> list[psutil.Process]:
+    """Processes of the session that an owner leads, or led: none can lead another one of its number before they end."""
+    if not owner["pid"] or (process_of(owner) is None and psutil.pid_exists(owner["pid"])):
+        return []  # the number was given away, so the session is over
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == owner["pid"]:
+                found.append(process)
+    return found
+
+
+def marked(workspace: Path) -> list[psutil.Process]:
+    """Processes that were started for a workspace, without this one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(workspace):
+                found.append(process)
+    return found
+
+
+def end(processes: Iterable[psutil.Process], *, timeout: float = 5.0) -> None:
+    """Kill processes and wait until they are gone: what they had not finished nobody believes."""
+    for process in (ending := list(processes)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _, left = psutil.wait_procs(ending, timeout=timeout)
+    if stuck := [process.pid for process in left if process.status() != psutil.STATUS_ZOMBIE]:
+        raise OSError(f"processes {stuck} do not end, though they were killed; a disk may hang")
+
+
+def end_with_parent(every: float = 0.5) -> None:
+    """From now on this process group ends as soon as the process that started it, or its supervisor, is gone.
+
+    Does nothing where this process leads no group of its own, as in a terminal.
+    """
+    if os.getpgrp() != os.getpid():
+        return
+    watched = [psutil.Process(os.getppid())]
+    if supervisor := os.environ.pop(SUPERVISOR, None):
+        watched.append(psutil.Process(int(supervisor)))
+
+    def watch() -> None:
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
+            time.sleep(every)
+        if workspace := os.environ.get(MARK):
+            end(marked(Path(workspace)))
+        os.killpg(0, signal.SIGKILL)
+
+    def guarded() -> None:
+        with suppress(psutil.NoSuchProcess):
+            watch()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=guarded, daemon=True).start()
