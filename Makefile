@@ -33,7 +33,7 @@ run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipelin
 	@longtail run
 
 # One process more than cores, five at most: many tests wait for servers.
-test: lint  ## Everything: ruff, mypy and all tests, shared out over the cores
+test: lint  ## Everything: ruff, imports, mypy and all tests, shared out over the cores
 	@OMP_NUM_THREADS=1 python -m pytest --dist loadfile --no-loadscope-reorder --durations 10 \
 	  --numprocesses $$(python -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
 
@@ -43,9 +43,10 @@ test-faults: $(STAMP)  ## What dies in the middle of a run, feedback stores that
 unit: $(STAMP)  ## The fast tests alone
 	@python -m pytest -m 'not slow'
 
-lint: $(STAMP)  ## ruff and mypy --strict
+lint: $(STAMP)  ## ruff, the direction of imports and mypy --strict
 	@ruff check .
 	@ruff format --check .
+	@lint-imports
 	@mypy
 
 bench-mf: $(STAMP)  ## Solver and quality of the factorization beside implicit, EASE and item-kNN
