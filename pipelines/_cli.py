@@ -19,10 +19,8 @@ from pipelines import (
     _airflow,
     _attempts_commands,
     _cache_commands,
-    _doctor,
     _dvc_locks,
     _feedback_commands,
-    _forget,
     _git,
     _lineage,
     _monitor,
@@ -247,6 +245,8 @@ def run_lineage(arguments: argparse.Namespace) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace) -> None:
+    from pipelines import _doctor  # DuckDB and SQLAlchemy, which other commands do not need
+
     findings = []
     for finding in _doctor.examine(remote=arguments.remote):
         findings.append(finding)
@@ -257,6 +257,8 @@ def run_doctor(arguments: argparse.Namespace) -> None:
 
 
 def run_forget(arguments: argparse.Namespace) -> None:
+    from pipelines import _forget  # DuckDB and SQLAlchemy, which other commands do not need
+
     found = _forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
     for line in [*lines, _forget.git_history(arguments.user)]:
