@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines import _artifacts as artifacts
-from pipelines import _changes, _registry, _release, _version_files
+from pipelines import _changes, _registry, _version_files
 from pipelines._params import Champion, load
 from pipelines.champion import champion_of
 from tests.conftest import edit_params
@@ -27,7 +27,7 @@ def since() -> dict[str, list[str]]:
 @pytest.fixture
 def promoted(checkout: Checkout) -> Checkout:
     checkout.candidate(1)
-    _release.promote()
+    checkout.promote()
     return checkout
 
 
