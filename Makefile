@@ -10,6 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := True
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of the tests compiles all files anew
 
 .PHONY: help setup run test test-faults lint unit clean airflow
 .PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts

@@ -17,6 +17,7 @@ from tests import judged
 
 REPO = Path(__file__).resolve().parents[1]
 SCREENSHOTS = REPO / "build" / "screenshots"  # what pages look like, to be looked at after a run of the tests
+LONGEST = ("tests/dags/", "tests/test_", "tests/bento/")  # Airflow, whole runs, servers
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes depends on the machine
 hypothesis.settings.load_profile("untimed")
 
@@ -27,6 +28,17 @@ class ByServers(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return next((folder for folder in ("tests/bento/", "tests/dags/") if file.startswith(folder)), file)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that none is left for one process at the end; within a file nothing moves."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        starts = (number for number, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST)), item.path not in slow
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from models.evaluation.metrics import Floats
@@ -107,6 +106,8 @@ def bound(p_of: Callable[[float], float], start: float, *, step: float, level: f
 
     p_of falls from `start` on; None where it stays above the level however far one goes.
     """
+
+    from scipy.optimize import brentq  # a third of a second, which commands that judge nothing save
 
     def excess(value: float) -> float:
         return float(ndtri(min(max(p_of(value), 1e-300), 1 - 1e-16)) - ndtri(level))

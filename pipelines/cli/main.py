@@ -18,10 +18,8 @@ import psutil
 from pipelines.artifacts.outputs import DATA
 from pipelines.cli import attempts as cli_attempts
 from pipelines.cli import cache as cli_cache
-from pipelines.cli import doctor
 from pipelines.cli import feedback as cli_feedback
 from pipelines.cli import serve as cli_serve
-from pipelines.forget import forget
 from pipelines.gate import verdict as verdicts
 from pipelines.orchestration import server
 from pipelines.privacy.shown import shown
@@ -244,6 +242,8 @@ def run_lineage(arguments: argparse.Namespace) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace) -> None:
+    from pipelines.cli import doctor  # DuckDB and SQLAlchemy, which other commands do not need
+
     findings = []
     for finding in doctor.examine(remote=arguments.remote):
         findings.append(finding)
@@ -254,6 +254,8 @@ def run_doctor(arguments: argparse.Namespace) -> None:
 
 
 def run_forget(arguments: argparse.Namespace) -> None:
+    from pipelines.forget import forget  # DuckDB and SQLAlchemy, which other commands do not need
+
     found = forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
     for line in [*lines, forget.git_history(arguments.user)]:

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.compute as pc
-
 from models.gate import attempts
 from models.gate.attempts import Holdout, Place
 from pipelines.artifacts import outputs, recipe, tables
@@ -348,6 +346,8 @@ def split_of(path: PathOf) -> tuple[dict[str, Any], list[str] | None]:
     split = {name: described[name] for name in ("strategy", "seed", "test", "cold_items", "cutoffs")}
     if not described["cutoffs"]:
         return split, None
+    import pyarrow.compute as pc  # a fifth of a second, which commands that judge nothing save
+
     last = pc.max(tables.read(path("split", "test.parquet"), ["timestamp"])["timestamp"]).as_py()
     return split, [described["cutoffs"][1], last.isoformat()]
 

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.kept_states import folder_of_all
 from tests.pipelines.releases import Checkout
 
 
+@pytest.fixture(scope="session")
+def kept_states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_all(tmp_path_factory)
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_states: Path) -> Checkout:
     """A fresh checkout as the current folder, on a machine where nobody has configured Git."""
     for scope in ("GLOBAL", "SYSTEM"):
         monkeypatch.setenv(f"GIT_CONFIG_{scope}", os.devnull)
     root = tmp_path / "checkout"
     root.mkdir()
     monkeypatch.chdir(root)
-    return Checkout.create(root)
+    return Checkout.create(root, kept_states)

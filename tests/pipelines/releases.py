@@ -29,9 +29,11 @@ from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import tags, version_files
+from pipelines.release import release
 from pipelines.settings.document import Champion, Gate, load
 from tests import made
 from tests.conftest import REPO, Workspace
+from tests.pipelines.kept_states import KeptStates
 
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
@@ -55,29 +57,16 @@ def dvc_yaml() -> str:
 class Checkout:
     """A committed checkout in `root`; the current folder has to be `root` when its methods are called."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, kept: Path | None = None) -> None:
+        """kept: where states that tests begin with are kept, see `kept_states.py`."""
+        self.root, self.states = root, KeptStates(root, kept)
         self.ndcg: dict[str, float] = {}  # of candidates made so far, by the sha256 of the model
 
     @classmethod
-    def create(cls, root: Path) -> Checkout:
-        Workspace(root)
-        for path, text in {
-            "dvc.yaml": dvc_yaml(),
-            ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
-            ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
-            "/.longtail\n__pycache__\n",
-            "data/raw/README.md": "nothing here\n",
-            "notes.txt": "tracked\n",
-            "bento/service.py": "# what serves\n",
-        }.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
-        git(root, "init", "--quiet", "--initial-branch=main")
-        git(root, "add", ".")
-        commit(root, "start")
-        return cls(root)
+    def create(cls, root: Path, kept: Path | None = None) -> Checkout:
+        checkout = cls(root, kept)
+        checkout.states.step("start", lambda: start_anew(root))
+        return checkout
 
     def candidate(
         self, seed: int, *, verdict: str | None = "PROMOTE", built: bool = True, ndcg: float = VALUES["candidate"][0]
@@ -86,17 +75,50 @@ class Checkout:
 
         verdict: None leaves it to the policy.
         """
+        self.states.step(f"candidate {seed} {verdict} {built} {ndcg}", lambda: self.make(seed, verdict, built, ndcg))
+        model = outputs.sha256(Path("data/train/model.safetensors"))
+        self.ndcg[model] = ndcg
+        return model
+
+    def promote(self) -> None:
+        """Let the candidate serve, which must not serve yet."""
+        self.states.step("promote", promote)
+
+    def make(self, seed: int, verdict: str | None, built: bool, ndcg: float) -> None:
         write_ingest_and_split()
         with made.stage("train") as stage:
             save_file({"item_factors": np.full((2, 2), seed, np.float32)}, stage.output("model.safetensors"))
         model = outputs.sha256(Path("data/train/model.safetensors"))
         champion = champion_of(tags.read(load(Champion)), model)
         write_champion(champion)
-        self.ndcg[model] = ndcg
-        judge(verdict, champion, self.ndcg | {"candidate": ndcg})
+        judge(verdict, champion, self.ndcg | {"candidate": ndcg, model: ndcg})
         package(seed, built=built)
         record()
-        return model
+
+
+def start_anew(root: Path) -> None:
+    """A fresh checkout of the project, committed."""
+    Workspace(root)
+    for path, text in {
+        "dvc.yaml": dvc_yaml(),
+        ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
+        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+        ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
+        "/.longtail\n__pycache__\n",
+        "data/raw/README.md": "nothing here\n",
+        "notes.txt": "tracked\n",
+        "bento/service.py": "# what serves\n",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "add", ".")
+    commit(root, "start")
+    git(root, "repack", "-adq")  # one file to copy instead of two hundred
+
+
+def promote() -> None:
+    assert release.promote().changed
 
 
 def write_ingest_and_split() -> None:

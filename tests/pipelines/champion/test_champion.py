@@ -61,7 +61,7 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
 def test_promoting_the_candidate_does_not_change_a_byte(checkout: Checkout, predecessors: int) -> None:
     for seed in range(predecessors):
         checkout.candidate(seed)
-        releasing.promote()
+        checkout.promote()
     checkout.candidate(9)
     before = written()
     releasing.promote()
@@ -71,7 +71,7 @@ def test_promoting_the_candidate_does_not_change_a_byte(checkout: Checkout, pred
 def test_after_a_rollback_the_older_version_is_the_champion(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        releasing.promote()
+        checkout.promote()
     releasing.rollback("v1.0.0")
     written()
     assert outputs.read_json(FOLDER / "champion.json")["version"] == "v1.0.0"
@@ -79,7 +79,7 @@ def test_after_a_rollback_the_older_version_is_the_champion(checkout: Checkout) 
 
 def test_a_champion_whose_data_is_nowhere_is_an_error_that_names_it(checkout: Checkout) -> None:
     checkout.candidate(1)
-    releasing.promote()
+    checkout.promote()
     checkout.candidate(2)
     shutil.rmtree(".dvc/cache")
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors of v1\.0\.0 is neither in the DVC cache nor"):
@@ -89,7 +89,7 @@ def test_a_champion_whose_data_is_nowhere_is_an_error_that_names_it(checkout: Ch
 
 def test_the_second_run_does_not_need_dvc(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.candidate(1)
-    releasing.promote()
+    checkout.promote()
     checkout.candidate(2)
     before = written()
     shutil.rmtree(".dvc/cache")
@@ -99,7 +99,7 @@ def test_the_second_run_does_not_need_dvc(checkout: Checkout, monkeypatch: pytes
 
 def test_a_kept_file_that_was_damaged_is_fetched_again(checkout: Checkout) -> None:
     checkout.candidate(1)
-    releasing.promote()
+    checkout.promote()
     checkout.candidate(2)
     before = written()
     Path(".longtail/releases/v1.0.0/model.safetensors").write_bytes(b"damaged")
@@ -115,7 +115,7 @@ def best(figure: str = "ndcg@10") -> dict[str, Any]:
 def test_the_best_release_is_the_one_that_the_next_ones_lost_most_against(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.38, 0.4, 0.39, 0.385), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     checkout.candidate(9)
     found = best()
     assert (found["version"], found["since"]) == ("v2.0.0", "v1.0.0")
@@ -132,7 +132,7 @@ def test_the_best_release_is_the_one_that_the_next_ones_lost_most_against(checko
 def test_the_best_release_is_none_that_was_rolled_back(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.39, 0.385, 0.41), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     releasing.rollback()
     checkout.candidate(4, ndcg=0.38)
     assert best()["version"] == "v1.0.0"
@@ -145,7 +145,7 @@ def test_a_rolled_back_release_still_links_those_around_it(checkout: Checkout) -
     """v3 serves again after both it and v2 gave way to v1: v2 is no candidate, but tells how v1 compares."""
     for seed, ndcg in enumerate((0.39, 0.41, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     for version in ("v2.0.0", "v1.0.0", "v3.0.0"):
         releasing.rollback(version)
     checkout.candidate(4, ndcg=0.39)
@@ -156,7 +156,7 @@ def test_a_rolled_back_release_still_links_those_around_it(checkout: Checkout) -
 def test_the_baseline_leaves_out_what_came_before_it(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.4, 0.395, 0.39), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     edit_params(Path("params.yaml"), "champion", {"baseline": "v2.0.0"})
     checkout.candidate(4, ndcg=0.39)
     found = best()
@@ -170,12 +170,12 @@ def test_a_release_that_was_not_compared_begins_a_new_chain(checkout: Checkout) 
     """v3 was judged by rules that name no champion."""
     for seed, ndcg in enumerate((0.41, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     rules = YAML(typ="safe").load(Path("params.yaml").read_text())["gate"]["rules"]
     alone = [rule for rule in rules if rule["reference"] not in ("champion", "best")]
     edit_params(Path("params.yaml"), "gate", {"rules": alone})
     checkout.candidate(3, ndcg=0.3)
-    releasing.promote()
+    checkout.promote()
     edit_params(Path("params.yaml"), "gate", {"rules": rules})
     checkout.candidate(4, ndcg=0.3)
     found = best()
@@ -221,7 +221,7 @@ def test_a_best_release_whose_data_is_nowhere_is_said_and_the_stage_goes_on(
 ) -> None:
     for seed, ndcg in enumerate((0.4, 0.39), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     checkout.candidate(3, ndcg=0.39)
     before = written()
     for path in Path(".dvc/cache").rglob("*"):
@@ -239,7 +239,7 @@ def test_a_best_release_whose_data_is_nowhere_is_said_and_the_stage_goes_on(
 def test_a_deregistered_release_is_no_candidate_and_hides_nothing(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.41, 0.405, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
     checkout.candidate(4, ndcg=0.4)
     found = best()
@@ -249,7 +249,7 @@ def test_a_deregistered_release_is_no_candidate_and_hides_nothing(checkout: Chec
 def test_the_chain_begins_after_a_deregistered_release_that_this_clone_does_not_have(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.41, 0.405, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     git(checkout.root, "tag", "--delete", "longtail@v2.0.0", "longtail#prod#2")
     git(checkout.root, "update-ref", "-d", "refs/longtail/releases/v2.0.0")
     git(checkout.root, "reflog", "expire", "--expire=now", "--all")
@@ -262,7 +262,7 @@ def test_the_chain_begins_after_a_deregistered_release_that_this_clone_does_not_
 def test_one_model_that_was_released_twice_is_evaluated_once(checkout: Checkout) -> None:
     for seed, ndcg in ((1, 0.4), (2, 0.39), (1, 0.39)):
         checkout.candidate(seed, ndcg=ndcg)
-        releasing.promote()
+        checkout.promote()
     checkout.candidate(3)
     assert best()["version"] == "v1.0.0"  # by its comparisons, but the champion has its model
     assert not [path for path in FOLDER.iterdir() if path.name.startswith("v")]

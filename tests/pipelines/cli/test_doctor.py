@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 def run_once(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     """A checkout after a run that was committed."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    Path("constraints.txt").write_text("# nothing pinned\n")
     checkout.candidate(1)
+    Path("constraints.txt").write_text("# nothing pinned\n")
     git(checkout.root, "add", ".")
     commit(checkout.root, "a run")
     return checkout

@@ -246,7 +246,7 @@ def test_the_question_of_an_approval_names_number_level_and_those_before(checkou
 
 def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
     second = outputs.read_json(verdicts.PATH)["attempt"]
     assert (second["epoch"], second["number"]) == ("v1.0.0", 1)
@@ -254,7 +254,7 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
     again = outputs.read_json(verdicts.PATH)["attempt"]
     assert (again["epoch"], again["number"]) == (None, 1)
     checkout.candidate(2)
-    release.promote()
+    checkout.promote()
     release.rollback()
     checkout.candidate(3)
     third = outputs.read_json(verdicts.PATH)["attempt"]
@@ -270,7 +270,7 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
 
 def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     git(checkout.root, "update-ref", "-d", ledger.REF)
     with pytest.raises(ValueError, match=r"no entry of the judgement that v1\.0\.0 was promoted by.*--begin-anew"):
         judge(2)
@@ -289,7 +289,7 @@ def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checko
 def test_a_clone_without_the_ledger_is_told_where_it_is(checkout: Checkout, tmp_path: Path) -> None:
     """`git clone` fetches tags and no refs/longtail."""
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
         with pytest.raises(ValueError, match="history is missing here"):

@@ -10,7 +10,6 @@ import pytest
 from pipelines.artifacts import outputs
 from pipelines.champion.stage import champion_of
 from pipelines.registry import changes, tags, version_files
-from pipelines.release import release
 from pipelines.settings.document import Champion, load
 from tests.conftest import edit_params
 from tests.pipelines.releases import SIZES, SPLIT, Checkout
@@ -28,7 +27,7 @@ def since() -> dict[str, list[str]]:
 @pytest.fixture
 def promoted(checkout: Checkout) -> Checkout:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     return checkout
 
 

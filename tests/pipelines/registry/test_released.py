@@ -31,7 +31,7 @@ Record = dict[str, Any]
 def judged(checkout: Checkout) -> Checkout:
     """v1 serves, and a second model was judged better than it."""
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
     return checkout
 

@@ -52,7 +52,7 @@ def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> Non
 def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     release.rollback()
     assert show(".", "longtail#prod")[0]["version"] == serving() == "v1.0.0"
     events = [(event["event"], event["version"]) for event in reversed(history("."))]
@@ -62,7 +62,7 @@ def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None
 
 def test_a_release_commit_holds_what_was_judged_and_dvc_reads_it(checkout: Checkout) -> None:
     model = checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     version = tags.read(load(Champion)).version("v1.0.0")
     assert git(checkout.root, "rev-parse", f"{version.commit}^") == git(checkout.root, "rev-parse", "HEAD")
     files = git(checkout.root, "ls-tree", "-r", "--name-only", version.commit).splitlines()
@@ -101,7 +101,7 @@ def test_a_detached_head_is_released_and_stays(checkout: Checkout) -> None:
     git(checkout.root, "checkout", "--quiet", "--detach")
     head = git(checkout.root, "rev-parse", "HEAD")
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     assert git(checkout.root, "rev-parse", "HEAD") == head
     assert Path(".git/HEAD").read_text().strip() == head
 
@@ -113,13 +113,13 @@ def test_no_identity_and_an_empty_home_are_enough(
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "empty"))
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     assert tags.read(load(Champion)).version("v1.0.0").author
 
 
 def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     before = refs(checkout)
     outcome = release.promote()
     assert (outcome.changed, outcome.version) == (False, "v1.0.0")
@@ -129,7 +129,7 @@ def test_promoting_twice_changes_nothing_the_second_time(checkout: Checkout) -> 
 
 def test_a_second_candidate_replaces_the_first(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
     assert outputs.read_json(Path("data/gate/verdict.json"))["champion"]["version"] == "v1.0.0"
     assert "in place of v1.0.0" in release.promote().text
@@ -242,7 +242,7 @@ def with_verdict(verdict: dict[str, Any], seed: int) -> None:
 def test_a_forged_verdict_is_refused(checkout: Checkout, edit: Callable[[dict[str, Any]], object], what: str) -> None:
     """Also where manifests, Bento and dvc.lock were made to match."""
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
     verdict = outputs.read_json(Path("data/gate/verdict.json"))
     edit(verdict)
@@ -389,7 +389,7 @@ def test_of_releases_that_lose_three_percent_each_the_second_is_the_last(checkou
     ndcg = 0.4
     for seed in (1, 2):
         checkout.candidate(seed, ndcg=ndcg)
-        release.promote()
+        checkout.promote()
         ndcg *= 0.97
     checkout.candidate(3, verdict=None, ndcg=ndcg)
     assert [name for name, decision in decisions().items() if decision != "pass"] == ["no slow decline"]
@@ -411,7 +411,7 @@ def test_a_verdict_against_a_former_best_release_is_refused(checkout: Checkout) 
     """The best one is withdrawn between verdict and promotion."""
     for seed, ndcg in enumerate((0.39, 0.41, 0.4), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        release.promote()
+        checkout.promote()
     checkout.candidate(4, ndcg=0.4)
     deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
     with pytest.raises(
@@ -427,7 +427,7 @@ def test_a_verdict_against_a_former_best_release_is_refused(checkout: Checkout) 
 def test_lineage_names_the_best_release_that_was_compared_with(checkout: Checkout) -> None:
     for seed, ndcg in enumerate((0.4, 0.39, 0.39), start=1):
         checkout.candidate(seed, ndcg=ndcg)
-        release.promote()
+        checkout.promote()
     assert any("compared with: v1.0.0 by ndcg@10 since v1.0.0" in line for line in lineage.lineage("v3.0.0"))
     assert not any("best release" in line for line in lineage.lineage("v1.0.0"))
 
@@ -453,7 +453,7 @@ def test_a_missing_lock_file_is_refused(checkout: Checkout) -> None:
 def test_rollback_goes_to_the_version_that_was_replaced(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     assert [release.rollback().version, serving()] == ["v2.0.0", "v2.0.0"]
     assert [release.rollback().version, serving()] == ["v1.0.0", "v1.0.0"]
     with pytest.raises(ValueError, match=r"v1\.0\.0 replaced nothing"):
@@ -463,17 +463,17 @@ def test_rollback_goes_to_the_version_that_was_replaced(checkout: Checkout) -> N
 def test_rollback_skips_a_version_that_was_itself_rolled_back(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     release.rollback()
     checkout.candidate(3)
-    release.promote()
+    checkout.promote()
     assert release.rollback().version == "v1.0.0"
 
 
 def test_rollback_to_a_named_version(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     assert release.rollback("v1.0.0").version == "v1.0.0"
     with pytest.raises(ValueError, match=r"v1\.0\.0 serves already"):
         release.rollback("v1.0.0")
@@ -484,7 +484,7 @@ def test_rollback_to_a_named_version(checkout: Checkout) -> None:
 def test_a_version_tag_that_was_moved_to_another_release_is_not_believed(checkout: Checkout) -> None:
     for seed in (1, 2, 3):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     who = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
     git(checkout.root, *who, "tag", "-fam", "moved", "longtail@v2.0.0", "refs/longtail/releases/v1.0.0")
     commit = tags.read(load(Champion)).version("v2.0.0").commit
@@ -502,7 +502,7 @@ def test_a_version_tag_that_was_moved_to_another_release_is_not_believed(checkou
 def test_promotion_goes_on_after_the_newest_version_was_deregistered(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     deregister(".", "longtail", version="v2.0.0", author="Someone", author_email="someone@example.org")
     checkout.candidate(3)
     assert release.promote().version == serving() == "v3.0.0"
@@ -516,7 +516,7 @@ def test_rollback_before_anything_serves_is_refused(checkout: Checkout) -> None:
 def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     shutil.rmtree(".dvc/cache")
     before = refs(checkout)
     with pytest.raises(
@@ -530,7 +530,7 @@ def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout
 def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     for path in Path(".dvc/cache").rglob("*"):
         if path.is_file() and path.read_bytes() == b"bento of 1":
             path.chmod(0o644)
@@ -541,9 +541,9 @@ def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
 
 def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
-    release.promote()
+    checkout.promote()
     release.rollback()
     checkout.candidate(2)
     with pytest.raises(release.RolledBackError, match=r"this model is v2\.0\.0, which was rolled back"):
@@ -555,7 +555,7 @@ def test_a_rolled_back_model_needs_again(checkout: Checkout) -> None:
 def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     release.rollback()
     for seed in (2, 3, 2):
         checkout.candidate(seed)
@@ -566,13 +566,13 @@ def test_a_model_that_came_back_and_was_superseded_is_not_rolled_back_any_more(c
 def test_a_superseded_model_may_come_back_without_again(checkout: Checkout) -> None:
     for seed in (1, 2, 1):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
     assert serving() == "v3.0.0"
 
 
 def test_a_changed_bento_of_the_serving_model_is_released_with_again(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     rewrite(Path("data/package/bento.json"), {"files": {"service.py": "another"}})
     record()
     outcome = release.promote()
@@ -584,9 +584,9 @@ def test_a_changed_bento_of_the_serving_model_is_released_with_again(checkout: C
 
 def test_two_assignments_within_one_second_are_ordered_for_gto_too(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     checkout.candidate(2)
-    release.promote()
+    checkout.promote()
     for _ in range(3):
         release.rollback("v1.0.0")
         release.rollback("v2.0.0")
@@ -595,9 +595,9 @@ def test_two_assignments_within_one_second_are_ordered_for_gto_too(checkout: Che
 
 def test_the_users_branch_may_move_on(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     Path("notes.txt").write_text("later\n")
     commit(checkout.root, "later")
     checkout.candidate(2)
-    release.promote()
+    checkout.promote()
     assert git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}^") == git(checkout.root, "rev-parse", "HEAD")

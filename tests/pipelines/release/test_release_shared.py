@@ -63,7 +63,7 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
     with Path(".dvc/config").open("a") as config:
         config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {tmp_path / 'storage'}\n")
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     git(checkout.root, "clone", "--quiet", ".", str(tmp_path / "other"))
     with chdir(tmp_path / "other"):
         commit = registry_tags.read(load(Champion)).version("v1.0.0").commit
@@ -72,7 +72,7 @@ def test_a_clone_without_the_uncommitted_remote_takes_it_from_the_release(checko
 
 def test_a_remote_configured_after_the_release_is_used_for_it(checkout: Checkout, tmp_path: Path) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     share(checkout, tmp_path)
     git(checkout.root, "push", "--quiet", "--tags", "origin")
     shutil.copytree(".dvc/cache", tmp_path / "storage")

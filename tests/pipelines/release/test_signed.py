@@ -68,7 +68,7 @@ def serving() -> str | None:
 def promote_two(checkout: Checkout) -> None:
     for seed in (1, 2):
         checkout.candidate(seed)
-        release.promote()
+        checkout.promote()
 
 
 def sign(key: Path | None, tag: str, target: str) -> None:
@@ -146,7 +146,7 @@ def test_tags_of_others_need_no_signature(ssh: Checkout) -> None:
 
 def test_unsigned_tags_are_believed_where_none_have_to_be(checkout: Checkout) -> None:
     checkout.candidate(1)
-    release.promote()
+    checkout.promote()
     assert serving() == "v1.0.0"
     assert "SIGNATURE" not in git(checkout.root, "cat-file", "tag", "longtail@v1.0.0")
 
