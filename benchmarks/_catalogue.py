@@ -19,7 +19,8 @@ from pipelines.artifacts import checkpoint, model_file, outputs
 from pipelines.package import cells, contents
 from pipelines.package import encoder as packed_encoder
 from pipelines.package import stage as package
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 TEXT = 384  # length of text vectors
 TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic

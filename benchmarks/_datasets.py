@@ -25,7 +25,8 @@ from models.evaluation.measure import Catalogue
 from pipelines.artifacts import checkpoint
 from pipelines.embed import stage as embed
 from pipelines.embed.texts import Texts
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ml-latest-small", "anime")

@@ -49,7 +49,8 @@ from pipelines.bentos import store
 from pipelines.embed import cache as embedding_cache
 from pipelines.ingest.sources import demo_words
 from pipelines.package import encoder as packed_encoder
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

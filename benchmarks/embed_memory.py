@@ -22,7 +22,8 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 
 from pipelines.artifacts import checkpoint, outputs, tables
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 0.1  # seconds between two looks

@@ -31,7 +31,9 @@ from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
-from pipelines.settings.document import Embed, Train, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
+from pipelines.settings.train import Train
 
 SHORT = 128  # numbers of a reduced vector
 

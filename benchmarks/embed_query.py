@@ -16,7 +16,8 @@ from models.inference.encoder.numpy_encoder import NumpyEncoder, unit_vector
 from models.inference.encoder.tokens import tokenize
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 WISH, N = 5, 100  # words of a short wish; texts of each length
 

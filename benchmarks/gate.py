@@ -23,7 +23,8 @@ from models.evaluation.metrics import Floats
 from models.gate import policy
 from models.gate.policy import Procedure
 from models.gate.rules import Rule
-from pipelines.settings.document import Gate, load
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("candidate", "champion", "popularity", "random")

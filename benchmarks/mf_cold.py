@@ -32,7 +32,8 @@ from models.ranking.seen import Seen
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.tuning import cold_items
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 
 CPU = torch.device("cpu")
 COLUMNS = ("ndcg@10", "recall@20", "tail_recall@20", "cold_recall@20", "cold_recall_among_cold@20")

@@ -24,7 +24,8 @@ from models.ranking.ranking import Scorer, recommend
 from models.ranking.seen import Seen
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
-from pipelines.settings.document import Als, Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Als, Train
 from pipelines.train import fitting
 from pipelines.train.data import TrainingData
 

@@ -33,7 +33,8 @@ from models.training import dimension
 from models.training.als import Als, Interactions, Settings
 from models.training.neighbour_anchor import NeighbourAnchor
 from models.tuning import tail_setting
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 
 CPU = torch.device("cpu")
 KS = (10, 20)

@@ -29,7 +29,8 @@ from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen
 from models.tuning import tail_setting
 from models.tuning.tail_setting import Holdout, K, Outcome
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.train import data as training_data
 from pipelines.train import fitting
 from pipelines.train.stage import CROWD_USERS

@@ -31,7 +31,8 @@ START = """
 from pathlib import Path
 from pipelines.runtime import spark as engine
 from pipelines.artifacts.outputs import StageRun
-from pipelines.settings.document import Engine, load
+from pipelines.settings.document import load
+from pipelines.settings.engine import Engine
 with engine.connect(StageRun("split", Path(".")), "4GB", load(Engine)) as spark:
     spark.rows("select 1")
 """

@@ -17,7 +17,8 @@ from models.inference.reranking import Rerank
 from models.inference.text_neighbours import Neighbours
 from models.inference.user_side import LeastSquares
 from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs, tables
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 from tests import made, small_encoder
 
 N_ITEMS, N_USERS = 40, 12

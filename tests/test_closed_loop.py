@@ -12,7 +12,7 @@ import requests
 
 from pipelines.bentos.smoke import post
 from pipelines.ingest import stage as ingest
-from pipelines.settings.document import Demo
+from pipelines.settings.ingest import Demo
 from tests.clones import Clone
 from tests.pipelines.served_versions import Load, Serving
 from tests.test_pipeline import TINY

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.artifacts.outputs import read_json, sha256
-from pipelines.settings.document import Embed
+from pipelines.settings.embed import Embed
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,10 @@ from pipelines.artifacts import best_releases, outputs
 from pipelines.registry import release_path, tags, version_files
 from pipelines.registry.tags import Registry
 from pipelines.runtime.console import say, sentence
-from pipelines.settings.document import Champion, Gate, Release, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 
 NONE: dict[str, Any] = {

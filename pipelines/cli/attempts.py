@@ -16,7 +16,8 @@ from pipelines.gate import ledger as ledgers
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.runtime.console import say
-from pipelines.settings.document import Release, load
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 
 NAME = "longtail"

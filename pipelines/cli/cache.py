@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipelines.embed import cache, shards
 from pipelines.runtime.console import say
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,8 +26,10 @@ from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes as privacy_modes
 from pipelines.privacy.shown import credential
 from pipelines.registry import tags
+from pipelines.settings.champion import Champion
 from pipelines.settings.check import CLASSES
-from pipelines.settings.document import Champion, Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.workspace import dvc_locks
 
 ROOM = 2 << 30  # bytes that a run should find free

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipelines.runtime.console import say
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 
 NAME = "longtail"
 

@@ -29,7 +29,8 @@ from pipelines.runtime.console import run as guarded
 from pipelines.runtime.console import say
 from pipelines.serve import monitor as serve_monitor
 from pipelines.settings import check
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import dvc_locks, git
 
 NAME = "longtail"

@@ -9,7 +9,9 @@ from pipelines.registry import tags
 from pipelines.registry.tags import Registry
 from pipelines.serve.generation import SettingsError
 from pipelines.serve.supervisor import Supervisor
-from pipelines.settings.document import Champion, Release, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
 
 FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry
 

@@ -33,7 +33,8 @@ from pipelines.embed.shards import Halves
 from pipelines.embed.texts import Texts
 from pipelines.embed.throughput import Throughput
 from pipelines.runtime.console import say
-from pipelines.settings.document import Embed, Reduce, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed, Reduce
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from models.evaluation import slices
 from models.evaluation.measure import Catalogue, Evaluation, Relevant
 from models.evaluation.slices import Names
-from pipelines.settings.document import Slices
+from pipelines.settings.evaluate import Slices
 
 MAX_VALUES = 100  # a column with more is no category
 Slicings = dict[str, Names]

@@ -33,7 +33,8 @@ from pipelines.artifacts import best_releases, embeddings_file, outputs, per_use
 from pipelines.artifacts import model_file as model_files
 from pipelines.evaluate import slices
 from pipelines.runtime.console import progress, say
-from pipelines.settings.document import Evaluate, load
+from pipelines.settings.document import load
+from pipelines.settings.evaluate import Evaluate
 
 STAGE = "evaluate"
 Bools = npt.NDArray[np.bool_]

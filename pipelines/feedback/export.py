@@ -22,7 +22,7 @@ from pipelines.feedback.store import Batch
 from pipelines.ingest.sources.table import EXPORTS
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
-from pipelines.settings.document import Ingest, Table
+from pipelines.settings.ingest import Ingest, Table
 from pipelines.workspace import git
 
 NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\d{12})\.parquet")

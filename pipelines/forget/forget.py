@@ -21,7 +21,8 @@ from pipelines.forget.source_rows import Source, rewrite, sources
 from pipelines.forget.stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines.ingest.canonical import partitions, pseudonyms
 from pipelines.ingest.sources import download
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.workspace import git
 
 

@@ -17,7 +17,7 @@ from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.records import Dialect, records
 from pipelines.ingest.sources import movielens, table
 from pipelines.privacy import modes
-from pipelines.settings.document import Ingest
+from pipelines.settings.ingest import Ingest
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 
 from pipelines.registry import tags, version_files
 from pipelines.registry.tags import Version
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git
 
 

@@ -25,7 +25,12 @@ from pipelines.gate.ledger import Judgement, Ledger, Lost
 from pipelines.registry import digests as registry_digests
 from pipelines.registry import tags, version_files
 from pipelines.registry.tags import Registry
-from pipelines.settings.document import Champion, Evaluate, Gate, Release, Train, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.evaluate import Evaluate
+from pipelines.settings.gate import Gate
+from pipelines.settings.release import Release
+from pipelines.settings.train import Train
 from pipelines.workspace import git
 
 RUN = "LONGTAIL_RUN"  # environment variable: the run of Airflow that a stage belongs to

@@ -24,7 +24,8 @@ from pipelines.gate.report import page as report_page
 from pipelines.registry import chain, digests
 from pipelines.registry import changes as registry_changes
 from pipelines.runtime.console import say
-from pipelines.settings.document import Gate, load
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
 
 STAGE = "gate"
 CURVES = ("deciles.csv", "exposure.csv", "tradeoff.csv", "slices.csv")

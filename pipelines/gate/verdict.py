@@ -22,7 +22,8 @@ from pipelines.artifacts import best_releases, outputs, tables
 from pipelines.artifacts import per_user as saved_values
 from pipelines.artifacts.outputs import DATA
 from pipelines.runtime.console import say
-from pipelines.settings.document import Gate, figure, load
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate, figure
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")

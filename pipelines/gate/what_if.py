@@ -22,7 +22,8 @@ from pipelines.gate.report import text_report
 from pipelines.gate.verdict import PATH
 from pipelines.privacy.shown import markup
 from pipelines.settings import document as settings_document
-from pipelines.settings.document import SECTIONS, Gate
+from pipelines.settings.document import SECTIONS
+from pipelines.settings.gate import Gate
 
 JUDGED = (  # what the verdict was read from
     DATA / "evaluate" / "metrics.json",

@@ -12,7 +12,9 @@ from pipelines.ingest.canonical.ledger import Intake, intake
 from pipelines.ingest.sources import demo_catalogue, download, movielens, table
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
-from pipelines.settings.document import Demo, Engine, Ingest, ItemColumns, Table, TableColumns, UserColumns, load
+from pipelines.settings.document import load
+from pipelines.settings.engine import Engine
+from pipelines.settings.ingest import Demo, Ingest, ItemColumns, Table, TableColumns, UserColumns
 
 REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 

@@ -21,7 +21,9 @@ from pipelines.bentos import same_answers
 from pipelines.orchestration.run_release import described
 from pipelines.registry import tags
 from pipelines.runtime.console import say
-from pipelines.settings.document import Airflow, Champion, load
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git, lock
 
 FOLDER = "deployment"

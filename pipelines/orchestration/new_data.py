@@ -16,7 +16,10 @@ from typing import Any
 from pipelines.artifacts.outputs import DATA
 from pipelines.ingest.sources import download, http
 from pipelines.runtime.console import say
-from pipelines.settings.document import Airflow, Ingest, Release, load
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
+from pipelines.settings.release import Release
 from pipelines.workspace import git, lock, runs, worktree
 
 REF, SEEN = "refs/longtail/source", "source.json"

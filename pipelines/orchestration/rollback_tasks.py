@@ -11,7 +11,9 @@ from pipelines.orchestration.run_release import described
 from pipelines.registry import released, tags, version_files
 from pipelines.release import release
 from pipelines.runtime.console import say
-from pipelines.settings.document import Champion, Package, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.package import Package
 
 
 def choose(version: str | None) -> dict[str, Any]:

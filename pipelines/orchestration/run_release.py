@@ -11,7 +11,8 @@ from pipelines.orchestration import run_tasks
 from pipelines.registry import tags, version_files
 from pipelines.release import release
 from pipelines.runtime.console import say
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import dvc_stage, runs, worktree
 
 

@@ -19,7 +19,8 @@ from pipelines.gate.report import attempts as report_attempts
 from pipelines.gate.report import rules, wording
 from pipelines.orchestration import form as orchestration_form
 from pipelines.runtime.console import say
-from pipelines.settings.document import Airflow, load
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.document import load
 from pipelines.workspace import git, runs, worktree
 
 Result = dict[str, Any]

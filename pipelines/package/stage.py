@@ -26,7 +26,10 @@ from pipelines.package import contents
 from pipelines.package import encoder as packed_encoder
 from pipelines.registry import chain
 from pipelines.runtime.console import say
-from pipelines.settings.document import Champion, Embed, Package, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
+from pipelines.settings.package import Package
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
 CARD = "README.md"  # of the Bento; bentofile.yaml names it

@@ -9,7 +9,7 @@ from typing import Any
 from models.gate.chained_index import Link
 from pipelines.registry import version_files
 from pipelines.registry.tags import Registry
-from pipelines.settings.document import figure
+from pipelines.settings.gate import figure
 
 Record = Mapping[str, Any]
 

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipelines.settings.document import Champion, Release, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")

@@ -17,7 +17,8 @@ from pipelines.registry.changes import flat
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate as release_candidate
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git
 
 LABEL = 10  # characters

@@ -20,7 +20,9 @@ from pipelines.registry import chain, released, tags, version_files
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate
 from pipelines.runtime.console import say
-from pipelines.settings.document import Champion, Release, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 
 BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files

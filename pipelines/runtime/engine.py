@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipelines.artifacts.outputs import StageRun
 from pipelines.runtime import spark as runtime_spark
-from pipelines.settings.document import Engine
+from pipelines.settings.engine import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
 MACROS = r"""

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.artifacts.outputs import StageRun
-from pipelines.settings.document import Engine
+from pipelines.settings.engine import Engine
 
 SETTINGS = {  # so that Spark reads the text as DuckDB does
     "spark.sql.ansi.enabled": "true",

@@ -14,7 +14,8 @@ import requests
 
 from pipelines.privacy.shown import markup
 from pipelines.registry import tags, version_files
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 
 Decision = Literal["holds", "drift", "undecided"]
 DRIFT = 3  # exit status; 1 is an error, 2 a wrong command line

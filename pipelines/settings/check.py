@@ -6,23 +6,20 @@ from pathlib import Path
 
 from models.evaluation import metrics
 from models.gate import rules
-from pipelines.settings.document import (
-    FILE,
-    Airflow,
-    Champion,
-    Embed,
-    Engine,
-    Evaluate,
-    Gate,
-    Ingest,
-    Package,
-    Release,
-    Section,
-    Split,
-    Train,
-    Validate,
-    load,
-)
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import FILE, load
+from pipelines.settings.embed import Embed
+from pipelines.settings.engine import Engine
+from pipelines.settings.evaluate import Evaluate
+from pipelines.settings.fields import Section
+from pipelines.settings.gate import Gate
+from pipelines.settings.ingest import Ingest
+from pipelines.settings.package import Package
+from pipelines.settings.release import Release
+from pipelines.settings.split import Split
+from pipelines.settings.train import Train
+from pipelines.settings.validate import Validate
 
 CLASSES: tuple[type[Section], ...] = (
     *(Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine),

@@ -16,7 +16,8 @@ from pipelines.artifacts.outputs import StageRun
 from pipelines.runtime import engine as engines
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
-from pipelines.settings.document import Engine, Split
+from pipelines.settings.engine import Engine
+from pipelines.settings.split import Split
 
 PARTS = ("train", "valid", "test")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,9 @@ from models.evaluation import holdout
 from pipelines.artifacts import outputs, quarantine, tables
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
-from pipelines.settings.document import Engine, Split, load
+from pipelines.settings.document import load
+from pipelines.settings.engine import Engine
+from pipelines.settings.split import Split
 from pipelines.split import parts
 
 _pairs: list[pa.Field[Any]] = [

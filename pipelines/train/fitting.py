@@ -23,7 +23,7 @@ from models.training.neighbour_anchor import NeighbourAnchor
 from models.training.trainers import Settings, Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
 from pipelines.runtime.console import progress, say
-from pipelines.settings.document import Train
+from pipelines.settings.train import Train
 from pipelines.train import search
 from pipelines.train.data import TrainingData
 from pipelines.train.search import Range, Score, Trial

@@ -21,7 +21,8 @@ from models.tuning.tail_setting import choose as choose_reranking
 from pipelines.artifacts import model_file, outputs, tables
 from pipelines.runtime import ranks
 from pipelines.runtime.console import say
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.train import data as training_data
 from pipelines.train import fitting, text_ablation
 from pipelines.train.data import TrainingData

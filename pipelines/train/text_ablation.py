@@ -15,7 +15,7 @@ import torch
 from models.evaluation.metrics import Lists
 from models.ranking.fold_in import fold_in
 from models.tuning.tail_setting import lists, ndcg
-from pipelines.settings.document import Train
+from pipelines.settings.train import Train
 from pipelines.train import fitting
 from pipelines.train.data import TrainingData
 

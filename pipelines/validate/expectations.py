@@ -36,7 +36,7 @@ from pipelines.artifacts.outputs import StageRun
 from pipelines.runtime import engine as runtime_engine
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.engine import Embedded, Tables
-from pipelines.settings.document import Engine
+from pipelines.settings.engine import Engine
 
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))

@@ -13,7 +13,9 @@ from pipelines.artifacts import outputs, quarantine, tables
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
-from pipelines.settings.document import Engine, Validate, load
+from pipelines.settings.document import load
+from pipelines.settings.engine import Engine
+from pipelines.settings.validate import Validate
 from pipelines.validate import expectations, suites
 from pipelines.validate import profile as validate_profile
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.artifacts import tables
-from pipelines.settings.document import Custom, Tolerances, Validate
+from pipelines.settings.validate import Custom, Tolerances, Validate
 from pipelines.validate import expectations
 from pipelines.validate.expectations import gxe
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines.settings.document import Airflow, Release, load
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 from pipelines.workspace.snapshot import CODE, DESCRIPTION
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.workspace import dvc_locks, git, lock, runs
 from pipelines.workspace.runs import Run
 

@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
 from models.evaluation.measure import Catalogue
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.train import fitting
 
 

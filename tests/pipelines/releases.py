@@ -30,7 +30,9 @@ from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import tags, version_files
 from pipelines.release import release
-from pipelines.settings.document import Champion, Gate, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
 from tests import made
 from tests.conftest import REPO, Workspace
 from tests.pipelines.kept_states import KeptStates

@@ -23,7 +23,8 @@ from ruamel.yaml import YAML
 from pipelines.artifacts import outputs, recipe
 from pipelines.bentos.smoke import free_port
 from pipelines.registry import tags, version_files
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git as repository
 from tests.conftest import REPO
 from tests.judged import USER_IDS

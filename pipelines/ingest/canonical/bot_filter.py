@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.ingest.canonical.ledger import Intake
-from pipelines.settings.document import Abuse
+from pipelines.settings.ingest import Abuse
 
 MINUTE, DAY = 60_000_000, 86_400_000_000  # in microseconds
 

@@ -22,7 +22,7 @@ from pipelines.ingest.canonical.partitions import Partition
 from pipelines.ingest.formats import delimited
 from pipelines.ingest.formats.delimited import literal
 from pipelines.runtime.console import say
-from pipelines.settings.document import Abuse, TableColumns
+from pipelines.settings.ingest import Abuse, TableColumns
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
 PLAIN_ID = "[!-~]{1,256}"  # what most ids are

@@ -11,7 +11,7 @@ from models.inference.event_bounds import MAX_ID
 from pipelines.artifacts.tables import ITEMS
 from pipelines.ingest.canonical.ledger import Check, Intake, Rows, identifier
 from pipelines.ingest.formats.delimited import literal
-from pipelines.settings.document import ItemColumns
+from pipelines.settings.ingest import ItemColumns
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split
 CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"

@@ -29,7 +29,7 @@ from pipelines.runtime import engine as engines
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Embedded, Tables
-from pipelines.settings.document import Engine
+from pipelines.settings.engine import Engine
 
 NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
     *("below_min_value", "unknown_item", "after_until"),

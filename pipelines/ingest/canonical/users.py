@@ -11,7 +11,7 @@ from pipelines.ingest.canonical import pseudonyms
 from pipelines.ingest.canonical.items import id_checks
 from pipelines.ingest.canonical.ledger import Intake, Rows, identifier
 from pipelines.ingest.formats.delimited import literal
-from pipelines.settings.document import UserColumns
+from pipelines.settings.ingest import UserColumns
 
 TAKEN = ("user_id", "user_idx", "group", "history")  # by ingest, split and evaluate
 

@@ -9,7 +9,7 @@ from pipelines.ingest.canonical import interactions, items
 from pipelines.ingest.canonical import users as canonical_users
 from pipelines.ingest.canonical.ledger import File, Intake, Rows
 from pipelines.ingest.formats.records import Dialect
-from pipelines.settings.document import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
+from pipelines.settings.ingest import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 
 COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],

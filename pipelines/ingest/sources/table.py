@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.ingest.canonical import interactions, items, users
 from pipelines.ingest.canonical.ledger import File, Intake
 from pipelines.ingest.formats.records import Dialect
-from pipelines.settings.document import Abuse, Table
+from pipelines.settings.ingest import Abuse, Table
 
 TEXT = (".csv", ".tsv", ".dat", ".txt")
 EXPORTS = "feedback-*.parquet"  # what `longtail feedback export` adds, of which there may be none yet

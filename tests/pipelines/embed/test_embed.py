@@ -20,7 +20,8 @@ from pipelines.embed import cache as embedding_cache
 from pipelines.embed import shards
 from pipelines.embed import stage as embed
 from pipelines.embed.shards import Halves, Keys
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 from tests.conftest import REPO, Workspace
 
 TEXTS = ["A lighthouse keeper finds a letter", "Two detectives in the rain", "", "Robots learn to garden " * 200]

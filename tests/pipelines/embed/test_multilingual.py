@@ -18,7 +18,8 @@ from bento.model.encoder import Encoder
 from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.embed import stage as embed
 from pipelines.package import encoder
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 from tests import judged
 from tests.conftest import Workspace
 

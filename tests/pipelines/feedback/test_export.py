@@ -14,7 +14,8 @@ from bento.feedback.store import EVENTS, Event, Events
 from pipelines.feedback import export as feedback_export
 from pipelines.feedback import store
 from pipelines.ingest import stage as ingest
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from tests import postgres
 from tests.conftest import Workspace
 

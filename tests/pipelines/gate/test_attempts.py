@@ -28,7 +28,8 @@ from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.orchestration import run_tasks
 from pipelines.release import candidate, lineage, release
-from pipelines.settings.document import Gate, load
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
 from tests import made
 from tests.conftest import Workspace, edit_params
 from tests.pipelines import releases

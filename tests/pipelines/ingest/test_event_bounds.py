@@ -19,7 +19,8 @@ from pipelines.artifacts import tables
 from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import first_read
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.validate import stage as validate
 from tests.bento.feedback_server import Service, app
 from tests.conftest import Workspace

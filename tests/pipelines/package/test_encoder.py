@@ -12,7 +12,8 @@ from bento.model.encoder import Encoder
 from models.inference.encoder.projection import fit
 from pipelines.artifacts import checkpoint
 from pipelines.package import encoder as packed_encoder
-from pipelines.settings.document import Embed, load
+from pipelines.settings.document import load
+from pipelines.settings.embed import Embed
 from tests import judged
 from tests.conftest import Workspace
 

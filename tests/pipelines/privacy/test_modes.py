@@ -16,7 +16,8 @@ from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.orchestration import server
 from pipelines.privacy import modes
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.workspace import git
 from tests.conftest import Workspace
 

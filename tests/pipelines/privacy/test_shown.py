@@ -24,7 +24,9 @@ from pipelines.orchestration import run_tasks
 from pipelines.package import card as model_card
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
-from pipelines.settings.document import Ingest, Release, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
+from pipelines.settings.release import Release
 from pipelines.workspace import git
 from tests.conftest import REPO, Workspace, edit_params
 from tests.pipelines import holdouts

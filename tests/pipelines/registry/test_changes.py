@@ -10,7 +10,8 @@ import pytest
 from pipelines.artifacts import outputs
 from pipelines.champion.stage import champion_of
 from pipelines.registry import changes, tags, version_files
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from tests.conftest import edit_params
 from tests.pipelines.releases import SIZES, SPLIT, Checkout
 

@@ -16,7 +16,8 @@ from pipelines.artifacts import outputs
 from pipelines.registry import released, tags, version_files
 from pipelines.release import release
 from pipelines.serve import supervisor as serve_supervisor
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git as repository
 from tests import made
 from tests.conftest import edit_params

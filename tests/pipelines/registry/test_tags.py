@@ -8,7 +8,7 @@ from gto.api import assign, deregister, register, show, unassign
 from gto.tag import parse_name
 
 from pipelines.registry import tags
-from pipelines.settings.document import Champion
+from pipelines.settings.champion import Champion
 from pipelines.workspace import git as repository
 from tests.pipelines.releases import Checkout, commit, git
 

@@ -17,7 +17,8 @@ from pipelines.champion.stage import NONE, champion_of
 from pipelines.registry import tags, version_files
 from pipelines.registry.digests import digests
 from pipelines.release import lineage, release
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git as repository
 from tests import made
 from tests.conftest import edit_params

@@ -13,7 +13,8 @@ from pipelines.champion import stage as champion
 from pipelines.registry import tags as registry_tags
 from pipelines.registry import version_files
 from pipelines.release import candidate, release
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from tests.pipelines.releases import Checkout, clone, git, share, start
 
 pytestmark = pytest.mark.slow  # Git and DVC for real

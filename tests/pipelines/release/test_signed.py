@@ -13,7 +13,8 @@ import pytest
 from pipelines.champion import stage as champion
 from pipelines.registry import tags
 from pipelines.release import lineage, release
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from pipelines.workspace import git as repository
 from tests import system
 from tests.conftest import edit_params

@@ -18,7 +18,8 @@ import pytest
 
 from pipelines.ingest import stage as ingest
 from pipelines.runtime import spark
-from pipelines.settings.document import Engine, load
+from pipelines.settings.document import load
+from pipelines.settings.engine import Engine
 from pipelines.split import parts
 from pipelines.split import stage as split
 from pipelines.validate import stage as validate

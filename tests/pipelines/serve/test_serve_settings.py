@@ -13,7 +13,8 @@ from pipelines.bentos import store
 from pipelines.registry import tags
 from pipelines.serve import memory
 from pipelines.serve.supervisor import Supervisor
-from pipelines.settings.document import Champion, load
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
 from tests.conftest import REPO
 from tests.pipelines.releases import Checkout
 from tests.pipelines.served_versions import Serving, assign, register

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.settings.champion import Champion
 from pipelines.settings.check import CLASSES
-from pipelines.settings.document import SECTIONS, Champion, Evaluate, Gate, Ingest, Release, Split, Train, load
+from pipelines.settings.document import SECTIONS, load
+from pipelines.settings.evaluate import Evaluate
+from pipelines.settings.gate import Gate
+from pipelines.settings.ingest import Ingest
+from pipelines.settings.release import Release
+from pipelines.settings.split import Split
+from pipelines.settings.train import Train
 from tests.conftest import REPO, Workspace
 
 CG_STEPS = "    cg_steps: 3                # conjugate-gradient steps per half-sweep\n"

@@ -11,7 +11,8 @@ from scipy.sparse import csr_array
 from models.evaluation.measure import Catalogue, Relevant
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.train import text_ablation
 from pipelines.train.data import TrainingData
 from pipelines.train.text_ablation import Effect

@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipelines.artifacts import model_file, outputs
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.split import stage as split
 from pipelines.train import fitting
 from pipelines.train import stage as train

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.artifacts import outputs
-from pipelines.settings.document import Engine
+from pipelines.settings.engine import Engine
 from pipelines.validate import expectations
 from pipelines.validate import stage as validate
 from tests.conftest import Workspace

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipelines.orchestration import run_tasks
-from pipelines.settings.document import Gate, Train, load
+from pipelines.settings.document import load
+from pipelines.settings.gate import Gate
+from pipelines.settings.train import Train
 from pipelines.workspace import dvc_stage, git, runs
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.orchestration import run_tasks
-from pipelines.settings.document import Train, load
+from pipelines.settings.document import load
+from pipelines.settings.train import Train
 from pipelines.workspace import dvc_stage, git, runs, worktree
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout

@@ -15,7 +15,8 @@ from pipelines.forget import forget, source_rows
 from pipelines.forget.search import Traces
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical import pseudonyms
-from pipelines.settings.document import Ingest, load
+from pipelines.settings.document import load
+from pipelines.settings.ingest import Ingest
 from pipelines.split import stage as split
 from pipelines.train import stage as train
 from pipelines.validate import stage as validate

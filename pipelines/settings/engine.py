@@ -1,0 +1,14 @@
+"""Section `engine`: what runs the SQL of the first stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipelines.settings.fields import Section, Text
+
+
+class Engine(Section):
+    section = "engine"
+    name: Literal["duckdb", "spark"]
+    master: Text
+    settings: dict[str, str]

@@ -1,0 +1,22 @@
+"""Section `release`: where releases are shared, and whether they have to be signed."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from pipelines.privacy.shown import credential
+from pipelines.settings.fields import Section, Text
+
+
+class Release(Section):
+    section = "release"
+    remote: Text | None
+    signed: bool
+
+    @model_validator(mode="after")
+    def remote_holds_no_secret(self) -> Release:
+        if self.remote is not None and (what := credential(self.remote)):
+            raise ValueError(
+                f"remote holds {what}, which every release would hold as well; name a remote of `git remote add`"
+            )
+        return self
