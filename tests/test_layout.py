@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from setuptools import find_packages  # type: ignore[import-untyped]
 
+from pipelines.artifacts import recipe
 from pipelines.bentos import sources as bentos_sources
 from pipelines.orchestration import task
 from pipelines.settings.document import SECTIONS
@@ -24,6 +25,10 @@ INSTALLED = ("pipelines", "models", "bento")
 PACKAGES = ("pipelines", "models", "bento", "dags")
 ALLOWED = {"pipelines": {"pipelines", "models"}, "bento": {"bento", "models"}, "models": {"models"}, "dags": {"dags"}}
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
+APART = (  # what commands, servers and Airflow do around the stages
+    *("dags", "pipelines/cli", "pipelines/serve", "pipelines/orchestration", "pipelines/release", "pipelines/forget"),
+    *("pipelines/feedback", "pipelines/settings/airflow.py", "pipelines/settings/check.py"),
+)
 TOP_LEVEL = {
     *(".ci", ".dvc", ".dvcignore", ".gitignore"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile"),
@@ -208,8 +213,16 @@ def test_every_code_dependency_is_needed(name: str) -> None:
     needed = {path.relative_to(REPO).as_posix() for path in our_files(page(name))}
     if name == "package":  # it packs what the service imports
         needed |= {path.relative_to(REPO).as_posix() for path in our_files(REPO / "bento" / "service.py")}
-    code = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py") and not dep.endswith("__init__.py")}
-    assert code <= needed
+    code = [dep for dep in recipe.code_of(STAGES[name]) if not dep.endswith("__init__.py")]
+    assert [dep for dep in code if not any(file == dep or file.startswith(f"{dep}/") for file in needed)] == []
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_no_stage_computes_reruns_none(name: str) -> None:
+    code = recipe.code_of(STAGES[name])
+    assert [
+        (dep, path) for dep in code for path in APART if f"{path}/".startswith(f"{dep}/") or dep.startswith(path)
+    ] == []
 
 
 def test_the_bento_holds_every_model_file_that_the_service_imports_and_no_other() -> None:

@@ -58,9 +58,13 @@ def settings(described: Mapping[str, Any]) -> dict[str, str]:
 
 
 def code(described: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of every file that dvc.yaml lists for the stage, but for data."""
-    listed = [dep for dep in described.get("deps", []) if not dep.startswith((OUTPUTS, "${"))]
-    return {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files(listed)}
+    """sha256 of every file of code that dvc.yaml lists for the stage."""
+    return {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files(code_of(described))}
+
+
+def code_of(described: Mapping[str, Any]) -> list[str]:
+    """Files and folders of code that dvc.yaml lists for the stage."""
+    return [dep for dep in described.get("deps", []) if not dep.startswith((OUTPUTS, "${"))]
 
 
 def files(listed: Sequence[str]) -> Iterator[Path]:

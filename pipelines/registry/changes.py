@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipelines.registry import version_files
-from pipelines.registry.digests import CODE, digests
+from pipelines.registry.digests import digests, judging
 from pipelines.settings import document
 from pipelines.workspace import git
 
@@ -72,10 +72,10 @@ def worded(value: Any) -> str:
 
 
 def files(commit: str) -> list[str]:
-    """Modules that differ from those of a commit, new ones included, whether they are committed or not."""
-    edited = git.git("diff", "--name-only", commit, "--", *CODE).splitlines()
-    new = git.git("ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
-    return sorted(path for path in {*edited, *new} if path.endswith(".py"))
+    """Code that judges and differs from that of a commit, new files included, whether they are committed or not."""
+    edited = git.git("diff", "--name-only", commit, "--", *judging()).splitlines()
+    new = git.git("ls-files", "--others", "--exclude-standard", "--", *judging()).splitlines()
+    return sorted({*edited, *new})
 
 
 def brief(lines: list[str]) -> list[str]:

@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.artifacts import outputs
+from pipelines.artifacts import outputs, recipe
 from pipelines.artifacts.outputs import DATA
 from pipelines.artifacts.recipe import UNJUDGED, of_values
 from pipelines.settings.document import SECTIONS, read
 
 JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
-CODE = ("models", "pipelines")  # folders, with all that is below them
+LAST = "gate"  # the last stage that decides
 TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
 
 
@@ -45,11 +45,17 @@ def params_digest() -> str:
     return of_values(values)
 
 
+def judging() -> list[str]:
+    """Files and folders of the code that decides a verdict: of the gate, and of the stages that it rests on."""
+    stages = recipe.stages()
+    return sorted({path for name in [*recipe.before(LAST, stages), LAST] for path in recipe.code_of(stages[name])})
+
+
 def code_digest() -> str:
-    """Of the modules in the current folder: stages run from there, wherever the console script is installed."""
-    paths = sorted(path for folder in CODE for path in Path(folder).rglob("*.py"))
+    """Of the code in the current folder: stages run from there, wherever the console script is installed."""
+    paths = sorted(set(recipe.files(judging())))
     if not paths:
-        raise FileNotFoundError(f"no Python files in {' or '.join(CODE)} of {Path.cwd()}; run inside the checkout")
+        raise FileNotFoundError(f"none of the files that dvc.yaml names is in {Path.cwd()}; run inside the checkout")
     return of_text("\n".join(f"{path.as_posix()} {outputs.sha256(path)}" for path in paths))
 
 

@@ -26,24 +26,14 @@ from pipelines.ingest.formats import delimited
 from pipelines.runtime.engine import Embedded, Tables
 from pipelines.workspace import git
 
-CODE = (  # files and folders of the checkout that decide what becomes of a row
+CODE = (  # of the checkout: what decides what becomes of a row
     "models/inference/event_bounds.py",
-    "pipelines/ingest/canonical/bot_filter.py",
-    "pipelines/ingest/formats/delimited.py",
-    "pipelines/runtime/engine.py",
-    "pipelines/ingest/canonical/first_read.py",
-    "pipelines/ingest/canonical/ledger.py",
-    "pipelines/ingest/canonical/interactions.py",
-    "pipelines/ingest/canonical/items.py",
-    "pipelines/ingest/canonical/pairs.py",
-    "pipelines/ingest/canonical/partitions.py",
-    "pipelines/ingest/canonical/pseudonyms.py",
-    "pipelines/ingest/formats/records.py",
-    "pipelines/privacy/shown.py",
-    "pipelines/runtime/spark.py",
     "pipelines/artifacts/tables.py",
-    "pipelines/ingest/formats/unpacked_size.py",
-    "pipelines/ingest/canonical/users.py",
+    "pipelines/ingest/canonical",
+    "pipelines/ingest/formats",
+    "pipelines/privacy/shown.py",
+    "pipelines/runtime/engine.py",
+    "pipelines/runtime/spark.py",
 )
 CHECKOUT = Path(pipelines.__file__).parents[1]
 KEPT_FOR = 7 * 86400.0  # seconds after its last use

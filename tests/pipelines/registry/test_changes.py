@@ -45,14 +45,14 @@ def test_settings_and_modules_are_named_with_what_they_were(promoted: Checkout) 
     edit_params(Path("params.yaml"), "train", {"als.epochs": 9})
     rule = {"name": "r", "metric": "ndcg@10", "min": 0.1}
     edit_params(Path("params.yaml"), "gate", {"rules": [rule]})
-    with Path("models/evaluation/metrics.py").open("a") as file:
+    with Path("pipelines/gate/verdict.py").open("a") as file:
         file.write("\n# edited\n")
-    Path("models/new.py").write_text("")
+    Path("pipelines/gate/new.py").write_text("")
     found = since()
     assert "train.als.epochs: 6 → 9" in found["settings"]
     (line,) = [line for line in found["settings"] if line.startswith("gate.rules: beats popularity, accuracy held, ")]
     assert line.endswith(" → r")
-    assert found["code"] == ["models/evaluation/metrics.py", "models/new.py"]
+    assert found["code"] == ["pipelines/gate/new.py", "pipelines/gate/verdict.py"]
 
 
 def test_other_data_says_how_much_there_was_and_is_where_the_release_knows(promoted: Checkout) -> None:

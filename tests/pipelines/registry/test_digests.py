@@ -51,9 +51,9 @@ def test_digests_are_what_their_definitions_say(judged: Workspace) -> None:
         ("data/ingest/items.parquet", b"another", "data"),
         ("data/ingest/users.parquet", b"another", "data"),
         ("models/inference/factors.py", b"# another", "code"),
-        ("pipelines/new.py", b"# one more", "code"),
-        ("pipelines/room/deep/new.py", b"# one more", "code"),
-        ("models/room/new.py", b"# one more", "code"),
+        ("pipelines/gate/new.py", b"# one more", "code"),
+        ("pipelines/ingest/room/deep/new.py", b"# one more", "code"),
+        ("models/training/room/new.py", b"# one more", "code"),
     ],
 )
 def test_a_changed_file_changes_its_digest_and_no_other(
@@ -64,6 +64,14 @@ def test_a_changed_file_changes_its_digest_and_no_other(
     Path(name).write_bytes(content)
     after = digests()
     assert [key for key in before if before[key] != after[key]] == [changed]
+
+
+@pytest.mark.parametrize("folder", ["pipelines/serve", "pipelines/orchestration", "pipelines/cli", "bento", "dags"])
+def test_code_that_judges_nothing_changes_no_digest(judged: Workspace, folder: str) -> None:
+    before = digests()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, "new.py").write_bytes(b"# one more")
+    assert digests() == before
 
 
 def test_another_holdout_and_another_tail_are_told_apart(judged: Workspace) -> None:
