@@ -7,6 +7,7 @@ such as postgresql+psycopg://user@host/name. Any number of processes share a sto
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import threading
 import time
@@ -238,8 +239,25 @@ def read(con: sa.Connection, event_ids: Collection[str]) -> list[Event]:
 def durable(connection: Any, record: object) -> None:
     """A commit is on the disk when it returns; readers go on while somebody writes."""
     connection.isolation_level = None  # else sqlite3 begins transactions by itself
-    for setting in ("journal_mode=wal", "synchronous=full"):
-        connection.execute(f"pragma {setting}")
+    keep_a_log(connection)
+    connection.execute("pragma synchronous=full")
+
+
+def keep_a_log(connection: Any) -> None:
+    """Let the file have a write-ahead log; of processes that start side by side on a new file, one makes it.
+
+    SQLite does not let the others wait here, whatever their timeout: it says at once that the file is locked.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def immediate(con: sa.Connection) -> None:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from pipelines.settings.fields import Section
 
 FILE = Path("params.yaml")
+MOST_OPENINGS = 1000  # of lists and mappings, with which a text can still be parsed in C
 SECTIONS = (  # of the file
     *("ingest", "validate", "split", "embed", "train", "champion", "evaluate", "gate", "package"),
     *("release", "airflow", "engine"),
@@ -60,8 +61,12 @@ def document(path: Path) -> dict[str, Any]:
 
 @lru_cache(16)
 def parsed(text: str) -> Any:
-    """The values of a YAML text; parsing the settings takes a tenth of a second, and promote asks for them often."""
-    return YAML(typ="safe").load(text)
+    """The values of a YAML text; parsing the settings takes time, and promote asks for them often.
+
+    Raises RecursionError for lists and mappings that nest too deeply: the parser in C would end the process.
+    """
+    openings = sum(map(text.count, ("[", "{", "- ", "? ")))
+    return YAML(typ="safe", pure=openings > MOST_OPENINGS).load(text)
 
 
 def explain(error: ValidationError, section: str, path: Path) -> str:

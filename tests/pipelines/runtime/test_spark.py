@@ -120,7 +120,7 @@ def test_spark_gives_the_rows_that_duckdb_gives(
     splits = not items  # which goes by the items of ingest, wherever it has them from
     embedded, spark = (run(source, name, splits=splits) for name in ("duckdb", "spark"))
     files = sorted(path.relative_to(embedded) for path in embedded.rglob("*.parquet"))
-    assert len(files) == (9 if splits else 4)
+    assert len(files) == (10 if splits else 4)
     assert {str(file): differences(embedded / file, spark / file) for file in files} == {str(file): 0 for file in files}
     for name in ("ingest/summary.json", "split/holdout.json")[: 1 + splits]:
         assert (embedded / name).read_bytes() == (spark / name).read_bytes()
