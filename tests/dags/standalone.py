@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -70,13 +70,19 @@ class Airflow:
 
     def finish(self, dag: str, run_id: str, state: str = "success") -> Any:
         """Wait until a run has ended, as it must, in this state."""
-        run = self.until(lambda: found if (found := self.run(dag, run_id))["state"] in ("success", "failed") else None)
+        run = self.until(
+            lambda: found if (found := self.run(dag, run_id))["state"] in ("success", "failed") else None,
+            seen=lambda: self.states(dag, run_id),
+        )
         assert run["state"] == state, self.states(dag, run_id)
         return run
 
     def reach(self, dag: str, run_id: str, task: str, state: str) -> Any:
         """Wait until a task is in a state."""
-        return self.until(lambda: found if (found := self.tasks(dag, run_id)[task])["state"] == state else None)
+        return self.until(
+            lambda: found if (found := self.tasks(dag, run_id)[task])["state"] == state else None,
+            seen=lambda: self.states(dag, run_id),
+        )
 
     def latest(self, dag: str, *, after: int = 0) -> str:
         """The newest run of a DAG, once there are more than `after`."""
@@ -88,13 +94,14 @@ class Airflow:
         run_id: str = self.until(newest)
         return run_id
 
-    def until(self, found: Any) -> Any:
+    def until(self, found: Any, *, seen: Callable[[], object] = dict) -> Any:
+        """Wait for `found` to find anything; `seen` tells what there was instead."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if (value := found()) is not None:
                 return value
             time.sleep(0.5)
-        raise AssertionError("it did not happen in time")
+        raise AssertionError(f"it did not happen in time; seen last: {seen()}")
 
 
 @contextmanager
