@@ -93,7 +93,7 @@ def failing(source: expectations.Source, results: expectations.Results, params: 
     shares = {}
     for result in results["interactions"].results if "interactions" in results else []:
         check = expectations.describe("interactions", result)
-        if check["code"] in own and failed(check) and not check["error"] and isinstance(check["observed"], dict):
+        if check["code"] in own and failed(check) and not check["error"] and is_of_rows(check):
             shares[check["code"]] = check["observed"]["unexpected"] / check["observed"]["rows"]
     if not shares or max(shares.values()) > params.max_quarantined:
         return []
@@ -177,6 +177,11 @@ def failed(check: dict[str, Any]) -> bool:
     return not check["success"]
 
 
+def is_of_rows(check: dict[str, Any]) -> bool:
+    """Tell whether an expectation counts rows, rather than look at a table as a whole."""
+    return isinstance(check["observed"], dict) and "unexpected" in check["observed"]
+
+
 def listed(checks: list[dict[str, Any]]) -> str:
     """The first failures in words, and how many follow."""
     more = f"; and {len(checks) - SHOWN} more" if len(checks) > SHOWN else ""
@@ -188,7 +193,7 @@ def failure(check: dict[str, Any]) -> str:
     found = check["observed"]
     if check["error"]:
         words = f"it could not be evaluated: {check['error'][:200]}"
-    elif isinstance(found, dict):
+    elif is_of_rows(check):
         words = f"{found['unexpected']} of {found['rows']} rows do not"
         words += f", such as {', '.join(found['examples'])}" if "examples" in found else ""
     else:

@@ -88,8 +88,17 @@ def test_what_only_warns_stays_where_it_is(workspace: Workspace) -> None:
     assert (report["n_quarantined"], report["n_warnings"]) == (0, 1)
 
 
-def test_an_expectation_of_a_whole_table_leaves_nothing_out(workspace: Workspace) -> None:
-    mean = STARS | {"expect": "expect_column_mean_to_be_between", "kwargs": {"column": "value", "max_value": 0.1}}
-    workspace.params("validate", {"custom": [mean]})
+WHOLE: dict[str, dict[str, Any]] = {
+    "expect_column_mean_to_be_between": {"max_value": 0.1},
+    "expect_column_quantile_values_to_be_between": {
+        "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[0.0, 0.1]]}
+    },
+}
+
+
+@pytest.mark.parametrize("expect", WHOLE)
+def test_an_expectation_of_a_whole_table_leaves_nothing_out(workspace: Workspace, expect: str) -> None:
+    whole = STARS | {"expect": expect, "kwargs": {"column": "value", **WHOLE[expect]}}
+    workspace.params("validate", {"custom": [whole]})
     with pytest.raises(ValueError, match=r"no value is above 5 \(found"):
         validated(ROWS)
