@@ -27,6 +27,7 @@ from tests import system
 from tests.conftest import Workspace
 from tests.pipelines import canonical
 from tests.pipelines.canonical import write_validate
+from tests.pipelines.engines import use
 
 COLUMNS = {"user_id": "user", "item_id": "item", "value": "stars", "timestamp": "time"}
 ODD_IDS = ["NA", "null", "0007", " 7 ", "é", "🙂", "日本", "\x1b", "", None, "x" * 300, "\u00a0"]
@@ -80,16 +81,6 @@ def java(monkeypatch: pytest.MonkeyPatch) -> None:
     if "JAVA_HOME" not in os.environ:
         folder = Path(system.program("java")).parent
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-def use(workspace: Workspace, name: str) -> None:
-    """Set the engine, Spark with what suits small tables: few jobs, and no time spent on optimizing its code."""
-    small = {
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    }
-    workspace.params("engine", {"name": name, "settings": small})
 
 
 def run(workspace: Workspace, name: str, *, splits: bool) -> Path:

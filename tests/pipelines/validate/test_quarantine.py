@@ -12,8 +12,10 @@ import pytest
 from pipelines.artifacts import outputs
 from pipelines.split import stage as split
 from pipelines.validate import stage as validate
+from tests import system
 from tests.conftest import Workspace
 from tests.pipelines.canonical import Row, catalogue, interactions, item_ids, rows, write_ingest
+from tests.pipelines.engines import use
 
 ROWS = list({row[:2]: row for row in rows(60, 60)}.values())
 STARS = {
@@ -50,8 +52,8 @@ def with_bad_rows(high: int, bots: int = 0) -> list[Row]:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_few_are_left_out_with_their_reasons_and_all_others_are_split(workspace: Workspace, engine: str) -> None:
     if engine == "spark":
-        pytest.importorskip("pyspark")
-    workspace.params("engine", {"name": engine})
+        system.program("java")
+    use(workspace, engine)
     report = validated(with_bad_rows(2, bots=1))
     assert report["success"]
     assert report["n_quarantined"] == 3
