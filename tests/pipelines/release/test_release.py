@@ -602,3 +602,27 @@ def test_the_users_branch_may_move_on(checkout: Checkout) -> None:
     checkout.candidate(2)
     checkout.promote()
     assert git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}^") == git(checkout.root, "rev-parse", "HEAD")
+
+
+def test_a_release_from_before_the_code_lay_in_folders_is_compared_and_serves_again(checkout: Checkout) -> None:
+    """Then dvc.yaml named files such as pipelines/gate.py, which are in no checkout of now."""
+    graph = Path("dvc.yaml")
+    now = graph.read_text()
+    then = json.loads(now)
+    for name, stage in then["stages"].items():
+        stage["deps"] = [f"pipelines/{name}.py" if dep == f"pipelines/{name}" else dep for dep in stage["deps"]]
+        Path(f"pipelines/{name}.py").write_text(f"# {name}\n")
+    graph.write_text(json.dumps(then))
+    commit(checkout.root, "flat")
+    checkout.candidate(1)
+    checkout.promote()
+    for name in then["stages"]:
+        Path(f"pipelines/{name}.py").unlink()
+        shutil.rmtree(Path("data", name))
+    graph.write_text(now)
+    commit(checkout.root, "folders")
+    checkout.candidate(2)
+    assert outputs.read_json(Path("data/champion/champion.json"))["version"] == "v1.0.0"
+    checkout.promote()
+    assert release.rollback().version == "v1.0.0"
+    assert [line for line in lineage.lineage("v1.0.0") if "PROMOTE" in line]
