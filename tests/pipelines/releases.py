@@ -104,6 +104,7 @@ def start_anew(root: Path) -> None:
         "dvc.yaml": dvc_yaml(),
         ".dvc/config": "[core]\n    analytics = false\n    autostage = false\n",
         ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+        ".dvcignore": (REPO / ".dvcignore").read_text("utf-8"),
         ".gitignore": "/data/*\n!/data/raw/\n/data/raw/*\n!/data/raw/README.md\n!/data/raw/*.dvc\n"
         "/.longtail\n__pycache__\n",
         "data/raw/README.md": "nothing here\n",

@@ -98,7 +98,7 @@ def test_promote_status_rollback_lineage_speak_of_what_they_did(checkout: Checko
 
 def test_status_says_what_changed_since_the_verdict(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
-    Path("models/inference/factors.py").write_text("# edited\n")
+    Path("pipelines/gate/new.py").write_text("# new\n")
     for command in ("status", "gate"):
         assert "stale: code changed since the verdict; `dvc repro` judges again" in run(command)[1]
     shutil.rmtree("data/train")

@@ -151,7 +151,7 @@ def test_another_verdict_is_refused_with_its_reason(checkout: Checkout, verdict:
     [
         ("data/train/model.safetensors", "model"),
         ("data/ingest/interactions.parquet", "data"),
-        ("models/inference/factors.py", "code"),
+        ("pipelines/gate/stage.py", "code"),
         ("params.yaml", "params"),
     ],
 )
