@@ -25,9 +25,8 @@ Kind = Literal["impression", "click", "like", "purchase"]
 POSITIVE = ("click", "like", "purchase")  # an impression says what was shown, not what was wanted
 NEWEST = 1000  # distinct items of a user that count for the next list
 BUSY_SECONDS = 10  # for which a SQLite writer waits for the others
-GLANCE_SECONDS = (
-    0.05  # for which a reader waits whom requests wait for; only a file that somebody locks as a whole does
-)
+# for which a reader waits that requests wait for; only a file that somebody locks as a whole makes it wait
+GLANCE_SECONDS = 0.05
 
 METADATA = sa.MetaData()
 STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
@@ -252,8 +251,8 @@ def keep_a_log(connection: Any) -> None:
     while True:
         try:
             connection.execute("pragma journal_mode=wal")
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.01)
         else:

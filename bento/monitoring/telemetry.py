@@ -1,4 +1,4 @@
-"""What is counted of answers, for Prometheus and for `longtail monitor`; the access log."""
+"""Counts of what is answered, for Prometheus and for `longtail monitor`; the access log."""
 
 from __future__ import annotations
 

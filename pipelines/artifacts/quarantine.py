@@ -37,7 +37,7 @@ def n_interactions(failed: Iterable[dict[str, str]]) -> int:
 
 
 def words(failed: Sequence[dict[str, str]]) -> str:
-    """How many interactions are left out, and by which expectations."""
+    """Say how many interactions are left out, and by which expectations."""
     counts = Counter(row["code"] for row in failed)
     n = n_interactions(failed)
     of = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""What a Bento is made of beside data: the serving code and the settings of packaging."""
+"""Files that make up a Bento beside its data: the serving code and the settings of packaging."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pipelines.settings.fields import Section, Strict, Text
 
 
 class Resources(Strict):
-    """Where Airflow runs a stage; what is left out is Airflow's default."""
+    """Queue, pool and limits of a stage in Airflow; what is left out is Airflow's default."""
 
     queue: Text | None = None
     pool: Text | None = None

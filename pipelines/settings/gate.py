@@ -46,7 +46,7 @@ def figure(metric: str, users: str | None) -> str:
 
 
 class Attempts(Strict):
-    """How candidates that are judged one after another on a holdout share the level."""
+    """Share of the level for each of the candidates that are judged one after another on a holdout."""
 
     rule: Literal["spend", "count"]
     half: Annotated[int, Field(ge=1, le=10_000)]

@@ -103,7 +103,7 @@ class Train(Section):
         return section
 
     def settings(self) -> dict[str, Any]:
-        """What a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
+        """Return what a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
         return {**self.chosen().model_dump(), **{name: getattr(self, name) for name in ANCHOR}}
 
     def integers(self) -> set[str]:

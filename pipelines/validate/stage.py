@@ -127,7 +127,7 @@ def views(engine: Tables, paths: dict[str, Path], left_out: Path | None = None) 
 
 
 def column_pairs(table: str, found: pa.Schema, expected: pa.Schema, *, more: bool) -> list[tuple[str, str]]:
-    """What each column is and what it shall be; columns beyond the expected ones are fine where there may be `more`."""
+    """List each column as it is and as it shall be; others than those are fine where there may be `more`."""
     names = expected.names if more else list(dict.fromkeys([*expected.names, *found.names]))
 
     def words(schema: pa.Schema, name: str) -> str:

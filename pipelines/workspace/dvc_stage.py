@@ -87,7 +87,7 @@ def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
 
 
 def inputs(stage: str) -> list[str]:
-    """What has to be there before a stage runs: the stages whose outputs it reads, data that DVC tracks for ingest.
+    """List what a stage needs before it runs: the stages whose outputs it reads, data that DVC tracks for ingest.
 
     A stage that checks the chain of stages reads the manifests of all before it.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from bento.feedback import store
 from bento.feedback.store import EVENTS, Event, Events
 from tests import postgres
 from tests.bento.stored_events import numbered, stored
@@ -132,3 +134,23 @@ def test_the_change_counter_tells_of_every_commit_whoever_made_it(tmp_path: Path
         events.items_of("u1")
         seen.append(counter())
     assert len(set(seen)) == 6
+
+
+def test_who_opens_a_new_store_waits_for_its_log_while_another_holds_the_file(tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "new.sqlite", isolation_level=None, check_same_thread=False)
+    holder.execute("create table t (a)")
+    holder.execute("begin exclusive")
+    other = sqlite3.connect(tmp_path / "new.sqlite", timeout=0)
+    release = threading.Timer(0.2, holder.rollback)
+    release.start()
+    store.keep_a_log(other)
+    release.join()
+    assert other.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_a_store_that_cannot_be_written_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old.sqlite"
+    sqlite3.connect(path).execute("create table t (a)")
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store.keep_a_log(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
