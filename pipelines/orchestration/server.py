@@ -146,11 +146,8 @@ def secret(folder: Path, name: str) -> str:
     """A secret that outlives restarts, readable by its owner alone; that of the environment for several machines."""
     path = folder / f"{name}.secret"
     if not path.is_file():
-        partial = path.with_name(f".{path.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.touch(0o600)
-        partial.write_text(secrets.token_urlsafe(48), "ascii")
-        partial.replace(path)  # else one that was killed here would leave an empty secret
+        with outputs.written(path, mode=0o600) as partial:  # one that is killed here leaves no empty secret
+            partial.write_text(secrets.token_urlsafe(48), "ascii")
     return path.read_text("ascii")
 
 

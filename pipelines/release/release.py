@@ -79,9 +79,7 @@ def rollback(name: str | None = None) -> Outcome:
         if target == serving:
             raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
         released.check(target.name, target.commit)
-        version_files.obtain(
-            target.name, target.commit, version_files.ARCHIVE
-        )  # a version that cannot serve is no way back
+        version_files.archive(target.name, target.commit)  # a version that cannot serve is no way back
         assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -100,3 +101,14 @@ def explain(error: ValidationError, section: str, path: Path) -> str:
         message = first["msg"]
         problem = f"{key} is {first['input']!r}: {message[0].lower() + message[1:]}; correct it"
     return f"{path}: {problem}" + (f" (and {len(more)} more problems)" if more else "")
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted keys: {'train': {'als': {'epochs': 3}}} as {'train.als.epochs': 3}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        else:
+            found[key] = value
+    return found

@@ -199,7 +199,7 @@ def package(seed: int, *, built: bool) -> None:
     bento: dict[str, Any] = {"built": False, "reason": "not built by hand"}
     with made.stage("package") as stage:
         if built:
-            stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
+            stage.output(version_files.ARCHIVE.name).write_bytes(b"bento of %d" % seed)
             bento = {
                 "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
                 "sources": sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},

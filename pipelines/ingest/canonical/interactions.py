@@ -17,8 +17,8 @@ from pipelines.ingest.canonical.judgement import Rules
 from pipelines.ingest.canonical.ledger import File, Intake, Rows
 from pipelines.ingest.canonical.partitions import Partition
 from pipelines.ingest.formats import delimited
-from pipelines.ingest.formats.delimited import literal
 from pipelines.runtime.console import say
+from pipelines.runtime.sql import backticked, literal
 
 WRITTEN = "format parquet, compression snappy, write_bloom_filter false"  # a partition, which nobody looks ids up in
 SPARK_READS = re.compile(
@@ -163,11 +163,6 @@ def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path
     if n_rows != held:
         raise ValueError(f"Spark read {n_rows:,} of the {held:,} rows of {rows.file}; set engine.name to duckdb")
     return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
-
-
-def backticked(name: str) -> str:
-    """A name as Spark quotes it."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> str:
