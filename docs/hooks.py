@@ -221,13 +221,13 @@ def flow(value: object) -> str:
 
 def code(text: str) -> str:
     ticks = "``" if "`" in text else "`"
-    return ticks + text.replace("|", "\\|") + ticks
+    return ticks + text + ticks
 
 
 def cell(text: str) -> str:
     """A comment as a cell of a table; what is between backticks stays as it is."""
-    pieces = text.replace("|", "\\|").split("`")
-    return "`".join(piece if n % 2 else piece.replace("<", "&lt;") for n, piece in enumerate(pieces))
+    pieces = enumerate(text.split("`"))
+    return "`".join(piece if n % 2 else piece.replace("|", "\\|").replace("<", "&lt;") for n, piece in pieces)
 
 
 def command_line() -> str:
