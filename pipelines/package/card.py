@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipelines.gate.report.wording import cell
+from pipelines.privacy.markdown import cell
 
 METRICS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10", "aplt@10", "gini@10")
 MEGABYTE = 1e6

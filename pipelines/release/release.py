@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts import best_releases
-from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import chain, released, tags, version_files
+from pipelines.registry.champion import champion_of
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate
 from pipelines.runtime.console import say

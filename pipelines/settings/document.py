@@ -5,13 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-
-from pipelines.settings.fields import Section
 
 FILE = Path("params.yaml")
 MOST_OPENINGS = 1000  # of lists and mappings, with which a text can still be parsed in C
@@ -19,6 +17,25 @@ SECTIONS = (  # of the file
     *("ingest", "validate", "split", "embed", "train", "champion", "evaluate", "gate", "package"),
     *("release", "airflow", "engine"),
 )
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+Text = Annotated[str, Field(min_length=1)]
+Memory = Annotated[str, Field(pattern=r"^[1-9]\d*(\.\d+)? ?[KMGT]i?B$")]
+Dim = Annotated[int, Field(ge=1, le=4096)]
+Epochs = Annotated[int, Field(ge=1, le=1000)]
+Positive = Annotated[float, Field(gt=0)]
+Strengths = list[Annotated[float, Field(gt=0)]]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Section(Strict):
+    section: ClassVar[str]
 
 
 S = TypeVar("S", bound=Section)

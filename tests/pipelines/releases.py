@@ -25,10 +25,10 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from pipelines.artifacts import best_releases, outputs, per_user, tables
 from pipelines.bentos import sources
-from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import tags, version_files
+from pipelines.registry.champion import champion_of
 from pipelines.release import release
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load

@@ -12,7 +12,7 @@ from models.gate.attempts import Place
 from models.gate.rules import percent
 from pipelines.gate.attempts import History, holdout_of
 from pipelines.gate.ledger import Judgement
-from pipelines.gate.report.wording import plain
+from pipelines.privacy.markdown import plain
 
 SHOWN = 20  # judgements that a report lists, the latest ones
 HEAD = ("judgement", "verdict", "level", "model", "settings", "by", "when", "run")

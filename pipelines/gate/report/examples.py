@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from pipelines.gate.report.example_users import Example, Shown
-from pipelines.gate.report.wording import plain
+from pipelines.privacy.markdown import plain
 
 TITLES = {"history": "Touched, the last new one first", "candidate": "Candidate", "champion": "Champion"}
 Changes = Mapping[str, Sequence[str]]

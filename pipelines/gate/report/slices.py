@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from pipelines.gate.report.rules import number
-from pipelines.gate.report.wording import cell
+from pipelines.privacy.markdown import cell
 
 Table = Mapping[str, Sequence[str]]
 SHOWN = (("users", "ndcg"), ("users", "tail_recall"), ("items", "recall"))

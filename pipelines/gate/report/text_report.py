@@ -26,7 +26,8 @@ from pipelines.gate.report.rules import (
     to_decide,
     words,
 )
-from pipelines.gate.report.wording import cell, code, split_words, tail_words
+from pipelines.gate.report.wording import split_words, tail_words
+from pipelines.privacy.markdown import cell, code
 from pipelines.privacy.shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}

@@ -20,13 +20,13 @@ from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
 from pipelines.artifacts import outputs, tables
-from pipelines.champion.stage import NONE
 from pipelines.gate import attempts as gate_attempts
 from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.orchestration import run_tasks
+from pipelines.registry.champion import NONE
 from pipelines.release import candidate, lineage, release
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate

@@ -13,8 +13,8 @@ import pytest
 from gto.api import deregister, history, show
 
 from pipelines.artifacts import outputs
-from pipelines.champion.stage import NONE, champion_of
 from pipelines.registry import tags, version_files
+from pipelines.registry.champion import NONE, champion_of
 from pipelines.registry.digests import digests
 from pipelines.release import lineage, release
 from pipelines.settings.champion import Champion
