@@ -78,6 +78,21 @@ def test_a_block_of_commands_runs_and_answers_as_the_page_shows(demo: Demo, bloc
         assert shape(json.loads(text)) == shape(json.loads(printed[-1]))
 
 
+@pytest.mark.slow
+def test_stages_write_the_files_that_the_architecture_names(demo: Demo) -> None:
+    text = (REPO / "ARCHITECTURE.md").read_text("utf-8").partition("## Data flow")[2].partition("## Manifests")[0]
+    rows = re.findall(r"^\| (\w+) \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)[1:]  # without the head
+    named = {stage: re.findall(r"`([\w.]+)`", written) for stage, written in rows}
+    assert named.keys() == {path.parent.name for path in demo.clone.root.glob("data/*/manifest.json")}
+    missing = [
+        (stage, name)
+        for stage, names in named.items()
+        for name in names
+        if not (demo.clone.root / "data" / stage / name).is_file()
+    ]
+    assert missing == []
+
+
 def shape(value: Any) -> Any:
     """The keys of a JSON value; of a list, those of its elements, which have to be alike."""
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 
 from pipelines.cli import main as cli
 from tests.conftest import REPO
-from tests.docs.blocks import PAGES
+from tests.docs.blocks import PAGES, fenced
 
 SPEC = importlib.util.spec_from_file_location("hooks", REPO / "docs" / "hooks.py")
 assert SPEC
@@ -130,6 +131,13 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     folders = "pipelines|models|bento|dags|tests|benchmarks|docs"
     named = re.findall(rf"`((?:{folders})/[\w/.-]+\.\w+)`", page.read_text("utf-8"))
     assert [name for name in named if not (REPO / name).is_file()] == []
+
+
+def test_the_order_of_imports_is_that_of_the_contracts() -> None:
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each.get("containers") == ["pipelines"])
+    shown = next(block.text for block in fenced((REPO / "ARCHITECTURE.md").read_text("utf-8")) if "cli\n" in block.text)
+    assert [line.split() for line in shown.splitlines()] == [layer.split(" | ") for layer in layers]
 
 
 def test_the_readme_is_short_and_pictures_are_small() -> None:
