@@ -150,10 +150,7 @@ def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
         yield f"- {markdown.plain(sentence)}"
     yield ""
-    yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
-    for rule in verdict["rules"]:
-        yield f"| {' | '.join(markdown.cell(text) for text in rules.row(rule))} |"
+    yield from rules.markdown(verdict["rules"])
 
 
 def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
