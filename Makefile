@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of the tests compiles all files anew
 
-.PHONY: help setup run test test-faults lint unit clean airflow
+.PHONY: help setup run test test-faults lint unit docs clean airflow
 .PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,10 @@ lint: $(STAMP)  ## ruff, the direction of imports and mypy --strict
 	@ruff format --check .
 	@lint-imports
 	@mypy
+
+docs: $(STAMP)  ## The documentation as pages, in build/docs
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	@echo "The documentation is $(CURDIR)/build/docs/index.html; its search needs a server: mkdocs serve"
 
 bench-mf: $(STAMP)  ## Solver and quality of the factorization beside implicit, EASE and item-kNN
 	@python -m benchmarks.mf

@@ -31,7 +31,8 @@ APART = (  # what commands, servers and Airflow do around the stages
 )
 TOP_LEVEL = {
     *(".ci", ".dvc", ".dvcignore", ".gitignore"),
-    *("README.md", "CHANGELOG.md", "LICENSE", "Makefile"),
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE"),
+    *("Makefile", "mkdocs.yml", "docs"),
     *("pyproject.toml", "constraints.txt", "params.yaml", "dvc.yaml"),
     *("dags", "pipelines", "models", "bento", "data", "tests", "benchmarks"),
 }

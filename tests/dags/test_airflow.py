@@ -66,9 +66,10 @@ def test_an_override_that_no_stage_would_take_stops_the_run_before_the_first(air
     assert "train.als.cg_steps is 0" in airflow.log(TRAIN, run_id, "prepare")
 
 
-def calls_of_the_readme(airflow: Airflow) -> list[str]:
-    """The commands that README shows under «By REST»: set-up in two lines, trigger, poll, report."""
-    block = re.search(r"\*\*By REST\*\*.*?```console\n(.*?)```", (REPO / "README.md").read_text("utf-8"), re.DOTALL)
+def calls_of_the_documentation(airflow: Airflow) -> list[str]:
+    """The commands that the documentation shows under "By REST": set-up in two lines, trigger, poll, report."""
+    page = (REPO / "docs/airflow.md").read_text("utf-8")
+    block = re.search(r"^## By REST$.*?```console\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     assert block is not None
     text = block[1].replace("http://127.0.0.1:8080", airflow.url).replace("PASSWORD", airflow.password)
     address, token, *calls = (command.strip() for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:])
@@ -76,11 +77,11 @@ def calls_of_the_readme(airflow: Airflow) -> list[str]:
     return [f"{address}\n{token}\n{call}" for call in calls]
 
 
-def test_the_calls_of_the_readme_promote_a_first_version_and_leave_the_checkout_as_it_was(
+def test_the_calls_of_the_documentation_promote_a_first_version_and_leave_the_checkout_as_it_was(
     clone: Clone, airflow: Airflow, tmp_path: Path
 ) -> None:
     before = clone.git("status", "--porcelain")
-    trigger, poll, report = calls_of_the_readme(airflow)
+    trigger, poll, report = calls_of_the_documentation(airflow)
     run_id = json.loads(clone.run("bash", "-c", trigger))["dag_run_id"]
     airflow.finish(TRAIN, run_id)
     run = json.loads(clone.run("bash", "-c", poll))
