@@ -27,8 +27,9 @@ from models.inference.encoder.tokens import tokenize
 from models.inference.factors import Factors
 from models.ranking import baselines
 from models.ranking.fold_in import fold_in
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
 from models.training.anchor import TextAnchor
+from models.training.settings import Als as Settings
 from pipelines.artifacts import checkpoint
 from pipelines.artifacts.outputs import read_json
 from pipelines.settings.document import load
@@ -78,7 +79,7 @@ def trained(data: Dataset, texts: Floats | None, d: int) -> Factors:
     order = np.lexsort((pairs.col, pairs.row))
     users, items = (side[order].astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, np.ones(len(users), np.float32), *data.train.shape)
-    settings = Settings(**params.als.model_dump() | {"embedding_dim": d, "seed": SEED})
+    settings = Settings(**params.of("als") | {"embedding_dim": d, "seed": SEED})
     anchor = None
     if texts is not None:
         anchor = TextAnchor(torch.from_numpy(texts), strength=params.anchor, ridge=params.anchor_ridge)

@@ -29,8 +29,9 @@ from models.ranking import baselines
 from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Rows, Scorer, recommend
 from models.ranking.seen import Seen
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
 from models.training.neighbour_anchor import NeighbourAnchor
+from models.training.settings import Als as Settings
 from models.tuning import cold_items
 from pipelines.settings.document import load
 from pipelines.settings.train import Train
@@ -80,7 +81,7 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
     order = np.lexsort((pairs.col, pairs.row))
     users, items = (side[order].astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, np.ones(len(users), np.float32), *data.train.shape)
-    settings = Settings(**params.als.model_dump() | {"embedding_dim": d, "seed": SEED})
+    settings = Settings(**params.of("als") | {"embedding_dim": d, "seed": SEED})
     anchor = NeighbourAnchor(
         torch.from_numpy(texts), strength=params.anchor, ridge=params.anchor_ridge, share=params.anchor_neighbours
     )

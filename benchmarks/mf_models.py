@@ -23,9 +23,10 @@ from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend
 from models.ranking.seen import Seen
 from models.training.interactions import Interactions
+from models.training.settings import FAMILIES
 from models.tuning.tail_setting import Holdout
 from pipelines.settings.document import load
-from pipelines.settings.train import Als, Train
+from pipelines.settings.train import Train
 from pipelines.train import fitting
 from pipelines.train.data import TrainingData
 
@@ -36,7 +37,7 @@ PAIRS = 40_000  # of training, which the batches in params.yaml suit
 
 
 def rows(
-    names: Sequence[str] = NAMES, *, models: Sequence[str] = tuple(fitting.KINDS), part: str = "test"
+    names: Sequence[str] = NAMES, *, models: Sequence[str] = tuple(FAMILIES), part: str = "test"
 ) -> Iterator[dict[str, Any]]:
     """A row per data set and model, popularity first."""
     params = load(Train, ROOT / "params.yaml")
@@ -71,11 +72,10 @@ def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
 def suited(params: Train, model: str, *, n_pairs: int) -> Train:
     """The params that pick a model, with minibatches for so many pairs."""
     picked = params.model_copy(update={"model": model})
-    given = picked.chosen()
-    if isinstance(given, Als):
+    given = picked.of(model)
+    if "batch_pairs" not in given:
         return picked
-    batch = given.batch_pairs * max(1, round(n_pairs / PAIRS))
-    return picked.model_copy(update={model: given.model_copy(update={"batch_pairs": batch})})
+    return picked.with_family(model, batch_pairs=given["batch_pairs"] * max(1, round(n_pairs / PAIRS)))
 
 
 def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
@@ -95,9 +95,7 @@ def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=list(NAMES), help="names in the folder of data sets, or folders")
-    parser.add_argument(
-        "--models", nargs="+", choices=list(fitting.KINDS), default=list(fitting.KINDS), help="(default: all)"
-    )
+    parser.add_argument("--models", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="(default: all)")
     parser.add_argument("--part", choices=["valid", "test"], default="test", help="(default: %(default)s)")
     arguments = parser.parse_args()
     columns = ("data", "model", "d", *COLUMNS, "seconds")

@@ -30,8 +30,9 @@ from models.ranking.fold_in import fold_in
 from models.ranking.ranking import Scorer, recommend
 from models.ranking.seen import Seen
 from models.training import dimension
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
 from models.training.neighbour_anchor import NeighbourAnchor
+from models.training.settings import Als as Settings
 from models.tuning import tail_setting
 from pipelines.settings.document import load
 from pipelines.settings.train import Train
@@ -94,12 +95,12 @@ def contenders(data: Dataset, texts: Floats) -> Iterator[Contender]:
         partial(peers.item_knn, data.train),
     )  # fmt: skip
     # what its own objective calls our defaults; the library's, alpha 1, are far from any that suit these data
-    alpha = 1 / params.als.unobserved_weight
-    defaults = {"alpha": 1 + alpha, "regularization": alpha * params.als.regularization, "iterations": 8}
+    alpha = 1 / params.of("als")["unobserved_weight"]
+    defaults = {"alpha": 1 + alpha, "regularization": alpha * params.of("als")["regularization"], "iterations": 8}
     yield Contender("implicit ALS", {**defaults, "dim": 128},
                     {**of_implicit, "dim": Range(among=(64, 128, 256))}, theirs)  # fmt: skip
     yield Contender("implicit ALS, same d", {**defaults, "dim": d}, of_implicit, theirs)
-    ours = params.als.model_dump() | {"embedding_dim": d, "seed": params.seed}
+    ours = params.of("als") | {"embedding_dim": d, "seed": params.seed}
     tuned = {"unobserved_weight": Range((0.03, 0.3)), "regularization": Range((1.0, 6.0))}
     yield Contender("longtail", ours, tuned, partial(als, data.train, texts))
 

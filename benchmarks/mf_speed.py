@@ -32,10 +32,11 @@ from scipy.sparse import csr_array, csr_matrix
 from benchmarks import _gpu
 from benchmarks._power_law import sample
 from models.ranking.fold_in import fold_in as solve_users
-from models.training.als import Als, Settings
+from models.training.als import Als
 from models.training.interactions import Grouped, Interactions
 from models.training.pair_kernel import add_errors
 from models.training.row_kernel import ONE, boundaries
+from models.training.settings import Als as Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2

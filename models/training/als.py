@@ -28,24 +28,12 @@ from models.training.anchor import TextAnchor
 from models.training.export import export
 from models.training.interactions import Interactions, by_item, by_user, counts
 from models.training.row_solver import improve
+from models.training.settings import Als as AlsSettings
 
 LINE = 16  # float32 numbers in a cache line
 ROWS_AT_A_TIME = 1 << 12  # turned in place: bounds the memory beside the factors
 
-__all__ = ["Als", "Epoch", "Interactions", "Settings"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; see the module's equation."""
-
-    embedding_dim: int  # d
-    epochs: int
-    unobserved_weight: float  # α
-    regularization: float  # λ, mean over the rows that have interactions
-    frequency_exponent: float  # ν
-    cg_steps: int
-    seed: int
+__all__ = ["Als", "AlsSettings", "Epoch", "Interactions"]
 
 
 @dataclass
@@ -62,7 +50,7 @@ class Als:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device,
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: AlsSettings, *, device: torch.device,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
         """Every rank is given the same arguments."""

@@ -8,7 +8,6 @@ Rendle et al. 2009, arXiv:1205.2618, with Adam on minibatches and uniform negati
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,18 +20,7 @@ from models.training.epochs import Epoch, descend, step
 from models.training.export import export, with_cold
 from models.training.interactions import Interactions
 from models.training.pairs import Pairs
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; see the module's equation."""
-
-    embedding_dim: int  # d
-    epochs: int
-    learning_rate: float
-    regularization: float  # λ
-    batch_pairs: int
-    seed: int
+from models.training.settings import Bpr as BprSettings
 
 
 def bpr_loss(users: Tensor, positives: Tensor, negatives: Tensor, weights: Tensor) -> Tensor:
@@ -50,7 +38,7 @@ class Bpr:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: BprSettings, *, device: torch.device
     ) -> None:
         self.settings, self.anchor, self.device = settings, anchor, device
         self.pairs = Pairs(interactions, seed=settings.seed, device=device)

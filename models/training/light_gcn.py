@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,26 +22,14 @@ from models.training.epochs import Epoch, descend
 from models.training.export import export, with_cold
 from models.training.interactions import Interactions
 from models.training.pairs import Pairs
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; see the module's equation."""
-
-    embedding_dim: int  # d
-    layers: int  # K
-    epochs: int
-    learning_rate: float
-    regularization: float  # λ
-    batch_pairs: int  # every batch costs two propagations over the whole graph
-    seed: int
+from models.training.settings import LightGcn as LightGcnSettings
 
 
 class LightGcn:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: LightGcnSettings, *, device: torch.device
     ) -> None:
         self.settings, self.anchor, self.device = settings, anchor, device
         self.pairs = Pairs(interactions, seed=settings.seed, device=device)

@@ -10,7 +10,6 @@ product of two Gram matrices, so nothing is sampled. `models.training.als` desce
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,26 +21,14 @@ from models.training.epochs import Epoch, descend, step
 from models.training.export import export, with_cold
 from models.training.interactions import Interactions
 from models.training.pairs import Pairs
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; see the module's equation."""
-
-    embedding_dim: int  # d
-    epochs: int
-    learning_rate: float
-    unobserved_weight: float  # α
-    regularization: float  # λ
-    batch_pairs: int  # observed pairs of a minibatch's users, about
-    seed: int
+from models.training.settings import Mf as MfSettings
 
 
 class MatrixFactorization:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: MfSettings, *, device: torch.device
     ) -> None:
         self.settings, self.anchor, self.device = settings, anchor, device
         self.pairs = Pairs(interactions, seed=settings.seed, device=device)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 
 from models.compute.distributed import Ranks
 from models.inference.factors import Factors
-from models.training import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.training import als, bpr, light_gcn, matrix_factorization, settings, two_tower
 from models.training.anchor import TextAnchor
 from models.training.interactions import Interactions
+from models.training.settings import Settings
 
 
 class Epoch(Protocol):
@@ -35,29 +36,26 @@ class Trainer(Protocol):
     def factors(self) -> Factors: ...
 
 
-Settings = als.Settings | matrix_factorization.Settings | bpr.Settings | two_tower.Settings | light_gcn.Settings
+BUILT_FROM: dict[type[Settings], Callable[..., Trainer]] = {
+    settings.Mf: matrix_factorization.MatrixFactorization,
+    settings.Bpr: bpr.Bpr,
+    settings.TwoTower: two_tower.TwoTower,
+    settings.LightGcn: light_gcn.LightGcn,
+}
 
 
 def trainer(
-    settings: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device,
+    chosen: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device,
     ranks: Ranks | None = None,
 ) -> Trainer:  # fmt: skip
     """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none.
 
     Several ranks share the training of ALS; raises ValueError for any other model.
     """
-    if ranks is not None and ranks.size > 1 and not isinstance(settings, als.Settings):
+    if isinstance(chosen, settings.Als):
+        return als.Als(interactions, anchor, chosen, device=device, ranks=ranks)
+    if ranks is not None and ranks.size > 1:
         raise ValueError(
             f"{ranks.size} processes cannot share this model; set train.world_size: 1, or train.model: als"
         )
-    match settings:
-        case als.Settings():
-            return als.Als(interactions, anchor, settings, device=device, ranks=ranks)
-        case matrix_factorization.Settings():
-            return matrix_factorization.MatrixFactorization(interactions, anchor, settings, device=device)
-        case bpr.Settings():
-            return bpr.Bpr(interactions, anchor, settings, device=device)
-        case two_tower.Settings():
-            return two_tower.TwoTower(interactions, anchor, settings, device=device)
-        case light_gcn.Settings():
-            return light_gcn.LightGcn(interactions, anchor, settings, device=device)
+    return BUILT_FROM[type(chosen)](interactions, anchor, chosen, device=device)

@@ -10,7 +10,6 @@ history that predicts it. The softmax is over sampled items, corrected for how l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,27 +21,13 @@ from models.training.epochs import Epoch, descend, step
 from models.training.export import export
 from models.training.interactions import Interactions
 from models.training.pairs import Pairs
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyper-parameters; see the module's equation."""
-
-    embedding_dim: int  # of x, y, h and v
-    hidden: int  # width of both perceptrons
-    epochs: int
-    learning_rate: float
-    weight_decay: float  # of AdamW
-    id_dropout: float  # how often an item has to do with its text alone
-    batch_pairs: int  # of a minibatch's users, about
-    negatives: int  # drawn per minibatch, shared by its pairs
-    seed: int
+from models.training.settings import TwoTower as TwoTowerSettings
 
 
 class Tower:
     """Learned and text features of items, and a perceptron on them or on their mean."""
 
-    def __init__(self, pairs: Pairs, text: Tensor, settings: Settings) -> None:
+    def __init__(self, pairs: Pairs, text: Tensor, settings: TwoTowerSettings) -> None:
         """text: (n_items, t)."""
         d, hidden = settings.embedding_dim, settings.hidden
         self.text = text
@@ -83,7 +68,7 @@ class TwoTower:
     """One training run; iterate over `epochs()`, then take `factors()`."""
 
     def __init__(
-        self, interactions: Interactions, anchor: TextAnchor | None, settings: Settings, *, device: torch.device
+        self, interactions: Interactions, anchor: TextAnchor | None, settings: TwoTowerSettings, *, device: torch.device
     ) -> None:
         self.settings, self.anchor, self.device = settings, anchor, device
         self.pairs = Pairs(interactions, seed=settings.seed, device=device)

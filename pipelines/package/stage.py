@@ -24,7 +24,7 @@ from pipelines.package import card as model_card
 from pipelines.package import cells as package_cells
 from pipelines.package import contents
 from pipelines.package import encoder as packed_encoder
-from pipelines.registry import chain, version_files
+from pipelines.registry import chain
 from pipelines.runtime.console import say
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
@@ -58,7 +58,7 @@ def main() -> None:
         chain.check_before("package")
         metrics = outputs.read_json(stage.input("evaluate", "metrics.json"))
 
-        archive = stage.output(version_files.ARCHIVE.name)
+        archive = stage.output("longtail.tar")
         with TemporaryDirectory(prefix="longtail-package-") as temp:
             context = Path(temp) / "context"
             copy_code(context)

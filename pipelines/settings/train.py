@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from pipelines.settings.document import Count, Device, Dim, Epochs, Positive, Section, Seed, Share, Strengths, Strict
+from models.training.settings import FAMILIES, Settings
+from pipelines.settings.document import Device, Dim, Positive, Section, Seed, Share, Strengths, Strict
 
 
 class Rerank(Strict):
@@ -16,50 +17,11 @@ class Rerank(Strict):
     slots: Strengths
 
 
-class Als(Strict):
-    embedding_dim: Dim | None
-    epochs: Epochs
-    unobserved_weight: Annotated[float, Field(gt=0, le=10)]
-    regularization: Annotated[float, Field(gt=0, le=1000)]
-    frequency_exponent: Annotated[float, Field(ge=0, le=2)]
-    cg_steps: Annotated[int, Field(ge=1, le=100)]
-
-
-class Mf(Strict):
-    embedding_dim: Dim
-    epochs: Epochs
-    learning_rate: Positive
-    unobserved_weight: Annotated[float, Field(gt=0, le=10)]
-    regularization: Annotated[float, Field(ge=0, le=1000)]
-    batch_pairs: Count
-
-
-class Bpr(Strict):
-    embedding_dim: Dim
-    epochs: Epochs
-    learning_rate: Positive
-    regularization: Annotated[float, Field(ge=0, le=1000)]
-    batch_pairs: Count
-
-
-class TwoTower(Strict):
-    embedding_dim: Dim
-    hidden: Dim
-    epochs: Epochs
-    learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0, le=1000)]
-    id_dropout: Annotated[float, Field(ge=0, lt=1)]
-    batch_pairs: Count
-    negatives: Count
-
-
-class LightGcn(Strict):
-    embedding_dim: Dim
-    layers: Annotated[int, Field(ge=1, le=10)]
-    epochs: Epochs
-    learning_rate: Positive
-    regularization: Annotated[float, Field(ge=0, le=1000)]
-    batch_pairs: Count
+def section_of(hyperparameters: type[Any], **other: Any) -> Any:
+    """Model of a family's section: the fields of its settings but for the seed. other: fields of another type."""
+    hints = get_type_hints(hyperparameters, include_extras=True) | other
+    made: dict[str, Any] = {name: (kind, ...) for name, kind in hints.items() if name != "seed"}
+    return create_model(hyperparameters.__name__, __base__=Strict, **made)
 
 
 class Search(Strict):
@@ -79,14 +41,26 @@ class Search(Strict):
 ANCHOR = ("anchor", "anchor_ridge", "anchor_neighbours")
 
 
-class Train(Section):
+if TYPE_CHECKING:
+
+    class Families(Section):
+        """A section per family of models, and the name of the one that is trained."""
+
+        model: str
+
+else:
+    SECTIONS = {name: section_of(settings) for name, settings in FAMILIES.items()}
+    SECTIONS["als"] = section_of(FAMILIES["als"], embedding_dim=Dim | None)  # None: as suits the data
+    Families = create_model(
+        "Families",
+        __base__=Section,
+        model=(Literal[tuple(FAMILIES)], ...),
+        **{name: (section, ...) for name, section in SECTIONS.items()},
+    )
+
+
+class Train(Families):
     section = "train"
-    model: Literal["als", "mf", "bpr", "two_tower", "light_gcn"]
-    als: Als
-    mf: Mf
-    bpr: Bpr
-    two_tower: TwoTower
-    light_gcn: LightGcn
     anchor: Share
     anchor_ridge: Positive
     anchor_neighbours: Share
@@ -97,14 +71,21 @@ class Train(Section):
     seed: Seed
     device: Device
 
-    def chosen(self) -> Als | Mf | Bpr | TwoTower | LightGcn:
-        """Hyper-parameters of the model that `model` names."""
-        section: Als | Mf | Bpr | TwoTower | LightGcn = getattr(self, self.model)
-        return section
+    def of(self, family: str) -> dict[str, Any]:
+        """Hyper-parameters of a family of models."""
+        return dict(getattr(self, family))
 
     def settings(self) -> dict[str, Any]:
-        """Return what a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
-        return {**self.chosen().model_dump(), **{name: getattr(self, name) for name in ANCHOR}}
+        """What a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
+        return {**self.of(self.model), **{name: getattr(self, name) for name in ANCHOR}}
+
+    def hyperparameters(self) -> Settings:
+        """Settings of the chosen model. Raises TypeError where its dimension is open still."""
+        return FAMILIES[self.model](**self.of(self.model), seed=self.seed)
+
+    def with_family(self, family: str, **changes: Any) -> Train:
+        """The same with other hyper-parameters of a family."""
+        return self.model_copy(update={family: getattr(self, family).model_copy(update=changes)})
 
     def integers(self) -> set[str]:
         """Names of `settings` that are whole numbers."""

@@ -18,9 +18,9 @@ from models.compute.distributed import Ranks, Traffic
 from models.evaluation.measure import Catalogue
 from models.inference.factors import Factors
 from models.ranking.fold_in import fold_in
-from models.training import als, bpr, dimension, light_gcn, matrix_factorization, two_tower
+from models.training import dimension
 from models.training.neighbour_anchor import NeighbourAnchor
-from models.training.trainers import Settings, Trainer, trainer
+from models.training.trainers import Trainer, trainer
 from models.tuning.tail_setting import Holdout, lists, mean_ndcg
 from pipelines.runtime.console import progress, say
 from pipelines.settings.train import Train
@@ -30,31 +30,16 @@ from pipelines.train.search import Range, Score, Trial
 from pipelines.workspace import git
 
 BATCH_USERS = 1024
-KINDS: Mapping[str, type[Any]] = {
-    "als": als.Settings,
-    "mf": matrix_factorization.Settings,
-    "bpr": bpr.Settings,
-    "two_tower": two_tower.Settings,
-    "light_gcn": light_gcn.Settings,
-}
 
 
 def resolved(params: Train, data: TrainingData) -> Train:
     """`params` with the dimension that suits the data where none is set."""
-    if params.als.embedding_dim is not None:
+    if params.of("als")["embedding_dim"] is not None:
         return params
     users, items = (len(np.unique(idx)) for idx in (data.interactions.user_idx, data.interactions.item_idx))
     d = dimension.suited(len(data.interactions.user_idx), users, items)
     low, high = params.search.space.get("embedding_dim", (d, d)) if params.search.trials else (d, d)
-    return params.model_copy(
-        update={"als": params.als.model_copy(update={"embedding_dim": int(np.clip(d, low, high))})}
-    )
-
-
-def settings(params: Train) -> Settings:
-    """Hyper-parameters of the model that `params` picks."""
-    made: Settings = KINDS[params.model](**params.chosen().model_dump(), seed=params.seed)
-    return made
+    return params.with_family("als", embedding_dim=int(np.clip(d, low, high)))
 
 
 def start(params: Train, data: TrainingData, *, device: torch.device, group: Ranks | None = None) -> Trainer:
@@ -65,7 +50,9 @@ def start(params: Train, data: TrainingData, *, device: torch.device, group: Ran
         ridge=params.anchor_ridge,
         share=params.anchor_neighbours,
     )
-    return trainer(settings(params), data.interactions, anchor if params.anchor else None, device=device, ranks=group)
+    return trainer(
+        params.hyperparameters(), data.interactions, anchor if params.anchor else None, device=device, ranks=group
+    )
 
 
 def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[dict[str, Any], Factors]]:
@@ -141,7 +128,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
         [params.settings()],
         scores,
         trials=params.search.trials,
-        epochs=params.chosen().epochs,
+        epochs=params.settings()["epochs"],
         seed=params.seed,
         journal=kept,
     )

@@ -56,7 +56,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
             tables.write_csv(stage.output("search.csv"), fitting.rows(trials))
             params = fitting.chosen(params, trials)
         trainer = fitting.start(params, data, device=device, group=group)
-        rows, model = fitting.best_epoch(fitting.fit(trainer, data, epochs=params.chosen().epochs))
+        rows, model = fitting.best_epoch(fitting.fit(trainer, data, epochs=params.settings()["epochs"]))
         tables.write_csv(stage.output("training.csv"), rows)
 
         weigh_texts(data, params, stage, device)

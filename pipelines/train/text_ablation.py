@@ -61,7 +61,7 @@ def measure(params: Train, data: TrainingData, *, device: torch.device) -> Itera
 
 def of_small_model(params: Train, data: TrainingData, anchor: float, device: torch.device) -> Lists:
     """What the users of valid are shown after the last epoch, (n_users, 10)."""
-    dim = min(DIM, params.als.embedding_dim or DIM)
+    dim = min(DIM, params.of("als")["embedding_dim"] or DIM)
     model = fitting.start(params.with_settings({"embedding_dim": dim, "anchor": anchor}), data, device=device)
     for _ in model.epochs():
         pass

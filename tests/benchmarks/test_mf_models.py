@@ -9,9 +9,9 @@ from scipy.sparse import csr_array
 from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
 from models.evaluation.measure import Catalogue
+from models.training.settings import FAMILIES
 from pipelines.settings.document import load
 from pipelines.settings.train import Train
-from pipelines.train import fitting
 
 
 def two_tastes() -> Dataset:
@@ -32,17 +32,17 @@ def two_tastes() -> Dataset:
 @pytest.mark.parametrize(("n_pairs", "batch"), [(100, 64), (40_000, 64), (81_000, 128)])
 def test_minibatches_grow_with_the_pairs(n_pairs: int, batch: int) -> None:
     params = load(Train, ROOT / "params.yaml")
-    given = params.model_copy(update={"bpr": params.bpr.model_copy(update={"batch_pairs": 64})})
+    given = params.with_family("bpr", batch_pairs=64)
     suited = mf_models.suited(given, "bpr", n_pairs=n_pairs)
     assert suited.model == "bpr"
-    assert suited.bpr == given.bpr.model_copy(update={"batch_pairs": batch})
+    assert suited.of("bpr") == given.of("bpr") | {"batch_pairs": batch}
 
 
 def test_every_model_gets_a_row_and_those_for_small_data_beat_popularity(monkeypatch: pytest.MonkeyPatch) -> None:
     def small(*_: Any) -> Train:
         params = load(Train, ROOT / "params.yaml")
         quick = {"embedding_dim": 4, "epochs": 60}
-        models = {name: getattr(params, name).model_copy(update=quick) for name in fitting.KINDS}
+        models = {name: getattr(params, name).model_copy(update=quick) for name in FAMILIES}
         for name in ("mf", "bpr", "two_tower", "light_gcn"):
             models[name] = models[name].model_copy(update={"learning_rate": 0.02})
         return params.model_copy(update=models)
@@ -51,7 +51,7 @@ def test_every_model_gets_a_row_and_those_for_small_data_beat_popularity(monkeyp
     monkeypatch.setattr(mf_models, "read", lambda name: two_tastes())
     monkeypatch.setattr(mf_models, "embeddings", lambda texts: np.zeros((12, 3), np.float32))
     popular, *found = mf_models.rows(["tastes"])
-    assert [row["model"] for row in found] == list(fitting.KINDS)
+    assert [row["model"] for row in found] == list(FAMILIES)
     assert all(row["d"] == 4 for row in found)
     # the regularization of ALS suits more data than this
     assert all(row["ndcg@10"] > popular["ndcg@10"] + 0.2 for row in found if row["model"] != "als")

@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 
 from models.compute.distributed import Ranks
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
 from models.training.anchor import TextAnchor
+from models.training.settings import Als as Settings
 
 N_USERS, N_ITEMS = 60, 40
 Result = dict[str, npt.NDArray[Any]]

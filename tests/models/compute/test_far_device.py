@@ -21,7 +21,8 @@ from models.ranking.fold_in import fold_in
 from models.ranking.seen import Seen
 from models.training.anchor import TextAnchor
 from models.training.neighbour_anchor import NeighbourAnchor
-from models.training.trainers import Settings, trainer
+from models.training.settings import Settings
+from models.training.trainers import trainer
 from models.tuning import cold_items, tail_setting
 from tests.models import tiny_bert
 from tests.models.far_device import FAR, Operations, Pool, far

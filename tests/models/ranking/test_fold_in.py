@@ -12,7 +12,8 @@ from scipy.sparse import csr_array
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares, Pooling
 from models.ranking import fold_in
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
+from models.training.settings import Als as Settings
 from tests.models.small_factors import pooled_factors, small_factors
 
 CPU = torch.device("cpu")

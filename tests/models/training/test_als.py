@@ -11,8 +11,9 @@ import torch
 from scipy.sparse import csr_array
 
 from models.ranking.fold_in import fold_in
-from models.training.als import Als, Interactions, Settings
+from models.training.als import Als, Interactions
 from models.training.anchor import TextAnchor
+from models.training.settings import Als as Settings
 
 CPU = torch.device("cpu")
 SETTINGS = Settings(

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from models.ranking.fold_in import fold_in
-from models.training.bpr import Bpr, Settings, bpr_loss
+from models.training.bpr import Bpr, bpr_loss
+from models.training.settings import Bpr as Settings
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

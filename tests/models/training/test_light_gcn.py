@@ -7,8 +7,9 @@ import torch
 
 from models.ranking.fold_in import fold_in
 from models.training.bpr import bpr_loss
-from models.training.light_gcn import LightGcn, Settings, normalized_adjacency
+from models.training.light_gcn import LightGcn, normalized_adjacency
 from models.training.pairs import Pairs
+from models.training.settings import LightGcn as Settings
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

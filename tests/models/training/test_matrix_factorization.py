@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from models.ranking.fold_in import fold_in
-from models.training.matrix_factorization import MatrixFactorization, Settings
+from models.training.matrix_factorization import MatrixFactorization
+from models.training.settings import Mf as Settings
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")

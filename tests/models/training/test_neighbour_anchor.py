@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from models.inference import text_neighbours
 from models.training import neighbour_anchor
-from models.training.als import Als, Settings
+from models.training.als import Als
 from models.training.anchor import TextAnchor
 from models.training.neighbour_anchor import NeighbourAnchor
+from models.training.settings import Als as Settings
 from tests.models.small_interactions import from_matrix
 
 CPU = torch.device("cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +13,21 @@ import torch
 
 from models.inference.factors import Factors
 from models.ranking.fold_in import fold_in
-from models.training import als, bpr, light_gcn, matrix_factorization, two_tower
+from models.training import als
+from models.training import settings as hyperparameters
 from models.training.anchor import TextAnchor
 from models.training.export import popularity_bias
-from models.training.trainers import Settings, Trainer, trainer
+from models.training.settings import Settings
+from models.training.trainers import Trainer, trainer
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")
 ALL: dict[str, Settings] = {
-    "als": als.Settings(4, 10, 0.1, 0.5, 1.0, 5, 3),
-    "mf": matrix_factorization.Settings(4, 150, 0.02, 0.1, 0.01, 100, 3),
-    "bpr": bpr.Settings(4, 60, 0.03, 0.01, 64, 3),
-    "two_tower": two_tower.Settings(4, 16, 60, 0.01, 0.01, 0.3, 100, 50, 3),
-    "light_gcn": light_gcn.Settings(4, 2, 60, 0.03, 1e-3, 64, 3),
+    "als": hyperparameters.Als(4, 10, 0.1, 0.5, 1.0, 5, 3),
+    "mf": hyperparameters.Mf(4, 150, 0.02, 0.1, 0.01, 100, 3),
+    "bpr": hyperparameters.Bpr(4, 60, 0.03, 0.01, 64, 3),
+    "two_tower": hyperparameters.TwoTower(4, 16, 60, 0.01, 0.01, 0.3, 100, 50, 3),
+    "light_gcn": hyperparameters.LightGcn(4, 2, 60, 0.03, 1e-3, 64, 3),
 }
 each = pytest.mark.parametrize("settings", ALL.values(), ids=ALL)
 BRIEFLY = {name: replace(settings, epochs=3) for name, settings in ALL.items()}
@@ -148,8 +151,9 @@ def test_a_model_taken_after_an_epoch_stays_as_it_was(settings: Settings) -> Non
 @pytest.mark.parametrize("name", [name for name in ALL if name != "als"])
 def test_divergence_is_an_error_that_says_what_to_do(name: str) -> None:
     settings = BRIEFLY[name]
-    assert not isinstance(settings, als.Settings)
-    wild = replace(settings, learning_rate=1e30)
+    assert not isinstance(settings, hyperparameters.Als)
+    changes: Any = {"learning_rate": 1e30}
+    wild = replace(settings, **changes)
     with pytest.raises(ValueError, match=r"training diverged; lower the model's learning_rate"):
         trained(wild, random_weights())
 

@@ -8,7 +8,8 @@ import torch
 
 from models.ranking.fold_in import fold_in
 from models.training.anchor import TextAnchor
-from models.training.two_tower import Settings, Tower, TwoTower, sampled_softmax
+from models.training.settings import TwoTower as Settings
+from models.training.two_tower import Tower, TwoTower, sampled_softmax
 from tests.models.small_interactions import from_matrix, histories, random_weights
 
 CPU = torch.device("cpu")
