@@ -93,7 +93,7 @@ def readiness(summary: str) -> dict[str, Any]:
 
 
 def card(service: Recommender) -> str:
-    """Return the model card without its front matter; empty where the service does not run from a Bento."""
+    """Return the model card without its front matter; empty if the service does not run from a Bento."""
     text = str(service.bento_service.openapi_spec.asdict()["info"].get("description") or "")  # type: ignore[attr-defined]
     return text.split("\n---\n", 1)[-1].strip() if text.startswith("---\n") else text
 

@@ -47,7 +47,7 @@ class Origins:
     def admit(self, headers: Headers) -> bool:
         """Return whether a writing request comes from an allowed page, or from no page.
 
-        Browsers send Origin with every such request, and Sec-Fetch-Site where the address is https or loopback.
+        Browsers send Origin with every such request, and Sec-Fetch-Site if the address is https or loopback.
         """
         origin = headers.get(b"origin")
         if origin in self.named:

@@ -116,7 +116,7 @@ class Endpoint:
         service.watch.more.append(self.watch.collect)
 
     def impaired(self) -> str | None:
-        """Return the present problem of feedback, for /readyz; None where there is none."""
+        """Return the present problem of feedback, for /readyz; None if there is none."""
         if (reason := self.writer.problem()) is not None:
             return f"events cannot be stored: {reason}"
         if (reason := self.recent.problem()) is not None:

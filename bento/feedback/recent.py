@@ -22,7 +22,7 @@ PAUSE_SECONDS = 5.0  # before an unreadable file is read again
 READ_SECONDS = 0.5  # deadline of a database server per list
 MOST_WAITING = 20_000  # users in the queue, of all requests
 NOTHING = np.zeros(0, np.int32)
-AHEAD: ContextVar[Mapping[str, Indices]] = ContextVar("ahead", default={})  # noqa: B039 (nobody writes into it)
+AHEAD: ContextVar[Mapping[str, Indices]] = ContextVar("ahead", default={})  # noqa: B039 (read-only)
 
 
 class Recent:
