@@ -1,4 +1,4 @@
-"""What can be trained: every model takes the same data, yields its epochs and becomes the same `Factors`."""
+"""Model families: all train on the same data, yield epochs, and return `Factors`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.training.interactions import Interactions
 
 
 class Epoch(Protocol):
-    """What every model says of an epoch; some say more."""
+    """Fields of an epoch common to all model families."""
 
     @property
     def number(self) -> int: ...
@@ -25,7 +25,7 @@ class Epoch(Protocol):
 
 
 class Trainer(Protocol):
-    """One training run; iterate over `epochs()`; `factors()` is the model as it is after the latest epoch."""
+    """One training run; iterate over `epochs()`; `factors()` returns the model after the latest epoch."""
 
     @property
     def device(self) -> torch.device: ...
@@ -42,9 +42,9 @@ def trainer(
     settings: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device,
     ranks: Ranks | None = None,
 ) -> Trainer:  # fmt: skip
-    """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none.
+    """Return the trainer for these settings; anchor: from the items' texts, None for no texts.
 
-    Several ranks share the training of ALS; raises ValueError for any other model.
+    Only ALS can be trained by several ranks; raises ValueError for any other model.
     """
     if ranks is not None and ranks.size > 1 and not isinstance(settings, als.Settings):
         raise ValueError(
