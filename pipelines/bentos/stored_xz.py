@@ -1,6 +1,6 @@
-"""An xz file that holds its bytes as they are: for numbers that do not compress, where xz costs seconds per 10 MB.
+"""An xz file without compression: for numbers that do not compress, on which xz would spend seconds per 10 MB.
 
-Layout: https://tukaani.org/xz/xz-file-format.txt, one block of LZMA2 chunks of the kind «uncompressed».
+Layout: https://tukaani.org/xz/xz-file-format.txt, one block of LZMA2 chunks of the kind "uncompressed".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHUNK = 2**16
 
 
 class StoredXz:
-    """A file to write to; nothing is valid before it is closed."""
+    """A file to write to; it is invalid until it is closed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -54,17 +54,17 @@ class StoredXz:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:  # what failed must not look whole
+        if kind is None:  # a failed file must not look complete
             self.close()
 
 
 def checked(data: bytes) -> bytes:
-    """CRC32 of the data, as it stands in the file."""
+    """Return the CRC32 of the data, in the file's byte order."""
     return struct.pack("<I", crc32(data))
 
 
 def number(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    """Encode seven bits per byte, the lowest first; the eighth is set if more follow."""
     digits = bytearray()
     while value >= 0x80:
         digits.append(value & 0x7F | 0x80)
