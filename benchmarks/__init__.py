@@ -1,1 +1,1 @@
-"""Scripts that print the tables of measurements; each is run by a `make bench-…` target."""
+"""Scripts that print tables of measurements, run by the `make bench-…` targets."""

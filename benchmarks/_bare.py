@@ -1,4 +1,4 @@
-"""The same search behind a bare FastAPI and a bare Starlette application, as people write them."""
+"""The same search behind a plain FastAPI and a plain Starlette application, as usually written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up model of any size whose vectors are like those of ALS: topics, a power law, users of a few topics."""
+"""A synthetic model of any size with vectors like those of ALS: topics, a power law, users of a few topics."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
 
 TEXT = 384  # length of text vectors
-TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items a user has touched; items differ from their topic
+TOPICS, PICKS, NOISE = 300, 30, 0.6  # topics of the catalogue; items per history; distance of items from their topic
 ENCODER = {"reason": "the model is made up"}
 
 
 def spoken(n: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Neighbours:
-    """Texts of the n most popular items, by topic as well."""
+    """Return text vectors of the n most popular items, by topic as well."""
     centres = rng.normal(size=(TOPICS, TEXT)).astype(np.float32)
     texts = centres[topic[:n]] + NOISE * rng.normal(size=(n, TEXT)).astype(np.float32)
     return Neighbours.of(np.arange(n), texts / np.linalg.norm(texts, axis=1, keepdims=True))
 
 
 def factors(n: int, d: int, *, rng: np.random.Generator) -> tuple[Factors, npt.NDArray[np.int64]]:
-    """A model of n items, the most popular first, and each one's topic (n,)."""
+    """Return a model of n items, the most popular first, and the items' topics (n,)."""
     topic = rng.integers(0, TOPICS, n)
     centres = rng.normal(size=(TOPICS, d)).astype(np.float32)
     vectors = centres[topic] + NOISE * rng.normal(size=(n, d)).astype(np.float32)
@@ -54,7 +54,7 @@ def factors(n: int, d: int, *, rng: np.random.Generator) -> tuple[Factors, npt.N
 
 
 def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generator) -> contents.Users:
-    """Histories of popular items, most of them of three topics."""
+    """Return histories of popular items, most of them of three topics."""
     n = len(topic)
     own = rng.integers(0, TOPICS, (n_users, 3))
     by_topic = np.argsort(topic, kind="stable")
@@ -71,9 +71,9 @@ def users(n_users: int, topic: npt.NDArray[np.int64], *, rng: np.random.Generato
 
 
 def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: int = 0) -> str:
-    """A folder that the service runs from, as the package stage writes it; a sentence about the search.
+    """Write a folder for the service, as the package stage does; return a sentence about the search.
 
-    texts: of how many items there are, to be found by wishes in words.
+    texts: number of items with texts, for free-text queries.
     """
     rng = np.random.default_rng(0)
     model, topic = factors(n, d, rng=rng)
@@ -101,7 +101,7 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
 
 
 def users_of(folder: Path) -> Path:
-    """A list of user ids to ask with, beside the folder: the service refuses files that were not packaged."""
+    """Return the path of user ids for requests, outside the folder, since the service rejects additional files."""
     return folder.with_name("users.json")
 
 

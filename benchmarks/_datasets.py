@@ -1,4 +1,4 @@
-"""Real data sets with a holdout of their own: per user 80 % of the pairs are train, 10 % valid and 10 % test.
+"""Real data sets, each with a holdout: per user 80 % of the pairs are train, 10 % valid and 10 % test.
 
 A folder is read in one of two formats. MovieLens: `ratings.csv` and `movies.csv` (and `tags.csv`), ratings of at least
 4 are positives. Histories: one `*_history.dat` and one `*_info.dat`, tab-separated with a header, user and item in the
@@ -32,15 +32,15 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ml-latest-small", "anime")
 MIN_RATING = 4.0
 HEAD = 0.8
-SHARE = 0.1  # of a user's pairs, in valid and in test
-TEXT_COLUMNS = ("genre", "genres", "type")  # of an info file, beside the name
+SHARE = 0.1  # of a user's pairs, for valid and for test each
+TEXT_COLUMNS = ("genre", "genres", "type")  # of an info file, in addition to the name
 Floats = npt.NDArray[np.float32]
 Matrix = csr_array[Any]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pairs as ones in sparse matrices (n_users, n_items), and what is known of the items."""
+    """Pairs as ones in sparse matrices (n_users, n_items), and the items' ids and texts."""
 
     name: str
     train: Matrix
@@ -50,32 +50,32 @@ class Dataset:
     catalogue: Catalogue
 
     def seen(self, part: str) -> Matrix:
-        """What is not ranked again when that part is judged; histories are of train alone in both cases."""
+        """Return the pairs that are excluded from lists on a part; histories are of train alone in both cases."""
         return self.train if part == "valid" else csr_array(self.train + self.valid)
 
 
 def folder() -> Path:
-    """Where the data sets are: $LONGTAIL_DATA, or ../shared/data beside the repository."""
+    """Return the folder of the data sets: $LONGTAIL_DATA, or ../shared/data beside the repository."""
     found = Path(os.environ.get("LONGTAIL_DATA", ROOT.parent / "shared" / "data"))
     if not found.is_dir():
         raise FileNotFoundError(
-            f"{found} is no folder: the data sets are not distributed with the project; set LONGTAIL_DATA to a folder "
-            f"that holds {' and '.join(NAMES)}, or name folders with --data"
+            f"{found} is not a folder: the data sets are not part of the project; set LONGTAIL_DATA to a folder "
+            f"with {' and '.join(NAMES)}, or set folders with --data"
         )
     return found
 
 
 def read(name: str | Path, *, seed: int = 42) -> Dataset:
-    """A data set by its name in `folder()`, or by the path of its own folder."""
+    """Read a data set by its name in `folder()`, or by the path of its own folder."""
     path = Path(name) if Path(name).is_dir() else folder() / name
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder; name one of {', '.join(NAMES)}, or give the path of a folder")
+        raise FileNotFoundError(f"{path} is not a folder; expected one of {', '.join(NAMES)}, or the path of a folder")
     pairs, texts = movielens(path) if (path / "ratings.csv").is_file() else histories(path)
     return split(path.name, pairs, texts, seed=seed)
 
 
 def movielens(path: Path) -> tuple[set[tuple[str, str]], dict[str, str]]:
-    """Positive (user, item) pairs of a GroupLens folder, and a text per item: title, genres and tags."""
+    """Read the positive (user, item) pairs of a GroupLens folder, and a text per item: title, genres and tags."""
     tags: dict[str, dict[str, None]] = {}
     for row in records(path / "tags.csv") if (path / "tags.csv").is_file() else ():
         tags.setdefault(row["movieId"], {})[row["tag"].lower()] = None
@@ -88,11 +88,11 @@ def movielens(path: Path) -> tuple[set[tuple[str, str]], dict[str, str]]:
 
 
 def histories(path: Path) -> tuple[set[tuple[str, str]], dict[str, str]]:
-    """All (user, item) pairs of a history file, and a text per item: its name, and genre and type where there are."""
+    """Read all (user, item) pairs of a history file, and a text per item: its name, and genre and type if present."""
     files = [sorted(path.glob(f"*_{kind}.dat")) for kind in ("history", "info")]
     if not all(len(found) == 1 for found in files):
         raise FileNotFoundError(
-            f"{path} holds no data set: expected ratings.csv and movies.csv, or one *_history.dat and one *_info.dat"
+            f"{path} has no data set: expected ratings.csv and movies.csv, or one *_history.dat and one *_info.dat"
         )
     texts = {}
     for row in records(files[1][0], delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -108,7 +108,7 @@ def records(path: Path, **dialect: Any) -> Iterator[Mapping[str, str]]:
 
 
 def split(name: str, pairs: set[tuple[str, str]], texts: Mapping[str, str], *, seed: int) -> Dataset:
-    """Draw every user's holdout; items that have a text or a pair make the catalogue, in the order of their ids."""
+    """Draw every user's holdout; the catalogue has all items with a text or a pair, in the order of their ids."""
     users, items = sorted({user for user, _ in pairs}), sorted(set(texts) | {item for _, item in pairs})
     user_row, item_row = ({key: row for row, key in enumerate(keys)} for keys in (users, items))
     u, i = np.array(sorted((user_row[user], item_row[item]) for user, item in pairs), np.int64).T
@@ -128,7 +128,7 @@ def split(name: str, pairs: set[tuple[str, str]], texts: Mapping[str, str], *, s
 
 
 def embeddings(texts: list[str]) -> Floats:
-    """Unit vectors (n, t) of texts, zero where one is empty, by the encoder of `params.yaml`; kept in its cache."""
+    """Return unit vectors (n, t) of texts, zero for an empty one, by the encoder of `params.yaml` and its cache."""
     params = load(Embed, ROOT / "params.yaml")
     encoder = checkpoint.find(params)
     vectors = np.zeros((len(texts), encoder.dim), np.float32)

@@ -1,4 +1,4 @@
-"""Measuring on a GPU: work is handed to it and goes on behind the caller's back, in memory of its own."""
+"""Measurements on a GPU, which works asynchronously and in its own memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def devices() -> list[torch.device]:
-    """Where there is something to measure: one CUDA device, or none."""
+    """Return the devices to measure: one CUDA device, or none."""
     return [torch.device("cuda")] if torch.cuda.is_available() else []
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """How long a run takes until the device has ended it."""
+    """Return the seconds of a run, including the device's work."""
     settle(device)
     start = time.perf_counter()
     run()
@@ -28,9 +28,9 @@ def settle(device: torch.device) -> None:
 
 
 def peak_megabytes(run: Callable[[], object], device: torch.device) -> int | None:
-    """The most memory of the device that tensors take during a run, those included that are there before.
+    """Return the peak memory of tensors on the device during a run, including earlier tensors.
 
-    None, without a run, for a device that is not of CUDA and does not tell.
+    None, without a run, for a device other than CUDA.
     """
     if device.type != "cuda":
         return None

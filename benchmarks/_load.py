@@ -1,4 +1,4 @@
-"""A closed loop of clients in a process of its own: each sends its next request when its last one is answered."""
+"""A closed loop of clients in a separate process: each sends its next request after the answer to its last."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import uvloop
 
-WARM_UP = 1.0  # seconds that do not count
+WARM_UP = 1.0  # seconds that are not counted
 
 
 class Client(asyncio.Protocol):
-    """One connection; answers are told apart by their Content-Length."""
+    """One connection; answers are delimited by their Content-Length."""
 
     def __init__(
         self, requests: list[bytes], start: int, seconds: list[tuple[float, float]], failures: list[int]
@@ -51,7 +51,7 @@ def length(head: bytes) -> int:
 
 
 async def load(port: int, requests: list[bytes], *, connections: int, duration: float) -> dict[str, float]:
-    """Answers a second, and percentiles of their time in ms."""
+    """Return answers per second, and percentiles of the response time in ms."""
     seconds: list[tuple[float, float]] = []
     failures: list[int] = []
     loop = asyncio.get_running_loop()

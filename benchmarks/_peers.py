@@ -1,7 +1,6 @@
-"""The models that ours is measured against: EASE, the implicit ALS of `implicit`, and its item-item neighbours.
+"""Peer models: EASE, and the ALS and item-item neighbours of the library `implicit`.
 
-Every function fits to train pairs, ones in a sparse (n_users, n_items), and returns what ranks: users are the rows of
-the same histories.
+Every function fits to train pairs, ones in a sparse (n_users, n_items), and returns a scorer of the same users.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ CPU = torch.device("cpu")
 def ease(train: Matrix, *, regularization: float) -> Scorer:
     """The linear item-item model of Steck 2019 (arXiv:1905.03375): B = I - P / diag(P), P = (XᵀX + λ I)⁻¹.
 
-    Items without interactions have zero weights, so that leaving them out changes nothing.
+    Items without interactions have zero weights, so they are left out.
     """
     warm = np.unique(train.indices)
     x = csr_array(train[:, warm])
@@ -43,9 +42,9 @@ def ease(train: Matrix, *, regularization: float) -> Scorer:
 
 
 def implicit_als(train: Matrix, *, dim: int, alpha: float, regularization: float, iterations: int, seed: int) -> Scorer:
-    """`implicit`'s ALS (Hu, Koren, Volinsky 2008): a positive weighs `alpha`, any other pair 1.
+    """`implicit`'s ALS (Hu, Koren, Volinsky 2008): a positive has weight `alpha`, any other pair 1.
 
-    Its last half-sweep is that of the items; users are folded in afterwards, exactly, as ours are.
+    Its last half-sweep is that of the items; users are folded in afterwards, exactly, as in Longtail.
     """
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -53,15 +52,15 @@ def implicit_als(train: Matrix, *, dim: int, alpha: float, regularization: float
     model = AlternatingLeastSquares(
         factors=dim, regularization=regularization, alpha=alpha, iterations=iterations, random_state=seed, num_threads=0
     )
-    with threadpool_limits(1, "blas"):  # it runs threads of its own
+    with threadpool_limits(1, "blas"):  # it has its own threads
         model.fit(csr_matrix(train), show_progress=False)
     factors = as_factors(model.item_factors, alpha=alpha, regularization=regularization)
     return baselines.factors(factors, fold_in(factors, train, device=CPU), device=CPU)
 
 
 def as_factors(items: Floats, *, alpha: float, regularization: float) -> Factors:
-    """Item factors (n, d) that rank as `implicit` does: α G + λ + Σ y yᵀ is its system divided by alpha - 1."""
-    extra = max(alpha - 1, 1e-6)  # what a positive weighs beyond an unobserved pair; the right side's scale ranks alike
+    """Return factors that rank as `implicit` does, from (n, d): α G + λ + Σ y yᵀ is its system divided by alpha - 1."""
+    extra = max(alpha - 1, 1e-6)  # of a positive, beyond an unobserved pair; the right side's scale is irrelevant
     side = LeastSquares(items.shape[1], 1 / extra, regularization / extra, 0.0)
     n, d = items.shape
     zeros = np.zeros(n, np.float32)

@@ -1,6 +1,6 @@
-"""Interactions to measure speed on: power-law users and items, and tastes, so that there is something to learn.
+"""Synthetic interactions for speed measurements: power-law users and items, and learnable tastes.
 
-Items belong to groups, a user likes a few groups, and most of what a user takes comes from them, popular items first.
+Items belong to groups, a user likes a few groups, and most interactions are with items of these, popular ones first.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from models.training.interactions import Interactions
 
 GROUP_ITEMS = 150
 LIKED = 4  # groups per user
-FROM_LIKED = 0.8  # of the draws; the others come from the whole catalogue
-DRAWS = 1.6  # per pair that is wanted: some repeat
+FROM_LIKED = 0.8  # of the draws; the others are from the whole catalogue
+DRAWS = 1.6  # per wanted pair, since some repeat
 USERS_AT_A_TIME = 20_000  # bounds the memory
 VALID = 0.05  # of the pairs
 
@@ -30,7 +30,7 @@ class Sample:
 
 
 def sample(n_users: int, n_items: int, n_pairs: int, *, seed: int) -> Sample:
-    """About `n_pairs` pairs; equal arguments give equal pairs."""
+    """Return about `n_pairs` pairs; equal arguments give equal pairs."""
     rng, n_groups = np.random.default_rng(seed), max(1, n_items // GROUP_ITEMS)
     activity = np.minimum(rng.pareto(1.8, n_users) + 0.3, 60)
     activity *= DRAWS * n_pairs / activity.sum()

@@ -1,4 +1,4 @@
-"""Tables of a benchmark: printed as they come, and kept in `benchmarks/results/NAME.json` with where they come from."""
+"""Tables of a benchmark: printed row by row, and saved in `benchmarks/results/NAME.json` with their provenance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def run(name: str, tables: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]], only: Sequence[str] | None) -> None:
-    """Print and save tables, by name (title, rows); with `only` the others of the saved file stay as they are."""
+    """Print and save tables, by name (title, rows); with `only` the others of the saved file are not changed."""
     path = RESULTS / f"{name}.json"
     saved: dict[str, Any] = json.loads(path.read_text("utf-8"))["tables"] if path.is_file() and only else {}
     for table, (title, rows) in tables.items():
@@ -35,7 +35,7 @@ def run(name: str, tables: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]]
 
 
 def printed(title: str, rows: Iterable[Row]) -> list[Row]:
-    """All rows of a table, after each was printed; a new head wherever the columns change."""
+    """Print the rows of a table as they come, with a new header when the columns change, and return them."""
     print(f"\n## {title}", flush=True)
     found: list[Row] = []
     for row in rows:
@@ -66,14 +66,14 @@ def save(name: str, tables: Mapping[str, Sequence[Row]]) -> Path:
 
 
 def number(value: object) -> object:
-    """What JSON lacks: the scalars of numpy."""
+    """Convert numpy scalars for JSON."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{value!r} is no figure")
+    raise TypeError(f"{value!r} is not a number")
 
 
 def commit() -> str:
-    """The commit that was measured, with a + where files differ from it."""
+    """Return the measured commit, with a + if files differ from it."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=True
     )

@@ -1,9 +1,9 @@
-"""What Airflow and DVC add to the bare stages: a run that computes and one whose stages are all cached, task by task.
+"""Overhead of Airflow and DVC over the bare stages, task by task: of a run that computes, and of a fully cached one.
 
 Both are runs of the tiny demo on a fresh Airflow in a clone of the working tree. `stage` is the stage's own process,
-timed by itself in another clone; `dvc` what DVC takes beside it, or for it where it comes from the cache; `process`
-what the process around adds (start of Python, worktree, Git); `airflow` the rest of the task; `wait` the time from the
-end of the task before.
+timed alone in another clone; `dvc` DVC's time in addition, or for a cached stage; `process` the overhead of the process
+around it (start of Python, worktree, Git); `airflow` the rest of the task; `wait` the time since the end of the
+previous task.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def run(airflow: Airflow, last: str) -> dict[str, Any]:
-    """Task instances of a new run, in the order in which they ended, with what each task returned."""
+    """Return the task instances of a new run, in the order of their ends, with their results."""
     run_id = airflow.trigger(TRAIN)
     about = airflow.finish(TRAIN, run_id)
     tasks = [task for task in airflow.tasks(TRAIN, run_id).values() if task["duration"] and task["state"] == "success"]
@@ -61,7 +61,7 @@ def run(airflow: Airflow, last: str) -> dict[str, Any]:
 
 
 def timed(clone: Clone) -> Iterator[tuple[str, float]]:
-    """(stage, seconds) of the bare stages in turn, in the clone itself."""
+    """Yield (stage, seconds) of the bare stages in order, in the clone itself."""
     for name in STAGES:
         started = time.perf_counter()
         subprocess.run(

@@ -1,19 +1,19 @@
-"""Texts a second of the text encoder, and what its cache and its slim form for serving take.
+"""Speed of the text encoder in texts per second, and the cost of its cache and of its small form for serving.
 
 `python -m benchmarks.embed [--only speed gpu cache query forms memory quality] [--texts N]`, saved in
 `benchmarks/results/embed.json`.
 Texts are words drawn with a seed, their number log-normal around three means.
 
-speed: texts a second of processor time on one thread, the whole way from texts to vectors, the best of three rounds in
-which all take turns: what else the machine does hardly shows in processor time. Peers are
-`SentenceTransformer.encode` as it comes (fp32, sorted by length, batches of 32 padded texts), and the same model of the
-transformers library in bf16. `of_peak` is the share of the rate at which this machine multiplies large bf16 or fp32
-matrices in oneDNN's layout, counting dense layers alone (21 MFLOP a token for the packaged model).
-gpu: texts a second of elapsed time and the peak of the device's memory, where torch sees a CUDA device.
-cache: seconds for as many look-ups of short texts, all known. query: one text at a time, milliseconds of
-processor time in the environment that a served Bento has. forms: what the cheaper encoders of `package.encoder` keep of
-nearest items. memory: the embed stage on so many short texts (`benchmarks.embed_memory`).
-quality: what the texts do for the ranking (`benchmarks.embed_quality`).
+speed: texts per second of processor time on one thread, from texts to vectors, the best of three alternating rounds:
+other load on the machine hardly affects processor time. Peers are `SentenceTransformer.encode` with its defaults (fp32,
+sorted by length, batches of 32 padded texts), and the same model of the transformers library in bf16. `of_peak` is the
+share of the rate at which this machine multiplies large bf16 or fp32 matrices in oneDNN's layout, counting only dense
+layers (21 MFLOP per token for the packaged model).
+gpu: texts per second of elapsed time and the peak of the device's memory, if torch finds a CUDA device.
+cache: seconds for N look-ups of short texts, all known. query: one text at a time, milliseconds of processor time in
+the environment of a served Bento. forms: overlap of nearest items for the cheaper encoders of `package.encoder`.
+memory: the embed stage on N short texts (`benchmarks.embed_memory`).
+quality: effect of the texts on ranking (`benchmarks.embed_quality`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Encode = Callable[[Sequence[str]], Floats]
 
 
 def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
-    """A row per length of texts and encoder; `cosine`: the smallest with ours in fp32."""
+    """Yield a row per length of texts and encoder; `cosine`: the smallest one with Longtail's encoder in fp32."""
     torch.set_num_threads(1)
     params = load(Embed, ROOT / "params.yaml")
     encoder = checkpoint.find(params)
@@ -91,14 +91,14 @@ def speed(n_words: int = 12_000) -> Iterator[dict[str, Any]]:
 
 
 def gpu(devices: Sequence[torch.device], n_words: int = 1_000_000) -> Iterator[dict[str, Any]]:
-    """A row per device, length of texts and number format; `cosine`: the smallest with fp32 of the same device."""
+    """Yield a row per device, length of texts and number format; `cosine`: the smallest one with fp32 on the device."""
     params = load(Embed, ROOT / "params.yaml")
     encoder = checkpoint.find(params)
     for device, (length, words) in itertools.product(devices, MEANS.items()):
         texts, exact = sentences(n_words // words, words), None
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             run = packed(encoder, params, dtype, device)
-            vectors = run(texts)  # warms up, too
+            vectors = run(texts)  # also warms up
             exact = vectors if exact is None else exact
             yield {
                 "what": f"{device.type}, {name}",
@@ -110,7 +110,7 @@ def gpu(devices: Sequence[torch.device], n_words: int = 1_000_000) -> Iterator[d
 
 
 def sentences(n: int, words: int) -> list[str]:
-    """Texts of random words, the number of which is log-normal around `words`."""
+    """Return texts of random words, with log-normal numbers of words around `words`."""
     rng = np.random.default_rng(SEED)
     known = sorted({word for phrase in phrases(vars(demo_words)) for word in phrase.split()})
     lengths = np.maximum(1, rng.lognormal(np.log(words), 0.3, n)).astype(int)
@@ -118,7 +118,7 @@ def sentences(n: int, words: int) -> list[str]:
 
 
 def phrases(value: object) -> Iterator[str]:
-    """Every text within a module's tables."""
+    """Yield every text within a module's tables."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -131,7 +131,7 @@ def phrases(value: object) -> Iterator[str]:
 
 
 def race(made: dict[str, Encode], texts: Sequence[str]) -> tuple[dict[str, float], dict[str, Floats]]:
-    """The shortest processor time of each, taking turns; and the vectors."""
+    """Return the shortest processor time of each encoder, in alternating rounds, and the vectors."""
     seconds, vectors = dict.fromkeys(made, float("inf")), {}
     for _ in range(ROUNDS):
         for name, run in made.items():
@@ -172,7 +172,7 @@ def packed(encoder: checkpoint.Encoder, params: Embed, dtype: torch.dtype, devic
 
 
 def peak(dtype: torch.dtype) -> float:
-    """FLOP/s of a dense layer from 384 to 1536, the best of many."""
+    """Return the FLOP/s of a dense layer from 384 to 1536, the best of many."""
     dense, x = layer(dtype)
     x = x.repeat(16, 1)  # 1024 rows
 
@@ -185,7 +185,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def cache(n_texts: int = 1_000_000) -> Iterator[dict[str, Any]]:
-    """Seconds for each step of looking up texts that are all known, vectors of length 384."""
+    """Yield the seconds for each step of looking up known texts, with vectors of length 384."""
     texts = [f"number {n} of a catalogue, in about as many words" for n in range(n_texts)]
     with tempfile.TemporaryDirectory(dir=ROOT) as name:
         folder, noise = (
@@ -218,7 +218,7 @@ def clocked(act: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def query() -> Iterator[dict[str, Any]]:
-    """What `benchmarks.embed_query` prints in an environment like that of a served Bento: one thread, nothing else."""
+    """Yield the output of `benchmarks.embed_query` in an environment like that of a served Bento, with one thread."""
     with tempfile.TemporaryDirectory() as home:
         env = store.environment(Path(home)) | {"OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.embed_query"]
@@ -227,7 +227,7 @@ def query() -> Iterator[dict[str, Any]]:
 
 
 def forms(name: str = NAMES[0], n_timed: int = 100) -> Iterator[dict[str, Any]]:
-    """A row per form of the encoder for serving: its size, speed, and what it keeps of nearest items."""
+    """Yield a row per form of the encoder for serving: its size, speed, and overlap of nearest items."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     encoder, texts = checkpoint.find(load(Embed, ROOT / "params.yaml")), read(name).texts
@@ -255,16 +255,16 @@ def forms(name: str = NAMES[0], n_timed: int = 100) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--texts", type=int, default=1_000_000, help="look-ups of the cache")
+    parser.add_argument("--texts", type=int, default=1_000_000, help="number of cache look-ups")
     parser.add_argument("--data", nargs="+", default=list(NAMES), help="names of data sets, or their folders")
     tables: dict[str, tuple[str, Callable[[], Iterator[dict[str, Any]]]]] = {
-        "speed": ("Texts a second of processor time", speed),
-        "gpu": ("Texts a second on a GPU", lambda: gpu(_gpu.devices())),
+        "speed": ("Texts per second of processor time", speed),
+        "gpu": ("Texts per second on a GPU", lambda: gpu(_gpu.devices())),
         "cache": ("The cache", lambda: cache(arguments.texts)),
         "query": ("One text at a time, for serving", query),
         "forms": ("Forms of the encoder for serving", forms),
         "memory": ("Memory of the embed stage", lambda: embed_memory.rows(arguments.texts)),
-        "quality": ("Does the text help? On test", lambda: embed_quality.rows(arguments.data)),
+        "quality": ("Effect of texts on ranking, on test", lambda: embed_quality.rows(arguments.data)),
     }
     parser.add_argument("--only", nargs="+", choices=list(tables), help="tables (default: all)")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Memory of the embed stage: `benchmarks.embed` asks how much it takes for a million short texts.
+"""Memory of the embed stage for a million short texts, a table of `benchmarks.embed`.
 
-The encoder is the packaged one without its layers, for speed; its vectors are as long. Memory is what the stage has for
-itself (RssAnon) at its worst, sampled: vectors and cache are files, kept in memory as long as there is room.
+The encoder is the packaged one without its layers, for speed; its vectors have the same length. Memory is the sampled
+peak of the stage's private memory (RssAnon): vectors and cache are files, kept in memory only while there is room.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY = 0.1  # seconds between two looks
+EVERY = 0.1  # seconds between two samples
 TEXT = "volume {n} of the collected letters"
 
 
@@ -54,7 +54,7 @@ def rows(n_texts: int) -> Iterator[dict[str, Any]]:
 
 
 def prepare(folder: Path, n_texts: int) -> None:
-    """A workspace with the encoder, and the items of so many texts."""
+    """Prepare a workspace with the encoder, and items with so many texts."""
     yaml, packaged = YAML(), checkpoint.find(load(Embed, ROOT / "params.yaml")).folder
     one = folder / "no-layers"
     shutil.copytree(packaged, one, ignore=shutil.ignore_patterns("*.md"))
@@ -75,7 +75,7 @@ def prepare(folder: Path, n_texts: int) -> None:
 
 
 def of_its_own(pid: int) -> float:
-    """Megabytes of a process that no file holds; 0 once it is gone."""
+    """Return the private megabytes of a process, not backed by files; 0 once it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text("utf-8")
     except OSError:

@@ -1,10 +1,10 @@
-"""Does the text help? Metrics with no text, a static embedding, titles alone and all there is to read.
+"""Effect of texts on ranking: metrics without text, with a static embedding, with titles alone and with all text.
 
 `python -m benchmarks.embed_quality [--data NAME or folder ...] [--d D]`. ALS with the settings of `params.yaml`, a
 tenth of the items withheld from training entirely; figures of test, as `benchmarks.mf_cold` defines them. `static` is
-the mean of the encoder's token table over a text's tokens, centred: no transformer is run. `title` is what stands
-before the first full stop, `all` adds genres, and tags where there are; `pca` and `whiten` leave a third of the numbers
-of these vectors, fitted on the items of train.
+the mean of the encoder's token table over a text's tokens, centred: no transformer is run. `title` is the text before
+the first full stop, `all` adds genres, and tags if present; `pca` and `whiten` keep a third of the dimensions of these
+vectors, fitted on the items of train.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
 from pipelines.settings.train import Train
 
-SHORT = 128  # numbers of a reduced vector
+SHORT = 128  # dimensions of a reduced vector
 
 
 def rows(names: Sequence[str] = NAMES, *, d: int = 128) -> Iterator[dict[str, Any]]:
-    """A row per data set and kind of text."""
+    """Yield a row per data set and kind of text."""
     for name in names:
         data = withhold(read(name), WITHHELD)
         for kind, texts in kinds(data):
@@ -50,7 +50,7 @@ def rows(names: Sequence[str] = NAMES, *, d: int = 128) -> Iterator[dict[str, An
 
 
 def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:
-    """Vectors of the items (n, t) by what they are made of."""
+    """Yield vectors of the items (n, t) by kind of text."""
     yield "none", None
     yield "static, all", static(data.texts)
     yield "title", embeddings([text.partition(". ")[0] for text in data.texts])
@@ -62,7 +62,7 @@ def kinds(data: Dataset) -> Iterator[tuple[str, Floats | None]]:
 
 
 def static(texts: Sequence[str]) -> Floats:
-    """Means of the token table, centred over the items and of length one; zero where a text is empty."""
+    """Return the means of the token table, centred over the items and normalized; zero for an empty text."""
     encoder = checkpoint.find(load(Embed, ROOT / "params.yaml"))
     config = read_json(encoder.folder / "config.json")
     table = bert_weights.arrange(load_file(encoder.folder / "model.safetensors"), config).words.numpy()

@@ -1,4 +1,4 @@
-"""One text at a time in numpy, as a Bento encodes wishes: a line of JSON per length of texts."""
+"""Encoding of one text at a time in numpy, as for queries in a Bento: a line of JSON per length of texts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipelines.artifacts.outputs import read_json
 from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
 
-WISH, N = 5, 100  # words of a short wish; texts of each length
+WISH, N = 5, 100  # words of a short query; texts of each length
 
 
 def main() -> None:
-    """Median milliseconds of processor time on one thread, and the smallest cosine with the vectors of the pipeline."""
+    """Print median milliseconds of processor time on one thread, and the least cosine with the pipeline's vectors."""
     torch.set_num_threads(1)
     params = load(Embed, ROOT / "params.yaml")
     encoder = checkpoint.find(params)

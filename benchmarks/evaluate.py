@@ -1,11 +1,11 @@
-"""Full-catalogue ranking beside the bare matrix product of the same shape, in the same run: `make bench-evaluate`.
+"""Full-catalogue ranking compared with the bare matrix product of the same shape, in the same run.
 
-`python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 2,500; the product of a block,
-torch's operator @, is taken at once and in the tiles of the ranking, and the faster way counts. All ways take turns,
-and of every block the fastest repeat counts, so that other work on the machine disturbs all of them alike. `extra_mb`
-is how far memory rises above what users and items take while the lists of all users are made. Factors are random,
-histories those of the data set or random ones of about 50 items. A CUDA device that torch sees is measured as well:
-there users, items and histories lie beforehand, and all users are one block.
+`make bench-evaluate`, or `python -m benchmarks.evaluate [--users N …] [--repeats N]`. Users come in blocks of 2,500;
+the product of a block, torch's operator @, is computed at once and in the tiles of the ranking, and the faster one
+counts. The ways alternate, and the fastest repeat of every block counts, so that other load on the machine affects all
+equally. `extra_mb` is the rise of memory above users and items while the lists of all users are made. Factors are
+random, histories those of the data set or random ones of about 50 items. A CUDA device, if torch finds one, is measured
+XX users, items and histories are on the device beforehand, and all users are one block.
 Saved as `benchmarks/results/evaluate.json`.
 """
 
@@ -36,7 +36,7 @@ Ways = dict[str, Callable[[Rows], object]]
 
 
 def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
-    """A row for each way of making lists, for each catalogue."""
+    """Yield a row for each way of making lists, for each catalogue."""
     for (name, seen, is_tail), device in itertools.product(catalogues(sizes), [CPU, *_gpu.devices()]):
         n_users, n_items = seen.shape
         generator = torch.Generator().manual_seed(SEED)
@@ -57,7 +57,7 @@ def rows(sizes: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def catalogues(sizes: Sequence[int]) -> Iterator[tuple[str, csr_array[Any], Bools]]:
-    """Names, what users have seen (n_users, n_items), and the tail (n_items,)."""
+    """Yield names, seen items of users (n_users, n_items), and the tail (n_items,)."""
     for n_users in sizes:
         rng = np.random.default_rng(SEED)
         seen = csr_array(random_array((n_users, 30_000), density=50 / 30_000, rng=rng))
@@ -71,7 +71,7 @@ def catalogues(sizes: Sequence[int]) -> Iterator[tuple[str, csr_array[Any], Bool
 
 
 def ways(users: Tensor, items: Tensor, seen: csr_array[Any], is_tail: Bools) -> tuple[Ways, Ways]:
-    """The ways of the product, and those of making lists, each for some rows of users."""
+    """Return the ways of the product, and those of making lists, each for some rows of users."""
     n_items, histories = seen.shape[1], Seen(seen)
     tile = ranking.TILE if users.device == CPU else ranking.FAR_TILE
 
@@ -101,7 +101,7 @@ def drain(parts: Iterator[object]) -> None:
 
 
 def fastest(ways: Ways, blocks: Sequence[Rows], *, repeats: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each way: the sum over blocks of the fastest repeat; the first block warms up before that."""
+    """Return the seconds of each way: the sum over blocks of the fastest repeat; the first block is a warm-up too."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}  # by block
     for block in [blocks[0], *blocks]:
         rounds = [
@@ -113,14 +113,14 @@ def fastest(ways: Ways, blocks: Sequence[Rows], *, repeats: int, device: torch.d
 
 
 def extra_megabytes(run: Callable[[], object], device: torch.device) -> int | None:
-    """How far the resident memory rises during a run; None where the system does not tell. On a GPU, what it takes."""
+    """Return the rise of resident memory during a run, None if unknown; on a GPU, its memory."""
     if device != CPU:
         return _gpu.peak_megabytes(run, device)
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not (status.is_file() and reset.exists()):
         return None
     before = kilobytes(status, "VmRSS")
-    reset.write_text("5")  # the peak starts anew
+    reset.write_text("5")  # resets the peak
     run()
     return (kilobytes(status, "VmHWM") - before) // 1024
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 40_000], help="of the random catalogues")
     arguments = parser.parse_args()
-    tables = {"ranking": ("Lists beside the bare product", partial(rows, arguments.users, arguments.repeats))}
+    tables = {"ranking": ("Lists compared with the bare product", partial(rows, arguments.users, arguments.repeats))}
     _results.run("evaluate", tables, None)
 
 

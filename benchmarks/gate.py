@@ -1,8 +1,8 @@
-"""Time of the gate's decisions at many users, beside SciPy's bootstrap of a single mean.
+"""Time of the gate's decisions for many users, compared with SciPy's bootstrap of a single mean.
 
 `make bench-gate`, or `python -m benchmarks.gate [--users N]`. Lists of 20 from 30,000 items, of four
-models; the policy of `params.yaml` judges the candidate and both controls. Everything in one process, on as many
-threads as BLAS takes; the fastest of three repeats counts. Saved as `benchmarks/results/gate.json`.
+models; the policy of `params.yaml` judges the candidate and both controls. All in one process, with BLAS's default
+number of threads; the fastest of three repeats counts. Saved as `benchmarks/results/gate.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GINI = Rule("evenly shown", "gini@10", reference="champion", max_loss=0.05)
 
 
 def rows(n_users: int = 100_000) -> Iterator[dict[str, Any]]:
-    """A row per policy, then one for the peer."""
+    """Yield a row per policy, then one for the peer."""
     models = evaluations(n_users)
     default = [Rule(**rule.model_dump()) for rule in load(Gate, ROOT / "params.yaml").rules]
     policies = {
@@ -56,7 +56,7 @@ def rows(n_users: int = 100_000) -> Iterator[dict[str, Any]]:
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Seconds on the clock, and of all cores together: they differ on a machine that is busy with other work."""
+    """Return elapsed seconds, and seconds of all cores together: they differ under other load on the machine."""
     found = []
     for _ in range(REPEATS):
         start, cpu = time.perf_counter(), time.process_time()
@@ -67,7 +67,7 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 
 def evaluations(n_users: int) -> dict[str, Evaluation]:
-    """Models whose lists prefer items of small index, the more the worse they are."""
+    """Return models whose lists prefer items of small index, the worse the model the more."""
     rng = np.random.default_rng(SEED)
     made = {}
     for steepness, name in zip((2.0, 2.2, 8.0, 1.0), MODELS, strict=True):
@@ -79,7 +79,7 @@ def evaluations(n_users: int) -> dict[str, Evaluation]:
 
 
 def peer(ours: Floats, theirs: Floats) -> None:
-    """SciPy's percentile interval of one relative loss."""
+    """Compute SciPy's percentile interval of one relative loss."""
 
     def loss(a: Floats, b: Floats, axis: int = -1) -> Floats:
         return np.asarray(a.mean(axis=axis) / b.mean(axis=axis) - 1)

@@ -1,10 +1,10 @@
-"""Rate of wrong promotions where many candidates are tried on one holdout, and of right ones in a year of training.
+"""Rate of wrong promotions with many candidates on one holdout, and of right ones in a year of training.
 
 `make bench-gate-attempts`, or `python -m benchmarks.gate_attempts [--only TABLE]`. One rule, as `accuracy held` of
 params.yaml: a loss of 5 % against the champion is allowed. The estimated gain of a candidate is normal around its true
-one, of which the test knows the variance, so that one judgement alone keeps its level exactly and the tables are about
-attempts only. The standard error is that of users whose paired relative gains deviate by 1: 3.2 % at 1,000 users, 1 %
-at 10,000. Saved as `benchmarks/results/gate_attempts.json`.
+gain, with known variance, so that a single judgement keeps its level exactly and the tables measure only attempts. The
+standard error is for users with a standard deviation of 1 of paired relative gains: 3.2 % at 1,000 users, 1 % at
+10,000. Saved as `benchmarks/results/gate_attempts.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def error(users: int) -> float:
-    """Standard error of a relative gain."""
+    """Return the standard error of a relative gain."""
     return float(users**-0.5)
 
 
@@ -39,12 +39,12 @@ def z(level: float) -> float:
 
 
 def levels(n: int) -> list[float]:
-    """Levels of the candidates 1 to n on one holdout."""
+    """Return the levels of the candidates 1 to n on one holdout."""
     return [attempts.level(Place(number, 0), alpha=ALPHA, half=HALF) for number in range(1, n + 1)]
 
 
 def at_levels() -> Iterator[dict[str, Any]]:
-    """A row per place: the level, its quantile, and what it costs."""
+    """Yield a row per place: the level, its quantile, and its cost."""
     places = [Place(number, 0) for number in (1, 2, 5, 10, 20, 30, 37, 100, 365)] + [Place(1, r) for r in (1, 2, 3, 5)]
     for at in places:
         level = attempts.level(at, alpha=ALPHA, half=HALF)
@@ -58,7 +58,7 @@ def at_levels() -> Iterator[dict[str, Any]]:
 
 
 def searches() -> Iterator[dict[str, Any]]:
-    """A row per true loss, users and correlation: share of searches over seeds in which any candidate passes."""
+    """Yield a row per true loss, users and correlation: share of searches over seeds in which any candidate passes."""
     rng = np.random.default_rng(SEED)
     reseeds = [attempts.level(Place(1, r), alpha=ALPHA, half=HALF) for r in range(SEEDS)]
     for loss in (0.05, 0.07):
@@ -77,7 +77,7 @@ def searches() -> Iterator[dict[str, Any]]:
 
 
 def years() -> Iterator[dict[str, Any]]:
-    """A row per candidate, split and users: days of a year on which it is promoted, and the longest time without."""
+    """Yield a row per candidate, split and users: days of a year with a promotion, and the longest time without."""
     for name, (gain, noise) in GAINS.items():
         for split, window in (("time", WINDOW), ("hash", None)):
             for users in USERS:
@@ -91,10 +91,10 @@ def years() -> Iterator[dict[str, Any]]:
 
 
 def year(gain: float, noise: float, window: int | None, users: int, *, spends: bool) -> npt.NDArray[np.bool_]:
-    """Return which days promote their candidate, (YEARS, DAYS).
+    """Return the mask of days with a promotion, (YEARS, DAYS).
 
     Every model is better or worse by chance on the events of a day, independently of other models. A test set is of
-    `window` days and moves on by one; None: it stays the same. What is promoted is the champion from the next day on.
+    `window` days and moves on by one; None: it stays the same. A promoted model is champion from the next day on.
     """
     rng, days = np.random.default_rng(SEED), window or 1
     scale = error(users) * np.sqrt(days / 2)  # of a day: the mean of the difference of two models has error(users)
@@ -117,7 +117,7 @@ def year(gain: float, noise: float, window: int | None, users: int, *, spends: b
 
 
 def longest(promoted: npt.NDArray[np.bool_]) -> int:
-    """Days between two promotions, at most; the ends of the year count as such."""
+    """Return the largest number of days between two promotions; the ends of the year count as promotions."""
     on = np.flatnonzero(np.concatenate([[True], promoted, [True]]))
     return int(np.diff(on).max()) - 1
 

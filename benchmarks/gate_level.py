@@ -1,11 +1,10 @@
-"""Level and power of the gate: wrong decisions where a bound is met exactly, right ones where it is not.
+"""Level and power of the gate: wrong decisions if a bound is met exactly, right ones if it is not.
 
 `make bench-gate-level`, or `python -m benchmarks.gate_level [--repeats N] [--users N ...] [--only TABLE]`. Users and
-their values are made up, by shape; nothing of the gate was tuned on these shapes. At the bound «pass» and «fail» are
-both wrong, nominally in 5 % of experiments at most. Beside it on the same values: the percentile bootstrap, Student's
-t, and one whole worst user beside all others (Gaffke). Power is set beside an oracle that knows the variance, and
-beside the limit that no method can pass which keeps its level where few users lose everything. Saved as
-`results/gate_level.json`.
+their values are synthetic, by shape; the gate was not tuned on these shapes. At the bound "pass" and "fail" are both
+wrong, nominally in at most 5 % of experiments. Compared on the same values: the percentile bootstrap, Student's t, and
+one whole worst user added to all others (Gaffke). Power is compared with an oracle that knows the variance, and with
+the upper limit of any method that keeps its level if few users lose everything. Saved as `results/gate_level.json`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from models.gate.rules import Rule
 
 LEVEL, SEED = 0.05, 2024
 USERS = (100, 300, 1000, 3000, 10_000, 100_000)
-RESAMPLES = 300  # of the bootstrap, which is left out at more than MANY users
+RESAMPLES = 300  # of the bootstrap, which is skipped above MANY users
 MANY = 3000
 HELD = Rule("accuracy held", "ndcg@10", reference="champion", max_loss=0.05, relative=True)
 TAIL_HELD = Rule("tail held", "tail_recall@20", reference="champion", max_loss=0.01)
@@ -44,7 +43,7 @@ Pair = tuple[Floats, Floats]  # of the candidate and of its reference, (n_users,
 
 @dataclass(frozen=True)
 class Shape:
-    """Users' values where the rule's bound is met exactly."""
+    """A distribution of users' values with the rule's bound met exactly."""
 
     name: str
     rule: Rule
@@ -77,7 +76,7 @@ def mean_of(of: Base, zeros: float) -> float:
 
 
 def redrawn(of: Base, zeros: float, same: float, loss: float, rng: Rng, n: int) -> Pair:
-    """A share `same` of users has the value of the reference, all others another draw; then everybody loses a share."""
+    """Draw values: a share `same` of users has the reference's value, all others a new draw; then all lose a share."""
     theirs, others = of(zeros, rng, n), of(zeros, rng, n)
     return (1 - loss) * np.where(rng.random(n) < same, theirs, others), theirs
 
@@ -88,7 +87,7 @@ def some_lose_all(of: Base, zeros: float, same: float, share: float, rng: Rng, n
 
 
 def best_served_lose_all(of: Base, zeros: float, same: float, rng: Rng, n: int) -> Pair:
-    """As many users as make up a twentieth of the accuracy have the best list there is, and lose it."""
+    """Draw values: the users who make up a twentieth of the accuracy have a perfect list, and lose it."""
     ours, theirs = redrawn(of, zeros, same, 0.0, rng, n)
     level = mean_of(of, zeros)
     best = rng.random(n) < 0.05 * level / (0.95 + 0.05 * level)
@@ -96,7 +95,7 @@ def best_served_lose_all(of: Base, zeros: float, same: float, rng: Rng, n: int) 
 
 
 def few_gain_much(of: Base, zeros: float, rng: Rng, n: int) -> Pair:
-    """Everybody loses, but for a few who get the best list there is; together a loss of a twentieth."""
+    """Draw values: all users lose except a few who get a perfect list; the total loss is a twentieth."""
     theirs = of(zeros, rng, n)
     level = mean_of(of, zeros)
     few = 0.3 * level
@@ -105,7 +104,7 @@ def few_gain_much(of: Base, zeros: float, rng: Rng, n: int) -> Pair:
 
 
 def lost_hits(share: float, same: float, rng: Rng, n: int) -> Pair:
-    """A share of users loses a whole hit; of the others some swap hits with each other."""
+    """Draw values: a share of users loses a whole hit; some of the others swap hits."""
     theirs = np.where(rng.random(n) < 0.3, 1.0, 0.0)
     ours = np.where(rng.random(n) < same, theirs, np.where(rng.random(n) < 0.3, 1.0, 0.0))
     lost = rng.random(n) < share
@@ -166,7 +165,7 @@ def measured(values: Floats) -> Measured:
 
 
 def level(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Share of experiments with a wrong pass, and with a wrong fail, of our method and of others."""
+    """Yield the shares of experiments with a wrong pass, and with a wrong fail, of the gate's and other methods."""
     for shape in SHAPES:
         for n in sizes:
             rng = np.random.default_rng([SEED, n])
@@ -188,7 +187,7 @@ def level(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def experiment(shape: Shape, n: int, rng: Rng) -> list[float]:
-    """Return 1 where a method passes, or fails, one draw of users: a pair for each method."""
+    """Return, for each method, 1 if it passes and 1 if it fails on one draw of users."""
     each = compared(shape.rule, *shape.draw(rng, n))
     values, worst, best = each.margins(shape.rule.threshold())
     p_pass, p_fail = each.p_values(shape.rule.threshold())
@@ -201,7 +200,7 @@ def experiment(shape: Shape, n: int, rng: Rng) -> list[float]:
 
 
 def bootstrap(values: Floats, rng: Rng) -> tuple[float, float]:
-    """Percentile intervals of the mean; one of width 0 decides by comparison."""
+    """Decide by percentile intervals of the mean; one of width 0 decides by comparison."""
     n = len(values)
     means = np.array([values[rng.integers(n, size=n)].mean() for _ in range(RESAMPLES)])
     low, high = np.quantile(means, [LEVEL, 1 - LEVEL])
@@ -232,7 +231,7 @@ MADE = {
 
 
 def power(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Share of experiments that are decided rightly, by true loss; the bound is a loss of 5 %."""
+    """Yield the share of right decisions, by true loss; the bound is a loss of 5 %."""
     for name, draw in MADE.items():
         for n in sizes:
             for loss in (0.0, 0.02, 0.1):
@@ -261,7 +260,7 @@ FLATNESS = {"alike": (0.8, 0.8), "flatter": (0.7, 0.9), "most see the head": (0.
 
 
 def shown(rng: Rng, n: int, flatness: float) -> Lists:
-    """Lists of 10 whose popularity falls as a power law; flatness 0: one user in 100 sees the tail."""
+    """Draw lists of 10 with power-law popularity; flatness 0: one user in 100 gets tail items."""
     scores = rng.exponential(size=(n, N_ITEMS))
     if flatness:
         scores *= np.arange(1, N_ITEMS + 1) ** flatness
@@ -270,11 +269,11 @@ def shown(rng: Rng, n: int, flatness: float) -> Lists:
     return np.argpartition(scores, 10, axis=1)[:, :10].astype(np.int32)
 
 
-LISTWIDE = {"tail_coverage@10": True, "gini@10": False, "entropy@10": False}  # whether its gain is relative
+LISTWIDE = {"tail_coverage@10": True, "gini@10": False, "entropy@10": False}  # True: its gain is relative
 
 
 def listwide(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The same for figures of all lists, whose bound is the truth: the mean over other experiments."""
+    """Yield the rates of `level` for figures of all lists, with the true value as bound: the mean over experiments."""
     for name, steepness in FLATNESS.items():
         for n in (n for n in sizes if n <= 1000):
             rng = np.random.default_rng([SEED, n])
@@ -291,7 +290,7 @@ def listwide(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def at_the_truth(metric: str, relative: bool, pairs: Sequence[Sequence[Measured]]) -> Rule:
-    """The rule whose bound is the mean difference of pairs of a candidate and its champion."""
+    """Return the rule with the mean difference of pairs of a candidate and its champion as bound."""
     ours, theirs = (float(np.mean([pair[i].value for pair in pairs])) for i in (0, 1))
     gain = (-1.0 if metric.startswith("gini") else 1.0) * (ours - theirs) / (theirs if relative else 1.0)
     if gain > 0:
@@ -300,7 +299,7 @@ def at_the_truth(metric: str, relative: bool, pairs: Sequence[Sequence[Measured]
 
 
 def figures(pair: Sequence[Lists]) -> dict[str, list[Measured]]:
-    """The figures of all lists, of a candidate and of its champion."""
+    """Return the figures of all lists, of a candidate and of its champion."""
     return {metric: [figure(metric, lists) for lists in pair] for metric in LISTWIDE}
 
 
@@ -314,7 +313,7 @@ CORRECTIONS: tuple[Literal["none", "holm"], ...] = ("none", "holm")
 
 
 def together(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The verdict on six rules of which one, or all, are at their bounds."""
+    """Yield the verdicts on six rules with one, or all, at their bounds."""
     for at_bound in (1, 6):
         for correction in CORRECTIONS:
             for n in (n for n in sizes if n <= MANY):
@@ -328,7 +327,7 @@ def together(repeats: int, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def verdict(rng: Rng, n: int, at_bound: int, how: Procedure) -> str:
-    """Six independent metrics of a candidate; those at their bound lose 5 %, others gain 50 %."""
+    """Judge six independent metrics of a candidate; those at their bound lose 5 %, others gain 50 %."""
     ks = range(1, 7)
     rules = [Rule(f"rule {k}", f"ndcg@{k}", "champion", max_loss=0.05, relative=True) for k in ks]
     controls = [Rule("accurate", "recall@1", min=0.5), Rule("tail", "tail_recall@1", min=0.5)]
@@ -350,13 +349,13 @@ TABLES = {
     "level": ("Wrong decisions at the bound, by shape", level),
     "listwide": ("The same of figures of all lists", listwide),
     "together": ("Verdicts on six rules at their bound", together),
-    "power": ("Right decisions, beside an oracle that knows the variance", power),
+    "power": ("Right decisions, compared with an oracle that knows the variance", power),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2000, help="experiments of a cell (default: 2000)")
+    parser.add_argument("--repeats", type=int, default=2000, help="experiments per table cell (default: 2000)")
     parser.add_argument("--users", type=int, nargs="+", default=USERS)
     parser.add_argument("--only", choices=TABLES, action="append")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Ingest and split at a million interactions and more: seconds, rows a second and peak memory, beside other readers.
+"""Ingest and split of a million and more interactions: seconds, rows per second and peak memory, and those of peers.
 
 `python -m benchmarks.ingest [--rows N ...] [--large] [--rounds N]`. The peers parse the same CSV file, apply the same
-checks, merge the events of a pair and write parquet, but keep no account of what they drop; ingest keeps every rejected
-row. Saved as `benchmarks/results/ingest.json`.
+checks, merge the events of a pair and write parquet, but do not record dropped rows; ingest keeps every rejected row.
+Saved as `benchmarks/results/ingest.json`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1_000_000, 20_000_000)
 LARGE = 100_000_000
 CHUNK = 2_000_000
-DIRTY = 10_000  # of so many rows one has no number for a value
+DIRTY = 10_000  # one row of so many has an invalid value
 VALUES = ("0.5", "1.0", "2.0", "3.0", "3.5", "4.0", "4.5", "5.0")
 SEED = 42
 
@@ -63,7 +63,7 @@ STAGE = "from pipelines.{0} import stage; stage.main()"
 
 
 def rows(sizes: Sequence[int] = SIZES, rounds: int = 3) -> Iterator[dict[str, Any]]:
-    """A row per size and program: seconds, rows a second, peak resident memory in GB, each the median of the rounds."""
+    """Yield a row per size and program: seconds, rows per second, peak memory in GB, each the median of the rounds."""
     for n in sizes:
         with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
             folder = Path(name)
@@ -74,7 +74,7 @@ def rows(sizes: Sequence[int] = SIZES, rounds: int = 3) -> Iterator[dict[str, An
             taken: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
             for _ in range(rounds if n < LARGE else 1):
                 for program, code in programs.items():
-                    rmtree(folder / ".longtail", ignore_errors=True)  # else ingest would know the file
+                    rmtree(folder / ".longtail", ignore_errors=True)  # otherwise ingest would reuse its result
                     taken[program].append(measured(folder, code))
             for program, figures in taken.items():
                 seconds, peak = (median(figure[name] for figure in figures) for name in ("seconds", "peak_gb"))
@@ -83,7 +83,7 @@ def rows(sizes: Sequence[int] = SIZES, rounds: int = 3) -> Iterator[dict[str, An
 
 
 def prepare(folder: Path, n: int) -> None:
-    """A folder with params.yaml and raw/interactions.csv of `n` rows."""
+    """Prepare a folder with params.yaml and raw/interactions.csv of `n` rows."""
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
     params["ingest"] |= {"source": "table", "path": "raw"}
@@ -100,7 +100,7 @@ def prepare(folder: Path, n: int) -> None:
 
 
 def write_events(path: Path, n: int) -> None:
-    """`n` events whose users and items follow power laws, in the order of time; every 10,000th is malformed."""
+    """Write `n` events with power-law users and items, in the order of time; every 10,000th is malformed."""
     rng = np.random.default_rng(SEED)
     n_users, n_items = max(n // 100, 1000), max(n // 1000, 500)
     with path.open("wb") as file:
@@ -128,7 +128,7 @@ def values(rng: np.random.Generator, size: int) -> pa.Array[Any]:
 
 
 def measured(folder: Path, code: str) -> dict[str, float]:
-    """Seconds and peak memory (GB) of a program of its own in `folder`; ValueError where it fails."""
+    """Run a program in `folder` and return seconds and peak memory (GB); raises ValueError if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = time.monotonic()
     process = subprocess.Popen(
@@ -136,22 +136,24 @@ def measured(folder: Path, code: str) -> dict[str, float]:
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise ValueError(f"a program ended with status {status}, see above: {code.strip().splitlines()[0]}")
+        raise ValueError(f"a program failed with exit status {status}, see above: {code.strip().splitlines()[0]}")
     return {"seconds": time.monotonic() - started, "peak_gb": usage.ru_maxrss / 2**20}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES), help="interactions (default: %(default)s)")
-    parser.add_argument("--large", action="store_true", help="a hundred million as well, without pandas")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is told (default: %(default)s)")
+    parser.add_argument("--large", action="store_true", help="also a hundred million rows, without pandas")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds, for the median (default: %(default)s)")
     arguments = parser.parse_args()
     for peer in ("polars", "pandas"):
         if not find_spec(peer):
-            print(f"{peer} is not installed and is left out")
+            print(f"{peer} is not installed and is skipped")
     sizes = [*arguments.rows, *([LARGE] if arguments.large else [])]
     results.run(
-        "ingest", {"ingest": ("Ingest and split beside other readers", lambda: rows(sizes, arguments.rounds))}, None
+        "ingest",
+        {"ingest": ("Ingest and split compared with other readers", lambda: rows(sizes, arguments.rounds))},
+        None,
     )
 
 

@@ -1,8 +1,8 @@
-"""All tables of the matrix factorization, beside its peers: `make bench-mf`, saved as `benchmarks/results/mf.json`.
+"""All tables of the matrix factorization and its peers: `make bench-mf`, saved as `benchmarks/results/mf.json`.
 
-`python -m benchmarks.mf [--data NAME or folder ...] [--only TABLE ...] [--full]`. Every table is also a script of its
-own, `benchmarks/mf_TABLE.py`, whose docstring says what is measured and how. With --only the other tables of the saved
-file stay as they are.
+`python -m benchmarks.mf [--data NAME or folder ...] [--only TABLE ...] [--full]`. Every table is also a separate
+script, `benchmarks/mf_TABLE.py`, with the method in its docstring. With --only the other tables of the saved file are
+not changed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def tables(names: list[str], *, full: bool) -> dict[str, tuple[str, Table]]:
     return {
         "speed": ("Seconds and memory of the solver", lambda: mf_speed.rows(full=full)),
         "quality": ("Accuracy and tail against equally tuned peers, on test", lambda: mf_quality.rows(names)),
-        "cold": ("Items that nobody has touched", lambda: mf_cold.rows(names)),
+        "cold": ("Items without interactions", lambda: mf_cold.rows(names)),
         "rerank": ("Re-ranking towards the tail, on test", lambda: mf_rerank.rows(names)),
-        "models": ("The models that train.model picks, on test", lambda: mf_models.rows(names if full else names[:1])),
+        "models": ("The models of train.model, on test", lambda: mf_models.rows(names if full else names[:1])),
     }
 
 

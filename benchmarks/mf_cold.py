@@ -1,13 +1,13 @@
-"""Items that nobody has touched: found among all items, and told apart from each other.
+"""Items without interactions: recall among all items, and among cold items only.
 
 `python -m benchmarks.mf_cold [--data NAME or folder ...] [--dims D ...] [--withheld SHARE]`. A seeded share of the
 items is withheld from training entirely; their pairs in valid and test remain. Heights are chosen on train and valid
 alone, figures are of test: histories are of train, ranks over the whole catalogue (`cold_recall_among_cold`: over its
-cold items), what a user has seen excluded. `loss` is the share of NDCG@10 lost against the model as it was trained.
+cold items), without seen items. `loss` is the relative loss of NDCG@10 against the model as it was trained.
 
-`content` ranks by cosine with the mean text of the history. `as trained` is ALS with the settings of `params.yaml`, a
-cold item having the factor that its ridge regression predicts; `neighbours` predicts it from similar items too;
-`raised` adds the bonus that the pipeline would.
+`content` ranks by cosine with the mean text of the history. `as trained` is ALS with the settings of `params.yaml` and
+cold items with factors predicted by ridge regression; `neighbours` predicts them from similar items too; `raised` adds
+the bonus of the pipeline.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BATCH = 1024
 def rows(
     names: Sequence[str] = NAMES, *, dims: Sequence[int] = DIMS, withheld: float = WITHHELD
 ) -> Iterator[dict[str, Any]]:
-    """A row per data set, dimension and way of ranking cold items."""
+    """Yield a row per data set, dimension and way of ranking cold items."""
     for name in names:
         data = withhold(read(name), withheld)
         texts = embeddings(data.texts)
@@ -63,7 +63,7 @@ def rows(
 
 
 def withhold(data: Dataset, share: float) -> Dataset:
-    """The data without train pairs of a seeded share of the items."""
+    """Return the data without train pairs of a seeded share of the items."""
     n_items = data.train.shape[1]
     gone = np.random.default_rng(SEED).random(n_items) < share
     kept = data.train.tocoo()
@@ -75,7 +75,7 @@ def withhold(data: Dataset, share: float) -> Dataset:
 
 
 def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]]:
-    """The model as trained, then with each step of the correction."""
+    """Yield the model as trained, then with each step of the correction."""
     params = load(Train, ROOT / "params.yaml")
     pairs = data.train.tocoo()
     order = np.lexsort((pairs.col, pairs.row))
@@ -99,14 +99,14 @@ def models(data: Dataset, texts: Floats, d: int) -> Iterator[tuple[str, Factors]
 
 
 def relevant_in(data: Dataset, part: str) -> tuple[Rows, measure.Relevant]:
-    """The users (b,) who have something in valid or test, and their pairs, a row being such a user."""
+    """Return the users (b,) with pairs in valid or test, and these pairs by row of these users."""
     pairs = (data.valid if part == "valid" else data.test).tocoo()
     present, row = np.unique(pairs.row, return_inverse=True)
     return present.astype(np.int64), measure.Relevant(row, pairs.col)
 
 
 def content(data: Dataset, texts: Floats) -> Scorer:
-    """Cosine of every item's text with the mean text of the history."""
+    """Score every item's text by the cosine with the mean text of the history."""
     means = data.train @ texts
     users = torch.from_numpy(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9))
     items = torch.from_numpy(texts)  # unit vectors
@@ -114,7 +114,7 @@ def content(data: Dataset, texts: Floats) -> Scorer:
 
 
 def figures(scorer: Scorer, data: Dataset) -> dict[str, float]:
-    """Metrics on test, means over the users who have something in it."""
+    """Return the metrics on test, means over users with pairs in it."""
     present, relevant = relevant_in(data, "test")
     cold = data.catalogue.is_cold
     lists, among_cold = (

@@ -1,9 +1,9 @@
-"""The models that `train.model` picks, at the settings of params.yaml: accuracy and tail on test, seconds of training.
+"""The models of `train.model` with the settings of params.yaml: accuracy and tail on test, seconds of training.
 
 `python -m benchmarks.mf_models [--data NAME or folder ...] [--part valid]`. Users are folded in from their train
-history, ranks are over the whole catalogue without re-ranking, what a user has seen excluded; all models have the
-texts. The settings of those that descend a gradient suit 40,000 pairs: with more, their minibatches grow in
-proportion, so that an epoch has about as many steps.
+history, ranks are over the whole catalogue without seen items and without re-ranking; all models have the texts. The
+settings of models trained by gradient descent suit 40,000 pairs: with more, their minibatches grow in proportion, so
+that an epoch has about as many steps.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from pipelines.train.data import TrainingData
 CPU = torch.device("cpu")
 KS = (10, 20)
 COLUMNS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10")
-PAIRS = 40_000  # of training, which the batches in params.yaml suit
+PAIRS = 40_000  # of training, suited to the batch sizes in params.yaml
 
 
 def rows(
     names: Sequence[str] = NAMES, *, models: Sequence[str] = tuple(FAMILIES), part: str = "test"
 ) -> Iterator[dict[str, Any]]:
-    """A row per data set and model, popularity first."""
+    """Yield a row per data set and model, popularity first."""
     params = load(Train, ROOT / "params.yaml")
     for name in names:
         data = read(name)
@@ -60,7 +60,7 @@ def rows(
 
 
 def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
-    """A data set as the train stage has it."""
+    """Convert a data set to the train stage's input."""
     pairs = data.train.tocoo()
     users, items = (side.astype(np.int32) for side in (pairs.row, pairs.col))
     interactions = Interactions(users, items, data.train.data, *data.train.shape)
@@ -70,7 +70,7 @@ def to_training_data(data: Dataset, texts: Floats) -> TrainingData:
 
 
 def suited(params: Train, model: str, *, n_pairs: int) -> Train:
-    """The params that pick a model, with minibatches for so many pairs."""
+    """Return the params of a model, with minibatches for so many pairs."""
     picked = params.model_copy(update={"model": model})
     given = picked.of(model)
     if "batch_pairs" not in given:
@@ -79,7 +79,7 @@ def suited(params: Train, model: str, *, n_pairs: int) -> Train:
 
 
 def figures(scorer: Scorer, data: Dataset, part: str) -> dict[str, float]:
-    """Metrics over the users who have something in a part, valid or test. The scorer's rows are all users."""
+    """Return the metrics over users with pairs in a part, valid or test. The scorer's rows are all users."""
     judged = (data.valid if part == "valid" else data.test).tocoo()
     users, row_of = np.unique(judged.row.astype(np.int64), return_inverse=True)
     every = np.ones(data.train.shape[1], np.bool_)

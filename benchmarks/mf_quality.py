@@ -1,10 +1,10 @@
 """Accuracy and tail of ALS against EASE, implicit ALS and item-kNN, all tuned with the same number of trials on valid.
 
 `python -m benchmarks.mf_quality [--data NAME or folder ...] [--trials N]`. Each model's first trial is its defaults (of
-implicit ALS: what corresponds to ours), the others are drawn from its ranges; the trial with the best NDCG@10 on valid
-is judged on test. Histories are of train alone, ranks over the whole catalogue, what a user has seen (on test also on
-valid) excluded. `longtail, tail ...` re-ranks the same model as the pipeline does: the largest tail coverage that valid
-allows for at most `rerank.max_ndcg_loss`.
+implicit ALS: the equivalent of Longtail's), the others are drawn from its ranges; the trial with the best NDCG@10 on
+valid is judged on test. Histories are of train alone, ranks over the whole catalogue, without seen items (for test,
+also those of valid). `longtail, tail ...` re-ranks the same model as the pipeline does: for the largest tail coverage
+on valid with a loss of at most `rerank.max_ndcg_loss`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ Choice = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """Where a setting is looked for: between two numbers on a log scale, or among values."""
+    """Search range of a setting: between two numbers on a log scale, or among values."""
 
     bounds: tuple[float, float] | None = None
     among: Sequence[Any] = ()
 
     def at(self, share: float) -> Any:
-        """The value at a share in [0, 1) of the range."""
+        """Return the value at a share in [0, 1) of the range."""
         if self.bounds is None:
             return self.among[int(share * len(self.among))]
         low, high = np.log(self.bounds)
@@ -63,7 +63,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model: its defaults, what is tuned, and how settings become what ranks the users of the train histories."""
+    """A model: its defaults, its search ranges, and a function from settings to a scorer of the train histories."""
 
     name: str
     defaults: Choice
@@ -71,7 +71,7 @@ class Contender:
     fit: Callable[..., Scorer | Factors]
 
     def trials(self, n: int) -> Iterator[Choice]:
-        """The defaults, then n - 1 points spread evenly over the ranges (Halton 1960), the same at every call."""
+        """Yield the defaults, then n - 1 points spread evenly over the ranges (Halton 1960), the same at every call."""
         yield self.defaults
         points = qmc.Halton(len(self.ranges), rng=SEED).random(n - 1)
         for point in points:
@@ -80,10 +80,10 @@ class Contender:
 
 
 def contenders(data: Dataset, texts: Floats) -> Iterator[Contender]:
-    """All models, for one data set; those of large dimension share ours."""
+    """Yield all models, for one data set; those of large dimension share Longtail's."""
     params = load(Train, ROOT / "params.yaml")
     d = dimension.suited(data.train.nnz, *(len(np.unique(side)) for side in data.train.nonzero()))
-    of_implicit = {  # what corresponds to the ranges of ours
+    of_implicit = {  # equivalent to Longtail's ranges
         "alpha": Range((4.0, 35.0)), "regularization": Range((3.0, 200.0)), "iterations": Range(among=(4, 8, 15)),
     }  # fmt: skip
     theirs = partial(peers.implicit_als, data.train, seed=SEED)
@@ -94,7 +94,7 @@ def contenders(data: Dataset, texts: Floats) -> Iterator[Contender]:
         {"weighting": Range(among=("cosine", "tfidf", "bm25")), "neighbours": Range(among=(10, 20, 50, 100, 200, 500))},
         partial(peers.item_knn, data.train),
     )  # fmt: skip
-    # what its own objective calls our defaults; the library's, alpha 1, are far from any that suit these data
+    # Longtail's defaults in its objective; the library's own, alpha 1, are unsuitable for these data
     alpha = 1 / params.of("als")["unobserved_weight"]
     defaults = {"alpha": 1 + alpha, "regularization": alpha * params.of("als")["regularization"], "iterations": 8}
     yield Contender("implicit ALS", {**defaults, "dim": 128},
@@ -106,7 +106,7 @@ def contenders(data: Dataset, texts: Floats) -> Iterator[Contender]:
 
 
 def als(train: Matrix, texts: Floats, **settings: Any) -> Factors:
-    """Our model, trained."""
+    """Train Longtail's model."""
     params = load(Train, ROOT / "params.yaml")
     pairs = train.tocoo()
     interactions = Interactions(
@@ -122,7 +122,7 @@ def als(train: Matrix, texts: Floats, **settings: Any) -> Factors:
 
 
 def rows(names: Sequence[str] = NAMES, *, trials: int = TRIALS) -> Iterator[dict[str, Any]]:
-    """A row per data set and model."""
+    """Yield a row per data set and model."""
     for name in names:
         data = read(name)
         for contender in contenders(data, embeddings(data.texts)):
@@ -138,7 +138,7 @@ def rows(names: Sequence[str] = NAMES, *, trials: int = TRIALS) -> Iterator[dict
 
 
 def best(contender: Contender, data: Dataset, trials: int) -> tuple[float, Choice, Scorer | Factors, float]:
-    """NDCG@10 on valid, settings, model and seconds of the best trial, the earlier one where two are equal."""
+    """Return NDCG@10 on valid, settings, model and seconds of the best trial, the earlier one of equals."""
     found: list[tuple[float, Choice, Scorer | Factors, float]] = []
     for settings in contender.trials(trials):
         started = time.perf_counter()
@@ -152,14 +152,14 @@ def best(contender: Contender, data: Dataset, trials: int) -> tuple[float, Choic
 
 
 def to_scorer(fitted: Scorer | Factors, data: Dataset) -> Scorer:
-    """What ranks the users of the train histories."""
+    """Return the scorer of the users of the train histories."""
     if isinstance(fitted, Factors):
         return baselines.factors(fitted, fold_in(fitted, data.train, device=CPU), device=CPU)
     return fitted
 
 
 def lists(scorer: Scorer, data: Dataset, part: str) -> Lists:
-    """The first 20 of every user, (n_users, 20)."""
+    """Return the first 20 items of every user, (n_users, 20)."""
     everybody, every = np.arange(data.train.shape[0]), np.ones(data.train.shape[1], np.bool_)
     return np.concatenate(
         list(recommend(scorer, Seen(data.seen(part)), rows=everybody, allowed=every, k=max(KS), batch=BATCH))
@@ -172,7 +172,7 @@ def relevant(data: Dataset, part: str) -> measure.Relevant:
 
 
 def figures(found: Lists, data: Dataset) -> dict[str, float]:
-    """Metrics of lists (n_users, 20) on test, means over the users who have something in it."""
+    """Return the metrics of lists (n_users, 20) on test, means over users with pairs in it."""
     judged = np.unique(relevant(data, "test").rows)
     pairs = measure.Relevant(np.searchsorted(judged, relevant(data, "test").rows), relevant(data, "test").items)
     ranked = found[judged]
@@ -182,7 +182,7 @@ def figures(found: Lists, data: Dataset) -> dict[str, float]:
 
 
 def reranked(model: Factors, data: Dataset) -> tuple[Lists, str]:
-    """Lists (n_users, 20) for test, re-ranked as valid chooses, and how."""
+    """Return lists (n_users, 20) for test, re-ranked by the setting chosen on valid, and its name."""
     params = load(Train, ROOT / "params.yaml").rerank
     everybody = tail_setting.Holdout(data.train, relevant(data, "valid"))
     strengths = params.model_dump(exclude={"max_ndcg_loss"})
@@ -206,7 +206,7 @@ def shown(settings: Choice) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=list(NAMES), help="names in the folder of data sets, or folders")
-    parser.add_argument("--trials", type=int, default=TRIALS, help="of every model (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="trials per model (default: %(default)s)")
     arguments = parser.parse_args()
     columns = ("data", "model", *COLUMNS, "seconds", "valid_ndcg@10", "settings")
     print("|", " | ".join(columns), "|")

@@ -1,9 +1,9 @@
-"""Every way of re-ranking towards the tail, chosen on valid and measured on test.
+"""All methods of tail re-ranking, chosen on valid and measured on test.
 
-`python -m benchmarks.mf_rerank [--data NAME or folder ...]`. The model of `params.yaml` is re-ranked by what stands
-there. All figures are at 10; a loss is the share of NDCG that is lost against the order of the scores, `times` how much
-more of the tail is shown. `slots in turn` gives out the slots user after user, priced by what the users before were
-shown: what serving one user at a time by learned prices has to be compared with.
+`python -m benchmarks.mf_rerank [--data NAME or folder ...]`. The model of `params.yaml` is re-ranked by its methods and
+strengths. All figures are at 10; a loss is the relative loss of NDCG against the order of the scores, `times` the
+factor of tail coverage. `slots in turn` assigns the slots user after user, priced by the exposure to earlier users: the
+reference for serving one user at a time by learned prices.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS = ("data", "method", "strength", "ndcg", "loss", "tail_ndcg", "tail_cove
 
 
 def rows(names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
-    """A row per data set, method and strength; front and chosen are of valid, the other figures of test."""
+    """Yield a row per data set, method and strength; front and chosen are of valid, the other figures of test."""
     params = load(Train, ROOT / "params.yaml")
     strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
     for name in names:
@@ -68,7 +68,7 @@ def rows(names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
 
 
 def trained(data: Dataset, params: Train) -> Factors:
-    """The model of `params`, its lists in order of the scores."""
+    """Train the model of `params`, with lists in order of the scores."""
     given = to_training_data(data, embeddings(data.texts))
     trainer = fitting.start(fitting.resolved(params, given), given, device=CPU)
     for _ in trainer.epochs():
@@ -77,7 +77,7 @@ def trained(data: Dataset, params: Train) -> Factors:
 
 
 def judged(data: Dataset, part: str) -> tuple[Holdout, csr_array[Any]]:
-    """The users who have something in a part, valid or test, and what they have seen (n_users, n_items)."""
+    """Return the users with pairs in a part, valid or test, and their seen items (n_users, n_items)."""
     pairs = (data.valid if part == "valid" else data.test).tocoo()
     users, row_of = np.unique(pairs.row, return_inverse=True)
     return Holdout(data.train[users], Relevant(row_of, pairs.col)), data.seen(part)[users]
@@ -92,7 +92,7 @@ def shortlist(model: Factors, test: Holdout, seen: csr_array[Any], catalogue: Ca
 
 
 def in_turn(how: Rerank, found: Candidates, *, seed: int) -> Lists:
-    """Lists (n_users, 10) of users who come one after another, each priced by what those before were shown."""
+    """Return lists (n_users, 10) made user by user, each priced by the exposure to earlier users."""
     exposure, nobody = np.zeros(len(how.is_tail), np.float32), np.zeros(1, np.float32)
     lists = np.full((len(found.items), K), -1, np.int32)
     for user in np.random.default_rng(seed).permutation(len(lists)):

@@ -1,9 +1,9 @@
-"""How fast the solver is: an epoch, the way to a validation NDCG@10, memory and scale, against `implicit`.
+"""Speed of the solver compared with `implicit`: an epoch, time to a validation NDCG@10, memory and scale.
 
-`python -m benchmarks.mf_speed [--full]`. Both solvers run in one process by turns, an epoch each, on two threads and on
+`python -m benchmarks.mf_speed [--full]`. Both solvers alternate in one process, an epoch each, on two threads and on
 the same pairs, `implicit` with its defaults. Memory is measured in a process per solver. `--full` adds 100 M pairs. The
-vectors of 1,000 users are solved for from their histories, all at once and one after another. A CUDA device that torch
-sees is measured as well.
+vectors of 1,000 users are computed from their histories, all at once and one after another. A CUDA device, if torch
+finds one, is measured as well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2
 SIZES = {"1 M": (10_000, 9_500, 1_000_000), "10 M": (100_000, 30_000, 10_000_000), "100 M": (1_000_000, 95_000, 10**8)}
 DIMS = (64, 128)
-EPOCHS = 15  # what implicit does by default
+EPOCHS = 15  # implicit's default
 VALID_USERS = 3000
 NEW_USERS = 1000
 STEPS = (1, 2, 3)  # of conjugate gradient; implicit takes 3
@@ -54,7 +54,7 @@ SETTINGS = Settings(
 
 
 def rows(*, full: bool = False) -> Iterator[dict[str, Any]]:
-    """The tables' rows: `table` says which one, the other keys are its columns; seconds, GB (10⁹ bytes)."""
+    """Yield the tables' rows: `table` is the table, the other keys are its columns; seconds, GB (10⁹ bytes)."""
     with TemporaryDirectory() as folder:
         for size in ("1 M", "10 M", "100 M") if full else ("1 M", "10 M"):
             subprocess.run(command("write", size, folder), cwd=ROOT, check=True)
@@ -69,7 +69,7 @@ def rows(*, full: bool = False) -> Iterator[dict[str, Any]]:
 
 
 def measured(*arguments: str) -> list[dict[str, Any]]:
-    """The rows that this script prints in a process of its own."""
+    """Return the rows that this script prints in a separate process."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": "1"}  # as implicit advises
     done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -88,7 +88,7 @@ def write(size: str, folder: str) -> None:
 
 
 def read(size: str, folder: str) -> tuple[Interactions, csr_array[Any]]:
-    """Training pairs, and the pairs held out as a matrix."""
+    """Return training pairs, and the held-out pairs as a matrix."""
     n_users, n_items, _ = SIZES[size]
     with np.load(Path(folder, f"{size}.npz")) as file:
         users, items = file["users"], file["items"]
@@ -111,7 +111,7 @@ def implicit_als(d: int, epochs: int) -> Any:
 
 
 def epochs(size: str, folder: str, dim: str) -> Iterator[dict[str, Any]]:
-    """All solvers by turns: seconds an epoch, and NDCG@10 on valid over seconds spent in epochs."""
+    """Run all solvers in turn: seconds per epoch, and NDCG@10 on valid over seconds spent in epochs."""
     train, valid = read(size, folder)
     history, d = matrix(train), int(dim)
     ndcg = judge(history, valid)
@@ -152,7 +152,7 @@ def epochs(size: str, folder: str, dim: str) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Run:
-    """What a solver has done so far, a value per epoch."""
+    """Progress of a solver, a value per epoch."""
 
     seconds: list[float] = field(default_factory=list)
     ndcg: list[float] = field(default_factory=list)
@@ -168,7 +168,7 @@ def start(train: Interactions, d: int, steps: int, epochs: int = EPOCHS) -> Als:
 
 
 def judge(history: csr_matrix[Any], valid: csr_array[Any]) -> Callable[..., float]:
-    """NDCG@10 of factors on a sample of users, items of their history excluded."""
+    """Return a function for NDCG@10 of factors on a sample of users, items of their history excluded."""
     chosen = np.random.default_rng(0).choice(np.flatnonzero(np.diff(valid.indptr)), VALID_USERS, replace=False)
     seen, relevant = history[chosen].tocoo(), valid[chosen].toarray() > 0
     discount = 1 / np.log2(np.arange(10) + 2)
@@ -184,7 +184,7 @@ def judge(history: csr_matrix[Any], valid: csr_array[Any]) -> Callable[..., floa
 
 
 def memory(size: str, folder: str, who: str, dim: str) -> Iterator[dict[str, Any]]:
-    """Peak memory of a process that loads the pairs and runs two epochs, and how far above the loaded pairs."""
+    """Yield the peak memory of a process that loads the pairs and runs two epochs, and its rise above the pairs."""
     train, _ = read(size, folder)
     warm_up()
     if who == PEER:
@@ -220,13 +220,13 @@ def scale(size: str, folder: str) -> Iterator[dict[str, Any]]:
 
 
 def gpu(size: str, folder: str) -> Iterator[dict[str, Any]]:
-    """Seconds an epoch on a CUDA device, where torch sees one."""
+    """Yield seconds per epoch on a CUDA device, if torch finds one."""
     for device in _gpu.devices():
         yield from epochs_on(device, read(size, folder)[0])
 
 
 def epochs_on(device: torch.device, train: Interactions) -> Iterator[dict[str, Any]]:
-    """A row per dimension: seconds an epoch, the first left out, and the most that tensors take of the device."""
+    """Yield a row per dimension: seconds per epoch without the first, and the peak memory of tensors on the device."""
     for d in DIMS:
         settings = replace(SETTINGS, embedding_dim=d, cg_steps=max(STEPS))
         als = Als(train, None, settings, device=device)
@@ -266,7 +266,7 @@ def fold_in(size: str, folder: str) -> Iterator[dict[str, Any]]:
 
 
 def run_ours(train: Interactions, d: int, *, epochs: int) -> list[float]:
-    """Seconds of each epoch."""
+    """Return the seconds of each epoch."""
     als = start(train, d, SETTINGS.cg_steps, epochs)
     marks = [time.perf_counter()]
     marks.extend(time.perf_counter() for _ in als.epochs())
@@ -274,25 +274,25 @@ def run_ours(train: Interactions, d: int, *, epochs: int) -> list[float]:
 
 
 def warm_up() -> None:
-    """Compile, or load what was compiled."""
+    """Compile the kernels, or load them from the cache."""
     idx = np.arange(3, dtype=np.int32)
     run_ours(Interactions(idx, idx, np.ones(3, np.float32), 3, 3), 2, epochs=1)
     run_ours(Interactions(idx, idx, np.broadcast_to(np.float32(1), 3), 3, 3), 2, epochs=1)
 
 
 def memory_gigabytes(what: str) -> float:
-    """What the process holds now (VmRSS), or has held at most (VmHWM) since its start or `forget_peak`."""
+    """Return the process's memory now (VmRSS), or its peak (VmHWM) since its start or `forget_peak`."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
     return int(status[what].split()[0]) * 1024 / 1e9
 
 
 def forget_peak() -> None:
-    """Loading and compiling have had their own."""
+    """Reset the peak, after loading and compiling."""
     Path("/proc/self/clear_refs").write_text("5", "ascii")
 
 
 def gather_seconds(pairs: Grouped, fixed: torch.Tensor) -> float:
-    """Seconds to do no more than multiply the factor of every pair once, in the solver's order; the best of three."""
+    """Return the seconds to multiply the factor of every pair once, in the solver's order; the best of three."""
     indptr, columns, table = pairs.indptr.numpy(), pairs.columns.numpy(), fixed.numpy()
     numba.set_num_threads(THREADS)
     _gather(indptr[:2], columns, table, boundaries(indptr[:2]))
@@ -325,8 +325,8 @@ PARTS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="100 M pairs too; takes 10 GB of memory")
-    parser.add_argument("part", nargs="*", help="one measurement, in this process: how the script calls itself")
+    parser.add_argument("--full", action="store_true", help="also 100 M pairs, which takes 10 GB of memory")
+    parser.add_argument("part", nargs="*", help="internal: one measurement, in this process")
     arguments = parser.parse_args()
     if arguments.part and arguments.part[0] == "write":
         write(*arguments.part[1:])

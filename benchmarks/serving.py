@@ -1,8 +1,8 @@
-"""`make bench-serving`: the Bento under load beside bare FastAPI and Starlette applications that do the same search.
+"""`make bench-serving`: the Bento under load, compared with plain FastAPI and Starlette apps of the same search.
 
 Each size is served by all three, from the same folder, each in one process with one math thread. They are loaded in
 turn, by 16 connections of another process; the table has medians of five rounds. `python -m benchmarks.serving 10000`
-does one size alone, `python -m benchmarks.serving --wishes` wishes in words.
+measures one size alone, `python -m benchmarks.serving --wishes` free-text queries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ITEMS, DIMENSIONS = (10_000, 100_000, 1_000_000), (64, 128)
 CONNECTIONS, SECONDS, ROUNDS = 16, 3.0, 5
 BATCH = 1000
 REPO = Path(__file__).resolve().parents[1]
-WORDS = (4, 8, 16)  # of a wish
+WORDS = (4, 8, 16)  # of a free-text query
 PHRASE = (
     "a quiet book about the night sky for somebody who likes old letters slow trains and rain on a tin roof but not "
     "too sad with a robot in a garden that learns to sing before winter comes to the harbour and everybody goes home"
@@ -66,7 +66,7 @@ def rows(items: list[int]) -> Iterator[Mapping[str, Any]]:
 
 
 def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A row per server; all three run, and are loaded in turn, round after round: what slows a round slows all."""
+    """Yield a row per server; all three are loaded in turn in each round, so that a slow round affects all."""
     pure = float(python(folder, "-c", SEARCH))
     with ExitStack() as running:
         servers = {name: running.enter_context(serving(folder, name)) for name in ("bento", *PEERS)}
@@ -83,7 +83,7 @@ def measured(folder: Path, about: dict[str, Any]) -> Iterator[Mapping[str, Any]]
 
 
 def loaded(folder: Path, port: int, worker: psutil.Process) -> dict[str, float]:
-    """What one round of load finds, and milliseconds of the worker's processor per answer."""
+    """Return the figures of one round of load, and the worker's processor time in milliseconds per answer."""
     before = seconds_of(worker)
     users = str(_catalogue.users_of(folder))
     found: dict[str, float] = json.loads(
@@ -93,7 +93,7 @@ def loaded(folder: Path, port: int, worker: psutil.Process) -> dict[str, float]:
 
 
 def wishes() -> Iterator[Mapping[str, Any]]:
-    """recommend_for_text over HTTP, one after the other: ms from request to answer, and of the worker's processor."""
+    """Measure recommend_for_text over HTTP, one by one: response time in ms, and the worker's processor time."""
     phrase = PHRASE.split()
     for n, n_texts in ((10_000, 10_000), (100_000, 50_000)):
         with TemporaryDirectory() as temp:
@@ -119,7 +119,7 @@ def asked_for(session: requests.Session, port: int, text: str) -> float:
 
 
 def seconds_of(process: psutil.Process) -> float:
-    """Processor time so far, which other processes on the machine change less than the clock."""
+    """Return the processor time so far, which depends less on other processes than elapsed time."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
@@ -137,7 +137,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[tuple[int, psutil.Process, float]]:
-    """Port and worker of a server of the folder, and after how many seconds it was ready."""
+    """Yield port and worker of a server of the folder, and the seconds until it was ready."""
     port, path = smoke.free_port(), "readyz" if server == "bento" else "recommend"
     command = (
         [*store.BENTOML, "serve", "bento.service:Longtail", "--host", "127.0.0.1", "--port", str(port)]
@@ -170,7 +170,7 @@ def answers(url: str) -> bool:
 
 
 def batch(port: int, folder: Path) -> float:
-    """Seconds that one call for 1,000 users takes, the best of three."""
+    """Return the seconds of one call for 1,000 users, the best of three."""
     users = json.loads(_catalogue.users_of(folder).read_text("utf-8"))[:BATCH]
     times = []
     for _ in range(3):
@@ -183,19 +183,19 @@ def batch(port: int, folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("sizes", type=int, nargs="*", metavar="ITEMS", help=f"of the catalogue (default: {ITEMS})")
-    parser.add_argument("--wishes", action="store_true", help="wishes in words instead, one at a time")
+    parser.add_argument("sizes", type=int, nargs="*", metavar="ITEMS", help=f"catalogue sizes (default: {ITEMS})")
+    parser.add_argument("--wishes", action="store_true", help="measure free-text queries instead, one at a time")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if arguments.wishes:
-        found = printed("Wishes in words, one at a time", wishes())
-        print(f"\nkept in {save('serving-wishes', {'wishes': found})}")
+        found = printed("Free-text queries, one at a time", wishes())
+        print(f"\nsaved in {save('serving-wishes', {'wishes': found})}")
         return
     sizes = arguments.sizes or list(ITEMS)
     title = f"Requests for ten items, {CONNECTIONS} connections, one worker; memory of the worker, histories included"
     found = printed(title, rows(sizes))
     name = "serving" if len(sizes) == len(ITEMS) else f"serving-{sizes[0]}"
-    print(f"\nkept in {save(name, {'serving': found})}")
+    print(f"\nsaved in {save(name, {'serving': found})}")
 
 
 if __name__ == "__main__":

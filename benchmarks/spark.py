@@ -1,8 +1,8 @@
-"""Ingest from parquet, validate and split on DuckDB and on Spark: seconds of each, and whether every row is the same.
+"""Ingest from parquet, validate and split on DuckDB and on Spark: seconds of each, and the number of differing rows.
 
-`make bench-spark`, or `python -m benchmarks.spark [--rows N ...] [--master local[2]]`. Each stage is a process of its
-own; its start (imports, and a session of Spark) counts, and is shown alone as well. From which size Spark pays is
-extrapolated from these figures. Saved as `benchmarks/results/spark.json`.
+`make bench-spark`, or `python -m benchmarks.spark [--rows N ...] [--master local[2]]`. Each stage is a separate
+process; its start (imports, and a session of Spark) is included, and also shown alone. The size from which Spark is
+faster is extrapolated from these figures. Saved as `benchmarks/results/spark.json`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Row = dict[str, Any]
 
 
 class Comparison:
-    """Both engines at each size; `seconds` by (engine, rows) is what the second table goes by."""
+    """Both engines at each size; `seconds` by (engine, rows) is the input of the second table."""
 
     def __init__(self, sizes: Sequence[int], master: str) -> None:
         self.sizes, self.master = sizes, master
         self.seconds: dict[tuple[str, int], float] = {}
 
     def stages(self) -> Iterator[Row]:
-        """A row per size and stage: seconds of both engines, and in how many rows their files differ."""
+        """Yield a row per size and stage: seconds of both engines, and the number of differing rows of their files."""
         for n in self.sizes:
             with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
                 folder = Path(name)
@@ -68,7 +68,7 @@ class Comparison:
                     yield {"rows": n, "stage": stage, **found, "differing_rows": differing(folder, stage)}
 
     def use(self, folder: Path, engine: str) -> None:
-        """Set the engine, and forget what the other one has read."""
+        """Set the engine, and remove the other one's partitions."""
         yaml = YAML()
         params = yaml.load((folder / "params.yaml").read_text("utf-8"))
         params["engine"] |= {"name": engine, "master": self.master}
@@ -77,9 +77,10 @@ class Comparison:
             (folder / ".longtail").rename(folder / f".longtail-before-{engine}")
 
     def crossing(self) -> Iterator[Row]:
-        """From how many rows Spark with more cores is faster than DuckDB here; None: never, at any size.
+        """Yield the number of rows from which Spark with more cores is faster than DuckDB here; None: never.
 
-        By a straight line through the two largest sizes for each engine, as if cores divided the slope of Spark's.
+        Extrapolated by a straight line through the two largest sizes of each engine, with Spark's slope divided by
+        cores.
         """
         if len(self.sizes) < 2:
             return
@@ -96,7 +97,7 @@ class Comparison:
 
 
 def prepare_parquet(folder: Path, n: int) -> None:
-    """A folder with params.yaml and raw/interactions.parquet of `n` rows, of which some have no value."""
+    """Prepare a folder with params.yaml and raw/interactions.parquet of `n` rows, some without a value."""
     prepare(folder, n)
     source, target = folder / "raw" / "interactions.csv", folder / "raw" / "interactions.parquet"
     types = {"user_id": pa.string(), "item_id": pa.string(), "value": pa.float64(), "timestamp": pa.int64()}
@@ -110,7 +111,7 @@ def prepare_parquet(folder: Path, n: int) -> None:
 
 
 def differing(folder: Path, stage: str) -> int:
-    """Rows of either engine's files that are not in the other's; of validate, 1 where the reports differ."""
+    """Return the number of rows in only one engine's files; for validate, 1 if the reports differ."""
     one, other = (folder / engine / stage for engine in ENGINES)
     if stage == "validate":
         return int((one / "report.json").read_bytes() != (other / "report.json").read_bytes())
@@ -123,12 +124,12 @@ def differing(folder: Path, stage: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spark", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES), help="interactions (default: %(default)s)")
-    parser.add_argument("--master", default="local[2]", help="of Spark (default: %(default)s)")
+    parser.add_argument("--master", default="local[2]", help="Spark master (default: %(default)s)")
     arguments = parser.parse_args()
     compared = Comparison(arguments.rows, arguments.master)
     tables = {
         "stages": ("Seconds of DuckDB and of Spark, start included", compared.stages),
-        "crossing": ("From which size Spark pays, extrapolated", compared.crossing),
+        "crossing": ("Size from which Spark is faster, extrapolated", compared.crossing),
     }
     results.run("spark", tables, None)
 

@@ -1,9 +1,9 @@
-"""What the gate says of candidates that it must tell apart: `make bench-verdicts`.
+"""Verdicts of the gate on good and bad candidates: `make bench-verdicts`.
 
 `python -m benchmarks.verdicts [--data demo …] [--keep FOLDER]`. Per data set a scratch copy of the project runs
 all stages with `longtail run`: first the candidate of `params.yaml` with fewer dimensions and epochs, which is promoted
-where its verdict says so; then, against that champion, a candidate that shows what is popular, and one that has learnt
-next to nothing and neither reads texts nor re-ranks. Both are made by settings alone. Saved as
+if its verdict is PROMOTE; then, against that champion, a candidate that recommends popular items, and one that has
+hardly learned anything, without texts and re-ranking. Both are made by settings alone. Saved as
 `benchmarks/results/verdicts.json`.
 """
 
@@ -31,14 +31,14 @@ SMALL = {"embed.max_length": 32, "train.als.embedding_dim": 64, "train.als.epoch
 PLAIN = {"train.anchor": 0.0, "train.rerank.popularity": [], "train.rerank.xquad": [], "train.rerank.slots": []}
 CANDIDATES: dict[str, Settings] = {
     "normal": {},
-    # one dimension that is held small is how often an item is touched, and hardly anything else
+    # a single strongly regularized dimension is little more than popularity
     "popularity only": PLAIN | {"train.als.embedding_dim": 1, "train.als.regularization": 1000.0},
     "crippled": PLAIN | {"train.als.epochs": 1, "train.als.embedding_dim": 2, "train.als.frequency_exponent": 0.0},
 }
 
 
 def sources() -> dict[str, Settings]:
-    """Where each data set is read from."""
+    """Return the source of each data set."""
     table = {
         "interactions": ["anime_ratings.dat"], "delimiter": "\t", "quote": None, "min_value": 6.0,
         "columns": {"user_id": "User_ID", "item_id": "Anime_ID", "value": "Feedback", "timestamp": None},
@@ -49,7 +49,7 @@ def sources() -> dict[str, Settings]:
     try:
         data = folder()
     except FileNotFoundError as error:
-        print(f"the demo alone: {error}")
+        print(f"only the demo: {error}")
         return found
     movies, anime = data / "ml-latest-small", data / "anime"
     if movies.is_dir():
@@ -62,11 +62,11 @@ def sources() -> dict[str, Settings]:
 
 
 def rows(names: list[str], kept: Path | None) -> Iterator[dict[str, Any]]:
-    """A row per data set and candidate; the reports stay in `kept` where it is given."""
+    """Yield a row per data set and candidate; copy the reports to `kept`, if given."""
     known = sources()
     for name in names:
         if name not in known:
-            print(f"{name} is left out: its folder is absent")
+            print(f"{name} is skipped: its folder is missing")
             continue
         with tempfile.TemporaryDirectory(prefix="longtail-verdicts-") as scratch:
             checkout = Path(scratch) / "longtail"
@@ -80,7 +80,7 @@ def rows(names: list[str], kept: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def clone(checkout: Path) -> None:
-    """The tracked files as they lie here, in a repository of their own."""
+    """Copy the tracked files, with uncommitted changes, to a new repository."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for path in filter(None, listed.split("\0")):
         if path != "dvc.lock" and (ROOT / path).is_file():
@@ -92,7 +92,7 @@ def clone(checkout: Path) -> None:
 
 
 def settings(checkout: Path, changes: Settings) -> None:
-    """params.yaml of this project, with other values of some keys."""
+    """Write this project's params.yaml with other values of some keys."""
     yaml = YAML()
     document = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
     for key, value in changes.items():
@@ -101,14 +101,14 @@ def settings(checkout: Path, changes: Settings) -> None:
         for parent in parents:
             node = node[parent]
         if last not in node:
-            raise KeyError(f"{key} is no setting of params.yaml; correct benchmarks/verdicts.py")
+            raise KeyError(f"params.yaml has no key {key}; correct benchmarks/verdicts.py")
         node[last] = value
     with (checkout / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
 
 
 def run(checkout: Path, *arguments: str) -> None:
-    """Python in the checkout. Raises RuntimeError with the end of its output where it fails."""
+    """Run Python in the checkout; raises RuntimeError with the end of its output if it fails."""
     environment = os.environ | {"PYTHONPATH": str(checkout), "BENTOML_HOME": str(checkout.parent / "bentoml")}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, check=False
@@ -118,7 +118,7 @@ def run(checkout: Path, *arguments: str) -> None:
 
 
 def verdict(checkout: Path) -> dict[str, Any]:
-    """The verdict in columns: figures of the candidate, and how each rule decided."""
+    """Return the verdict in columns: figures of the candidate, and the decision of each rule."""
     record = json.loads((checkout / "data/gate/verdict.json").read_text("utf-8"))
     models = json.loads((checkout / "data/evaluate/metrics.json").read_text("utf-8"))["models"]
     figures = {name: round(models["candidate"][name], 4) for name in ("ndcg@10", "tail_recall@20", "tail_coverage@10")}
@@ -129,7 +129,7 @@ def verdict(checkout: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["demo", "ml-latest-small", "anime"])
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the gate's reports are copied to")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder for copies of the gate's reports")
     arguments = parser.parse_args()
     _results.run("verdicts", {"verdicts": ("Verdicts", partial(rows, arguments.data, arguments.keep))}, None)
 

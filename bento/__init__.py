@@ -1,1 +1,1 @@
-"""What is served: the Bento service, slim enough to run without the training stack."""
+"""The Bento service, slim enough to run without the training stack."""

@@ -1,7 +1,7 @@
-"""The service: recommendations by exactly the item vectors, and the way of making lists, that the gate judged.
+"""The service: it recommends with exactly the item vectors and the re-ranking that the gate judged.
 
 Users are folded in from their full history at each request, so the Bento holds histories instead of user vectors.
-Over HTTP `bento.asgi.app` answers these endpoints itself; here they are what BentoML documents and calls in Python.
+Over HTTP `bento.asgi.app` answers these endpoints itself; BentoML documents the methods here, and calls them in Python.
 """
 
 import bentoml
@@ -25,7 +25,7 @@ from bento.asgi.request_guard import Guard
 from bento.model import files
 from bento.model.recommender import Recommender
 
-# One thread per search: a flat index of this size is faster without waking others, and requests run side by side.
+# One thread per search: a flat index of this size is faster on one thread, and requests run in parallel.
 THREADS = [{"name": "OMP_NUM_THREADS", "value": "1"}, {"name": "OPENBLAS_NUM_THREADS", "value": "1"}]
 
 
@@ -41,7 +41,7 @@ class Longtail(Recommender):
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
-        """Check settings and files once before any worker, which would be restarted again and again."""
+        """Check settings and files once before any worker starts: a failing worker would be restarted in a loop."""
         try:
             Guard.from_environment()
             files.verify()
@@ -58,7 +58,7 @@ class Longtail(Recommender):
 
     @bentoml.api
     def recommend_batch(self, query: ForUsers, /) -> Answers:
-        """Recommend items to up to 1,000 users: the same lists as one by one, in less time."""
+        """Recommend items to up to 1,000 users: the same lists as with one request per user, in less time."""
         return Answers.model_validate_json(endpoints.recommend_batch(self, query))
 
     @bentoml.api

@@ -1,4 +1,4 @@
-"""Ask a person whether a candidate shall serve: its verdict is the question, the answer is kept with its run."""
+"""Ask a person to approve a candidate: show its verdict, and record the decision with the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ASKED = "{{ ti.xcom_pull(task_ids='describe')['%s'] }}"
 
 
 class Approval(ApprovalOperator):
-    """Tells other tasks the answer too where it is no: skipping what follows ends a task before it has returned."""
+    """Approval that publishes a no as well: Airflow's operator skips the next tasks before it returns the answer."""
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         answer = {key: event.get(key) for key in ("chosen_options", "params_input", "responded_by_user")}
@@ -26,10 +26,8 @@ with DAG(
     schedule=[CANDIDATE],
     catchup=False,
     is_paused_upon_creation=False,
-    max_active_runs=1000,  # who waits for a person keeps nobody else waiting
-    params={
-        "run_id": Param(None, "Run of train_recommender whose model shall serve", type=["null", "string"], title="Run")
-    },
+    max_active_runs=1000,  # a run that waits for a person blocks no other run
+    params={"run_id": Param(None, "Run of train_recommender with the candidate", type=["null", "string"], title="Run")},
     default_args=DEFAULTS,
     tags=["longtail"],
     doc_md=__doc__,
@@ -37,9 +35,11 @@ with DAG(
     describe = Command(task_id="describe", action="describe", arguments={"run_id": RUN})
     approve = Approval(
         task_id="approve",
-        subject=f"Shall the candidate of {ASKED % 'run_id'} serve?",
+        subject=f"Promote the candidate of {ASKED % 'run_id'}?",
         body=ASKED % "body",
-        params={"reason": Param(None, "Why; kept with the decision", type=["null", "string"], title="Reason")},
+        params={
+            "reason": Param(None, "Reason of the decision, recorded with it", type=["null", "string"], title="Reason")
+        },
         execution_timeout=None,
     )
     run_id = {"run_id": ASKED % "run_id"}

@@ -1,7 +1,7 @@
-"""Serve what was promoted, or rolled back to, on this machine: starts or replaces `longtail serve` and asks it.
+"""Deploy the promoted version on this machine: start `longtail serve` if needed, and wait for answers of this version.
 
-Where is `airflow.deployment` in params.yaml. Paused until you switch it on; another DAG of yours may hang on the same
-asset instead.
+Host and port are `airflow.deployment` in params.yaml. The DAG is paused until you enable it; a DAG of your own can use
+the same asset instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ with DAG(
     max_active_runs=1,
     params={
         "version": Param(
-            None, "Such as v1.0.0, when triggered by hand", type=["null", "string"], pattern=r"^v\d+\.\d+\.\d+$"
+            None, "Version such as v1.0.0, if triggered by hand", type=["null", "string"], pattern=r"^v\d+\.\d+\.\d+$"
         )
     },
     default_args=DEFAULTS,

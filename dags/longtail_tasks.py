@@ -1,6 +1,6 @@
-"""What the DAGs share: the operator that runs our code as a process group of its own, settings, assets, the run's name.
+"""Shared parts of the DAGs: the operator that runs an action in its own process group, settings, assets, run names.
 
-Imported by the DAG files beside it, since Airflow puts their folder on the path.
+The DAG files import it, since Airflow puts their folder on the path.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ CANDIDATE = Asset("longtail-candidate", uri="x-longtail://candidate")
 PROMOTED = Asset("longtail-promoted", uri="x-longtail://promoted")
 ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
 INHERITED = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
-TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than what Airflow itself waits before it kills
-FINAL = 1  # exit status: another attempt would end the same way
+TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than Airflow's own grace period
+FINAL = 1  # exit status: a retry would fail the same way
 EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='extra') | first | default({})) | tojson }}"
 
 
 class Command(BaseOperator):
-    """Run `python -m pipelines.orchestration.task ACTION` in the checkout; the task's result is its own.
+    """Run `python -m pipelines.orchestration.task ACTION` in the checkout, and return its result.
 
-    The outlets have it as their extra.
+    The result is also the extra of the outlets.
 
-    arguments: given to the action; those whose template ends in `tojson` come as what they stand for. Nothing that the
-    action has started outlives the task. A result with `skip` skips the task and tells why.
+    arguments: of the action; a template that ends in `tojson` is decoded, others are passed as text. No process of the
+    action outlives the task. A result with `skip` skips the task for that reason.
     """
 
     template_fields = ("arguments",)
@@ -76,7 +76,7 @@ class Command(BaseOperator):
         return found
 
     def run(self, command: list[str], result: Path) -> None:
-        """Run a command to its end, a log line for each of its; raises where it fails."""
+        """Run a command and copy its output to the log; raises AirflowException if it fails."""
         env = {**os.environ, **ENVIRONMENT, **INHERITED, "LONGTAIL_RESULT": str(result), "PYTHONUNBUFFERED": "1"}
         env["LONGTAIL_SUPERVISOR"] = str(os.getppid())
         self.process = subprocess.Popen(
@@ -90,12 +90,12 @@ class Command(BaseOperator):
         finally:
             self.on_kill()
         if status == FINAL:
-            raise AirflowFailException(f"{self.action} refused to go on; the reason is above, another attempt is none")
+            raise AirflowFailException(f"{self.action} stopped; see the reason above. Retrying will not help")
         if status != 0:
-            raise AirflowException(f"{self.action} ended with status {status}")
+            raise AirflowException(f"{self.action} failed with exit status {status}; see the log above")
 
     def on_kill(self) -> None:
-        """End the process group: in order, then at once."""
+        """End the process group: SIGTERM first, then SIGKILL."""
         if self.process is None:
             return
         for number, patience in ((signal.SIGTERM, TERMINATED_IN), (signal.SIGKILL, KILLED_IN)):
@@ -103,12 +103,12 @@ class Command(BaseOperator):
                 return
             end = time.monotonic() + patience
             while time.monotonic() < end and signalled(self.process.pid, 0):
-                self.process.poll()  # a zombie counts as a member of its group
+                self.process.poll()  # reap it: a zombie still belongs to the group
                 time.sleep(0.05)
 
 
 def signalled(group: int, number: int) -> bool:
-    """Whether the group still had a member to signal."""
+    """Send a signal to a process group; return False if the group is gone."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -117,7 +117,7 @@ def signalled(group: int, number: int) -> bool:
 
 
 class GateReport(BaseOperatorLink):
-    """Link from the gate to the report of its run."""
+    """Link from the gate's task to the report of its run."""
 
     name = "Gate report"
 
@@ -126,7 +126,7 @@ class GateReport(BaseOperatorLink):
 
 
 class Stage(Command):
-    """A stage of dvc.yaml; where it runs is `airflow.stages` of params.yaml."""
+    """A stage of dvc.yaml; `airflow.stages` in params.yaml sets its queue and the like."""
 
     def __init__(self, *, stage: str, **kwargs: Any) -> None:
         where = dict((HOW["stages"] or {}).get(stage) or {})
@@ -144,6 +144,6 @@ class Gate(Stage):
 
 
 def name_of(run_id: str) -> str:
-    """The run's name in `refs/longtail/runs/`."""
+    """Return the run's name in `refs/longtail/runs/`."""
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", run_id).strip("-")[:80]
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"

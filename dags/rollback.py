@@ -1,4 +1,4 @@
-"""Let an earlier version serve again, after its Bento has answered over HTTP as it did when it was built."""
+"""Roll back to an earlier version, once its Bento has given the same answers over HTTP as when it was built."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ with DAG(
     max_active_runs=1,
     params={
         "version": Param(
-            None, "Such as v1.0.0; empty: the one that the serving version replaced",
+            None, "Version to roll back to, such as v1.0.0; empty: the predecessor of the serving version",
             type=["null", "string"], pattern=r"^v\d+\.\d+\.\d+$", title="Version",
         ),
-        "reason": Param(None, "Why; told with the event", type=["null", "string"], maxLength=1000, title="Reason"),
+        "reason": Param(None, "Sent with the event", type=["null", "string"], maxLength=1000, title="Reason"),
     },
     default_args=DEFAULTS,
     tags=["longtail"],

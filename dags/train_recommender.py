@@ -1,8 +1,8 @@
-"""Train, judge, package and promote a recommender: a task per stage of `dvc.yaml`, each run in a worktree of its own.
+"""Train, judge, package and promote a recommender: one task per stage of `dvc.yaml`, one worktree per run.
 
-Trigger it with a form, or leave the form as it is: what `params.yaml` says is what runs. After the gate the graph shows
-what became of the candidate; a rejected one is a good run that promoted nothing. The run's settings, `dvc.lock` and
-verdict stay at `refs/longtail/runs/`, its outputs in DVC's cache.
+The form overrides settings of `params.yaml`; unchanged fields keep the settings there. The branch after the gate shows
+the verdict; a run with a rejected candidate succeeds and promotes nothing. The run's settings, `dvc.lock` and verdict
+are kept at `refs/longtail/runs/`, its outputs in DVC's cache.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MODELS = ("als", "mf", "bpr", "two_tower", "light_gcn")
 
 
 def stages() -> dict[str, set[str]]:
-    """Stage -> the stages whose outputs it reads."""
+    """Return, for each stage, the stages whose outputs it reads."""
     listed: dict[str, Any] = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text("utf-8"))["stages"]
     return {
         name: {
@@ -50,7 +50,7 @@ def stages() -> dict[str, set[str]]:
 
 
 def now(key: str) -> Any:
-    """What params.yaml says of a key such as `train.als.epochs`."""
+    """Return the value of a key of params.yaml, such as `train.als.epochs`."""
     value: Any = SETTINGS
     for part in key.split("."):
         value = value[part]
@@ -58,7 +58,7 @@ def now(key: str) -> Any:
 
 
 def key(name: str, kind: str, text: str, *, section: str, **schema: Any) -> tuple[str, Param]:
-    """A field for a key of params.yaml that may be left empty."""
+    """Return an optional form field for a key of params.yaml."""
     text = f"{text} (`{name}`, now {now(name)!r})"
     return name, Param(None, text, type=["null", kind], title=name, section=section, **schema)
 
@@ -66,49 +66,55 @@ def key(name: str, kind: str, text: str, *, section: str, **schema: Any) -> tupl
 FORM = {
     "source": Param(
         AS_CONFIGURED,
-        f"What to train on; params.yaml says {now('ingest.source')}. «movielens small» is downloaded; "
-        "where movielens (a folder) or your table lies is under «Data».",
+        f"Training data; params.yaml has {now('ingest.source')}. 'movielens small' is downloaded; "
+        "for 'movielens' (a folder) and 'table', set the path in section 'Data'",
         type="string", enum=[AS_CONFIGURED, "demo", "tiny demo", "movielens small", "movielens", "table"],
         title="Data source",
     ),
     "tail_share": Param(
-        None, f"Share of interactions of the least popular items, which are the tail; now {1 - now('split.head'):.2g}",
+        None, f"Share of interactions of the least popular items (the tail); now {1 - now('split.head'):.2g}",
         type=["null", "number"], minimum=0.01, maximum=0.9, title="Tail share",
     ),
     "gate": Param(
-        AS_CONFIGURED, "How sure the gate has to be: strict 99 %, lenient 90 %; the rules are those of params.yaml",
+        AS_CONFIGURED, "Confidence of the gate: strict 99 %, lenient 90 %; the rules are those of params.yaml",
         type="string", enum=[AS_CONFIGURED, "strict", "lenient"], title="Gate",
     ),
     "promotion": Param(
-        "auto", "What a PROMOTE leads to: a promotion, a question to a person (DAG approve_promotion), or nothing",
+        "auto", "After the verdict PROMOTE: promote, ask a person (manual, DAG approve_promotion), or never promote",
         type="string", enum=["auto", "manual", "never"], title="Promotion",
     ),
-    "note": Param(None, "Why this run; kept with it", type=["null", "string"], maxLength=1000, title="Note"),
+    "note": Param(None, "Reason for this run, recorded with it", type=["null", "string"], maxLength=1000, title="Note"),
     **dict([
-        key("ingest.path", "string", "Folder or file of movielens and table", section="Data", minLength=1),
-        key("ingest.url", "string", "Address of a file or zip instead", section="Data", pattern="^https?://"),
-        key("ingest.sha256", "string", "Of what the address holds", section="Data", pattern="^[0-9a-f]{64}$"),
-        key("ingest.until", "string", "First day left out", section="Data", pattern=r"^\d{4}-\d{2}-\d{2}$"),
-        key("ingest.table.interactions", "array", "Files or globs of interactions, a line each", section="Data"),
-        key("ingest.table.items", "array", "Files or globs of the catalogue, a line each", section="Data"),
-        key("ingest.table.columns", "object", "Names of user_id, item_id, value and timestamp", section="Data"),
-        key("ingest.demo.users", "integer", "Readers of the demo", section="Data", minimum=10, maximum=10_000_000),
-        key("ingest.demo.items", "integer", "Books of the demo", section="Data", minimum=20, maximum=10_000_000),
-        key("ingest.demo.events", "integer", "Rows of the demo", section="Data", minimum=100, maximum=1_000_000_000),
-        key("train.model", "string", "als is ours", section="Model", enum=[None, *MODELS]),
-        key("train.als.embedding_dim", "integer", "Length of vectors", section="Model", minimum=1, maximum=4096),
-        key("train.als.epochs", "integer", "Sweeps over the data", section="Model", minimum=1, maximum=1000),
-        key("train.search.trials", "integer", "Settings to try", section="Model", minimum=0, maximum=10_000),
-        key("train.rerank.max_ndcg_loss", "number", "Price of showing the tail", section="Model", minimum=0, maximum=1),
-        key("train.seed", "integer", "Of the random start", section="Model", minimum=0),
-        key("gate.confidence", "number", "Per rule", section="Gate", exclusiveMinimum=0.5, exclusiveMaximum=1),
+        key("ingest.path", "string", "Folder or file of the source movielens or table", section="Data", minLength=1),
+        key("ingest.url", "string", "URL of a file or zip, instead of a path", section="Data", pattern="^https?://"),
+        key("ingest.sha256", "string", "SHA-256 of the download", section="Data", pattern="^[0-9a-f]{64}$"),
+        key("ingest.until", "string", "First excluded day", section="Data", pattern=r"^\d{4}-\d{2}-\d{2}$"),
+        key("ingest.table.interactions", "array", "Interaction files or globs, one per line", section="Data"),
+        key("ingest.table.items", "array", "Catalogue files or globs, one per line", section="Data"),
+        key("ingest.table.columns", "object", "Column names of user_id, item_id, value and timestamp", section="Data"),
+        key("ingest.demo.users", "integer", "Users of the demo", section="Data", minimum=10, maximum=10_000_000),
+        key("ingest.demo.items", "integer", "Items of the demo", section="Data", minimum=20, maximum=10_000_000),
+        key("ingest.demo.events", "integer", "Events of the demo", section="Data", minimum=100, maximum=1_000_000_000),
+        key("train.model", "string", "Model family", section="Model", enum=[None, *MODELS]),
+        key("train.als.embedding_dim", "integer", "Embedding dimension", section="Model", minimum=1, maximum=4096),
+        key("train.als.epochs", "integer", "Training epochs", section="Model", minimum=1, maximum=1000),
+        key("train.search.trials", "integer", "Search trials", section="Model", minimum=0, maximum=10_000),
+        key(
+            "train.rerank.max_ndcg_loss", "number", "Maximum NDCG loss for tail re-ranking", section="Model",
+            minimum=0, maximum=1,
+        ),
+        key("train.seed", "integer", "Random seed", section="Model", minimum=0),
+        key(
+            "gate.confidence", "number", "Confidence level per rule", section="Gate",
+            exclusiveMinimum=0.5, exclusiveMaximum=1,
+        ),
     ]),
     "revision": Param(
-        None, "Branch, tag or commit to run; empty: the checkout as it is, committed or not",
+        None, "Branch, tag or commit to run; empty: the checkout with its uncommitted changes",
         type=["null", "string"], minLength=1, maxLength=200, title="Revision", section="Anything else",
     ),
     "overrides": Param(
-        None, 'Any other keys of params.yaml, such as {"train.als.cg_steps": 2}; checked before the first stage',
+        None, 'Other keys of params.yaml, such as {"train.als.cg_steps": 2}; validated before the first stage',
         type=["null", "object"], title="Overrides", section="Anything else",
     ),
 }  # fmt: skip
@@ -131,14 +137,14 @@ with DAG(
 
     @task.branch
     def decide(ti: Any = None) -> str:
-        """What the verdict makes of the candidate."""
+        """Choose the branch of the verdict."""
         judged = ti.xcom_pull(task_ids="judgement.gate")
         print(f"{judged['verdict']}: {judged['reason']}")
         return "release." + {"PROMOTE": "package", "HOLD": "hold", "REJECT": "reject"}[judged["verdict"]]
 
     @task.branch
     def who_promotes(params: Any = None) -> str:
-        """What the form says: this run, a person, or nobody."""
+        """Choose who promotes, by the form: this run, a person, or nobody."""
         return (
             "release."
             + {"auto": "promote", "manual": "ask_for_approval", "never": "promote_nothing"}[params["promotion"]]
@@ -146,7 +152,7 @@ with DAG(
 
     @task(outlets=[CANDIDATE])
     def ask_for_approval(ti: Any = None, outlet_events: Any = None) -> None:
-        """Tell that a candidate waits for a person; the DAG approve_promotion asks."""
+        """Announce a candidate that needs approval; the DAG approve_promotion asks for it."""
         outlet_events[CANDIDATE].extra = {
             "run_id": ti.run_id,
             "reason": ti.xcom_pull(task_ids="judgement.gate")["reason"],

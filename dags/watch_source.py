@@ -1,6 +1,6 @@
-"""Look whether what `ingest` reads has changed; version new data with DVC and let training start on them.
+"""Check if the source data has changed; if so, version it with DVC and trigger training.
 
-When is `airflow.watch` in params.yaml. Without changes the task is skipped.
+The schedule is `airflow.watch` in params.yaml. Without changes the task is skipped.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_monitor_compares_what_was_served_with_the_verdict(clone: Clone, serving
     for number in range(120):
         post(serving.url, "recommend", {"user_id": f"stranger-{number}"})
     printed = clone.longtail("monitor", "--url", serving.url, "--tolerance", "1", "--max-fallback", "1")
-    assert "what is promoted serves" in printed
+    assert "the promoted model serves" in printed
     printed = clone.longtail("monitor", "--url", serving.url, "--tolerance", "0", "--max-fallback", "0", status=3)
     assert "drift" in printed
 
@@ -101,7 +101,7 @@ def test_monitor_compares_what_was_served_with_the_verdict(clone: Clone, serving
 def test_forgetting_a_user_reaches_the_events_and_says_what_serves(clone: Clone, serving: Serving) -> None:
     shown = clone.longtail("forget", NEWCOMERS[0])
     assert "feedback: 5 events" in shown
-    assert "still there: v2.0.0, which serves: version v2.0.0, Bento longtail:" in shown
+    assert "not deleted: v2.0.0, which serves: version v2.0.0, Bento longtail:" in shown
     assert "objects of DVC's cache" in shown
     clone.longtail("forget", NEWCOMERS[0], "--yes")
-    assert clone.longtail("forget", NEWCOMERS[0]).startswith("still there: v2.0.0, which serves")
+    assert clone.longtail("forget", NEWCOMERS[0]).startswith("not deleted: v2.0.0, which serves")

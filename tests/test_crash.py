@@ -207,9 +207,9 @@ def test_longtail_run_goes_on_after_a_kill_emptied_dvcs_files(clone: Clone, stag
     Path("dvc.lock").write_bytes(b"")
     Path(".dvc/tmp/rwlock").write_bytes(b"")
     printed = clone.longtail("run", "--no-promote")
-    assert "dvc.lock was unreadable and is restored from the last commit" in printed
-    assert "rwlock was unreadable and is removed" in printed
-    assert "nothing has changed since the last run" in printed
+    assert "dvc.lock was unreadable: restored from the last commit" in printed
+    assert "rwlock was unreadable: removed" in printed
+    assert "nothing changed since the last run" in printed
     assert {stage: contents(stage) for stage in FILES} == whole
 
 

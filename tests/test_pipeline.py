@@ -51,7 +51,7 @@ def test_dirty_rows_were_rejected_with_reasons(clone: Clone) -> None:
 def test_a_second_run_changes_nothing(clone: Clone) -> None:
     before = clone.modified()
     printed = clone.longtail("run")
-    assert "nothing has changed since the last run" in printed
+    assert "nothing changed since the last run" in printed
     assert "v1.0.0 already serves this model" in printed
     after = clone.modified()
     assert {stage for stage in after if after[stage] != before[stage]} <= {"champion"}  # the one that always looks
@@ -106,7 +106,7 @@ def test_what_dvc_was_told_to_take_for_up_to_date_is_made_again_by_the_named_com
     assert "gate: error: data/train was made with other settings than now: train; run `dvc repro`" in printed
     assert "or `dvc repro --force --downstream train` where that finds nothing to do" in printed
     clone.dvc("repro", "--force", "--downstream", "train")  # the remedy
-    assert "refuses it" not in clone.longtail("status")
+    assert "rejects it" not in clone.longtail("status")
 
 
 def test_a_worse_candidate_is_refused_and_the_run_is_no_failure(clone: Clone) -> None:

@@ -32,7 +32,7 @@ def judged(clone: Clone, ingest: dict[str, Any]) -> dict[str, Any]:
     """metrics.json after a run on a source."""
     clone.params({**SMALL, "ingest": ingest})
     printed = clone.longtail("run", "--no-promote")
-    assert "not promoted, as --no-promote says" in printed
+    assert "not promoted, because of --no-promote" in printed
     assert clone.json("data/gate/verdict.json")["verdict"] in ("PROMOTE", "HOLD", "REJECT")
     metrics: dict[str, Any] = clone.json("data/evaluate/metrics.json")
     return metrics

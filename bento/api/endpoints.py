@@ -1,6 +1,6 @@
-"""The endpoints: from a checked request to the bytes of its answer, without what BentoML does around them.
+"""The endpoints: functions from a validated request to the bytes of its answer, without BentoML's own handling.
 
-An item's JSON is put together once and kept; an answer is these pieces with the scores between them.
+An item's JSON is built once and cached; an answer joins these pieces with the scores.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Endpoint:
     takes: type[BaseModel] | None  # None: no body
     answers: type[BaseModel]  # schema of the JSON that `answer` returns
     answer: Callable[[Recommender, Any], bytes]
-    example: dict[str, Any]  # of what it takes
-    long: bool = False  # answered beside the event loop, whatever the catalogue's size
-    users: Callable[[Any], Sequence[str]] | None = None  # (what it takes) -> users whose history it reads
+    example: dict[str, Any]  # of a request body
+    long: bool = False  # answered in a thread, whatever the catalogue's size
+    users: Callable[[Any], Sequence[str]] | None = None  # (request) -> users whose history it reads
 
 
 def recommend(service: Recommender, query: ForUser) -> bytes:
@@ -88,12 +88,12 @@ def similar_items(service: Recommender, query: SimilarTo) -> bytes:
 
 
 def explain(service: Recommender, query: Why) -> bytes:
-    """Raises UnknownError for a user without a history: there is nothing that could be explained."""
+    """Return the score of an item as a sum; raises UnknownError for a user without a history."""
     item = int(service.find([query.item_id])[0])
     if query.user_id is None:
         history = service.find(query.item_ids or [])
     elif (found := service.history(query.user_id)) is None:
-        raise UnknownError(f"{service.tag} knows no history of this user; explain with item_ids instead")
+        raise UnknownError(f"{service.tag} has no history of this user; send item_ids instead")
     else:
         history = found
     why = service.reasons(history, weights_of(query), item)
@@ -138,12 +138,12 @@ def model_info(service: Recommender, query: object = None) -> bytes:
 
 def texts(encoder: dict[str, Any]) -> str:
     if encoder.get("form") == "static":
-        return f"answered coarsely: {encoder['overlap@10']:.0%} of nearest items are those of the full encoder"
+        return f"answered approximately: {encoder['overlap@10']:.0%} of nearest items are those of the full encoder"
     return str(encoder.get("reason", "answered"))
 
 
 def part(contribution: float, of: float, *, bound: bool = True) -> dict[str, float]:
-    """A contribution and its share; 0 where there is nothing to share."""
+    """Return a contribution and its share, 0 if the total is 0."""
     share = contribution / of if of else 0.0
     return {"contribution": contribution, "share": max(-1.0, min(1.0, share)) if bound else share}
 
@@ -161,7 +161,7 @@ def listing(service: Recommender, items: Indices, scores: Floats, *, endpoint: s
 
 
 def cards(service: Recommender, items: Indices, scores: Any) -> bytes:
-    """JSON of items (k,) with their scores."""
+    """Return the JSON of items (k,) with their scores."""
     card = service.items.card
     return b"[%s]" % b", ".join(
         [b"%s%.8g}" % (card(i), score) for i, score in zip(items.tolist(), scores.tolist(), strict=True)]

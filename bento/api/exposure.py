@@ -1,4 +1,4 @@
-"""/metrics, for Prometheus, and /exposure, for `longtail monitor`: what is counted of answers."""
+"""/metrics for Prometheus, and /exposure for `longtail monitor`: counters, and the exposure of the served lists."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Exposed(Strict):
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/metrics": {
         "get": {
-            "summary": "Return counters and the window of served lists, for Prometheus.",
+            "summary": "Return counters, and the exposure of the lists served last, for Prometheus.",
             "responses": {
                 "200": {
                     "description": "Prometheus' text format",
@@ -55,8 +55,8 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
     },
     "/exposure": {
         "get": {
-            "summary": "Return the exposure of the tail in the lists served last, beside the gate's figures.",
-            "responses": {"200": answering("The window of served lists, and the gate's figures", Exposed)},
+            "summary": "Return the tail exposure of the lists served last, beside the figures of the release gate.",
+            "responses": {"200": answering("Figures of the lists served last, and of the release gate", Exposed)},
         }
     },
 }

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every address with its bodies, its answers and its refusals."""
+"""The OpenAPI document: every address with its request bodies, answers and errors."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 Mode = Literal["validation", "serialization"]
 MODES: dict[str, Mode] = {"requestBody": "validation", "responses": "serialization"}
 REFUSALS = {
-    "400": answering("The request is malformed, or asks for something that this model cannot do"),
+    "400": answering("The request is malformed, or this model cannot answer it"),
     "401": answering("The API key is missing or wrong")
     | {"headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}},
-    "405": answering("The address takes another method")
+    "405": answering("The address does not accept this method")
     | {"headers": {"Allow": {"required": True, "schema": {"type": "string"}}}},
     "408": answering("The request took too long to arrive"),
     "413": answering("The body is longer than 1 MiB"),
-    "421": answering("The service does not answer to this Host; LONGTAIL_HOSTS names further ones"),
+    "421": answering("The service does not answer to this Host; LONGTAIL_HOSTS lists further hosts"),
     "500": answering("The answer failed; the server's log has the reason"),
-    "503": answering("Too many requests at a time, or no answer in time") | {"headers": RETRY},
+    "503": answering("Too many concurrent requests, or no answer in time") | {"headers": RETRY},
 }
 REFUSALS_OF_WRITES = {
-    "403": answering("A page of another site sent the request; LONGTAIL_CORS_ORIGINS names those that may"),
+    "403": answering("A page of another site sent the request; LONGTAIL_CORS_ORIGINS lists the sites that may"),
     "415": answering("The Content-Type is not application/json"),
 }
-UNKNOWN = {"404": answering("The model does not know an item or user, which is named")}
+UNKNOWN = {"404": answering("An item or user is unknown to the model; the error names it")}
 PROBES = {
     "/livez": "Liveness: the process answers.",
-    "/healthz": "Readiness, under an older name.",
+    "/healthz": "Readiness, at an older address.",
 }
 
 
-READY = {  # 503 of the first one while the server drains, of the second also while feedback does not work
-    "/readyz": "Readiness: lists are answered; the body says if feedback works.",
-    "/readyz/feedback": "Readiness for feedback: lists are answered, and events are stored.",
+READY = {  # the first answers 503 while the server drains, the second also while feedback is down
+    "/readyz": "Readiness to recommend; the body reports if feedback works.",
+    "/readyz/feedback": "Readiness to recommend and to store feedback events.",
 }
 
 
 def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
-    """Return the document of a running service; paths: of other modules, with models in the place of schemas."""
+    """Return the document of a running service; paths: those of other modules, with models in place of schemas."""
     found: dict[str, Any] = {f"/{name}": {"post": operation(service, name)} for name in ENDPOINTS}
     for each in paths:
         found |= each
@@ -93,13 +93,13 @@ def readiness(summary: str) -> dict[str, Any]:
 
 
 def card(service: Recommender) -> str:
-    """Return the model card without its front matter; empty where the service does not run from a Bento."""
+    """Return the model card without its front matter; empty if the service does not run from a Bento."""
     text = str(service.bento_service.openapi_spec.asdict()["info"].get("description") or "")  # type: ignore[attr-defined]
     return text.split("\n---\n", 1)[-1].strip() if text.startswith("---\n") else text
 
 
 def models(node: Any, mode: Mode = "serialization") -> Iterator[tuple[type[BaseModel], Mode]]:
-    """Yield the models in the place of schemas, and if they are of requests or of answers."""
+    """Yield the models that stand in for schemas, each with its mode: of requests or of answers."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from models(value, MODES.get(key, mode))
@@ -111,7 +111,7 @@ def models(node: Any, mode: Mode = "serialization") -> Iterator[tuple[type[BaseM
 
 
 def put(node: Any, references: Any, mode: Mode = "serialization") -> Any:
-    """Return a description with references to schemas in the place of models."""
+    """Return a description in which references to schemas replace the models."""
     if isinstance(node, dict):
         return {key: put(value, references, MODES.get(key, mode)) for key, value in node.items()}
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""Forward requests to the previous version, to compare answers: to the server in LONGTAIL_PREVIOUS_URL, if any."""
+"""Forward requests to the server of the previous version, at LONGTAIL_PREVIOUS_URL, to compare answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDPOINTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
 }
 NONE = "no previous version runs beside this one; `longtail serve --compare` starts it"
 INCOMPARABLE = "this endpoint has no comparison with the previous version"
-FORWARDED = ("authorization", "x-api-key")  # what it asks of clients is what this version asks
+FORWARDED = ("authorization", "x-api-key")  # both versions require the same credentials
 
 
 class Previous:
@@ -31,7 +31,7 @@ class Previous:
         return JSONResponse({"available": self.url is not None})
 
     async def ask(self, request: Request) -> Response:
-        """The same question, answered by the previous version."""
+        """Return the previous version's answer to the same request."""
         endpoint = request.path_params["endpoint"]
         if self.url is None or endpoint not in ENDPOINTS:
             return JSONResponse({"error": NONE if self.url is None else INCOMPARABLE}, 404)
@@ -57,18 +57,18 @@ def routes() -> list[BaseRoute]:
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/previous": {
         "get": {
-            "summary": "Return if the previous version runs beside this one, at /previous/recommend and the like.",
+            "summary": "Return if the previous version runs beside this one, at /previous/recommend and so on.",
             "responses": {"200": answering("The answer", Available)},
         }
     },
     **{
         f"/previous/{name}": {
             "post": {
-                "summary": f"Ask the previous version as /{name} asks this one.",
+                "summary": f"Return the previous version's answer to a request of /{name}.",
                 "requestBody": taking(takes),
                 "responses": {
                     "200": answering("The answer of the previous version", answers),
-                    "404": answering("No previous version runs beside this one, or it does not know an item"),
+                    "404": answering("No previous version runs beside this one, or an item is unknown to it"),
                     "502": answering("The previous version does not answer"),
                 },
             }

@@ -23,9 +23,7 @@ Value = str | int | bool
 Values = Annotated[list[Value], Field(min_length=1, max_length=100)]
 Where = Annotated[
     dict[Annotated[str, Field(max_length=256)], Value | Values] | None,
-    Field(
-        max_length=10, description="columns of items, each with a value it must hold, or a list of which one is enough"
-    ),
+    Field(max_length=10, description="filter: item columns, each with a value to match, or a list of alternatives"),
 ]
 RETRY = {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "seconds"}}  # a header
 Segment = Literal["head", "tail", "cold"]
@@ -63,10 +61,10 @@ class ForUsers(Strict):
 
 
 class History(Strict):
-    """Items, each once, and how much each counts."""
+    """Distinct items, with optional weights."""
 
     item_ids: Annotated[list[Id], Field(min_length=1, max_length=1000)]
-    weights: Annotated[list[Weight], Field(min_length=1, max_length=1000)] | None = None  # 1 each where absent
+    weights: Annotated[list[Weight], Field(min_length=1, max_length=1000)] | None = None  # absent: 1 each
 
     @model_validator(mode="after")
     def agree(self) -> History:
@@ -113,9 +111,9 @@ class Why(Strict):
 
 
 def check(item_ids: list[str], weights: list[float] | None) -> None:
-    """Raises ValueError where a history names an item twice, or its weights are those of another."""
+    """Raise ValueError if a history repeats an item, or has a different number of weights than of items."""
     if len(set(item_ids)) < len(item_ids):
-        raise ValueError("item_ids holds an item twice; name each once and say how much it counts in weights")
+        raise ValueError("item_ids repeats an item; list each item once, and use weights to let it count more")
     if weights is not None and len(weights) != len(item_ids):
         raise ValueError(f"weights has {len(weights)} numbers, expected {len(item_ids)}: one for each item")
 
@@ -123,7 +121,7 @@ def check(item_ids: list[str], weights: list[float] | None) -> None:
 Model = Annotated[str, Field(description="tag of the Bento: name:version")]
 Reason = Annotated[
     Fallback | None,
-    Field(description="null for a ranking by the user's history; else the items are the most popular, and say why"),
+    Field(description="null for a ranking by the user's history; otherwise the reason for recommending popular items"),
 ]
 
 
@@ -137,7 +135,7 @@ class About(Strict):
 
 
 class Item(About):
-    score: Annotated[float, Field(description="where `fallback` is set, the number of training users")]
+    score: Annotated[float, Field(description="where `fallback` is set, the number of training users of the item")]
 
 
 class Answer(Strict):
@@ -150,7 +148,7 @@ class TextAnswer(Strict):
     model: Model
     like: Annotated[
         list[Item],
-        Field(description="the items whose description is nearest to the text, used as the history; score: the weight"),
+        Field(description="items with the descriptions nearest to the text, used as the history; score: the weight"),
     ]
     items: list[Item]
 
@@ -167,7 +165,7 @@ class Answers(Strict):
 
 
 class Part(Strict):
-    contribution: Annotated[float, Field(description="to the score")]
+    contribution: Annotated[float, Field(description="summand of the score")]
     share: Annotated[float, Field(description="of the sum of the absolute contributions, from -1 to 1")]
 
 
@@ -186,7 +184,7 @@ class Popularity(Strict):
 
 
 class Explanation(Strict):
-    """The sum that an item's score is: the parts' contributions + baseline + cold."""
+    """An item's score as a sum: the contributions of the parts + baseline + cold."""
 
     model: Model
     item: Item
@@ -206,19 +204,21 @@ class ModelInfo(Strict):
     model: Model
     verdict: str
     reason: str
-    digests: Annotated[dict[str, Any], Field(description="sha256 of what the verdict was given on")]
+    digests: Annotated[dict[str, Any], Field(description="sha256 of the judged data, settings and code")]
     files: Annotated[
         dict[str, str],
         Field(description="sha256 of every file of this Bento, verified when the service started"),
     ]
     tail: str
     reranking: Reranking
-    figures: Annotated[dict[str, float], Field(description="metrics of this model on its holdout, read by the gate")]
-    search: Annotated[
-        str, Field(description="flat, or cells with the recall that was measured when the Bento was built")
+    figures: Annotated[
+        dict[str, float], Field(description="metrics of this model on its holdout, for the release gate")
     ]
-    texts: Annotated[str, Field(description="if free-text queries are answered, or why not")]
-    columns: Annotated[dict[str, int], Field(description="columns for `where`, and their numbers of values")]
+    search: Annotated[
+        str, Field(description="flat (exact), or cells (approximate) with the recall measured when the Bento was built")
+    ]
+    texts: Annotated[str, Field(description="state of free-text queries, or the reason why they are not answered")]
+    columns: Annotated[dict[str, int], Field(description="columns for `where`, each with its number of values")]
     n_items: int
     n_tail: int
     n_users: int
@@ -252,12 +252,12 @@ class Available(Strict):
 
 
 def taking(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the description of a request body; the OpenAPI document puts the model's schema in its place."""
+    """Return the description of a request body, in which the OpenAPI document replaces the model by its schema."""
     return {"required": True, "content": content(model, example)}
 
 
 def answering(description: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    """Return the description of an answer in JSON, of an error without a model."""
+    """Return the description of an answer in JSON: of an error if no model is given."""
     return {"description": description, "content": content(model or Error)}
 
 
@@ -266,10 +266,10 @@ def content(model: type[BaseModel], example: dict[str, Any] | None = None) -> di
 
 
 class Readiness(BaseModel):
-    """An answer of /readyz; model and reason are for callers who may ask for lists."""
+    """An answer of /readyz; `model` and `reason` are sent to authorized callers only."""
 
     status: Literal["ready", "draining"]
-    feedback: Annotated[Literal["ok", "degraded"], Field(description="degraded: events are not stored, or not counted")]
+    feedback: Annotated[Literal["ok", "degraded"], Field(description="degraded: events are not stored, or not used")]
     model: str | SkipJsonSchema[None] = None
     reason: Annotated[str | SkipJsonSchema[None], Field(description="the problem of feedback in a sentence")] = None
 

@@ -1,1 +1,1 @@
-"""Stand before BentoML's application: routing, connections, and the refusal of requests."""
+"""Route requests, limit connections and refuse requests, in front of BentoML's application."""

@@ -1,6 +1,6 @@
-"""The ASGI application: the guard, then the endpoints and pages of ours, then BentoML's application behind them.
+"""The ASGI application: the guard, then Longtail's endpoints and pages, then BentoML's application.
 
-BentoML's own stack costs more than the search does, so what has to be fast is answered before it.
+BentoML's own stack costs more time than the search, so the endpoints are answered before it.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from bento.pages import docs, explorer
 
 MODULES = (explorer, feedback_endpoint, exposure, docs)
 READY = ("/readyz", "/readyz/feedback")
-# to whoever asks, by any host and however busy we are: probes know neither name nor key
+# answered for any host, without a key and under any load: probes have neither name nor key
 OPEN = ("/livez", *READY, "/healthz")
-LONG = 0.005  # seconds; a search that takes longer is made beside the event loop, which costs some of them
-LONG_BODY = 2**16  # bytes; of a refused request, so many are read and thrown away
+LONG = 0.005  # seconds; a slower search runs in a thread, a faster one saves the switch
+LONG_BODY = 2**16  # bytes of a refused request that are read and discarded
 LOGGER = logging.getLogger("longtail.serve")
 FAILED = "this answer failed; the server's log has the reason"
-WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: another start would end the same
+WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: a restart cannot help
 JSON = (b"content-type", b"application/json")
-# nobody else's page can embed an answer, or have it taken for a script or style
+# no page of another site can embed an answer, or load it as a script or style
 SHELTERED = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 
 
 class Server(bentoml.Service):  # type: ignore[misc]
-    """A BentoML service with a front."""
+    """A BentoML service with `Front` before its application."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """Raises SystemExit where a setting is wrong: one line says more than a traceback of every worker."""
+        """Return the application; raises SystemExit, with one line instead of tracebacks, if a setting is wrong."""
         try:
             guard = Guard.from_environment()
         except ValueError as error:
@@ -64,7 +64,7 @@ class Server(bentoml.Service):  # type: ignore[misc]
 
 
 class Front:
-    """Endpoints and routes of MODULES before those of `app`."""
+    """ASGI application that answers endpoints and routes of MODULES, and leaves the rest to `app`."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self.app, self.guard = app, guard
@@ -86,7 +86,7 @@ class Front:
             await self.watched(scope, receive, send)
 
     def following(self, send: Send) -> Send:
-        """`send` of the lifespan, that prepares once the service is there, and closes before it goes."""
+        """Return a `send` for the lifespan that prepares after the service's startup, and closes at its shutdown."""
 
         async def follow(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -110,13 +110,13 @@ class Front:
         document = openapi.document(service, [module.PATHS for module in MODULES])
         self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
         gc.collect()
-        gc.freeze()  # all this stays: no collection shall walk through it while requests wait
+        gc.freeze()  # all of this is permanent: garbage collection while requests wait shall not traverse it
 
     async def ready(self, scope: Scope, send: Send) -> None:
-        """Say whether lists are answered, and beside it whether feedback works, which lists do without.
+        """Report if the service can recommend, and if feedback works; recommending does not depend on feedback.
 
-        503 while the server drains; /readyz/feedback also while feedback does not work. Model and
-        reason are told to whoever may ask for lists.
+        503 while the server drains; /readyz/feedback also while feedback does not work. Only authorized
+        callers see model and reason.
         """
         reason, drains = self.service.impaired(), bool(scope.get("state", {}).get("draining"))
         body = {"status": "draining" if drains else "ready", "feedback": "ok" if reason is None else "degraded"}
@@ -149,35 +149,37 @@ class Front:
         try:
             body = await guard.body(headers, receive)
         except OverflowError:
-            await refuse(send, 413, f"the body is longer than {MAX_BODY} bytes", CLOSE)
+            await refuse(send, 413, f"the body is too long, expected at most {MAX_BODY} bytes", CLOSE)
             return
         except TimeoutError:
             await refuse(send, 408, f"the request took longer than {guard.patience:g} s to arrive", CLOSE)
             return
         except BufferError:
-            await refuse(send, 503, "too many long requests are being sent; try again", CLOSE, RETRY)
+            await refuse(send, 503, "too many large requests at a time; try again", CLOSE, RETRY)
             return
         except ConnectionError:
-            return  # nobody is there to be answered
+            return  # the client has disconnected
         counts = (
             scope["path"] != feedback_endpoint.PATH
-        )  # feedback has a bound of its own: its store costs no list its place
+        )  # feedback has its own limit, so that a slow store does not use up this one
         guard.active += counts
         try:
-            await asyncio.sleep(0)  # whoever has come meanwhile is counted before the search starts
+            await asyncio.sleep(0)  # let requests that arrived meanwhile be counted before the search starts
             if counts and guard.active > guard.concurrency:
-                await refuse(send, 503, f"{guard.concurrency} requests are being answered; try again", RETRY)
+                await refuse(
+                    send, 503, f"too many concurrent requests, expected at most {guard.concurrency}; try again", RETRY
+                )
             elif (endpoint := self.endpoints.get(scope["path"])) is not None:
                 await self.endpoint(endpoint, scope, headers, body, send)
             else:
                 await self.in_time(scope, body, receive, send)
         except TimeoutError:
-            await refuse(send, 503, f"there was no answer within {guard.timeout:g} s; try again", RETRY)
+            await refuse(send, 503, f"no answer within {guard.timeout:g} s; try again", RETRY)
         finally:
             guard.active -= counts
 
     async def in_time(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """What is behind, within the time there is; the server ends a connection whose answer was broken off."""
+        """Answer by a route or by BentoML within `timeout`; the server closes the connection of an aborted answer."""
         begun = False
 
         async def noting(message: Message) -> None:
@@ -191,7 +193,7 @@ class Front:
         except TimeoutError:
             if not begun:
                 raise
-            LOGGER.warning("an answer that had begun was broken off after %g s", self.guard.timeout)
+            LOGGER.warning("an unfinished answer was aborted after %g s", self.guard.timeout)
         except Exception:
             LOGGER.exception("an answer failed")
             if not begun:
@@ -232,9 +234,9 @@ class Front:
             await reply(send, status, content)
 
     async def ahead(self, endpoint: Endpoint, body: bytes) -> None:
-        """Wait, beside the event loop and for a moment at most, for new events of the users of a request."""
+        """Wait briefly, without blocking the event loop, for new events of the users of a request."""
         if endpoint.users is not None and endpoint.takes is not None and self.service.ahead is not nothing_ahead:
-            with suppress(ValidationError):  # the answer says what is wrong
+            with suppress(ValidationError):  # the answer reports it
                 await self.service.ahead(endpoint.users(endpoint.takes.model_validate_json(body)))
 
 
@@ -243,7 +245,7 @@ RETRY = (b"retry-after", b"1")
 
 
 def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int, bytes]:
-    """Status and JSON of the answer to a body."""
+    """Return the status and JSON of the answer to a body."""
     try:
         query = endpoint.takes and endpoint.takes.model_validate_json(body)
         return 200, endpoint.answer(service, query)
@@ -265,7 +267,7 @@ def failure(text: str, detail: Any = None) -> bytes:
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """`receive` for an application behind us: the body that was read, then whatever comes."""
+    """Return a `receive` that repeats the body that was read, then passes on further messages."""
     first = True
 
     async def replay() -> Message:
@@ -289,7 +291,7 @@ async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes])
 
 
 def closing(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return the header that ends a connection whose request was refused before its long body came."""
+    """Return the header that closes a connection whose request was refused before its long body arrived."""
     declared = headers.get(b"content-length", b"0")
     is_long = b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > LONG_BODY
     return [CLOSE] if is_long else []
@@ -304,28 +306,30 @@ async def instead(send: Send, refusal: Refusal, *more: tuple[bytes, bytes]) -> N
 
 
 async def wrong_method(send: Send, path: str, *allowed: str) -> None:
-    await refuse(send, 405, f"{path} takes {' or '.join(allowed)}", (b"allow", ", ".join(allowed).encode()))
+    await refuse(
+        send, 405, f"method not allowed; {path} accepts {' or '.join(allowed)}", (b"allow", ", ".join(allowed).encode())
+    )
 
 
 def warnings(guard: Guard) -> list[str]:
-    """Return what the settings leave open to others than users of this machine."""
+    """Return a warning for each setting that opens the service to users of other machines."""
     found = []
     public = sorted(address for address in hosts.listening() if not hosts.is_loopback(address))
     if public and guard.key is None:
         found.append(
-            f"the server listens on {', '.join(public)} without an API key: whoever reaches this address can read "
-            "histories of users and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
+            f"the server listens on {', '.join(public)} without an API key: anyone who reaches this address can "
+            "read user histories and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
         )
     if guard.hosts.any:
         found.append(
-            "LONGTAIL_HOSTS=* answers to any host, so that a page of another site can read answers by DNS rebinding; "
-            "name the hosts instead"
+            "LONGTAIL_HOSTS=* accepts any host, so a page of another site can read answers by DNS rebinding; "
+            "list the hosts instead"
         )
     return found
 
 
 async def end_with(parent: int) -> None:
-    """End this process in order once its parent is gone: a killed supervisor shall not leave a server behind."""
+    """Shut this process down once its parent is gone: a killed supervisor shall not leave a server behind."""
     while os.getppid() == parent:
         await asyncio.sleep(1)
     LOGGER.warning("the supervisor is gone; this server ends too")

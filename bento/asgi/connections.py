@@ -1,7 +1,7 @@
-"""HTTP connections with limits: how many there are, how long a request may take to come and its answer to be read.
+"""HTTP connections with limits: on their number, on the time to send a request, and on the time to read its answer.
 
-uvicorn ends connections that are idle between two requests, and no others: whoever sends half a request, or never reads
-an answer, would keep the connection and its memory for good.
+uvicorn closes connections only when they are idle between two requests: a client that sends half a request, or never
+reads an answer, would keep its connection and memory forever.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from bento.asgi.request_guard import Guard, positive
 
 MAX_HEADERS = 2**16  # bytes of a request's line and headers
-HIGH_WATER = 2**14  # bytes of an answer that may wait unnoticed
-IN_KERNEL = 2**18  # bytes of an answer that the kernel may take: all of it stays in memory until the last are taken
-UNREAD = 2**26  # bytes of all answers together that wait to be read
-TICK = 1.0  # seconds between two looks at an answer that waits
-SLOWEST = 2**13  # bytes that a client has to read of it in a tick
-LINGERING = 100  # connections that are told why they end, and are given a second to read it
+HIGH_WATER = 2**14  # bytes of an unread answer that start the watch
+IN_KERNEL = 2**18  # bytes of an answer in the kernel's buffer: all of it stays in memory until the last are taken
+UNREAD = 2**26  # bytes of all unread answers together
+TICK = 1.0  # seconds between two checks of an unread answer
+SLOWEST = 2**13  # bytes that a client must read in a tick
+LINGERING = 100  # connections that get an error and a second to read it before they are closed
 OTHERS = 128  # file descriptors for anything but connections
 
 
 @dataclass(frozen=True)
 class Limits:
     connections: int = 1000  # LONGTAIL_CONNECTIONS: of each worker
-    patience: float = Guard.patience  # LONGTAIL_PATIENCE: seconds that headers may take, and a reader may stand still
+    patience: float = Guard.patience  # LONGTAIL_PATIENCE: seconds for the headers, and between reads of an answer
     unread: int = UNREAD
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that ends where its client is too slow, and makes room where there are too many."""
+    """A connection that closes if its client is too slow, or if there are too many connections."""
 
     limits: ClassVar[Limits] = Limits()
-    note: ClassVar[Callable[[str], object]] = staticmethod(lambda reason: None)  # is told why one was cut
+    note: ClassVar[Callable[[str], object]] = staticmethod(lambda reason: None)  # called with the reason of a cut
     present: ClassVar[dict[Connection, None]] = {}  # in order of arrival
-    unread: ClassVar[dict[Connection, None]] = {}  # whose answers wait to be read
+    unread: ClassVar[dict[Connection, None]] = {}  # those with unread answers
     lingering: ClassVar[set[Connection]] = set()
 
-    refused = False  # what comes is ignored
-    in_headers = False  # the first bytes of a request have come, and not all of its headers
+    refused = False  # further input is ignored
+    in_headers = False  # the headers of a request have arrived in part
     size = 0  # bytes of these headers
     since = 0.0  # when this connection began to wait for a request
-    timer: TimerHandle | None = None  # ends it unless the headers come
-    tick: TimerHandle | None = None  # looks whether an answer is read
-    left, progress = 0, 0.0  # bytes of it at the last look, and when they last became fewer
+    timer: TimerHandle | None = None  # closes it unless the headers arrive
+    tick: TimerHandle | None = None  # checks if an answer is read
+    left, progress = 0, 0.0  # its unread bytes at the last check, and when they last decreased
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -61,7 +61,7 @@ class Connection(HttpToolsProtocol):
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, IN_KERNEL)
         self.since = self.loop.time()
         if len(self.present) >= self.limits.connections and not make_room():
-            self.end(503, f"there are {self.limits.connections} connections; try again", "full", b"retry-after: 1\r\n")
+            self.end(503, f"more than {self.limits.connections} connections; try again", "full", b"retry-after: 1\r\n")
             return
         self.present[self] = None
         self.wait_for_headers()
@@ -83,10 +83,10 @@ class Connection(HttpToolsProtocol):
             return
         super().data_received(data)
         if not self.in_headers and self.is_answering():
-            return  # all of the headers have come, as they nearly always do
+            return  # the headers are complete, as nearly always
         self.size += len(data)
         if self.size > MAX_HEADERS:
-            self.end(431, f"the headers are longer than {MAX_HEADERS} bytes", "long headers")
+            self.end(431, f"the headers are too long, expected at most {MAX_HEADERS} bytes", "long headers")
         elif self.timer is None and self.timeout_keep_alive_task is None:
             self.wait_for_headers()
 
@@ -95,7 +95,7 @@ class Connection(HttpToolsProtocol):
 
     def late(self) -> None:
         self.timer = None
-        if self.is_answering():  # a request before this one
+        if self.is_answering():  # an earlier request
             self.wait_for_headers()
         elif self.in_headers:
             self.end(408, f"the headers took longer than {self.limits.patience:g} s to arrive", "slow headers")
@@ -126,7 +126,7 @@ class Connection(HttpToolsProtocol):
             min(self.unread, key=lambda each: each.progress).cut("unread answer")
 
     def watch_reader(self) -> None:
-        """Look now and then whether an answer is read, and end the connection where it is not."""
+        """Check once per tick that the answer is being read, and close the connection if not."""
         if self.tick is None:
             self.unread[self] = None
             self.left, self.progress = unread_bytes(self), self.loop.time()
@@ -150,17 +150,17 @@ class Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
-        if unread_bytes(self):  # the application is done with the answer, its reader is not
+        if unread_bytes(self):  # the application has written the answer, the client has not read it
             self.watch_reader()
         else:
             super().timeout_keep_alive_handler()
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
-        self.present.pop(self, None)  # another protocol has the connection
+        self.present.pop(self, None)  # another protocol took over the connection
 
     def cut(self, reason: str) -> None:
-        """End the connection, with what nobody reads."""
+        """Abort the connection and discard its unread answer."""
         self.unread.pop(self, None)
         type(self).note(reason)
         if unread_bytes(self):
@@ -169,7 +169,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def end(self, status: int, text: str, reason: str, more: bytes = b"") -> None:
-        """Say why the connection ends; a second is left to read it, since what is unread on our side would erase it."""
+        """Send an error, and close a second later: closing with unread input would make the client lose the error."""
         self.refused = True
         self.present.pop(self, None)
         if len(self.lingering) >= LINGERING or self.is_answering() or self.transport.is_closing():
@@ -188,9 +188,9 @@ def unread_bytes(connection: Connection) -> int:
 
 
 def make_room() -> bool:
-    """End the connection that has waited longest for a request, half a one first; False where all are being answered.
+    """Close the connection that has waited longest for a request, partial requests first; False if all are busy.
 
-    Age does not matter: who connects faster than others can send would else keep them out.
+    Its age does not matter: otherwise clients that connect faster than others can send would keep those out.
     """
     waiting = [each for each in Connection.present if not each.is_answering()]
     half = (each for each in waiting if each.in_headers or each.cycle is None)
@@ -203,7 +203,7 @@ def make_room() -> bool:
 
 
 def install(guard: Guard) -> None:
-    """Let uvicorn, which starts after this, use such connections; raises ValueError where a setting is wrong."""
+    """Make uvicorn, which starts later, use these connections; raises ValueError if a setting is wrong."""
     wanted = int(positive("LONGTAIL_CONNECTIONS", Limits.connections))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = wanted + OTHERS if hard == resource.RLIM_INFINITY else min(wanted + OTHERS, hard)
@@ -216,9 +216,9 @@ def install(guard: Guard) -> None:
 
 
 def gauges() -> Iterator[GaugeMetricFamily]:
-    """Gauges of the worker that is asked."""
+    """Yield the gauges of the worker that answers the scrape."""
     yield GaugeMetricFamily("longtail_connections", "Open connections of this worker", value=len(Connection.present))
     yield GaugeMetricFamily(
-        "longtail_unread_bytes", "Bytes of answers in this worker that their clients have not read yet",
+        "longtail_unread_bytes", "Bytes of answers of this worker that clients have not read yet",
         value=sum(map(unread_bytes, Connection.unread)),
     )  # fmt: skip

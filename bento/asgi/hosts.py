@@ -1,4 +1,4 @@
-"""Hosts that the service answers to: a name that somebody points at this machine (DNS rebinding) is not among them."""
+"""Hosts that the service answers to; other names are refused, even if they resolve here (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "LONGTAIL_HOSTS"
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 PORT = re.compile(r"[0-9]{1,5}")
-MAPPED = ip_network("::ffff:0:0/96")  # IPv4 addresses as sockets for both versions write them
+MAPPED = ip_network("::ffff:0:0/96")  # IPv4 addresses as dual-stack sockets report them
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Hosts:
     """Loopback, `named` hosts, and the address that a connection arrived at; on any port."""
 
     named: frozenset[str] = frozenset()
-    any: bool = False  # answers to every host
+    any: bool = False  # accept every host
 
     @classmethod
     def from_environment(cls) -> Hosts:
-        """Read LONGTAIL_HOSTS; raises ValueError that quotes the entry which is not a host."""
+        """Read LONGTAIL_HOSTS; raises ValueError quoting an invalid entry."""
         entries = [entry.strip() for entry in os.environ.get(VARIABLE, "").split(",") if entry.strip()]
         named = set[str]()
         for entry in entries:
@@ -41,7 +41,7 @@ class Hosts:
         return cls(frozenset(named - {"*"}), "*" in named)
 
     def allow(self, header: bytes | None, arrived: str | None) -> bool:
-        """Return whether a Host header may be answered; arrived: the IP address of this end of the connection."""
+        """Return whether a Host header is accepted; arrived: the local IP address of the connection."""
         return self.any or (header is not None and known(self, header, arrived))
 
 
@@ -51,7 +51,7 @@ def known(hosts: Hosts, header: bytes, arrived: str | None) -> bool:
     return host is not None and (
         host in LOOPBACK
         or host in hosts.named
-        # a browser sends an address only for a page of that address: no name was pointed elsewhere
+        # a browser sends an address only for a page at that address, so no DNS name is involved
         or (arrived is not None and host == bare(arrived))
     )
 
@@ -70,7 +70,7 @@ def of_header(text: str) -> str | None:
 
 
 def bare(text: str) -> str | None:
-    """Return a host name or address in one spelling: lower case, no dot at its end, no brackets; None for neither."""
+    """Return a host name or address in canonical form: lower case, no final dot, no brackets; None if invalid."""
     text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return str(plain(ip_address(text)))
@@ -80,15 +80,15 @@ def bare(text: str) -> str | None:
 
 
 def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return an IPv4 address that is mapped into IPv6 as itself."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address, any other address unchanged."""
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) and address in MAPPED else address
 
 
 def listening() -> set[str]:
-    """Return the IP addresses that this process listens on, or will."""
+    """Return the IP addresses of this process's listening sockets, bound ones included."""
     found = set[str]()
     for fd in [int(path.name) for path in Path("/dev/fd").iterdir()]:
-        with suppress(OSError):  # the descriptor of something else, or closed meanwhile
+        with suppress(OSError):  # another kind of descriptor, or closed meanwhile
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 continue
             with socket.socket(fileno=os.dup(fd)) as of:
@@ -98,7 +98,7 @@ def listening() -> set[str]:
 
 
 def is_open(bound: socket.socket) -> bool:
-    """Return whether a TCP socket is bound to a port and has no peer: a server's."""
+    """Return whether a TCP socket is a server's: bound to a port, without a peer."""
     try:
         bound.getpeername()
     except OSError:

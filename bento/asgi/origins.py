@@ -1,4 +1,4 @@
-"""Pages that may send requests from a browser: the service's own, and those of the origins in LONGTAIL_CORS_ORIGINS."""
+"""Origins whose pages may send requests from a browser: the service's own, and those in LONGTAIL_CORS_ORIGINS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bento.asgi.hosts import of_header
 
 VARIABLE = "LONGTAIL_CORS_ORIGINS"
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # methods that change nothing
-OURS = (b"same-origin", b"none")  # values of Sec-Fetch-Site; none: somebody typed the address
+OURS = (b"same-origin", b"none")  # values of Sec-Fetch-Site; none: the address was typed or bookmarked
 ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.IGNORECASE)
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 VARY = (b"vary", b"Origin")
@@ -28,13 +28,13 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True)
 class Origins:
-    """Origins of other sites whose pages may read answers and write."""
+    """Origins of other sites whose pages may read answers and send writing requests."""
 
     named: frozenset[bytes] = frozenset()
 
     @classmethod
     def from_environment(cls) -> Origins:
-        """Read LONGTAIL_CORS_ORIGINS; raises ValueError that quotes the entry which is not an origin."""
+        """Read LONGTAIL_CORS_ORIGINS; raises ValueError quoting an invalid entry."""
         entries = [entry.strip() for entry in os.environ.get(VARIABLE, "").split(",") if entry.strip()]
         for entry in entries:
             if not ORIGIN.fullmatch(entry) or of_header(entry.partition("://")[2]) is None:
@@ -45,9 +45,9 @@ class Origins:
         return cls(frozenset(spelled(entry).encode() for entry in entries))
 
     def admit(self, headers: Headers) -> bool:
-        """Return whether a request that writes comes from a page that may, or from no page.
+        """Return whether a writing request comes from an allowed page, or from no page.
 
-        Browsers send Origin with every such request, and Sec-Fetch-Site where the address is https or loopback.
+        Browsers send Origin with every such request, and Sec-Fetch-Site if the address is https or loopback.
         """
         origin = headers.get(b"origin")
         if origin in self.named:
@@ -57,7 +57,7 @@ class Origins:
         return origin is None or is_own(origin, headers.get(b"host", b""))
 
     def answer_to(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Return the headers of an answer that let pages of a named origin read it."""
+        """Return the headers that let pages of a named origin read an answer."""
         if not self.named:
             return []
         origin = dict(scope["headers"]).get(b"origin")
@@ -67,12 +67,12 @@ class Origins:
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
-    """Return whether a browser asks if another site's page may send a request."""
+    """Return whether a request is a browser's CORS preflight."""
     return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
 def is_own(origin: bytes, host: bytes) -> bool:
-    """Return whether a page's origin is the host that its request goes to; a proxy may have put TLS before it."""
+    """Return whether a page's origin is the requested host; the scheme may differ behind a TLS proxy."""
     scheme, _, rest = spelled(origin.decode("latin-1")).partition("://")
     port = DEFAULT_PORTS.get(scheme)
     return port is not None and rest == host.decode("latin-1").lower().removesuffix(port)

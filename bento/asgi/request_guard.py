@@ -1,4 +1,4 @@
-"""Refuse requests: for another host, of another site's page, without the key or JSON, too long, too slow, too many."""
+"""Refuse requests with a wrong host, origin, key or content type, and those too long, too slow or too many."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from bento.asgi.origins import PREFLIGHT, SAFE, Origins, is_preflight
 Headers = Mapping[bytes, bytes]
 KEY = "LONGTAIL_API_KEY"
 MAX_BODY = 2**20  # bytes; the largest valid request is about 0.3 MB
-MAX_BODIES = 2**26  # bytes of all bodies that are being sent
-ONCE = (b"host", b"origin", b"sec-fetch-site", b"authorization", b"content-type")  # decide, so must not contradict
+MAX_BODIES = 2**26  # bytes of all incomplete bodies together
+ONCE = (
+    b"host",
+    b"origin",
+    b"sec-fetch-site",
+    b"authorization",
+    b"content-type",
+)  # no duplicates: decisions depend on them
 JSON = re.compile(rb"application/([\w.!#$&^-]+\+)?json", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer instead of the one that was asked for; without a text for a preflight that is granted."""
+    """An answer that replaces the endpoint's; without text for an allowed preflight."""
 
     status: int
     text: str
@@ -35,13 +41,13 @@ class Refusal:
 
 OTHER_HOST = Refusal(
     421,
-    "this service does not answer to the host that the request names; add the host to LONGTAIL_HOSTS where the server "
-    "starts (names or IP addresses, separated by commas)",
+    "this service does not answer to the Host of the request; add it to LONGTAIL_HOSTS in the server's environment "
+    "(names or IP addresses, separated by commas)",
 )
 OTHER_SITE = Refusal(
     403,
-    "a page of another site may not send this request; if it should, add its origin, such as https://shop.example, to "
-    "LONGTAIL_CORS_ORIGINS where the server starts",
+    "a page of another site may not send this request; to allow it, add its origin, such as https://shop.example, to "
+    "LONGTAIL_CORS_ORIGINS in the server's environment",
 )
 NO_KEY = Refusal(
     401,
@@ -53,20 +59,20 @@ NOT_JSON = Refusal(415, "the body has to be JSON; send the header Content-Type: 
 
 @dataclass
 class Guard:
-    """Settings from the environment; `active` is how many requests are being answered."""
+    """Settings from the environment, and `active`, the number of requests being answered."""
 
-    key: str | None = None  # LONGTAIL_API_KEY; None: none is asked for
-    concurrency: int = 64  # LONGTAIL_CONCURRENCY: more requests at a time are answered 503
+    key: str | None = None  # LONGTAIL_API_KEY; None: no key is required
+    concurrency: int = 64  # LONGTAIL_CONCURRENCY: further concurrent requests are answered 503
     patience: float = 10.0  # LONGTAIL_PATIENCE: seconds that a client may take to send its request
     timeout: float = 30.0  # LONGTAIL_TIMEOUT: seconds that an answer may take
     active: int = 0
     hosts: Hosts = field(default_factory=Hosts)
     origins: Origins = field(default_factory=Origins)
-    held: int = 0  # bytes of bodies that have not come as a whole
+    held: int = 0  # bytes of incomplete bodies
 
     @classmethod
     def from_environment(cls) -> Guard:
-        """Read the settings; raises ValueError that names the variable with a wrong value."""
+        """Read the settings; raises ValueError naming a variable with a wrong value."""
         return cls(
             key=read_key(),
             concurrency=int(positive("LONGTAIL_CONCURRENCY", cls.concurrency)),
@@ -77,9 +83,9 @@ class Guard:
         )
 
     def refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Return why a request is not answered, as far as its headers tell; None where it is."""
+        """Return the refusal of a request by its headers; None if they are in order."""
         if len(headers) < len(scope["headers"]) and (name := repeated(scope)):
-            return Refusal(400, f"the header {name} is there twice, expected once")
+            return Refusal(400, f"the header {name} is repeated, expected once")
         if not self.hosts.allow(headers.get(b"host"), (scope.get("server") or (None,))[0]):
             return OTHER_HOST
         if is_preflight(scope["method"], headers):  # has no key yet
@@ -90,7 +96,7 @@ class Guard:
         return None if self.admits(headers) else NO_KEY
 
     def admits(self, headers: Headers) -> bool:
-        """Return whether no key is asked for, or a request has it: as a bearer token, or as the password of Basic."""
+        """Return whether no key is required, or the request has it: as bearer token, or as password of Basic."""
         if self.key is None:
             return True
         scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
@@ -104,10 +110,10 @@ class Guard:
         return hmac.compare_digest(credentials, self.key.encode())
 
     async def body(self, headers: Headers, receive: Receive) -> bytes:
-        """All of a body, however it is sent.
+        """Return the whole body, chunked or not.
 
-        Raises OverflowError where it is too long, TimeoutError where it takes too long, ConnectionError where it ends,
-        BufferError where it and all others that have not come as a whole are too long.
+        Raises OverflowError if it is too long, TimeoutError if it takes too long, ConnectionError if the client
+        disconnects, BufferError if all incomplete bodies together are too long.
         """
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > MAX_BODY:
@@ -134,31 +140,31 @@ class Guard:
 
 
 def read_key() -> str | None:
-    """Return the API key; raises ValueError where one is set that no request could have."""
+    """Return the API key; raises ValueError if no request could send it."""
     text = os.environ.get(KEY)
     if text is None:
         return None
     if not text.strip():
         raise ValueError(
-            f"{KEY} is set, but {'blank' if text else 'empty'}: set it to the key that requests must have, or unset it "
+            f"{KEY} is set, but {'blank' if text else 'empty'}: set it to the key that requests must send, or unset it "
             "to serve without a key"
         )
     if text != text.strip() or not text.isprintable():
         raise ValueError(
-            f"{KEY} begins or ends with whitespace, such as a line end, or has a control character: no HTTP header can "
-            "carry it; remove it"
+            f"{KEY} begins or ends with whitespace, such as a line end, or has a control character, which no HTTP "
+            "header can carry; remove it"
         )
     return text
 
 
 def repeated(scope: Scope) -> str | None:
-    """Return the name of a header that decides about the request and is there more than once."""
+    """Return the first header of ONCE that is repeated."""
     names = [name for name, _ in scope["headers"]]
     return next((name.decode() for name in ONCE if names.count(name) > 1), None)
 
 
 def is_json(content_type: bytes) -> bool:
-    """Return whether a body may be read: browsers send any other type for another site's page without asking."""
+    """Return whether the type is JSON; browsers send some other types for other sites' pages without a preflight."""
     return JSON.fullmatch(content_type.partition(b";")[0].strip()) is not None
 
 

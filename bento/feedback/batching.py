@@ -1,8 +1,8 @@
-"""A thread that works for many callers, and refuses them at once while the store behind it does not work.
+"""A worker thread for calls of the store: it batches the calls, and rejects them at once while the store is down.
 
-Everything that comes in while the thread is busy is done in one go. When the store fails, or takes longer than its
-deadline, callers are refused without waiting (a circuit breaker), and the thread tries the store by itself, so that no
-caller pays for finding out that it works again.
+Calls that arrive while the thread is busy form the next batch. When the store fails, or misses its deadline, callers
+are rejected without waiting (a circuit breaker), and the thread probes the store by itself, so that no caller waits
+for a probe.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 LOGGER = logging.getLogger("longtail.serve")
-FIRST_PAUSE, LAST_PAUSE = 1.0, 8.0  # seconds between two tries of a store that does not work; each doubles the last
+FIRST_PAUSE, LAST_PAUSE = 1.0, 8.0  # seconds between two probes of a failed store; each pause doubles the last
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 Waiting = tuple[list[Asked], "Future[list[Answer]]"]
 
 
 class BusyError(Exception):
-    """More waits than may."""
+    """The queue is full."""
 
 
 class DownError(Exception):
-    """The store does not work at present."""
+    """The store is down at present."""
 
     def __init__(self, reason: str, seconds: float) -> None:
-        """seconds: until it is tried again."""
+        """Keep the reason; seconds: until the next probe."""
         super().__init__(reason)
         self.reason, self.seconds = reason, seconds
 
 
 class Batcher(Generic[Asked, Answer]):
-    """Calls `work` with what callers hand in, one call at a time, all of it from one thread."""
+    """Queue whose single thread calls `work` with batches, one call at a time."""
 
     def __init__(
         self, name: str, work: Callable[[list[Asked]], Sequence[Answer]], probe: Callable[[], object],
         *, seconds: float, most: Callable[[], int],
     ) -> None:  # fmt: skip
-        """work: an answer to each of a list, in order. probe: raises where the store does not work.
+        """Start with an empty queue; work: returns an answer per element, in order; probe: raises if the store is down.
 
-        seconds: the deadline of both. most: how much may wait.
+        seconds: the deadline of both; most: the capacity of the queue.
         """
         self.name, self.work, self.probe, self.seconds, self.most = name, work, probe, seconds, most
-        self.observe: Callable[[float, bool], None] = lambda seconds, failed: None  # is told of every call
-        self.failure: str | None = None  # why the last call failed; None where it did not
+        self.observe: Callable[[float, bool], None] = lambda seconds, failed: None  # called after each call
+        self.failure: str | None = None  # reason why the last call failed; None if it succeeded
         self._waiting: list[Waiting[Asked, Answer]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._begun: float | None = None  # when the call under way began
-        self._opened = False  # whether callers are refused
+        self._opened = False  # True: the circuit is open, callers are rejected
         self._pause, self._next_try = FIRST_PAUSE, 0.0
 
     @property
@@ -60,11 +60,11 @@ class Batcher(Generic[Asked, Answer]):
         return sum(len(batch) for batch, _ in self._waiting)
 
     def problem(self) -> str | None:
-        """The reason why the store does not work; None where it does, as far as anybody has seen."""
+        """Return the present problem of the store; None if the last call succeeded."""
         return self._stuck() or self.failure
 
     def submit(self, batch: list[Asked]) -> Future[list[Answer]]:
-        """The answers to a batch, in the future; raises BusyError or DownError."""
+        """Queue a batch and return the future of its answers; raises BusyError or DownError."""
         future: Future[list[Answer]] = Future()
         with self._changed:
             if self._opened or self._stuck():
@@ -87,7 +87,7 @@ class Batcher(Generic[Asked, Answer]):
         while True:
             try:
                 self._step()
-            except BaseException:  # the only thread must survive whatever it meets
+            except BaseException:  # the only thread must survive any error
                 LOGGER.exception("%s: an unexpected error", self.name)
 
     def _step(self) -> None:
@@ -115,12 +115,12 @@ class Batcher(Generic[Asked, Answer]):
             for _, future in taken:
                 future.set_exception(error)
             return
-        for each in taken:  # the store works, so one of them was refused, or a connection was: the others go on
+        for each in taken:  # the store works, so one batch or a connection failed: retry each batch alone
             if (error := self._answer([each])) is not None:
                 each[1].set_exception(error)
 
     def _answer(self, taken: list[Waiting[Asked, Answer]]) -> BaseException | None:
-        """Do the work of some callers in one call; the error where it fails, which nobody has been told of then."""
+        """Work on some batches in one call and set their results; on failure return the error, with no result set."""
         found: list[Answer] = []
         error = self._call(lambda: found.extend(self.work([each for batch, _ in taken for each in batch])))
         if error is None and len(found) != (wanted := sum(len(batch) for batch, _ in taken)):
@@ -134,12 +134,12 @@ class Batcher(Generic[Asked, Answer]):
         return None
 
     def _call(self, function: Callable[[], object]) -> BaseException | None:
-        """Call, and tell the observer; the error where there was one."""
+        """Call the function and report to the observer; return the error, if any."""
         error: BaseException | None = None
         self._begun = started = time.monotonic()
         try:
             function()
-        except BaseException as caught:  # whatever it is, somebody waits for an answer
+        except BaseException as caught:  # a caller waits for an answer
             error = caught
         finally:
             self._begun = None
@@ -147,14 +147,14 @@ class Batcher(Generic[Asked, Answer]):
         self.failure = None if error is None else type(error).__name__
         self.observe(seconds, error is not None)
         if error is None and seconds > self.seconds:
-            self._open(TimeoutError(f"an answer took {seconds:.2g} s, expected at most {self.seconds:g} s"))
+            self._open(TimeoutError(f"a call took {seconds:.2g} s, expected at most {self.seconds:g} s"))
         return error
 
     def _open(self, error: BaseException) -> None:
-        """Refuse callers from now on, those who wait included."""
+        """Reject callers from now on, queued ones included."""
         with self._changed:
             if not self._opened:
-                LOGGER.warning("%s: the store does not work and is tried again by itself: %s", self.name, brief(error))
+                LOGGER.warning("%s: the store does not work; it is retried automatically: %s", self.name, brief(error))
                 self._pause = FIRST_PAUSE
             self.failure, self._opened = str(error) if isinstance(error, TimeoutError) else type(error).__name__, True
             self._next_try = time.monotonic() + self._pause
@@ -164,7 +164,7 @@ class Batcher(Generic[Asked, Answer]):
                 future.set_exception(DownError(self.failure, self._pause))
 
     def _close_or_wait(self) -> None:
-        """Try the store; let callers in again where it works."""
+        """Probe the store; accept callers again if it works."""
         self._pause = min(2 * self._pause, LAST_PAUSE)
         started = time.monotonic()
         error = self._call(self.probe)
@@ -177,6 +177,6 @@ class Batcher(Generic[Asked, Answer]):
 
 
 def brief(error: BaseException) -> str:
-    """The first line of what a database says; an error of SQLAlchemy goes on with the statement and its values."""
+    """Return the first line of an error: SQLAlchemy appends the statement and its values."""
     told = getattr(error, "orig", None) or error
     return f"{type(told).__name__}: {str(told).splitlines()[0] if str(told) else ''}"

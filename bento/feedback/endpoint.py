@@ -1,4 +1,4 @@
-"""POST /feedback: what users saw, clicked, liked and bought, acknowledged once it is durable and stored once."""
+"""POST /feedback: impressions, clicks, likes and purchases, acknowledged once durable, and stored once."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from models.inference import event_bounds
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender
 
-MOST_EVENTS = 1000  # of one request
-MOST_WAITING = 20_000  # events of all requests that wait for the disk
-WRITE_SECONDS = 5.0  # that a transaction may take
-PATIENCE_SECONDS = 11.0  # that a request waits: for the transaction under way, and then for its own
+MOST_EVENTS = 1000  # per request
+MOST_WAITING = 20_000  # events that wait for the disk, of all requests
+WRITE_SECONDS = 5.0  # deadline of a transaction
+PATIENCE_SECONDS = 11.0  # deadline of a request: of the transaction under way, then of its own
 PATH = "/feedback"
-EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # of one client and worker; LONGTAIL_FEEDBACK_RATE sets the first
-MOST_PROBLEMS = 100  # that an answer names
+EVENTS_PER_SECOND, BURST = 1000.0, 5000.0  # per client and worker; LONGTAIL_FEEDBACK_RATE sets the first
+MOST_PROBLEMS = 100  # listed in an answer
 
-# what ingest refuses would come back as a malformed row of an export
+# the bounds of ingest: another id would be a malformed row of an export
 Id = Annotated[str, Field(min_length=1, max_length=event_bounds.MAX_ID, pattern=event_bounds.ID)]
 
 
@@ -70,7 +70,7 @@ class Feedback(Strict):
 
 
 class Writer(Batcher[Event, Outcome]):
-    """Writes what requests hand in while the last transaction was under way, in one: a single sync for many clients."""
+    """Batcher that stores the events of many requests in one transaction: a single sync for many clients."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
@@ -81,7 +81,7 @@ class Writer(Batcher[Event, Outcome]):
 
 
 def parse(body: bytes) -> list[FeedbackEvent]:
-    """The events of a body, which is one event or a list of `events`; raises ValidationError or ValueError."""
+    """Return the events of a body: one event or a list of `events`; raises ValidationError or ValueError."""
     document = json.loads(body)
     if isinstance(document, dict) and "events" not in document:
         return [FeedbackEvent.model_validate_json(body)]
@@ -89,7 +89,7 @@ def parse(body: bytes) -> list[FeedbackEvent]:
 
 
 def invalid(error: ValueError | RecursionError) -> dict[str, Any]:
-    """Return the error of a body, without repeating the body."""
+    """Return the errors of a body, without repeating its values."""
     if isinstance(error, ValidationError):
         detail = [
             {"at": list(e["loc"]), "problem": e["msg"]} for e in error.errors(include_input=False)[:MOST_PROBLEMS]
@@ -100,7 +100,7 @@ def invalid(error: ValueError | RecursionError) -> dict[str, Any]:
 
 
 class Endpoint:
-    """Feedback of one service."""
+    """The feedback endpoint of one service."""
 
     def __init__(self, service: Recommender) -> None:
         self.service = service
@@ -116,11 +116,11 @@ class Endpoint:
         service.watch.more.append(self.watch.collect)
 
     def impaired(self) -> str | None:
-        """Return the present problem of feedback, for /readyz; None where there is none."""
+        """Return the present problem of feedback, for /readyz; None if there is none."""
         if (reason := self.writer.problem()) is not None:
             return f"events cannot be stored: {reason}"
         if (reason := self.recent.problem()) is not None:
-            return f"lists do not count new events: {reason}"
+            return f"new events cannot be read: {reason}"
         return None
 
     async def post(self, request: Request) -> JSONResponse:
@@ -147,17 +147,17 @@ class Endpoint:
             "model": self.service.tag,
             "stored": outcomes.count("stored"),
             "duplicates": outcomes.count("duplicate"),
-            "unknown_items": list(unknown),  # kept, since they may be newer than the model
+            "unknown_items": list(unknown),  # stored: they may be newer than the model
         }
         if not conflicts:
             return JSONResponse(answer)
-        error = "these ids are stored with another content; the other events of the request are stored"
+        error = "these event ids are already stored with different content; the other events of the request are stored"
         return JSONResponse({"error": error, "conflicts": conflicts, **answer}, 409)
 
 
 UNAVAILABLE = (
-    "the feedback store cannot keep up or is not there; no event was acknowledged, send the same again after the "
-    "seconds in Retry-After"
+    "the feedback store is overloaded or down; no event was acknowledged; repeat the request after the seconds in "
+    "Retry-After"
 )
 
 
@@ -169,12 +169,12 @@ class Acknowledgement(Strict):
     model: Model
     stored: int
     duplicates: int
-    unknown_items: Annotated[list[str], Field(description="kept, since they may be newer than the model")]
+    unknown_items: Annotated[list[str], Field(description="their events are stored: they may be newer than the model")]
 
 
 class Conflict(Acknowledgement):
     error: str
-    conflicts: Annotated[list[str], Field(description="event ids that are stored with another content")]
+    conflicts: Annotated[list[str], Field(description="event ids that are already stored with different content")]
 
 
 class Body(RootModel[FeedbackEvent | Feedback]):
@@ -189,10 +189,10 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
                 Body, {"event_id": "7f3a-1", "user_id": "00001", "item_id": "b00039", "kind": "click"}
             ),
             "responses": {
-                "200": answering("The events are durable", Acknowledgement),
-                "409": answering("Some ids are stored with another content; the other events are stored", Conflict),
+                "200": answering("The events are stored durably", Acknowledgement),
+                "409": answering("Some event ids are stored with different content; the others are stored", Conflict),
                 "429": answering("Too many events from this address") | {"headers": RETRY},
-                "503": answering("The store cannot be written; no event was acknowledged; send them again")
+                "503": answering("The store cannot be written; no event was acknowledged; send all again")
                 | {"headers": RETRY},
             },
         }
@@ -201,5 +201,5 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
 
 
 def routes(service: Recommender) -> list[BaseRoute]:
-    """The route of a service, which knows of its users' new events from now on."""
+    """Return the route of a service, and let its lists use new events from now on."""
     return [Route(PATH, Endpoint(service).post, methods=["POST"])]

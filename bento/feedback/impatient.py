@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that give up: every answer comes within a deadline, or the connection is closed."""
+"""Connections to PostgreSQL with a deadline: if an answer is late, the connection is closed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 
-CONNECT_SECONDS = 2  # the least that the driver knows
-# The server gives up as well, so that a client that was cut off leaves neither locks nor sessions behind.
+CONNECT_SECONDS = 2  # the driver's minimum
+# Deadlines of the server as well, so that a lost client leaves neither locks nor sessions behind.
 SETTINGS = """
     set statement_timeout = {milliseconds};
     set idle_in_transaction_session_timeout = {milliseconds};
@@ -20,7 +20,7 @@ SETTINGS = """
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection whose server has `seconds` for each answer, whatever state it or the network is in."""
+    """A connection whose server has `seconds` for each answer, whatever the state of server and network."""
 
     seconds = 5.0
 
@@ -29,12 +29,12 @@ class Connection(psycopg.Connection[Any]):
             return super().wait(gen, interval, self.seconds if timeout is None else timeout)
         except psycopg.OperationalError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                self.pgconn.finish()  # the answer may still come, and must not be taken for another one
+                self.pgconn.finish()  # a late answer must not be mistaken for the next one
             raise
 
 
 def limit(engine: sa.Engine, seconds: float) -> None:
-    """Give every connection of an engine a deadline of so many seconds; other drivers than psycopg get the server's."""
+    """Set the deadline of every connection of an engine; drivers other than psycopg have only the server's."""
 
     def connect(dialect: sa.Dialect, record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         limited: type[Connection] = type("Limited", (Connection,), {"seconds": seconds})

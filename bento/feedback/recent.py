@@ -1,4 +1,4 @@
-"""What users have done since the Bento was built: the items of their feedback events, without retraining."""
+"""The items of users' feedback events since the Bento was built, used without retraining."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from bento.feedback.batching import Batcher
 from bento.feedback.store import Events
 from models.inference.candidates import Indices
 
-USERS = 4096  # whose events stay in memory: at most 4 KB each
-PAUSE_SECONDS = 5.0  # for which a file that cannot be read is not asked again
-READ_SECONDS = 0.5  # that a list waits for a database server
-MOST_WAITING = 20_000  # users whom all requests together ask for
+USERS = 4096  # cached; at most 4 KB each
+PAUSE_SECONDS = 5.0  # before an unreadable file is read again
+READ_SECONDS = 0.5  # deadline of a database server per list
+MOST_WAITING = 20_000  # users in the queue, of all requests
 NOTHING = np.zeros(0, np.int32)
-AHEAD: ContextVar[Mapping[str, Indices]] = ContextVar("ahead", default={})  # noqa: B039 (nobody writes into it)
+AHEAD: ContextVar[Mapping[str, Indices]] = ContextVar("ahead", default={})  # noqa: B039 (read-only)
 
 
 class Recent:
-    """(user_id) -> item_idx (m,) of the user's positive events, whichever process has stored them.
+    """Function (user_id) -> item_idx (m,) of the user's positive events, stored by any process.
 
-    Items that the model was not trained on do not count until it is. A store that cannot be read knows nothing:
-    recommendations outlive it. A file is read where it is asked for; a database server is asked by a thread, for all
-    who wait at once, and `ahead` waits for it beside the event loop.
+    Items outside the model's catalogue are ignored. An unreadable store counts as empty: recommending goes on without
+    it. A file is read in the calling thread; a database server is queried by one thread for all callers at once, and
+    `ahead` awaits it without blocking the event loop.
     """
 
     def __init__(self, events: Events, index: Mapping[str, int]) -> None:
-        """index: item_id -> item_idx."""
+        """Prepare to read `events`; index: item_id -> item_idx."""
         self.events, self.index = events, index
         self.errors = 0
-        self.skipped: Callable[[], object] = lambda: None  # is called for every list that is made without a look
+        self.skipped: Callable[[], object] = lambda: None  # called for every list made without reading the store
         self.reader: Batcher[str, list[str]] | None = None
         if not events.is_sqlite:
             self.reader = Batcher(
@@ -58,20 +58,20 @@ class Recent:
         return self._of_file(user_id) if self.reader is None else self._of_server(self.reader, user_id)
 
     def problem(self) -> str | None:
-        """The reason why events are not read at present; None where they are."""
+        """Return the reason why events cannot be read at present; None if they can."""
         if self.reader is not None:
             return self.reader.problem()
         return self._failure if time.monotonic() < self._asked_again else None
 
     async def ahead(self, user_ids: Sequence[str]) -> None:
-        """Ask a database server for users whom this request is about; afterwards nothing waits for it."""
+        """Read the events of a request's users from a database server, so that no later call waits for it."""
         if self.reader is None:
             return
         asked = [user_id for user_id in dict.fromkeys(user_ids) if is_storable(user_id)]
         found: list[list[str]] = []
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(self.reader.submit(asked)), READ_SECONDS)
-        except Exception:  # whatever it is: the list is made without new events
+        except Exception:  # any error: the list is made without new events
             self._skip()
         AHEAD.set(dict.fromkeys(user_ids, NOTHING) | dict(zip(asked, map(self._known, found), strict=False)))
 
@@ -123,5 +123,5 @@ class Recent:
 
 
 def is_storable(user_id: str) -> bool:
-    """Whether there can be events of this user; what databases refuse shall not look like a failure of theirs."""
+    """Return whether a database accepts this user id: an invalid one shall not count as a failure of the store."""
     return "\0" not in user_id and not any("\ud800" <= c <= "\udfff" for c in user_id)

@@ -1,4 +1,4 @@
-"""The store of feedback events: each is kept once, and is acknowledged only when a crash can no longer lose it.
+"""The store of feedback events: each is stored once, and acknowledged only when a crash can no longer lose it.
 
 SQLite (write-ahead log, synchronous=FULL) unless LONGTAIL_FEEDBACK_DB names another database by its SQLAlchemy URL,
 such as postgresql+psycopg://user@host/name. Any number of processes share a store.
@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 Kind = Literal["impression", "click", "like", "purchase"]
-POSITIVE = ("click", "like", "purchase")  # an impression says what was shown, not what was wanted
-NEWEST = 1000  # distinct items of a user that count for the next list
-BUSY_SECONDS = 10  # for which a SQLite writer waits for the others
-# for which a reader waits that requests wait for; only a file that somebody locks as a whole makes it wait
+POSITIVE = ("click", "like", "purchase")  # an impression is no sign of interest
+NEWEST = 1000  # distinct items of a user that are used
+BUSY_SECONDS = 10  # that a SQLite writer waits for others
+# that a reader on the request path waits; only an exclusive lock on the whole file makes it wait
 GLANCE_SECONDS = 0.05
 
 METADATA = sa.MetaData()
@@ -33,15 +33,15 @@ STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8),
 EVENTS = sa.Table(
     "longtail_events",
     METADATA,
-    # SQLite gives no rowid twice only where it is called AUTOINCREMENT; exports rely on growing numbers
+    # SQLite reuses rowids without AUTOINCREMENT; exports rely on growing numbers
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("event_id", sa.String(256), nullable=False, unique=True),
     sa.Column("user_id", sa.String(256), nullable=False),
     sa.Column("item_id", sa.String(256), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("value", sa.Double),
-    sa.Column("timestamp", sa.Double),  # seconds since 1970, where the client says when it happened ...
-    sa.Column("received", sa.Double, nullable=False),  # ... and when it came in
+    sa.Column("timestamp", sa.Double),  # seconds since 1970, of the event, if the client sends it ...
+    sa.Column("received", sa.Double, nullable=False),  # ... and of its arrival
     sa.Index("longtail_events_of_user", "user_id", "seq"),
     sqlite_autoincrement=True,
 )
@@ -49,7 +49,7 @@ EVENTS = sa.Table(
 
 @dataclass(frozen=True)
 class Event:
-    """What a client reports; `event_id` is the client's own, the same for each retry."""
+    """An event as a client reports it; the client chooses `event_id`, and repeats it in a retry."""
 
     event_id: str
     user_id: str
@@ -63,28 +63,28 @@ Outcome = Literal["stored", "duplicate", "conflict"]
 
 
 def default_url() -> str:
-    """The configured store, else a file beside the BentoML store."""
+    """Return the URL of the configured store, or of a file beside the BentoML store."""
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
     return os.environ.get("LONGTAIL_FEEDBACK_DB") or f"sqlite:///{home}/longtail-feedback.sqlite"
 
 
 class Events:
-    """A store by its URL; opened, and created where it is missing, at the first event or question."""
+    """A store by its URL; opened, and created if missing, at its first use."""
 
     def __init__(self, url: str | None = None, seconds: float | None = None) -> None:
-        """seconds: deadline of each answer of a database server; None: none."""
+        """Keep the URL; seconds: deadline of each answer of a database server; None: none."""
         self.url, self.seconds = sa.make_url(url or default_url()), seconds
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = threading.Lock()
         self._engine: sa.Engine | None = None
 
     def exists(self) -> bool:
-        """False where nobody can have reported anything: reading shall not create a file."""
+        """Return False if the store's file is missing: reading shall not create it."""
         return not self.is_sqlite or self._engine is not None or Path(self.url.database or "").is_file()
 
     @property
     def engine(self) -> sa.Engine:
-        """Raises SQLAlchemyError or OSError where the store cannot be opened."""
+        """Open the store; raises SQLAlchemyError or OSError if that fails."""
         with self._lock:
             if self._engine is None:
                 self._engine = self._open()
@@ -94,11 +94,13 @@ class Events:
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
             if self.seconds is not None:
-                from bento.feedback import impatient  # the driver takes 5 MB, which stores in files do without
+                from bento.feedback import impatient  # the driver takes 5 MB, which a store in a file does not need
 
                 impatient.limit(engine, self.seconds)
             with engine.begin() as con:
-                con.execute(sa.text("select pg_advisory_xact_lock(7305)"))  # workers start at once; one creates
+                con.execute(
+                    sa.text("select pg_advisory_xact_lock(7305)")
+                )  # workers start together; one creates the table
                 create(con)
             return engine
         path = Path(self.url.database or "")
@@ -114,12 +116,12 @@ class Events:
         sa.event.listen(engine, "begin", immediate)
         with engine.connect().execution_options(longtail_reads=GLANCE_SECONDS) as con:
             exists = sa.inspect(con).has_table(STORE.name) and con.execute(sa.select(STORE.c.store_id)).first()
-        if not exists:  # else whoever comes to read would wait for the writers
+        if not exists:  # otherwise readers would wait for the writers
             with engine.begin() as con:
                 create(con)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # SQLite syncs the file, the name of a new one is the folder's
+            os.fsync(folder)  # SQLite syncs the file, but not the folder entry of a new one
         finally:
             os.close(folder)
         return engine
@@ -127,9 +129,9 @@ class Events:
     def add(self, events: Sequence[Event]) -> list[Outcome]:
         """Store events in one transaction; they are durable when this returns.
 
-        The same id with the same content is a duplicate, which changes nothing, with other content a conflict.
+        A repeated id is a duplicate if the content is the same, otherwise a conflict; neither changes the store.
         """
-        first = {event.event_id: event for event in reversed(events)}  # of one id, the first in the batch counts
+        first = {event.event_id: event for event in reversed(events)}  # the first of each id counts
         rows = [{**asdict(event), "received": time.time()} for event in reversed(first.values())]
         with self.engine.begin() as con:
             stored = self._insert(con, rows)
@@ -145,17 +147,17 @@ class Events:
         return outcomes
 
     def _insert(self, con: sa.Connection, rows: list[dict[str, Any]]) -> set[str]:
-        """Ids of the rows that were new. Sorted, since two writers that wait for each other's ids would deadlock."""
+        """Insert new rows and return their ids; in sorted order, since otherwise two writers could deadlock."""
         insert: Any = sqlite.insert(EVENTS) if self.is_sqlite else postgresql.insert(EVENTS)
         new: set[str] = set()
         ordered = rows if self.is_sqlite else sorted(rows, key=lambda row: row["event_id"])
-        for start in range(0, len(ordered), 100):  # SQLite takes so many parameters at a time
+        for start in range(0, len(ordered), 100):  # within SQLite's limit on parameters
             statement = insert.values(ordered[start : start + 100]).on_conflict_do_nothing()
             new.update(con.execute(statement.returning(EVENTS.c.event_id)).scalars())
         return new
 
     def probe(self) -> None:
-        """Store an event and take it back, durably, which shows that events can be stored; raises where they cannot."""
+        """Insert an event and delete it, durably, as a write test; raises if events cannot be stored."""
         event_id = f"probe {uuid.uuid4().hex}"
         row = {**asdict(Event(event_id, "probe", "probe", "impression")), "received": time.time()}
         with self.engine.begin() as con:
@@ -163,11 +165,11 @@ class Events:
             con.execute(sa.delete(EVENTS).where(EVENTS.c.event_id == event_id))
 
     def items_of(self, user_id: str) -> list[str]:
-        """Distinct items that a user was positive about, the newest first."""
+        """Return the distinct items of a user's positive events, the newest first."""
         return self.items_of_each([user_id])[0]
 
     def items_of_each(self, user_ids: Sequence[str]) -> list[list[str]]:
-        """The same of some users, in their order, by one question."""
+        """Return the items of `items_of` for several users, in their order, by one query."""
         if not self.exists():
             return [[] for _ in user_ids]
         newest = sa.func.max(EVENTS.c.seq)
@@ -186,14 +188,14 @@ class Events:
         return [items[user_id] for user_id in user_ids]
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
-        """A connection that asks for no write lock, so that readers never wait for a writer."""
+        """Return a connection without a write lock, so that readers never wait for a writer."""
         return self.engine.connect().execution_options(longtail_reads=GLANCE_SECONDS)
 
     def change_counter(self) -> Callable[[], int] | None:
-        """A function whose value changes when any process adds events; None where asking costs as much as a query."""
+        """Return a function whose value changes when a process adds events; None if it would be as slow as a query."""
         if not self.is_sqlite:
             return None
-        # a connection of its own, held by `value`: SQLite counts for each what the others have committed
+        # a separate connection, kept by `value`: SQLite's counter is of commits by other connections
         own = self.engine.raw_connection()
         own.detach()
         own.cursor().execute(f"pragma busy_timeout={GLANCE_SECONDS * 1000:.0f}")
@@ -210,7 +212,7 @@ class Events:
 
 
 def close(path: Path) -> None:
-    """Create the file of a store for its owner alone, whatever the umask is; an older one is closed to others.
+    """Create the file of a store with access for its owner alone, whatever the umask; restrict an existing one.
 
     SQLite gives the log and the index beside it the mode of the file.
     """
@@ -219,7 +221,7 @@ def close(path: Path) -> None:
         path.chmod(0o600)
     except FileExistsError:
         for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-            with suppress(OSError):  # it is not there, or somebody else's
+            with suppress(OSError):  # missing, or of another owner
                 each.chmod(stat.S_IMODE(each.stat().st_mode) & ~0o007)
 
 
@@ -230,22 +232,22 @@ def create(con: sa.Connection) -> None:
 
 
 def read(con: sa.Connection, event_ids: Collection[str]) -> list[Event]:
-    """The stored events of these ids."""
+    """Return the stored events of these ids."""
     columns = (EVENTS.c[name] for name in Event.__dataclass_fields__)
     return [Event(*row) for row in con.execute(sa.select(*columns).where(EVENTS.c.event_id.in_(event_ids)))]
 
 
 def durable(connection: Any, record: object) -> None:
-    """A commit is on the disk when it returns; readers go on while somebody writes."""
-    connection.isolation_level = None  # else sqlite3 begins transactions by itself
+    """Make a commit durable when it returns, and let readers read during a write."""
+    connection.isolation_level = None  # otherwise sqlite3 begins transactions by itself
     keep_a_log(connection)
     connection.execute("pragma synchronous=full")
 
 
 def keep_a_log(connection: Any) -> None:
-    """Let the file have a write-ahead log; of processes that start side by side on a new file, one makes it.
+    """Switch the file to a write-ahead log; if processes start together on a new file, one of them does it.
 
-    SQLite does not let the others wait here, whatever their timeout: it says at once that the file is locked.
+    Here SQLite ignores the timeout of the others and reports at once that the file is locked.
     """
     end = time.monotonic() + BUSY_SECONDS
     while True:

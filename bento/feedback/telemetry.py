@@ -1,4 +1,4 @@
-"""Prometheus metrics of feedback: events and their outcomes, time and failures of the store, lists made without it."""
+"""Prometheus metrics of feedback: events by outcome, time and failures of the store, lists made without it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class FeedbackWatch:
-    """Told of every request with events, and of every call of the store."""
+    """Counters of requests with events and of calls of the store."""
 
     def __init__(self, registry: CollectorRegistry, writer: Batcher[Any, Any], recent: Recent) -> None:
         self.writer, self.recent = writer, recent
         self.events = prometheus_client.Counter(
-            "longtail_feedback_events", "Events that clients sent, by outcome", ["outcome"], registry=registry
+            "longtail_feedback_events", "Events received, by outcome", ["outcome"], registry=registry
         )
         self.seconds = prometheus_client.Histogram(
             "longtail_feedback_store_seconds",
-            "Time that the feedback store took, by operation", ["operation"], buckets=BUCKETS, registry=registry,
+            "Duration of calls of the feedback store, by operation", ["operation"], buckets=BUCKETS, registry=registry,
         )  # fmt: skip
         self.failures = prometheus_client.Counter(
             "longtail_feedback_store_failures", "Failed calls of the feedback store", ["operation"], registry=registry
         )
         skipped = prometheus_client.Counter(
             "longtail_feedback_skipped",
-            "Histories that were read without new events, since the store did not answer", registry=registry,
+            "Histories used without new events, because the feedback store did not answer", registry=registry,
         )  # fmt: skip
         for operation in ("read", "write"):
             self.failures.labels(operation)
@@ -56,13 +56,15 @@ class FeedbackWatch:
         self.events.labels("refused").inc(n)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Gauges of the worker that is asked."""
+        """Yield the gauges of the worker that answers the scrape."""
         up = GaugeMetricFamily(
-            "longtail_feedback_up", "1 where the store works, as the worker that is asked sees it", labels=["operation"]
+            "longtail_feedback_up", "1 if the feedback store works for this worker, by operation", labels=["operation"]
         )
         up.add_metric(["write"], float(self.writer.problem() is None))
         up.add_metric(["read"], float(self.recent.problem() is None))
         yield up
         yield GaugeMetricFamily(
-            "longtail_feedback_waiting", "Events that wait for the store in this worker", value=self.writer.waiting
+            "longtail_feedback_waiting",
+            "Events of this worker waiting for the feedback store",
+            value=self.writer.waiting,
         )

@@ -1,1 +1,1 @@
-"""Do what the packed files can, apart from HTTP."""
+"""Read the packed files, and recommend, search and explain with them, without HTTP."""

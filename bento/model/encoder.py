@@ -1,4 +1,4 @@
-"""The encoder that made the items' vectors, without torch: a wish becomes a vector in a few milliseconds."""
+"""The text encoder of the item vectors, without torch: it encodes a query in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from models.inference.encoder.tokens import tokenize
 
 
 class Encoder:
-    """Texts to unit vectors (t,)."""
+    """Encoder from a text to a unit vector (t,)."""
 
     def __init__(self, about: dict[str, Any], root: Path = ROOT) -> None:
-        """about: form, pooling, prompt, max_length and dim, as release.json says them."""
+        """Read the weights; about: form, pooling, prompt, max_length and dim, from release.json."""
         folder = root / FOLDER / "encoder"
         arrays = load_file(folder / "model.safetensors")
         self.about = about
@@ -39,7 +39,7 @@ class Encoder:
             self.vector = lambda tokens: unit_vector(states(tokens), pooling=about["pooling"], dim=about["dim"])
 
     def __call__(self, text: str) -> Floats | None:
-        """The vector of a text; None where it has no word that the tokenizer knows how to cut."""
+        """Return the vector of a text; None if the tokenizer finds no token in it."""
         if not text.strip():
             return None
         about = self.about

@@ -1,4 +1,4 @@
-"""The files packed into the Bento: verified against their digests, then read into memory."""
+"""The files of the Bento: verified against their digests, then read into memory."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ DECILES = 10
 
 
 def verify(root: Path = ROOT) -> dict[str, Any]:
-    """Return `release.json` after checking that all files it names are unchanged, and that no other one is there.
+    """Return `release.json` after checking that the files it lists are unchanged, and that there are no others.
 
-    Raises ValueError that names the first wrong file: one more module could take the place of another.
+    Raises ValueError naming the first wrong file; an added module is one, since it could shadow another.
     """
     path = root / FOLDER / "release.json"
     if not path.is_file():
@@ -56,7 +56,7 @@ def verify(root: Path = ROOT) -> dict[str, Any]:
 
 
 def present(root: Path) -> set[str]:
-    """Return the paths of all files below a folder but the bytecode that Python keeps, links not followed."""
+    """Return the paths of all files below a folder except Python's bytecode; links are not followed."""
     found = set[str]()
     for folder, folders, files in os.walk(root):
         links = [name for name in folders if Path(folder, name).is_symlink()]
@@ -66,7 +66,7 @@ def present(root: Path) -> set[str]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, or `missing`."""
+    """Return the hex digest of a file, or `missing`."""
     if not path.is_file():
         return "missing"
     with path.open("rb") as file:
@@ -79,15 +79,15 @@ def read_factors(root: Path = ROOT) -> Factors:
 
 
 def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """The arrays of a file, which are mapped: they come into memory as they are used; and its metadata."""
+    """Return the memory-mapped arrays of a file, and its metadata."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
-    # as plain arrays, since every slice of a memmap is one again, and slow
+    # plain arrays: every slice of a memmap is a memmap again, and slow
     return {name: array.view(np.ndarray) for name, array in load_file(path).items()}, metadata
 
 
 def read_cells(root: Path = ROOT) -> Cells | None:
-    """What makes search approximate, where the Bento was built with it."""
+    """Return the inverted lists of an approximate search; None if the Bento was built with exact search."""
     path = root / FOLDER / "cells.safetensors"
     if not path.is_file():
         return None
@@ -97,14 +97,14 @@ def read_cells(root: Path = ROOT) -> Cells | None:
 
 @dataclass(frozen=True)
 class Items:
-    """What people see of an item, by item_idx."""
+    """Item ids, titles and further public fields, by item_idx."""
 
     item_id: Strings
     title: Strings
     segment: list[str]  # head, tail or cold
     popularity: Indices  # distinct training users
     index: Positions  # item_id -> item_idx
-    columns: dict[str, Postings]  # what lists can be filtered by
+    columns: dict[str, Postings]  # the columns to filter by
 
     @classmethod
     def read(cls, root: Path = ROOT) -> Items:
@@ -122,7 +122,7 @@ class Items:
 
     @cached_property
     def decile(self) -> npt.NDArray[np.int64]:
-        """Popularity decile 1 (most popular) to 10 of every item (n,), ties by item_idx."""
+        """Return the popularity decile 1 (most popular) to 10 of every item (n,), ties by item_idx."""
         n = len(self.popularity)
         decile = np.empty(n, np.int64)
         decile[np.argsort(-self.popularity, kind="stable")] = np.arange(n) * DECILES // n + 1
@@ -130,7 +130,7 @@ class Items:
 
     @cached_property
     def card(self) -> Any:
-        """(item_idx) -> bytes: the JSON of an item as far as its score, which `%s}` completes."""
+        """Return a function (item_idx) -> bytes: the JSON of an item up to its score, which `%s}` completes."""
         return lru_cache(CARDS)(self.render)
 
     def render(self, i: int) -> bytes:
@@ -141,7 +141,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Histories:
-    """All that known users have touched: row r of the CSR matrix holds item_idx[offsets[r]:offsets[r + 1]]."""
+    """Training histories as a CSR matrix: the items of row r are item_idx[offsets[r]:offsets[r + 1]]."""
 
     user_id: Strings  # in order of their bytes
     row: Positions  # user_id -> r
@@ -155,6 +155,6 @@ class Histories:
         return cls(ids, Positions(ids), arrays["offsets"], arrays["item_idx"])
 
     def get(self, user_id: str) -> Indices | None:
-        """Item indices of a user's history, None for an unknown user."""
+        """Return the item indices of a user's history, None for an unknown user."""
         row = self.row.get(user_id)
         return None if row is None else self.item_idx[self.offsets[row] : self.offsets[row + 1]]

@@ -1,4 +1,4 @@
-"""Search for what a list is made of: the best items of the catalogue, and the best ones of the tail."""
+"""Search for the candidates of a list: the best items of the catalogue, and the best tail items."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from models.inference.cells import Cells
 from models.inference.factors import Factors
 
 Doubles = npt.NDArray[np.float64]
-SUBSET = 0.25  # a smaller share of the catalogue is scored by itself
+SUBSET = 0.25  # of the catalogue; only the rows of a smaller subset are scored
 
 
 class Index:
-    """All items, looked at one by one; or, where `cells` are given, those of the most promising cells."""
+    """Index over all items (exact), or over the most promising cells (approximate) if `cells` are given."""
 
     def __init__(self, factors: Factors, is_tail: Bools, cells: Cells | None = None) -> None:
-        """is_tail: (n_items,)."""
+        """Order the vectors by cell, if there are cells; is_tail: (n_items,)."""
         self.factors, self.is_tail = factors.item_factors, is_tail
         self.anchored = np.flatnonzero(factors.anchored)
         self.is_anchored = factors.anchored
         self.cells = cells
         if cells is not None:
-            # in the order of cells, so that one is read in a piece
+            # ordered by cell, so that the vectors of a cell are contiguous
             self.in_cells, self.is_tail_in_cells = self.factors[cells.items], is_tail[cells.items]
-            self.place = np.empty(len(cells.items), np.int32)  # (n_items,), where in that order an item stands
+            self.place = np.empty(len(cells.items), np.int32)  # (n_items,), position of an item in that order
             self.place[cells.items] = np.arange(len(cells.items), dtype=np.int32)
 
     def candidates(self, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
-        """What `candidates.of_scores` finds for a user (d,), whose cold items gain `bonus`, and a list of k."""
+        """Return the candidates (`candidates.of_scores`) of a user (d,) for a list of k; cold items gain `bonus`."""
         if self.cells is not None:
             spans = self.cells.spans(user, wanted=k + len(seen))
             items = np.concatenate([self.cells.items[start:end] for start, end in spans])
@@ -46,31 +46,31 @@ class Index:
         return of_scores(scores, self.is_tail, k=k)
 
     def candidates_of(self, rows: Indices, user: Floats, bonus: float, seen: Indices, *, k: int) -> Candidates:
-        """The same of the items `rows` (m,) alone, whatever their cells."""
+        """Return the candidates among the items `rows` (m,), whatever their cells."""
         few = len(rows) < SUBSET * len(self.factors)
         scores = self.factors[rows] @ user if few else (self.factors @ user)[rows]
         return self.among(rows, self.lifted(scores, rows, bonus), seen, k=k)
 
     def among(self, items: Indices, scores: Floats, seen: Indices, *, k: int) -> Candidates:
-        """Candidates among items (m,) with scores (m,)."""
+        """Return the candidates among items (m,) with scores (m,)."""
         hidden = np.zeros(len(self.factors), np.bool_)
         hidden[seen] = True
         scores[hidden[items]] = -np.inf
         return named(of_scores(scores, self.is_tail[items], k=k), items)
 
     def lifted(self, scores: Floats, items: Indices, bonus: float) -> Floats:
-        """Scores (m,) of items (m,), those of cold ones with their bonus."""
+        """Add the bonus to the scores (m,) of cold items among items (m,)."""
         return scores + np.float32(bonus) * self.is_anchored[items] if bonus and len(self.anchored) else scores
 
     def scores(self, items: Indices, user: Floats, bonus: float) -> Floats:
-        """Scores (m,) of items (m,)."""
+        """Return the scores (m,) of items (m,)."""
         found: Floats = self.factors[items] @ user + np.float32(bonus) * self.is_anchored[items]
         return found
 
     def batch(
         self, users: Floats, bonuses: Doubles, seen: Sequence[Indices], *, k: int, cells: int = 2**24
     ) -> list[Candidates]:
-        """Candidates of many users (b, d); `cells` numbers at most are in memory at once."""
+        """Return the candidates of many users (b, d), with at most `cells` scores in memory at once."""
         if self.cells is not None:
             return [self.candidates(*each, k=k) for each in zip(users, bonuses, seen, strict=True)]
         found, block = [], max(1, cells // len(self.factors))
@@ -85,12 +85,12 @@ class Index:
 
 
 def named(found: Candidates, items: Indices) -> Candidates:
-    """Candidates among items (m,) that were found by their position there; -1 stays -1."""
+    """Replace positions in items (m,) by the items; -1 stays -1."""
     return Candidates(np.append(items, -1)[found.items], found.relevance)
 
 
 def within(spans: Sequence[tuple[int, int]], places: Indices) -> Indices:
-    """Where places (h,) stand in the concatenation of spans; those outside of all spans are left out."""
+    """Return the positions of places (h,) in the concatenation of spans; places outside all spans are left out."""
     starts, ends = np.array(spans).T
     offsets = np.cumsum(ends - starts) - (ends - starts)
     row, span = np.nonzero((places[:, None] >= starts) & (places[:, None] < ends))

@@ -1,16 +1,16 @@
-"""What a served model can do, apart from HTTP: the lists that the gate judged, and what is known of items and users.
+"""The served model without HTTP: it makes the lists that the gate judged, and looks up items and histories.
 
 The rest of the service builds on its attributes:
 
-    tag         name:version of the Bento, which every answer names
-    release     what release.json says: verdict, reason, digests, figures, files, tail
+    tag         name:version of the Bento, part of every answer
+    release     content of release.json: verdict, reason, digests, figures, files, tail
     items       item_id, title, segment, popularity, decile by item_idx; `items.index` gives the item_idx of an id
-    histories   `get(user_id)`: all item_idx that a user of the training data has touched, or None
-    recent      (user_id) -> item_idx (m,) touched since; `bento.feedback.endpoint` replaces it and the next two
-    ahead       (user_ids): awaited before `recent` is asked for these users, where asking takes time
-    impaired    () -> what does not work at present though lists are answered, or None
-    watch       is told of every list that is served (`bento.monitoring.telemetry`)
-    closing     functions to be called, in order, before the server ends
+    histories   `get(user_id)`: all item_idx that a user of the training data interacted with, or None
+    recent      (user_id) -> item_idx (m,) of later events; `bento.feedback.endpoint` replaces it and the next two
+    ahead       (user_ids): awaited before `recent` is called for these users, so that `recent` does not block
+    impaired    () -> the present problem of a service that still recommends, or None
+    watch       counts every list that is served (`bento.monitoring.telemetry`)
+    closing     functions to call, in order, before the server ends
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from models.inference.reranking import none, preferring, rerank
 
 NOTHING = np.zeros(0, np.int32)
 HEAVY = 100  # items of a heavy user's history
-LIKE = 10  # items described like a wish, which stand for a history
+LIKE = 10  # items nearest to a free-text query; they serve as its history
 Where = Mapping[str, Any]  # column: value or values
 
 
 class UnknownError(LookupError):
-    """An item or user that this model does not know, by name."""
+    """An item or user unknown to this model; the message names it."""
 
 
 class RefusedError(ValueError):
-    """A request that is well-formed and cannot be answered by this model; says what can."""
+    """A well-formed request that this model cannot answer; the message names the remedy."""
 
 
 class Recommender:
@@ -67,10 +67,10 @@ class Recommender:
         self, history: Indices, weights: Floats | None, seen: Indices, k: int,
         *, tail: float | None = None, where: Where | None = None,
     ) -> tuple[Indices, Floats]:  # fmt: skip
-        """At most k items without `seen`, re-ranked as in evaluation, and their scores.
+        """Return at most k items without `seen`, re-ranked as in evaluation, and their scores.
 
-        history, weights: (h,), items and how much each counts, None for 1; tail: how much of it the person wants,
-        from 0 to 1, instead of what is judged; where: what columns of the items must hold.
+        history, weights: items (h,) and their weights, None for 1 each; tail: tail emphasis from 0 to 1 instead of
+        the released setting; where: values that columns of the items must have.
         """
         user = self.factors.fold_in([history], None if weights is None else [weights])
         bonus = float(self.factors.cold_bonus(user)[0])
@@ -86,7 +86,7 @@ class Recommender:
         self, histories: Sequence[Indices], seen: Sequence[Indices], k: int,
         *, tail: float | None = None, where: Where | None = None,
     ) -> list[tuple[Indices, Floats]]:  # fmt: skip
-        """The same for many at once."""
+        """Return the lists of `recommend_list` for many users at once."""
         if not histories:
             return []
         users = self.factors.fold_in(histories)
@@ -105,29 +105,29 @@ class Recommender:
         return [(i, self.index.scores(i, u, float(b))) for i, u, b in zip(listed, users, bonuses, strict=True)]
 
     def listed(self, found: Candidates, shares: Floats, k: int, tail: float | None) -> Indices:
-        """Lists (b, k) of candidates (b, c), in the judged way or as somebody prefers; -1 where they are shorter."""
+        """Return lists (b, k) of candidates (b, c), re-ranked as released or by `tail`; -1 fills short lists."""
         if tail is None:
             return rerank(self.how, found, shares, k=k)
         return rerank(self.preferring, found, np.full(len(shares), tail, np.float32), k=k)
 
     def history(self, user_id: str) -> Indices | None:
-        """All that a user has touched, until now (h,); None for somebody nobody knows."""
+        """Return the items (h,) of all interactions of a user until now; None for an unknown user."""
         known, recent = self.histories.get(user_id), self.recent(user_id)
         if len(recent) == 0:
             return known
         return np.union1d(NOTHING if known is None else known, recent).astype(np.int32)
 
     def most_popular(self, k: int, where: Where | None = None) -> Indices:
-        """The k items of most training users, ties in order of the item index."""
+        """Return the k items with the most training users, ties in order of the item index."""
         if not where:
             return self.popular[:k]
         rows = self.holding(where)
         return rows[np.argsort(-self.items.popularity[rows], kind="stable")[:k]]
 
     def like(self, text: str) -> tuple[Indices, Floats]:
-        """Items (m,) that are described most like a text, and how much each counts: what stands for a history.
+        """Return the items (m,) with the descriptions nearest to a text, and their weights: they serve as a history.
 
-        Raises RefusedError where no text can be answered, or this one says nothing.
+        Raises RefusedError if the model has no text encoder, or the text contains no words.
         """
         neighbours = self.factors.neighbours
         if self.encoder is None or neighbours is None:
@@ -138,7 +138,7 @@ class Recommender:
         return neighbours.like(vector - self.factors.text_mean, m=LIKE)
 
     def similar(self, item: int, k: int) -> tuple[Indices, Floats]:
-        """The k items whose factors point where this item's does, and the cosines; popularity is left aside."""
+        """Return the k items whose factors have the largest cosine similarity, and the cosines."""
         factors = self.factors.item_factors
         cosines = (factors @ factors[item]) / (self.lengths * self.lengths[item])  # (n_items,)
         cosines[item] = -np.inf
@@ -148,11 +148,11 @@ class Recommender:
         return top, cosines[top]
 
     def reasons(self, history: Indices, weights: Floats | None, item: int) -> explanation.Explanation:
-        """The score of an item for a history (h,), taken apart."""
+        """Return the score of an item for a history (h,), split into its summands."""
         return explanation.explain(self.factors, history, item, weights=weights, embedding=self.embedding(item))
 
     def embedding(self, item: int) -> Floats | None:
-        """The text vector (t,) of an item, where the model keeps it."""
+        """Return the text vector (t,) of an item; None if the model does not keep it."""
         neighbours = self.factors.neighbours
         if neighbours is None:
             return None
@@ -160,19 +160,19 @@ class Recommender:
         return neighbours.centred(position)[0] + self.factors.text_mean if len(position) else None
 
     def holding(self, where: Where) -> Indices:
-        """Items (m,) whose columns hold what is asked; raises RefusedError for a column that there is not."""
+        """Return the items (m,) that match all columns of `where`; raises RefusedError for an unknown column."""
         found: Indices | None = None
         for name, asked in where.items():
             if name not in self.items.columns:
                 there = ", ".join(self.items.columns)
-                raise RefusedError(f"items have no column {name[:50]!r} to filter by; they have {there}")
+                raise RefusedError(f"items have no column {name[:50]!r} to filter by; expected one of: {there}")
             values = asked if isinstance(asked, list | tuple) else [asked]
             rows = self.items.columns[name].holding([written(value) for value in values])
             found = rows if found is None else np.intersect1d(found, rows, assume_unique=True)
         return NOTHING if found is None else found
 
     def seconds_per_search(self) -> float:
-        """How long a list takes, the best of three for the longest history there is."""
+        """Return the seconds that a list for the longest history takes, the best of three."""
         lengths = np.diff(self.histories.offsets)
         longest = int(lengths.argmax()) if len(lengths) else 0
         history = self.histories.item_idx[self.histories.offsets[longest] : self.histories.offsets[longest + 1]]
@@ -184,7 +184,7 @@ class Recommender:
         return min(times)
 
     def find(self, item_ids: Sequence[str]) -> Indices:
-        """Item indices of ids; raises UnknownError naming those that the catalogue lacks."""
+        """Return the item indices of ids; raises UnknownError naming ids that are not in the catalogue."""
         index = self.items.index
         found = [index.get(item_id, -1) for item_id in item_ids]
         if unknown := [item_id for item_id, i in zip(item_ids, found, strict=True) if i < 0]:
@@ -196,16 +196,16 @@ class Recommender:
 
 
 async def nothing_ahead(user_ids: Sequence[str]) -> None:
-    """What is known of users without feedback is there already."""
+    """Do nothing: without feedback there are no events to wait for."""
 
 
 def written(value: str | int | bool) -> str:
-    """A value of a column as the Bento has it."""
+    """Return a value in the spelling of the Bento's columns."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def joined(found: Sequence[Candidates]) -> Candidates:
-    """Candidates of many users; the shorter ones are filled up."""
+    """Stack the candidates of many users, padding the shorter rows."""
     width = max(each.items.shape[1] for each in found)
     items = np.full((len(found), width), -1, np.int64)
     relevance = np.full((len(found), width), -np.inf, np.float32)

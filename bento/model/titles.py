@@ -1,4 +1,4 @@
-"""Search among titles: the items whose title holds a text, the most popular first."""
+"""Search for items whose title contains a text, the most popular first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import accumulate, islice
 
 from models.inference.candidates import Indices
 
-MOST_MATCHES = 1000  # that are ordered by popularity; a text of which there are more says too little anyway
+MOST_MATCHES = 1000  # that are ordered by popularity; a text with more matches is too unspecific to rank
 
 
 class Titles:
-    """All titles in one text, which is searched as fast as memory is read: 1 M titles in some 20 ms."""
+    """All titles in one text, searched at the speed of memory: 1 M titles in about 20 ms."""
 
     def __init__(self, titles: Sequence[str], popularity: Indices) -> None:
         folded = [title.casefold().replace("\n", " ") for title in titles]
@@ -21,7 +21,7 @@ class Titles:
         self.popularity = popularity
 
     def search(self, text: str, limit: int) -> list[int]:
-        """Item indices, those first that begin with the text, then by popularity."""
+        """Return item indices: titles that begin with the text first, then by popularity."""
         wanted = " ".join(text.casefold().split())
         found = [*islice(self.matches(wanted), MOST_MATCHES)] if wanted else []
         found.sort(key=lambda i: (not self.text.startswith(wanted, self.starts[i]), -int(self.popularity[i]), i))

@@ -1,1 +1,1 @@
-"""Count what is answered, for Prometheus and `longtail monitor`; know no recommender."""
+"""Count answers and served lists, for Prometheus and `longtail monitor`; import no recommender."""

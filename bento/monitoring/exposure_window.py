@@ -1,6 +1,6 @@
-"""The lists served last, by all workers of a server, and what they show of the tail beside what the gate found.
+"""The lists served last by all workers of a server, and their exposure of the tail, to compare with the gate's.
 
-Each worker writes its lists into a ring in a file that all of them map, so that whichever is asked can tell of all.
+Each worker writes its lists into a ring buffer in a file that all workers map, so that any of them can report on all.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ import numpy.typing as npt
 
 from models.inference.candidates import Bools, Indices
 
-K = 10  # places of a list that count: the gate judges lists of 10
-SMALLEST, LARGEST = 100, 100_000  # lists that coverage is of
-KEPT = 4  # times as many lists are kept, since users who come back are shown the same list
+K = 10  # leading items of a list that count: the gate judges lists of 10
+SMALLEST, LARGEST = 100, 100_000  # bounds of the number of lists for coverage
+KEPT = 4  # times as many lists are kept, since returning users get the same list
 ROW = np.dtype([("time", np.float64), ("fallback", np.int32), ("items", np.int32, (K,))])  # items end with -1
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What some lists show. Shares are of lists (fallback) or of shown items (tail); None where there are no lists."""
+    """Exposure in some lists. Shares are of lists (fallback) or of listed items (tail); None if there are no lists."""
 
     lists: int
-    distinct: int  # how many of them differ, at most `size`
-    size: int  # lists that the gate judged, one of each user
+    distinct: int  # distinct lists, at most `size`
+    size: int  # lists that the gate judged, one per user
     fallback_share: float | None = None
     tail_share: float | None = None  # mean over lists
     tail_share_error: float | None = None  # its standard error
-    tail_coverage: float | None = None  # share of the tail that is in any of the newest `distinct` different lists
+    tail_coverage: float | None = None  # share of the tail that is in any of the newest `distinct` lists
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class Window:
-    """The rings of one server: its workers have the same parent process and serve the same model."""
+    """The ring buffers of one server, whose workers have the same parent process and model."""
 
     def __init__(self, model: str, is_tail: Bools, size: int, folder: Path | None = None) -> None:
-        """is_tail: (n_items,); size: lists that the gate judged, since coverage grows with their number."""
-        self.is_tail = np.append(is_tail, False)  # of -1, the item that is none
+        """Map this worker's ring; is_tail: (n_items,); size: number of judged lists, since coverage grows with it."""
+        self.is_tail = np.append(is_tail, False)  # for -1, the padding
         self.size = int(np.clip(size, SMALLEST, LARGEST))
         self.folder = folder or Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp())
         self.name = f"window-{os.getppid()}-{model.replace(':', '-')}"
@@ -60,10 +60,10 @@ class Window:
         row[:n] = items[:n]
         row[n:] = -1
         self._fallbacks[slot] = fallback
-        self._times[slot] = time.monotonic()  # the machine's own, the same in all workers: nobody sets it back
+        self._times[slot] = time.monotonic()  # the same clock in all workers, and never set back
 
     def exposure(self) -> Exposure:
-        """Of the newest lists of all workers."""
+        """Return the exposure in the newest lists of all workers."""
         others = sorted({*self.folder.glob(f"{self.name}-*.ring")} - {self.path})
         rows = np.concatenate([np.array(self.ring), *(np.fromfile(path, ROW) for path in others)])
         rows = rows[rows["time"] > 0]

@@ -1,4 +1,4 @@
-"""Counts of what is answered, for Prometheus and for `longtail monitor`; the access log."""
+"""Counters of answers and lists, for Prometheus and `longtail monitor`; the access log."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ PURPOSE = (b"x-longtail-purpose", b"explore")  # header of requests by people wh
 
 
 def note(scope: Any) -> None:
-    """Remember whether the lists of this request are tried out; such lists are no exposure of the catalogue."""
+    """Remember whether this request explores: lists that a person tries out are not counted as exposure."""
     EXPLORES.set(PURPOSE in scope["headers"])
 
 
 @lru_cache(1024)
 def endpoint(path: str) -> str:
-    """What is asked, in one of few words: a path can be any text that somebody typed."""
+    """Return the label of a path: an endpoint's name, since a path can be any text."""
     first = path.strip("/").split("/")[0]
     return "explorer" if path == "/" else first if first in ENDPOINTS else "other"
 
 
 class Watch:
-    """Told of every answer and of every list in it; both calls are on the hot path."""
+    """Counters of answers and of the lists in them; both calls are on the hot path."""
 
     def __init__(self, tag: str, release: Mapping[str, Any], segments: Sequence[str]) -> None:
-        """tag: of the model that answers; release: what release.json says; segments: of the items, by item_idx."""
+        """Register the counters; tag: of the model; release: from release.json; segments: of the items, by item_idx."""
         self.tag, self.verdict = tag, release["verdict"]
         self.gate = judged(release)
         self.segment = np.array([SEGMENTS.index(name) for name in segments], np.int8)
@@ -56,30 +56,33 @@ class Watch:
         self.registry = CollectorRegistry()
         r = self.registry
         self.requests = prometheus_client.Counter(
-            "longtail_requests", "Answers, by endpoint and HTTP status", ["endpoint", "status"], registry=r
+            "longtail_requests", "Requests, by endpoint and HTTP status", ["endpoint", "status"], registry=r
         )
         self.seconds = prometheus_client.Histogram(
-            "longtail_request_seconds", "Time to answer", ["endpoint"], buckets=BUCKETS, registry=r
+            "longtail_request_seconds", "Response time, by endpoint", ["endpoint"], buckets=BUCKETS, registry=r
         )
         self.lists = prometheus_client.Counter(
             "longtail_lists", "Lists served, by fallback reason", ["endpoint", "fallback"], registry=r
         )
         items = prometheus_client.Counter(
-            "longtail_recommended_items", "Items in served lists, by part of the catalogue", ["segment"], registry=r
+            "longtail_recommended_items",
+            "Items in served lists, by segment (head, tail, cold)",
+            ["segment"],
+            registry=r,
         )
         self.items = [items.labels(name) for name in SEGMENTS]
-        # finding the child of labels costs as much as counting does
+        # looking up the child of labels costs as much as counting
         self.request_of = lru_cache(4096)(lambda name, status: self.requests.labels(name, str(status)).inc)
         self.seconds_of = lru_cache(256)(lambda name: self.seconds.labels(name).observe)
         self.list_of = lru_cache(256)(lambda name, fallback: self.lists.labels(name, fallback).inc)
         self.cuts = prometheus_client.Counter(
-            "longtail_connections_cut", "Connections that the server ended, by reason", ["reason"], registry=r
+            "longtail_connections_cut", "Connections closed by the server, by reason", ["reason"], registry=r
         )
         self.more: list[Callable[[], Iterator[GaugeMetricFamily]]] = []  # gauges of other modules
         self.log = access_log(tag)
 
     def served(self, endpoint: str, items: Indices, fallback: str | None) -> None:
-        """A list (k,) of item indices was answered; `fallback` names what stood in for a history, if anything."""
+        """Count a served list (k,) of item indices; fallback: its reason, None for a list made from a history."""
         if EXPLORES.get():
             return
         self.list_of(endpoint, fallback or "none")()
@@ -89,7 +92,7 @@ class Watch:
         self.window.add(items, fallback is not None)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """A request was answered; path: as asked, known or not."""
+        """Count and log an answered request; path: as requested, known or not."""
         name = endpoint(path)
         self.request_of(name, status)()
         self.seconds_of(name)(seconds)
@@ -97,11 +100,11 @@ class Watch:
             self.log(method, name, status, seconds)
 
     def cut(self, reason: str) -> None:
-        """A connection was ended by the server; reason: one of few."""
+        """Count a connection that the server closed; reason: a label, one of a few."""
         self.cuts.labels(reason).inc()
 
     def metrics(self) -> bytes:
-        """All workers' counters, and the window, in Prometheus' text format."""
+        """Return the counters of all workers, and the window, in Prometheus' text format."""
         registry = CollectorRegistry()
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -111,21 +114,23 @@ class Watch:
         return prometheus_client.generate_latest(registry)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The window's gauges, and those of other modules, computed when somebody asks."""
+        """Yield the gauges of the window and of other modules, computed at each scrape."""
         for gauges in self.more:
             yield from gauges()
         window = self.window.exposure()
-        about = GaugeMetricFamily("longtail_model_info", "What serves", labels=["model", "verdict"])
+        about = GaugeMetricFamily(
+            "longtail_model_info", "The served model and its verdict", labels=["model", "verdict"]
+        )
         about.add_metric([self.tag, self.verdict], 1)
         yield about
         for name, text, value in (
-            ("longtail_window_size", "Different lists that make the window full: what the gate judged", window.size),
-            ("longtail_window_lists", "Lists in the window: those served last", window.lists),
-            ("longtail_window_distinct_lists", "How many of these differ", window.distinct),
+            ("longtail_window_size", "Distinct lists of a full window, as many as the gate judged", window.size),
+            ("longtail_window_lists", "Lists in the window (the lists served last)", window.lists),
+            ("longtail_window_distinct_lists", "Distinct lists in the window", window.distinct),
             ("longtail_fallback_share", "Share of lists served from a fallback", window.fallback_share),
-            ("longtail_tail_exposure_share", "Share of the items in these lists that are tail", window.tail_share),
-            ("longtail_tail_coverage", "Share of the tail in any of the different lists", window.tail_coverage),
-            ("longtail_gate_lists", "Lists that the gate judged", self.gate.get("lists")),
+            ("longtail_tail_exposure_share", "Share of tail items among the items in the window", window.tail_share),
+            ("longtail_tail_coverage", "Share of the tail that is in any list of the window", window.tail_coverage),
+            ("longtail_gate_lists", "Lists that the release gate judged", self.gate.get("lists")),
             ("longtail_gate_tail_exposure_share", "Tail exposure share at the gate", self.gate.get("tail_share")),
             ("longtail_gate_tail_coverage", "Tail coverage at the gate", self.gate.get("tail_coverage")),
         ):
@@ -134,14 +139,14 @@ class Watch:
 
 
 def judged(release: Mapping[str, Any]) -> dict[str, Any]:
-    """What the gate found: how many lists of K items it judged, and what they show of the tail; None: not measured."""
+    """Return the gate's figures: the number of judged lists of K items, and their tail exposure; None: not measured."""
     figures = release.get("figures") or {}
     shown = {"tail_share": figures.get(f"aplt@{K}"), "tail_coverage": figures.get(f"tail_coverage@{K}")}
     return {"k": K, "lists": release.get("judged_users"), **shown}
 
 
 def access_log(model: str) -> Callable[[str, str, int, float], None] | None:
-    """Writes a line of JSON about a request, without anything that somebody typed; None where it is switched off."""
+    """Return a function that logs a request as a line of JSON, without client-supplied text; None if switched off."""
     if os.environ.get("LONGTAIL_ACCESS_LOG") == "off":
         return None
     write, flush = sys.stdout.write, sys.stdout.flush

@@ -1,1 +1,1 @@
-"""Show pages for people, at / and /docs, and answer the queries that only they ask."""
+"""Serve the pages at / and /docs, and the queries that only these pages send."""

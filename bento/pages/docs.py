@@ -1,4 +1,4 @@
-"""The page about the endpoints at /docs: Swagger UI from files that BentoML installs, none from another server."""
+"""The API documentation at /docs: Swagger UI from files that BentoML installs, none from another server."""
 
 from __future__ import annotations
 

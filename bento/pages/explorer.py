@@ -1,4 +1,4 @@
-"""The page for people at `/`, and its data: search among items and users, a user's history."""
+"""The explorer page at `/`, and its data: search for items and users, a user's history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST = 256  # characters of a query
 
 
 class Explorer:
-    """What the page shows of one service."""
+    """Data of the page about one service."""
 
     def __init__(self, service: Recommender) -> None:
         self.service = service
@@ -83,7 +83,7 @@ class Explorer:
 
 
 def beginning(user_ids: Sequence[str], query: str) -> list[str]:
-    """At most FOUND of the sorted ids that begin with `query`."""
+    """Return at most FOUND of the sorted ids that begin with `query`."""
     if not query:
         return list(user_ids[:: max(1, -(-len(user_ids) // FOUND))])
     start = bisect_left(user_ids, query)

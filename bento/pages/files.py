@@ -1,4 +1,4 @@
-"""Files of a page, kept in memory, with headers that let nothing but files of this server run or load."""
+"""Files of a page, kept in memory, with headers that allow only files of this server to load or run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-# nothing but files of this server: input, and text of a catalogue, cannot become a script
+# only files of this server: text of requests or of the catalogue cannot become a script
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,13 +22,13 @@ HEADERS = {
 
 
 def routes(folder: Path, *, index: str, others: str, policy: str = POLICY) -> list[Route]:
-    """Routes of the files of a folder: index.html is at the address `index`, the others are below `others`."""
+    """Return the routes of the files of a folder: index.html at the address `index`, the others below `others`."""
     files = [path for path in sorted(folder.iterdir()) if path.suffix in TYPES]
     return [file(path, index if path.name == "index.html" else f"{others}/{path.name}", policy) for path in files]
 
 
 def file(path: Path, address: str, policy: str = POLICY) -> Route:
-    """A file at an address; read once, so that no request names a file of the disk."""
+    """Return the route of a file; the file is read once, so that no request names a path on the disk."""
     content = path.read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
     headers = {**HEADERS, "Content-Security-Policy": policy, "ETag": etag}

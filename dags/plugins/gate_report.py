@@ -1,4 +1,4 @@
-"""The «Gate report» tab of a run, behind Airflow's own authentication, and the verdict in the run's note."""
+"""The "Gate report" tab of a run, behind Airflow's own authentication, and the verdict in the run's note."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from longtail_tasks import name_of  # noqa: E402
 
 DAG_ID = "train_recommender"
 PREFIX = "/longtail"
-EMPTY = "<p>This run has no verdict yet: its gate has not spoken.</p>"
+EMPTY = "<p>This run has no verdict yet: its gate has not finished.</p>"
 HEADERS = {
     "Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 }
 
 
 def kept(run_id: str, path: str) -> str | None:
-    """A file that a run keeps under its ref; None where it has none (yet)."""
+    """Return a file that a run keeps under its ref; None if it is missing."""
     ref = f"refs/longtail/runs/{name_of(run_id)}"
     settings = yaml.safe_load((CHECKOUT / "params.yaml").read_text("utf-8"))
     if settings["airflow"]["workers"] == "remote":
@@ -40,7 +40,7 @@ def git(*arguments: str) -> str | None:
 
 
 def application() -> Any:
-    """The web application that Airflow's API server mounts; only that process needs FastAPI."""
+    """Return the web application for Airflow's API server, the only process that needs FastAPI."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI
@@ -57,13 +57,13 @@ def application() -> Any:
 
 
 def without_markup(text: str) -> str:
-    """A sentence that names rules and slices as others wrote them; Airflow shows notes as Markdown."""
+    """Escape a sentence with names of rules and slices, since Airflow renders notes as Markdown."""
     text = "".join(c for c in " ".join(text.split()) if c.isprintable())
     return re.sub(r"(://|[\\`*\[\]|~])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 class Note:
-    """Listens, in the scheduler, to runs that end."""
+    """Listener, in the scheduler, for the end of runs."""
 
     @hookimpl
     def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
@@ -75,7 +75,7 @@ class Note:
 
 
 def write(dag_run: Any) -> None:
-    """Put the form's note and the verdict into the run's own note; the scheduler commits it with the run's state."""
+    """Write the form's note and the verdict into the run's note; the scheduler commits it with the run's state."""
     if dag_run.dag_id != DAG_ID:
         return
     verdict = yaml.safe_load(kept(dag_run.run_id, "run/verdict.json") or "{}")
@@ -99,6 +99,6 @@ class GateReportPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Make the application where one is served: in the API server, no other process of Airflow."""
+        """Create the application in the API server, and in no other process of Airflow."""
         if "airflow.api_fastapi.app" in sys.modules:
             cls.fastapi_apps = [{"app": application(), "url_prefix": PREFIX, "name": "Longtail"}]

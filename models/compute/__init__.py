@@ -1,1 +1,1 @@
-"""Run arithmetic on this machine: device, number format, dense layers, compiled kernels, processes."""
+"""Compute on this machine: device, number format, dense layers, compiled kernels, processes."""

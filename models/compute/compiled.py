@@ -1,7 +1,7 @@
-"""Where Numba keeps what it has compiled: one folder per user, chosen by what the sources say, not by where they lie.
+"""Numba's cache of compiled code: one folder per user, keyed by the content of the sources, not by their path.
 
-Each run of Airflow has a worktree of its own, and beside the sources there every one would compile anew, for a quarter
-of a minute. NUMBA_CACHE_DIR names another folder.
+Each run of Airflow has its own worktree, and with a cache beside the sources each would compile again, for a quarter of
+a minute. NUMBA_CACHE_DIR sets another folder.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from types import ModuleType
 from numba.core import config
 from numba.core.caching import UserProvidedCacheLocator, UserWideCacheLocator
 
-INCLUDED: dict[str, tuple[ModuleType, ...]] = {}  # by file, what its kernels take in from others: Numba looks at none
+INCLUDED: dict[str, tuple[ModuleType, ...]] = {}  # by file, the modules in its kernels, unseen by Numba
 
 
 class BySources:
-    """Names the folder; clones and worktrees of equal sources share what was compiled."""
+    """Cache locator by digest of the sources: clones and worktrees with equal sources share compiled code."""
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
@@ -27,17 +27,17 @@ class BySources:
 
 
 class Named(BySources, UserProvidedCacheLocator):
-    """In NUMBA_CACHE_DIR."""
+    """Cache in NUMBA_CACHE_DIR."""
 
 
 class PerUser(BySources, UserWideCacheLocator):
-    """In the user's own cache."""
+    """Cache in the user's own cache folder."""
 
 
 def share(file: str, *included: ModuleType) -> None:
-    """Let functions with `cache=True` that are declared from now on be kept there; where it is read-only, as usual.
+    """Use this cache for functions declared with `cache=True` from now on; Numba's default if it is read-only.
 
-    file: that declares them; included: modules whose code they take in.
+    file: the file that declares them; included: modules whose code is inlined into them.
     """
     INCLUDED[file] = included
     ours = ",".join(f"{locator.__module__}.{locator.__name__}" for locator in (Named, PerUser))

@@ -1,4 +1,4 @@
-"""A dense layer in the layout of the weights that the processor's library multiplies fastest."""
+"""A dense layer with weights in the fastest layout of the processor's library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Dense:
-    """x Wᵀ + b, and gelu of it in the same pass where the CPU's library offers that."""
+    """x Wᵀ + b, and its gelu in the same pass if the CPU's library supports it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """weight: (out, in); bias: (out,)."""
+        """Convert the weights; weight: (out, in); bias: (out,)."""
         self.is_packed = weight.device.type == "cpu" and torch._C._has_mkldnn
-        # oneDNN's own layout: on AMD processors twice as fast as what F.linear and the operator @ call
+        # oneDNN's own layout: on AMD processors twice as fast as F.linear and the operator @
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.is_packed else weight
         self.bias = bias
 

@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""Choice of the device for tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def choose(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises ValueError when CUDA is asked for and absent."""
+    """Return the device: `auto` is CUDA if available, else the CPU. Raises ValueError if `cuda` is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

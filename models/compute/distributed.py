@@ -3,7 +3,7 @@
 A process (a rank of torch.distributed: gloo on CPUs, NCCL on GPUs) holds the pairs of its own rows, for both sides, and
 the factors of its own users; item factors are held by all. Ranks own about equally many pairs. A half-sweep over
 
-    users   solves the own users against the item factors, which needs no exchange
+    users   solves the own users against the item factors, without any exchange
     items   gathers the factors of all users, solves the own items, gathers the items' factors
 
 so that each rank receives (n_users + n_items) (1 - 1/R) factors of 4 d bytes an epoch, and a few d x d matrices.
@@ -33,7 +33,7 @@ from torch import Tensor
 
 @dataclass
 class Traffic:
-    """What a rank has received so far, and the time it spent exchanging and waiting for others."""
+    """Bytes received by a rank so far, and its time spent exchanging and waiting for others."""
 
     received_bytes: int = 0
     seconds: float = 0.0
@@ -41,21 +41,21 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that share a factorization, seen from one of them; by default there is only this one."""
+    """The processes that share a factorization, and this process's place among them; by default the only one."""
 
     rank: int = 0
     size: int = 1
     traffic: Traffic = field(default_factory=Traffic)
 
     def shares(self, counts: Tensor) -> list[slice]:
-        """Consecutive rows for each rank, of about equally many pairs and rows; counts: pairs per row, (n,)."""
+        """Return consecutive rows for each rank, of about equally many pairs and rows; counts: pairs per row, (n,)."""
         work = np.cumsum(counts.numpy() + 1)
         cuts = np.searchsorted(work, work[-1] * np.arange(1, self.size) / self.size).tolist()
         borders = [0, *cuts, len(work)]
         return [slice(first, last) for first, last in pairwise(borders)]
 
     def gather(self, own: Tensor, shares: list[slice]) -> Tensor:
-        """The rows of all ranks (n, d), from the own ones."""
+        """Return the rows of all ranks (n, d), given the own ones."""
         if self.size == 1:
             return own
         table = own.new_empty(shares[-1].stop, *own.shape[1:])
@@ -67,14 +67,14 @@ class Ranks:
         return table
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of what the ranks have; every rank gets the same bits."""
+        """Return the sum over ranks, with the same bits on every rank."""
         if self.size > 1:
             with self._counted(value):
                 dist.all_reduce(value)
         return value
 
     def first(self, value: Tensor) -> Tensor:
-        """What rank 0 has; for eigenvectors, whose signs are a choice that all must share."""
+        """Return the value of rank 0; for eigenvectors, whose arbitrary signs all ranks must share."""
         if self.size > 1:
             with self._counted(value):
                 dist.broadcast(value, src=0)

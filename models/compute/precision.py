@@ -1,4 +1,4 @@
-"""Which number format a transformer is computed in."""
+"""Choice of the number format of a transformer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAIN = 1.25  # bf16 keeps 8 bits of 24: it has to be clearly faster to be chosen
 
 
 def choose(name: Precision, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes a dense layer clearly faster in it, which is measured."""
+    """Return the dtype: `auto` is bfloat16 if a measurement shows that a dense layer is clearly faster in it."""
     if name != "auto":
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
     if device.type == "cuda":
@@ -25,9 +25,9 @@ def choose(name: Precision, device: torch.device) -> torch.dtype:
 
 
 def seconds(*dtypes: torch.dtype) -> list[float]:
-    """The shortest of many times of a dense layer on one core, by dtype.
+    """Return the shortest of many times of a dense layer on one core, by dtype.
 
-    Short, in turns and many, since what else runs on the machine makes times longer and never shorter.
+    Short, alternating and many, since other processes on the machine only make times longer.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def seconds(*dtypes: torch.dtype) -> list[float]:
 
 
 def layer(dtype: torch.dtype) -> tuple[Dense, Tensor]:
-    """A dense layer of a small encoder and what goes into it."""
+    """Return a dense layer of a small encoder, and its input."""
     rng = torch.Generator().manual_seed(0)
     weight, bias, x = (torch.randn(*shape, generator=rng).to(dtype) for shape in ((1536, 384), (1536,), (64, 384)))
     return Dense(weight, bias), x

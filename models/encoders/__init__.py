@@ -1,1 +1,1 @@
-"""Turn the catalogue's texts and images into vectors, in bulk and with torch."""
+"""Encode the catalogue's texts and images as vectors, in bulk and with torch."""

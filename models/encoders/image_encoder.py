@@ -1,4 +1,4 @@
-"""A CLIP-like encoder: texts and images as vectors of one space, each by a tower of its own (Radford et al. 2021)."""
+"""A CLIP-like encoder: texts and images as vectors of one space, by two towers (Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Projected(NamedTuple):
 
 
 class TextTower:
-    """Token states in the common space; that of a text's last token is the text's."""
+    """Text tower: token states in the common space; the state of a text's last token is the text's vector."""
 
     def __init__(self, clip: Any) -> None:
-        """clip: of the transformers library."""
+        """Take the text tower of `clip`, a model of the transformers library."""
         self.clip, self.device = clip, clip.device
 
     def __call__(self, input_ids: Tensor) -> Projected:
@@ -30,7 +30,7 @@ class ImageTower:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor, *, dim: int) -> Tensor:
-        """Unit vectors, float32 (b, dim), of images (b, 3, height, width) as the model's own settings prepare them."""
+        """Return unit vectors, float32 (b, dim), of images (b, 3, height, width), preprocessed as the model expects."""
         pooled = self.clip.vision_model(pixel_values=pixels.to(self.clip.device, self.clip.dtype)).pooler_output
         projected = self.clip.visual_projection(pooled)[:, :dim].float()
         return torch.nn.functional.normalize(projected, dim=1).cpu()

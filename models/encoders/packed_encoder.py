@@ -1,7 +1,7 @@
-"""A BERT-like encoder on texts laid end to end: no padding, and every dense layer is one product over a whole batch.
+"""A BERT-like encoder on concatenated texts: no padding, and every dense layer is one product over a whole batch.
 
-Texts of equal length lie together, so that attention is a batched product as well; short ones share a block, within
-which each sees only itself.
+Texts of equal length are adjacent, so that attention is a batched product as well; short texts share a block with a
+mask, so that each attends only to itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
 
 class PackedEncoder:
-    """Token states of packed texts on `device`; bert: torch tensors in float32.
+    """Encoder from packed texts to token states on `device`; bert: torch tensors in float32.
 
     Products are computed in `dtype`; sums and norms between them in float32, which in bfloat16 leaves a third of the
     error for a few percent of the time.
@@ -57,7 +57,7 @@ class PackedEncoder:
 
     @torch.inference_mode()
     def __call__(self, ids: Tensor, runs: Sequence[Run]) -> Tensor:
-        """States, float32 (n, h), of tokens `ids`, int64 (n,), which are the runs' texts end to end."""
+        """Return the states, float32 (n, h), of tokens `ids`, int64 (n,), the runs' texts end to end."""
         positions = torch.cat([self.positions[: run.length].repeat(run.texts, 1) for run in runs])
         x = self.normalize(F.embedding(ids.to(self.device), self.words) + positions, self.norm)  # (n, h)
         pieces = [piece for run in runs for piece in cut(run)]
@@ -73,7 +73,7 @@ class PackedEncoder:
         return F.layer_norm(x, (self.dim,), norm.weight, norm.bias, self.epsilon)
 
     def attend(self, projected: Tensor, pieces: Sequence[Piece], masks: Sequence[Tensor]) -> Tensor:
-        """softmax(Q Kᵀ) V of each text by itself; projected: Q, K and V side by side, (n, 3 h)."""
+        """Return softmax(Q Kᵀ) V, each text separately; projected: Q, K and V side by side, (n, 3 h)."""
         attended = projected.new_empty(len(projected), self.dim)
         start = 0
         for piece, mask in zip(pieces, masks, strict=True):
@@ -111,16 +111,16 @@ class Piece(NamedTuple):
         return -(-self.used // WIDTH) * WIDTH
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """What is added to a block's scores, (width, width): 0 within a text, -inf between two.
+        """Return the attention mask of a block, (width, width): 0 within a text, -inf between two.
 
-        What fills the block up counts as one more text, so that no row is without any score.
+        Padding of the block counts as one more text, so that every row has a score.
         """
         text = torch.arange(self.width).clamp(max=self.used) // self.length
         return torch.zeros(self.width, self.width, dtype=dtype).masked_fill_(text[:, None] != text, -torch.inf)
 
 
 def cut(run: Run) -> list[Piece]:
-    """Blocks for a run: as many texts in each as the width that one text needs anyway has room for."""
+    """Return the blocks of a run: each has as many texts as fit into the width of one text, rounded up."""
     texts = -(-run.length // WIDTH) * WIDTH // run.length
     full, rest = divmod(run.texts, texts)
     pieces = (Piece(run.length, texts, full), Piece(run.length, rest, 1))
@@ -128,7 +128,7 @@ def cut(run: Run) -> list[Piece]:
 
 
 def spread(projected: Tensor, piece: Piece, heads: int) -> Tensor:
-    """Q, K and V by block and head, (3, blocks * heads, width, h / heads); what fills a block up is zero."""
+    """Return Q, K and V by block and head, (3, blocks * heads, width, h / heads), padded with zeros."""
     parts = projected.view(piece.blocks, piece.used, 3, heads, -1).permute(2, 0, 3, 1, 4)
     room = projected.new_empty(3, piece.blocks, heads, piece.width, parts.shape[-1])
     room[:, :, :, : piece.used] = parts
@@ -137,7 +137,7 @@ def spread(projected: Tensor, piece: Piece, heads: int) -> Tensor:
 
 
 def side_by_side(layer: Layer, heads: int) -> Linear:
-    """Queries, keys and values in one product, the queries divided by sqrt(h / heads) as attention asks for."""
+    """Join queries, keys and values to one product, with the queries divided by sqrt(h / heads)."""
     scale = (layer.query.weight.shape[1] / heads) ** -0.5
     parts = (Linear(layer.query.weight * scale, layer.query.bias * scale), layer.key, layer.value)
     return Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))

@@ -1,4 +1,4 @@
-"""Token ids to unit vectors with a transformer: sorted by length, in batches without padding, pooled, normalized."""
+"""Encode token ids as unit vectors: sorted by length, in batches without padding, pooled, normalized."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Pooling = Literal["mean", "cls", "last"]
 
 
 class States(Protocol):
-    """A transformer on packed texts: states (n, h) of token ids (n,), which are the runs' texts end to end."""
+    """A transformer on packed texts: states (n, h) of token ids (n,), the runs' texts end to end."""
 
     def __call__(self, ids: Tensor, runs: Sequence[Run], /) -> Tensor: ...
 
 
 class EqualLengths:
-    """Any encoder of the transformers library as `States`: texts of equal length are a batch that needs no mask."""
+    """Any encoder of the transformers library as `States`: texts of equal length form a batch without a mask."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -44,8 +44,8 @@ def encode(
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
     """Yield (rows, vectors): positions in `tokens`, (b,), and their vectors of length one, float32 (b, dim).
 
-    Longest texts first; a batch holds at most `batch_tokens` tokens, but at least one text. A text without tokens has
-    the zero vector. dim: how many leading components are kept.
+    Longest texts first; a batch has at most `batch_tokens` tokens, but at least one text. A text without tokens has
+    the zero vector. dim: number of leading components to keep.
     """
     lengths = np.array([len(ids) for ids in tokens], np.intp)
     if len(empty := np.flatnonzero(lengths == 0)):
@@ -58,7 +58,7 @@ def encode(
 
 
 def batches(lengths: npt.NDArray[np.intp], budget: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut the rows that have a length, longest first, into batches whose lengths add up to at most `budget`."""
+    """Yield batches of the rows with a length above 0, longest first; lengths sum to at most `budget` per batch."""
     order = np.argsort(-lengths, kind="stable")
     order = order[: np.count_nonzero(lengths)]
     ends = np.cumsum(lengths[order])
@@ -70,7 +70,7 @@ def batches(lengths: npt.NDArray[np.intp], budget: int) -> Iterator[npt.NDArray[
 
 
 def pool(states: Tensor, runs: Sequence[Run], pooling: Pooling) -> Tensor:
-    """One vector a text, float32 (b, h), from token states (n, h): the mean, the first or the last of its tokens."""
+    """Return one vector per text, float32 (b, h), from token states (n, h): mean, first or last of its tokens."""
     pooled = []
     for run, part in zip(runs, torch.split(states, [run.length * run.texts for run in runs]), strict=True):
         of_text = part.view(run.texts, run.length, -1)  # (texts, tokens, h)

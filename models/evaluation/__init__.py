@@ -1,1 +1,1 @@
-"""Measure lists: one file per kind of metric, slices, and the protocol of the holdout."""
+"""Evaluate lists: one file per kind of metric, slices, and the protocol of the holdout."""

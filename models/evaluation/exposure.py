@@ -1,6 +1,6 @@
-"""What lists show of the catalogue: the tail in a user's list, and how exposure spreads over all items.
+"""Exposure metrics: the tail in a user's list, and the distribution of exposure over all items.
 
-`lists` are (n_users, k), -1 where a list is shorter; `exposure` (..., n_items) counts how often each item is listed.
+`lists` are (n_users, k), padded with -1; `exposure` (..., n_items) counts how often each item is listed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from models.evaluation.metrics import Bools, Floats, Lists, ratio
 
 
 def aplt(lists: Lists, is_tail: Bools) -> Floats:
-    """Share of a list that is tail, |L ∩ T| / |L|, per user (APLT of Abdollahpouri et al. 2019, arXiv:1901.07555).
+    """Share of tail items in a list, |L ∩ T| / |L|, per user (APLT of Abdollahpouri et al. 2019, arXiv:1901.07555).
 
-    |L| is k but for lists that are shorter, where nothing else was left to show.
+    |L| is k, or less if fewer items were left.
     """
     return mean_over_list(lists, is_tail.astype(np.float64))
 
@@ -32,8 +32,8 @@ def aclt(lists: Lists, is_tail: Bools) -> Floats:
 def arp(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]]) -> Floats:
     """Mean number of train users of the items in a list, per user (ARP; Yin et al. 2012, PVLDB 5(9)).
 
-    RecTools' AvgRecPopularity where each pair is stored once: it counts rows, not users. LensKit's MeanPopRank is
-    another figure, of the quantiles of popularity.
+    RecTools' AvgRecPopularity if each pair is stored once: it counts rows, not users. LensKit's MeanPopRank is
+    different: it uses quantiles of popularity.
     """
     return mean_over_list(lists, users_of_item.astype(np.float64))
 
@@ -41,17 +41,17 @@ def arp(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]]) -> Floats:
 def novelty(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], *, n_users: int) -> Floats:
     """Mean -log2(users(i) / users) over a list, in bits, per user (Zhou et al. 2010, PNAS 107(10)).
 
-    An item that nobody has touched counts as if one user had: RecTools' MeanInvUserFreq, whose users are those with an
-    interaction in train, as ours are.
+    An item without interactions counts as if it had one user: RecTools' MeanInvUserFreq, with users who have an
+    interaction in train, as here.
     """
     return mean_over_list(lists, -np.log2(np.maximum(users_of_item, 1) / n_users))
 
 
 def popularity_lift(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], histories: csr_array[Any]) -> Floats:
-    """How much more popular a list is than the history it answers, ARP(L) / ARP(H) - 1, per user; 0 is faithful.
+    """Relative popularity of a list to the user's history, ARP(L) / ARP(H) - 1, per user; 0 is faithful.
 
-    Of each user what Abdollahpouri et al. 2019 (arXiv:1907.13286, ΔGAP) take of the means over a group of users.
-    histories: (n_users, n_items), its stored entries are what the user touched; NaN where there is none.
+    Per user, where Abdollahpouri et al. 2019 (arXiv:1907.13286, ΔGAP) compare the means over a group of users.
+    histories: (n_users, n_items), stored entries are interactions; NaN for an empty history.
     """
     touched = csr_array((np.ones_like(histories.data), histories.indices, histories.indptr), shape=histories.shape)
     before = ratio(touched @ users_of_item.astype(np.float64), np.diff(histories.indptr))
@@ -71,7 +71,7 @@ def diversity(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats
 
 
 def mean_over_list(lists: Lists, of_item: Floats) -> Floats:
-    """Mean (n_users,) of a figure of items (n_items,) over each list; NaN where a list is empty."""
+    """Mean (n_users,) of a figure of items (n_items,) over each list; NaN for an empty list."""
     present = lists >= 0
     lengths = present.sum(axis=1)
     sums = (of_item[lists] * present).sum(axis=1)
@@ -79,9 +79,9 @@ def mean_over_list(lists: Lists, of_item: Floats) -> Floats:
 
 
 def coverage(exposure: Floats) -> Floats:
-    """Share of items that anybody is shown, |U L_u| / |I| (Herlocker et al. 2004, TOIS 22(1)); NaN without items.
+    """Share of items in any list, |U L_u| / |I| (Herlocker et al. 2004, TOIS 22(1)); NaN without items.
 
-    Of the tail's columns alone it is tail coverage, |U L_u ∩ T| / |T|.
+    On the tail's columns alone it is tail coverage, |U L_u ∩ T| / |T|.
     """
     return ratio((exposure > 0).sum(axis=-1), np.array(exposure.shape[-1]))
 
@@ -90,7 +90,7 @@ def gini(exposure: Floats) -> Floats:
     """Gini index of exposure over the whole catalogue: 0 all items equally often, (n - 1)/n one item only.
 
     Σ_j (2j - n - 1) e_(j) / (n Σ e) with e sorted ascending (Fleder and Hosanagar 2009, Management Science 55(5));
-    NaN where nothing is shown. LensKit's ListGini over all items of the catalogue.
+    NaN without any exposure. LensKit's ListGini over all items of the catalogue.
     """
     n = exposure.shape[-1]
     weighted = np.sort(exposure, axis=-1) @ (2 * np.arange(1, n + 1) - n - 1)
@@ -107,10 +107,10 @@ def entropy(exposure: Floats) -> Floats:
 
 
 def disparity(shares: Floats) -> Floats:
-    """Relative spread of the chances (..., groups) that groups of items have: 0 equal, 1 only one of two is served.
+    """Relative spread of the chances (..., groups) of groups of items: 0 equal, 1 if only one of two is listed.
 
     Standard deviation / mean over the groups. Of P(listed | group) it is PopRSP, of P(listed | group, relevant) PopREO
-    (Zhu et al. 2020, SIGIR; as in Zhu et al. 2021, WSDM, with head and tail as groups). NaN where no group is listed.
+    (Zhu et al. 2020, SIGIR; as in Zhu et al. 2021, WSDM, with head and tail as groups). NaN if no group is listed.
     """
     return ratio(shares.std(axis=-1), shares.mean(axis=-1))
 

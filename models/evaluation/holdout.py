@@ -1,4 +1,4 @@
-"""Time cutoffs, hash buckets, head and tail, and the digests that say which holdout a figure speaks of."""
+"""Time cutoffs, hash buckets, head and tail, and the digests that identify the holdout of a figure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Cutoffs(NamedTuple):
 
     valid_from: int
     test_from: int
-    deviation: float  # how far the larger miss of the two shares is off, relative to the share that was asked for
+    deviation: float  # larger relative deviation of the two shares from the requested ones
 
 
 def time_cutoffs(times: Ints, counts: Ints, *, valid: float, test: float) -> Cutoffs:
-    """The two times that come nearest to the shares `valid` and `test` of events and leave no part empty.
+    """Return the two times closest to the shares `valid` and `test` of events, such that no part is empty.
 
     times: distinct, ascending, (m,). counts: events at each time, (m,). Events of one time stay together.
     Raises ValueError for fewer than three times.
@@ -40,17 +40,17 @@ def time_cutoffs(times: Ints, counts: Ints, *, valid: float, test: float) -> Cut
 
 
 def bucket_bound(share: float) -> str:
-    """Eight hex digits; a uniform hash lies below them, compared as text, with probability `share` < 1."""
+    """Return eight hex digits; a uniform hash is below them, compared as text, with probability `share` < 1."""
     return f"{int(share * 2**32):08x}"
 
 
 def head_items(popularity: Ints, share: float) -> npt.NDArray[np.bool_]:
-    """Mask (n,) of the smallest set of most popular items that holds `share` of all interactions.
+    """Return the mask (n,) of the smallest set of most popular items with `share` of all interactions.
 
-    popularity: interactions of each item, (n,), in the order of item_id, which decides between equals. The item that
-    crosses the share is part of the head. All other items, those without interactions too, are the tail.
+    popularity: interactions of each item, (n,), in the order of item_id, which breaks ties. The item that crosses the
+    share is part of the head. All other items, with or without interactions, are the tail.
     """
-    # exact: 0.7 * 10 is 7.000000000000001 in floats, and would take an item too many
+    # exact: 0.7 * 10 is 7.000000000000001 in floats, which would add an item
     needed = math.ceil(Fraction(repr(share)) * int(popularity.sum()))
     order = np.argsort(-popularity.astype(np.int64), kind="stable")
     held_before = np.cumsum(popularity[order]) - popularity[order]
@@ -60,13 +60,13 @@ def head_items(popularity: Ints, share: float) -> npt.NDArray[np.bool_]:
 
 
 def tail_sha256(item_ids: Iterable[str], *, head_share: float) -> str:
-    """Digest of a tail: the share that defines it and its item_ids, in any order."""
+    """Return the digest of a tail: of the share that defines it and its item_ids, in any order."""
     lines = [f"head_share={head_share!r}", *sorted(item_ids)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def holdout_sha256(pairs: Iterable[tuple[str, str]]) -> str:
-    """Digest of a test set, from its (user_id, item_id) pairs in ascending order; memory does not grow with them."""
+    """Return the digest of a test set from its (user_id, item_id) pairs in ascending order, in constant memory."""
     digest = hashlib.sha256()
     for user_id, item_id in pairs:
         digest.update(f"{user_id}\t{item_id}\n".encode())

@@ -1,8 +1,8 @@
-"""Whether an older model has seen pairs of the holdout it shall be judged on, from how both splits were made.
+"""Leakage check: has an older model seen pairs of the present holdout? Decided by the settings of both splits.
 
-Held out are the pairs of test, and those of the items that a split withholds from train.
+The holdout has the pairs of test, and the pairs of items that a split withholds from train.
 
-Train and valid both count: a model was fitted to the one, and chosen on the other.
+Pairs of train and of valid both count as seen: the model was fitted to train and chosen on valid.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Split:
-    """How data were split, as `data/split/holdout.json` records it."""
+    """Settings of a split, as recorded in `data/split/holdout.json`."""
 
     strategy: Literal["time", "hash"]
     cutoffs: tuple[str, str] | None  # first moments of valid and of test, ISO 8601, of a split by time
     seed: int  # of the hash of pairs and of that of items
     test: float  # share of the pairs
     cold_items: float  # share of the items, whose pairs are withheld from train
-    user_space: str | None  # None: users by their ids; else by pseudonyms, and this tells their key from another one
+    user_space: str | None  # None: users by their ids; else by pseudonyms, with this id of the key
 
 
 def seen(then: Split, now: Split) -> str | None:
-    """Why a model of the split `then` is no fair comparison on the holdout of `now`; None where it is one.
+    """Return why a model of the split `then` is no fair comparison on the holdout of `now`; None if it is fair.
 
-    By time it has seen the pairs that were there before its own test set began, which repeats do not move. By hash a
-    pair keeps its place between 0 and 1 as long as the seed and the name of its user are the same, and test is what
-    lies below its share. Withheld items are drawn by hash under both; a smaller share of them is part of a larger one.
+    Under a split by time, it has seen the pairs before its own test set, whose first event repeated events do not
+    move. Under a split by hash, a pair keeps its value between 0 and 1 as long as the seed and the user's name are the
+    same; values below the share are test. Withheld items are drawn by hash under both; a smaller share is a subset of a
+    larger one.
     """
     if then.strategy != now.strategy:
         return f"it was trained on a split by {then.strategy}, and this holdout is drawn by {now.strategy}"
@@ -55,7 +56,7 @@ def by_hash(then: Split, now: Split) -> str | None:
 
 
 def of_cold_items(then: Split, now: Split) -> str | None:
-    """Why the model may have been trained on items that are withheld now."""
+    """Return why the model may have been trained on items that are withheld now; None if not."""
     if now.cold_items == 0:
         return None
     if then.cold_items == 0:
@@ -70,7 +71,7 @@ def of_cold_items(then: Split, now: Split) -> str | None:
 
 
 def users(split: Split) -> str:
-    """What users are called by, in words."""
+    """Return the kind of user identifiers, as text."""
     if split.user_space is None:
         return "the ids of users"
     return f"pseudonyms of users (key {split.user_space})"

@@ -16,12 +16,12 @@ from models.evaluation.metrics import Bools, Floats, Lists
 Sparse = csr_array[Any]
 Indices = npt.NDArray[np.integer[Any]]
 N_DECILES = 10
-NUMBERS = 2**24  # of the vectors of lists at a time: 64 MB
+NUMBERS = 2**24  # numbers of list vectors at a time: 64 MB
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What metrics have to know of the items, all (n_items,)."""
+    """Properties of the items that metrics need, all (n_items,)."""
 
     users_of_item: Indices  # distinct train users
     is_tail: Bools
@@ -31,13 +31,13 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Relevant:
-    """The pairs that count as right: row of the evaluated user, and item."""
+    """The relevant pairs: row of the evaluated user, and item."""
 
     rows: Indices
     items: Indices
 
     def among(self, chosen: Bools) -> Relevant:
-        """Only the pairs whose item is chosen (n_items,)."""
+        """Return only the pairs with chosen items (n_items,)."""
         keep = chosen[self.items]
         return Relevant(self.rows[keep], self.items[keep])
 
@@ -48,15 +48,15 @@ class Evaluation:
 
     per_user: dict[str, Floats]  # metric@k -> (n_users,), NaN where undefined
     lists: Lists  # (n_users, largest k)
-    counts: dict[str, Floats] = field(default_factory=dict)  # (n_users,), whose sums metrics are ratios of
+    counts: dict[str, Floats] = field(default_factory=dict)  # (n_users,); metrics are ratios of their sums
 
 
 @dataclass(frozen=True)
 class Users:
-    """What some metrics have to know of the evaluated users, both sparse (n_users, n_items)."""
+    """Histories of the evaluated users, for some metrics, both sparse (n_users, n_items)."""
 
-    histories: Sparse  # what the models know of them
-    seen: Sparse  # what is not recommended to them
+    histories: Sparse  # input of the models
+    seen: Sparse  # excluded from their lists
 
 
 def evaluate(
@@ -69,10 +69,10 @@ def evaluate(
     users: Users | None = None,
     embeddings: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Evaluation:
-    """Every per-user metric at every k. `cold_lists` (n_users, K) rank cold items only, -1 elsewhere.
+    """Return every per-user metric at every k. `cold_lists` (n_users, K) rank cold items only, padded with -1.
 
-    Popularity lift, PopRSP and PopREO need `users`, diversity needs text `embeddings` (n_items, t), unit vectors; they
-    are left out without.
+    Popularity lift, PopRSP and PopREO need `users`, diversity needs text `embeddings` (n_items, t), unit vectors;
+    without these they are left out.
     """
     n_items = len(catalogue.is_tail)
     tail, cold = relevant.among(catalogue.is_tail), relevant.among(catalogue.is_cold)
@@ -105,14 +105,14 @@ def evaluate(
 
 
 def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
-    """Diversity of each list; the vectors of all lists at once would be larger than everything else."""
+    """Return the diversity of each list, in batches: the vectors of all lists at once would take most of the memory."""
     batch = max(1, NUMBERS // (max(lists.shape[1], 1) * embeddings.shape[1]))
     parts = [lists[start : start + batch] for start in range(0, len(lists), batch)]
     return np.concatenate([np.empty(0), *(exposure.diversity(part, embeddings) for part in parts)])
 
 
 def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) -> dict[str, float]:
-    """Every metric as one number; those that no user defines are left out."""
+    """Return every metric as one number, without those that are undefined for all users."""
     values = {name: float(np.nanmean(v)) for name, v in evaluation.per_user.items() if not np.isnan(v).all()}
     for k in ks:
         shown = exposure_of(evaluation.lists[:, :k], catalogue)
@@ -124,12 +124,12 @@ def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) 
 
 
 def exposure_of(lists: Lists, catalogue: Catalogue) -> Floats:
-    """How often each item is listed, (n_items,)."""
+    """Return how often each item is listed, (n_items,)."""
     return np.bincount(lists[lists >= 0], minlength=len(catalogue.is_tail)).astype(np.float64)
 
 
 def deciles(catalogue: Catalogue) -> npt.NDArray[np.int64]:
-    """Popularity decile 1 (most popular) to 10 of every item, equal numbers of items, ties by item index."""
+    """Return the popularity decile 1 (most popular) to 10 of every item, of equal sizes, ties by item index."""
     n = len(catalogue.users_of_item)
     decile = np.empty(n, np.int64)
     decile[np.argsort(-catalogue.users_of_item.astype(np.int64), kind="stable")] = np.arange(n) * N_DECILES // n + 1
@@ -137,7 +137,7 @@ def deciles(catalogue: Catalogue) -> npt.NDArray[np.int64]:
 
 
 def recall_by_decile(lists: Lists, relevant: Relevant, catalogue: Catalogue) -> Floats:
-    """Share of the relevant pairs of each popularity decile that the lists hold, (10,); NaN where there are none."""
+    """Return the share of relevant pairs that are listed, per popularity decile, (10,); NaN without relevant pairs."""
     n_items, decile = len(catalogue.is_tail), deciles(catalogue)
     found = np.isin(
         relevant.rows.astype(np.int64) * n_items + relevant.items,
@@ -149,7 +149,7 @@ def recall_by_decile(lists: Lists, relevant: Relevant, catalogue: Catalogue) -> 
 
 
 def lorenz(shown: Floats, *, points: int = 100) -> Floats:
-    """Share of all exposure that the least shown 0, 1/points, … 1 of the catalogue gets, (points + 1,)."""
+    """Return the share of exposure of the least exposed 0, 1/points, … 1 of the catalogue, (points + 1,)."""
     cumulated = np.concatenate([[0.0], np.sort(shown).cumsum()])
     at = np.linspace(0, len(shown), points + 1)
     shares: Floats = np.interp(at, np.arange(len(shown) + 1), cumulated) / max(cumulated[-1], 1)

@@ -1,12 +1,12 @@
-"""Accuracy of ranked lists, per user, and the names under which every metric is known.
+"""Accuracy of ranked lists, per user, and the registry of all metrics by name.
 
-Relevance is binary: `hits` (n_users, K) says which ranks hold a relevant item, `n_relevant` (n_users,) how many there
-are in all. Where a user has none the metric is undefined and NaN; means are taken over the others.
+Relevance is binary: `hits` (n_users, K) marks the ranks of relevant items, `n_relevant` (n_users,) counts all relevant
+items. For a user without any the metric is undefined and NaN; means are over the others.
 
-Beside public toolkits: ranx has the same numbers but for MAP; its means count users without relevant items as 0.
-RecTools (0.x) and LensKit (2025) differ where a docstring says so, and LensKit divides precision by the length of a
-list that is shorter than k. `tail_ndcg`, `tail_recall` and `cold_recall` are these with R cut to the tail or to cold
-items, in the same lists; `cold_recall_among_cold` is recall in lists that rank cold items only.
+Comparison with public toolkits: ranx has the same numbers except for MAP; its means count users without relevant items
+as 0. RecTools (0.x) and LensKit (2025) differ as noted in docstrings, and LensKit divides precision by the length of a
+list shorter than k. `tail_ndcg`, `tail_recall` and `cold_recall` restrict R to tail or cold items, in the same lists;
+`cold_recall_among_cold` is recall in lists that rank cold items only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Lists = npt.NDArray[np.int32]  # (n_users, k) item indices, best first, -1 where a list is shorter
+Lists = npt.NDArray[np.int32]  # (n_users, k) item indices, best first, padded with -1
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any]]
@@ -43,13 +43,13 @@ def f1(hits: Bools, n_relevant: Counts, k: int) -> Floats:
 
 
 def hit_rate(hits: Bools, n_relevant: Counts, k: int) -> Floats:
-    """1 where the list holds a relevant item, else 0 (Deshpande and Karypis 2004, TOIS 22(1))."""
+    """1 if the list has a relevant item, else 0 (Deshpande and Karypis 2004, TOIS 22(1))."""
     return defined(np.where(hits[:, :k].any(axis=1), 1.0, 0.0), n_relevant)
 
 
 def mrr(hits: Bools, n_relevant: Counts, k: int) -> Floats:
-    """1 / rank of the first relevant item, 0 where the list holds none (Voorhees 1999, TREC-8)."""
-    first = hits[:, :k].argmax(axis=1)  # 0 where there is none, which `any` masks
+    """1 / rank of the first relevant item, 0 if the list has none (Voorhees 1999, TREC-8)."""
+    first = hits[:, :k].argmax(axis=1)  # 0 if there is none, masked by `any`
     return defined(hits[:, :k].any(axis=1) / (first + 1), n_relevant)
 
 
@@ -82,7 +82,7 @@ def defined(values: Floats, n_relevant: Counts) -> Floats:
 
 
 def ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
-    """numerator / denominator by element, NaN where the denominator is not positive."""
+    """numerator / denominator by element, NaN if the denominator is not positive."""
     undefined = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
     quotient: Floats = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
     return quotient
@@ -100,7 +100,7 @@ BY_RELEVANCE: dict[str, Callable[[Bools, Counts, int], Floats]] = {
 
 
 def hits(lists: Lists, user_rows: Counts, items: Counts, *, n_items: int) -> tuple[Bools, npt.NDArray[np.int64]]:
-    """Which ranks (n_users, K) hold a relevant pair (user_rows, items), and the relevant pairs per user (n_users,)."""
+    """Return the mask (n_users, K) of ranks with a relevant pair (user_rows, items), and relevant pairs per user."""
     pairs = user_rows.astype(np.int64) * n_items + items
     listed = np.arange(len(lists), dtype=np.int64)[:, None] * n_items + lists
     found = np.isin(listed, pairs) & (lists >= 0)
@@ -109,14 +109,14 @@ def hits(lists: Lists, user_rows: Counts, items: Counts, *, n_items: int) -> tup
 
 @dataclass(frozen=True)
 class Metric:
-    """What rules and reports have to know of a metric."""
+    """Properties of a metric, for rules and reports."""
 
     kind: Literal["accuracy", "tail"]
     higher_is_better: bool
     per_user: bool  # a mean over users; else a figure of all lists together
-    says: str  # what it measures, in a line
-    unit: str = ""  # "" of shares
-    by_holdout: bool = False  # who has a value is decided by the holdout and not by the lists
+    says: str  # description in a line
+    unit: str = ""  # "" for shares
+    by_holdout: bool = False  # the holdout, not the lists, decides which users have a value
     lowest: float = 0.0
     highest: float = 1.0
 
@@ -130,45 +130,45 @@ def tail(says: str, *, higher_is_better: bool = True, per_user: bool = True, **m
 
 
 REGISTRY: dict[str, Metric] = {
-    "ndcg": accuracy("relevant items in the list, worth more the earlier they stand; 1 is the best possible list"),
-    "recall": accuracy("share of a user's relevant items that the list holds"),
-    "precision": accuracy("share of the k places that hold a relevant item"),
+    "ndcg": accuracy("relevant items in the list, weighted by rank; 1 is the best possible list"),
+    "recall": accuracy("share of a user's relevant items that are in the list"),
+    "precision": accuracy("share of the k ranks with a relevant item"),
     "f1": accuracy("harmonic mean of precision and recall"),
-    "hit_rate": accuracy("share of users whose list holds a relevant item"),
+    "hit_rate": accuracy("share of users with a relevant item in their list"),
     "mrr": accuracy("1 / rank of the first relevant item"),
-    "map": accuracy("precision at the rank of each relevant item, on average"),
-    "tail_ndcg": tail("ndcg where only tail items are relevant", by_holdout=True),
-    "tail_recall": tail("share of a user's relevant tail items that the list holds", by_holdout=True),
+    "map": accuracy("mean precision at the ranks of relevant items"),
+    "tail_ndcg": tail("ndcg with only tail items as relevant", by_holdout=True),
+    "tail_recall": tail("share of a user's relevant tail items that are in the list", by_holdout=True),
     "cold_recall": tail(
-        "share of a user's relevant cold items, nobody's in train, that the list holds", by_holdout=True
+        "share of a user's relevant cold items (without interactions in train) that are in the list", by_holdout=True
     ),
-    "cold_recall_among_cold": tail("the same in a list of cold items only", by_holdout=True),
-    "aplt": tail("share of a list that is tail"),
-    "aclt": tail("how many of a list are tail", unit="items", highest=math.inf),
-    "arp": tail("train users of a listed item, on average", unit="users", higher_is_better=False, highest=math.inf),
-    "novelty": tail("how rarely listed items were touched: -log2 of the share of users", unit="bits", highest=math.inf),
+    "cold_recall_among_cold": tail("cold_recall in a list of cold items only", by_holdout=True),
+    "aplt": tail("share of tail items in a list"),
+    "aclt": tail("number of tail items in a list", unit="items", highest=math.inf),
+    "arp": tail("mean number of train users of listed items", unit="users", higher_is_better=False, highest=math.inf),
+    "novelty": tail("rarity of listed items: mean -log2 of the share of users", unit="bits", highest=math.inf),
     "popularity_lift": tail(
-        "by how much a list is more popular than what its user touched; 0 is faithful",
+        "relative excess of a list's popularity over the user's history; 0 is faithful",
         higher_is_better=False,
         lowest=-1.0,
         highest=math.inf,
     ),
-    "diversity": tail("how unlike each other the texts in a list are: 1 - mean cosine", highest=2.0),
-    "item_coverage": tail("share of the catalogue that anybody is shown", per_user=False),
-    "tail_coverage": tail("share of the tail that anybody is shown", per_user=False),
-    "gini": tail("how unequally items are shown: 0 all alike, 1 a single one", higher_is_better=False, per_user=False),
-    "entropy": tail("how evenly items are shown", unit="bits", per_user=False, highest=math.inf),
+    "diversity": tail("dissimilarity of the texts in a list: 1 - mean cosine", highest=2.0),
+    "item_coverage": tail("share of the catalogue that is in any list", per_user=False),
+    "tail_coverage": tail("share of the tail that is in any list", per_user=False),
+    "gini": tail("inequality of item exposure: 0 all equal, 1 a single item", higher_is_better=False, per_user=False),
+    "entropy": tail("evenness of item exposure", unit="bits", per_user=False, highest=math.inf),
     "poprsp": tail(
-        "how far the chances of head and tail items to be listed differ: 0 not at all, 1 one part has none",
+        "difference of the chances of head and tail items to be listed: 0 none, 1 one group has no chance",
         higher_is_better=False,
         per_user=False,
     ),
-    "popreo": tail("the same among relevant items", higher_is_better=False, per_user=False),
+    "popreo": tail("poprsp among relevant items", higher_is_better=False, per_user=False),
 }
 
 
 def look_up(name: str) -> tuple[str, Metric, int]:
-    """Base name, properties and k of a metric written `<name>@<k>`; raises ValueError that lists what exists."""
+    """Return base name, properties and k of a metric written `<name>@<k>`; raises ValueError listing all metrics."""
     base, _, k = name.partition("@")
     if base not in REGISTRY or not re.fullmatch(r"[1-9]\d{0,3}", k, re.ASCII):
         raise ValueError(f"unknown metric {name!r}; write <metric>@<k> with one of {', '.join(REGISTRY)}")

@@ -1,4 +1,4 @@
-"""PopRSP and PopREO: whether lists give head and tail the same chances, from counts that add up over users.
+"""PopRSP and PopREO: parity of the chances of head and tail items, from counts that add up over users.
 
 PopRSP (ranking-based statistical parity): P(listed | group) = Σ_u |L_u ∩ g| / Σ_u |g that u has not seen|.
 PopREO (ranking-based equal opportunity): P(listed | group, relevant) = Σ_u |L_u ∩ R_u ∩ g| / Σ_u |R_u ∩ g|.
@@ -18,7 +18,7 @@ from models.evaluation.exposure import disparity
 from models.evaluation.metrics import Bools, Floats, Lists, ratio
 
 GROUPS = ("head", "tail")
-RATIOS = {"poprsp": ("shown", "unseen"), "popreo": ("hits", "relevant")}  # what is divided by what, for each group
+RATIOS = {"poprsp": ("shown", "unseen"), "popreo": ("hits", "relevant")}  # (numerator, denominator), for each group
 
 
 def counts(
@@ -30,10 +30,10 @@ def counts(
     *,
     ks: Sequence[int],
 ) -> dict[str, Floats]:
-    """`shown_tail@10`, `hits_tail@10`, `relevant_tail`, `unseen_tail` and the like, (n_users,) each.
+    """Return `shown_tail@10`, `hits_tail@10`, `relevant_tail`, `unseen_tail` and so on, (n_users,) each.
 
-    hits: which ranks of the lists are relevant; relevant: relevant items of head and tail, (n_users, 2); seen: what is
-    not recommended, its stored entries, (n_users, n_items).
+    hits: mask of relevant ranks; relevant: relevant items of head and tail, (n_users, 2); seen: (n_users, n_items),
+    stored entries are excluded from lists.
     """
     touched = csr_array((np.ones(len(seen.indices)), seen.indices, seen.indptr), shape=seen.shape)
     found = {}
@@ -48,9 +48,9 @@ def counts(
 
 
 def columns(of_user: Mapping[str, Floats], name: str, k: int) -> Floats:
-    """What the figure is of, (n_users, 4): numerators of head and tail, then their denominators.
+    """Return the counts of a figure, (n_users, 4): numerators of head and tail, then their denominators.
 
-    Raises KeyError where they were not counted.
+    Raises KeyError if they were not counted.
     """
     above, below = RATIOS[name]
     numerators = [of_user[f"{above}_{group}@{k}"] for group in GROUPS]
@@ -58,5 +58,5 @@ def columns(of_user: Mapping[str, Floats], name: str, k: int) -> Floats:
 
 
 def figure(sums: Floats) -> Floats:
-    """PopRSP or PopREO of sums over users (..., 4); NaN where a group has no denominator or none has a chance."""
+    """Return PopRSP or PopREO of sums over users (..., 4); NaN if a denominator is 0, or both chances are."""
     return disparity(ratio(sums[..., :2], sums[..., 2:]))

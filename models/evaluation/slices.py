@@ -1,6 +1,6 @@
-"""Slices: the same lists looked at for some users only, or for some items only.
+"""Slices: evaluation of the same lists on a subset of users, or of items.
 
-A slicing gives every user (or item) at most one value, "" where it has none; a slice is those that share one.
+A slicing gives every user (or item) at most one value, "" for none; a slice is the set with the same value.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from models.evaluation import exposure, metrics
 from models.evaluation.measure import Catalogue, Evaluation, Relevant, deciles, exposure_of
 from models.evaluation.metrics import Bools, Lists
 
-Names = npt.NDArray[Any]  # text: value of each user or item, "" where it has none
-HISTORY_LENGTHS = (1, 5, 10, 20, 50, 100)  # where a length begins
+Names = npt.NDArray[Any]  # text: value of each user or item, "" for none
+HISTORY_LENGTHS = (1, 5, 10, 20, 50, 100)  # lower bounds of the ranges
 USER_METRICS = ("ndcg", "recall", "tail_recall", "aplt", "popularity_lift")
 
 
 def user_groups(histories: csr_array[Any], is_tail: Bools) -> Names:
-    """niche, diverse or blockbuster (n_users,), by the head's share of each history.
+    """Return niche, diverse or blockbuster (n_users,), by the head's share of each history.
 
     The fifth of the users with the smallest share is niche, that with the largest blockbuster, all others diverse, as
     in Abdollahpouri et al. 2019 (arXiv:1907.13286); users of equal share are always in the same group, so that groups
-    may have other sizes, and where more than three fifths are equal there may be no niche or no blockbuster at all.
+    may have other sizes, and with more than three fifths equal there may be no niche or no blockbuster at all.
     """
     lengths = np.diff(histories.indptr)
     touched = csr_array((np.ones(len(histories.indices)), histories.indices, histories.indptr), shape=histories.shape)
@@ -39,7 +39,7 @@ def user_groups(histories: csr_array[Any], is_tail: Bools) -> Names:
 
 
 def history_lengths(histories: csr_array[Any]) -> Names:
-    """How long each history (n_users,) is, as a range such as 5-9."""
+    """Return the length of each history (n_users,), as a range such as 5-9."""
     starts = (0, *HISTORY_LENGTHS)
     stops = [start - 1 for start in HISTORY_LENGTHS]
     ranges = [f"{a}-{b}" if a < b else f"{a}" for a, b in zip(starts, stops, strict=False)] + [f"{starts[-1]}+"]
@@ -47,18 +47,18 @@ def history_lengths(histories: csr_array[Any]) -> Names:
 
 
 def item_slicings(catalogue: Catalogue) -> dict[str, Names]:
-    """Popularity decile, and head, tail or cold (which is tail as well, and counted there no more), (n_items,) each."""
+    """Return popularity decile, and head, tail or cold (tail items without interactions), (n_items,) each."""
     part = np.where(catalogue.is_cold, "cold", np.where(catalogue.is_tail, "tail", "head"))
     return {"decile": np.char.zfill(deciles(catalogue).astype(str), 2), "part": part}
 
 
 def members(values: Names) -> dict[str, Bools]:
-    """Who shares which value, in the values' order, those without one in none."""
+    """Return the mask of each value, in the values' order; those without a value are in none."""
     return {str(value): values == value for value in np.unique(values) if value}
 
 
 def of_users(evaluation: Evaluation, chosen: Bools, *, n_items: int, k: int) -> dict[str, float]:
-    """Metrics of the lists of the chosen users (n_users,) alone, NaN where undefined."""
+    """Return the metrics of the chosen users' (n_users,) lists alone, NaN if undefined."""
     values = {}
     for name in USER_METRICS:
         mine = evaluation.per_user.get(f"{name}@{k}", np.full(len(chosen), np.nan))[chosen]
@@ -68,10 +68,10 @@ def of_users(evaluation: Evaluation, chosen: Bools, *, n_items: int, k: int) -> 
 
 
 def of_items(lists: Lists, relevant: Relevant, chosen: Bools, catalogue: Catalogue, *, k: int) -> dict[str, float]:
-    """What lists do for the chosen items (n_items,): NaN where undefined.
+    """Return figures of the chosen items (n_items,), NaN if undefined.
 
-    recall: share of the relevant pairs of these items that are listed; exposure: their share of all places; coverage:
-    share of them that anybody is shown.
+    recall: share of the relevant pairs of these items that are listed; exposure: their share of all list positions;
+    coverage: share of them in any list.
     """
     top, wanted = lists[:, :k], relevant.among(chosen)
     held, total = metrics.hits(top, wanted.rows, wanted.items, n_items=len(chosen))

@@ -1,1 +1,1 @@
-"""Decide from evaluations: rules, p-values, levels over attempts and releases, policy."""
+"""Decide on promotions from evaluations: rules, p-values, levels over attempts and releases, policy."""

@@ -1,17 +1,18 @@
-"""P-values for the mean of a bounded variable, also of few users and of values that are mostly 0.
+"""P-values for the mean of a bounded variable, valid also for few users and for values that are mostly 0.
 
-Of what one user in n has, n users may show nothing, and then a bootstrap of them has no spread. Dirichlet weights of
-users do, with one more user who has the worst value that is possible (Gaffke 2005; Learned-Miller and Thomas 2019,
-arXiv:1905.06208): of values 0 and 1 they are the interval of Clopper and Pearson, of many users that of the central
-limit theorem, corrected for skewness. One whole user costs power where values scatter, which hides the steps that make
-the interval of Clopper and Pearson exact. So two readings have to agree:
+An effect of one user in n may be missing from a sample of n users, and then a bootstrap of them has no spread.
+Dirichlet weights of users do have spread, with one more user who has the worst possible value (Gaffke 2005;
+Learned-Miller and Thomas 2019, arXiv:1905.06208): for values 0 and 1 they give the interval of Clopper and Pearson, for
+many users that of the central limit theorem, corrected for skewness. One whole user costs power if values scatter,
+which hides the steps that make the interval of Clopper and Pearson exact. So two computations have to agree:
 
 - all users as they are, and a quarter of a user with the worst value;
-- users who lose much as they are, all others at their mean, and one whole user with the worst value.
+- users with large losses as they are, all others at their mean, and one whole user with the worst value.
 
-Nothing is drawn: a Dirichlet mean is below 0 where a weighted sum of exponential variables is, whose tail a saddlepoint
-has to three digits (Lugannani and Rice 1980, Advances in Applied Probability 12(2)). The quarter was chosen on mixtures
-of rare losses and noise; `make bench-gate-level` measures level and power on other data.
+Nothing is sampled: a Dirichlet mean is below 0 if and only if a weighted sum of exponential variables is, and a
+saddlepoint approximation has its tail to three digits (Lugannani and Rice 1980, Advances in Applied Probability 12(2)).
+The quarter was chosen on mixtures of rare losses and noise; `make bench-gate-level` measures level and power on other
+data.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from scipy.special import ndtr, ndtri
 
 from models.evaluation.metrics import Floats
 
-UNSEEN = 0.25  # users with the worst value, beside users as they are
+UNSEEN = 0.25  # users with the worst value, added to the users as they are
 ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1
-BINS = 10_000  # for more than twice as many values; changes the variance of a mean by less than a millionth
-STEPS = 200  # of Newton's method at most; about six are needed
+BINS = 10_000  # used for more than twice as many values; they change the variance of a mean by less than a millionth
+STEPS = 200  # maximum for Newton's method; about six are needed
 WIDEST = 60  # doublings of a bracket
 
 
 def p_value(values: Floats, worst: float, *, repeated: float = 1.0) -> float:
-    """P-value of «the mean is 0 or less», small where values (n,) speak against that; no value can be below `worst`.
+    """Return the p-value of "the mean is 0 or less" for values (n,); no value can be below `worst`.
 
-    `repeated`: the same for that many times as many users with the same values. NaN without users.
+    repeated: factor of the number of users, with the same values. NaN without users.
     """
     if not len(values):
         return math.nan
@@ -45,7 +46,7 @@ def p_value(values: Floats, worst: float, *, repeated: float = 1.0) -> float:
     much, others = values[loses], float(users[~loses].sum())
     ends, unseen = np.array([worst]), np.array([1.0])
     noisy = mass_below(np.concatenate([values, ends]), np.concatenate([repeated * users, UNSEEN * unseen]))
-    if noisy > 0.5:  # the second reading only adds doubt
+    if noisy > 0.5:  # the second computation only raises the p-value
         return noisy
     mean = np.array([(users[~loses] @ values[~loses]) / others] * bool(others))
     weights = np.concatenate([repeated * users[loses], np.full(len(mean), others * repeated), unseen])
@@ -53,7 +54,7 @@ def p_value(values: Floats, worst: float, *, repeated: float = 1.0) -> float:
 
 
 def binned(values: Floats) -> tuple[Floats, Floats]:
-    """Values (m,) and how many users have each: as they are, or of many the means of narrow bins."""
+    """Return values (m,) and their numbers of users: as they are, or for many values the means of narrow bins."""
     if len(values) <= 2 * BINS:
         return values, np.ones(len(values))
     low, high = float(values.min()), float(values.max())
@@ -66,7 +67,7 @@ def binned(values: Floats) -> tuple[Floats, Floats]:
 
 
 def mass_below(values: Floats, weights: Floats) -> float:
-    """P(Σ G_i values_i <= 0) for independent G_i ~ Gamma(weights_i, 1), values and weights (n,)."""
+    """Return P(Σ G_i values_i <= 0) for independent G_i ~ Gamma(weights_i, 1), values and weights (n,)."""
     largest = float(np.abs(values).max())
     if largest == 0.0 or values.max() <= 0.0:
         return 1.0
@@ -86,7 +87,7 @@ def mass_below(values: Floats, weights: Floats) -> float:
 
 
 def saddlepoint(y: Floats, weights: Floats) -> float:
-    """Where the derivative Σ w y / (1 - s y) of the cumulant generating function -Σ w log(1 - s y) is 0."""
+    """Return the root s of Σ w y / (1 - s y), the derivative of the cumulant generating function -Σ w log(1 - s y)."""
     low, high = 1 / float(y.min()), 1 / float(y.max())
     tilt = 0.0
     for _ in range(STEPS):
@@ -102,12 +103,12 @@ def saddlepoint(y: Floats, weights: Floats) -> float:
 
 
 def bound(p_of: Callable[[float], float], start: float, *, step: float, level: float) -> float | None:
-    """The value beyond `start`, in the direction of `step`, at which a p-value falls to `level`.
+    """Return the value beyond `start`, in the direction of `step`, at which a p-value falls to `level`.
 
-    p_of falls from `start` on; None where it stays above the level however far one goes.
+    p_of falls from `start` on; None if it never reaches the level.
     """
 
-    from scipy.optimize import brentq  # a third of a second, which commands that judge nothing save
+    from scipy.optimize import brentq  # takes a third of a second, only needed to judge
 
     def excess(value: float) -> float:
         return float(ndtri(min(max(p_of(value), 1e-300), 1 - 1e-16)) - ndtri(level))
@@ -125,7 +126,7 @@ def bound(p_of: Callable[[float], float], start: float, *, step: float, level: f
 
 
 def users_needed(values: Floats, worst: float, *, level: float, most: float = 1e4) -> int | None:
-    """Users with the same values of whom `p_value` would be `level`; None where `most` times as many are too few."""
+    """Return the number of users, with the same values, for a `p_value` of `level`; None above `most` times as many."""
     if not p_value(values, worst, repeated=most) <= level:
         return None
     few, many = 1.0, most

@@ -1,7 +1,7 @@
-"""Chained index of releases: how good each was beside the newest, from every release's comparison with its champion.
+"""Chained index of releases: their relative levels, from every release's comparison with its champion.
 
-Values of different holdouts are not comparable, but gains on the same holdout are. Linked from release to release they
-give levels, as price indices of different baskets are chained (ILO 2004, Consumer Price Index Manual, chapter 9).
+Values on different holdouts are not comparable, but gains on the same holdout are. Chained from release to release they
+give levels, like price indices of different baskets (ILO 2004, Consumer Price Index Manual, chapter 9).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Link:
 
 
 def levels(links: Sequence[Link], *, higher_is_better: bool = True) -> list[float]:
-    """Levels of the newest release and of those before it, higher is better.
+    """Return the levels of the newest release and its predecessors, higher is better.
 
-    links: newest first, the last one compares with the oldest release. Gains are ratios, which outlive a change of
-    scale between holdouts; where a value is not positive, and ratios have no meaning, all of them are differences.
+    links: newest first, the last one compares with the oldest release. Gains are ratios, which do not depend on the
+    holdout's scale; if any value is not positive, so that ratios are meaningless, all gains are differences.
     """
     ratios = all(link.value > 0 and link.reference_value > 0 for link in links)
     found = [1.0 if ratios else 0.0]
@@ -33,5 +33,5 @@ def levels(links: Sequence[Link], *, higher_is_better: bool = True) -> list[floa
 
 
 def best(levels: Sequence[float], eligible: Sequence[bool]) -> int:
-    """Position of the highest level among the eligible ones, the first of equal ones; 0 where none is eligible."""
+    """Return the position of the highest eligible level, the first of equal ones; 0 if none is eligible."""
     return max((i for i, allowed in enumerate(eligible) if allowed), key=lambda i: levels[i], default=0)

@@ -1,4 +1,4 @@
-"""One rule on one model: users' margins to the bound, and what follows from them."""
+"""One rule on one model: users' margins to the bound, and the p-values and intervals from them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Interval = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Compared:
-    """The figures of a rule, on the same users."""
+    """The two figures of a rule, on the same users."""
 
     rule: Rule
     ours: Measured
     theirs: Measured | None
-    identical: bool = False  # the model is its own reference: it gains nothing, whoever the users are
+    identical: bool = False  # the model is its own reference: the gain is 0 for any users
 
     def margins(self, limit: float) -> tuple[Floats, float, float]:
-        """Values (n,) whose mean is 0 or more where the effect reaches `limit`, and the ends of what they can be.
+        """Return values (n,), with a mean of at least 0 if the effect reaches `limit`, and bounds of a value.
 
-        With `max` the other way round: 0 or more where the effect does not exceed it.
+        With `max`: at least 0 if the effect does not exceed it.
         """
         of_ours, of_theirs, constant = margin(self.rule, limit)
         values = of_ours * self.ours.values + constant
@@ -41,16 +41,16 @@ class Compared:
         return values, sum(map(min, ends)) + constant, sum(map(max, ends)) + constant
 
     def p_values(self, limit: float) -> tuple[float, float]:
-        """P-values of «the effect does not reach `limit`» and of «it does»."""
+        """Return the p-values of "the effect does not reach `limit`" and of "it does"."""
         values, worst, best = self.margins(limit)
         if not len(values):
             return np.nan, np.nan
-        if worst >= -ROUNDING:  # so that a bound which is met exactly is not violated as well
+        if worst >= -ROUNDING:  # so that a bound that is met exactly is not violated as well
             return 0.0, 1.0
         return bounded_mean.p_value(values, worst), bounded_mean.p_value(-values, -best)
 
     def interval(self, effect: float, *, passing: float, confidence: float) -> Interval:
-        """Lower and upper bound of the effect: where it is no longer sure to reach a limit, and where to miss one."""
+        """Return the confidence bounds of the effect: the largest limit surely reached, the smallest surely missed."""
         reaches, misses = (lambda limit: self.p_values(limit)[0]), (lambda limit: self.p_values(limit)[1])
         values, _, _ = self.margins(effect)
         if not len(values):
@@ -66,11 +66,11 @@ class Compared:
         return low, high
 
     def unit(self) -> float:
-        """By how much the margin falls where the limit rises by 1."""
+        """Return the fall of the margin per unit rise of the limit."""
         return self.theirs.value if self.theirs is not None and self.rule.relative else 1.0
 
     def users_needed(self, passing: float, confidence: float) -> int | None:
-        """Users of whom the same values would decide the rule."""
+        """Return the number of users, with the same values, that would decide the rule."""
         values, worst, best = self.margins(self.rule.threshold())
         if not len(values):
             return None

@@ -1,4 +1,4 @@
-"""The figures that rules compare: each model's metrics on the users of a slice, and what every user adds to them."""
+"""The figures that rules compare: each model's metrics on the users of a slice, and every user's contribution."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from models.evaluation.metrics import Bools, Floats
 from models.gate import leave_one_out
 from models.gate.rules import Rule
 
-Slices = Mapping[str, Bools]  # (n_users,) by name: who belongs to it
+Slices = Mapping[str, Bools]  # by name, the mask of members (n_users,)
 EVERYBODY: Slices = MappingProxyType({})
 
 
 class Figure(NamedTuple):
-    """What is computed of whom."""
+    """A metric of a model on a slice."""
 
     model: str
     metric: str
     slice: str | None
-    partner: str | None  # users for whom this model has no value do not count either
+    partner: str | None  # users without a value of this model are excluded too
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure's value, and users' values of which it is the mean: of all lists together, to first order."""
+    """A figure's value, and users' values with this mean; for figures of all lists together, to first order."""
 
     value: float
     values: Floats  # (n,) in order of users, the same users for both figures of a rule
-    least: float  # what a user's value cannot be below, and above, beside `base`
+    least: float  # bounds of a user's value, without `base`
     most: float
-    n_users: int  # who have a value of their own
-    base: float = 0.0  # of users' values, where these are what users add to it
+    n_users: int  # with a value of their own
+    base: float = 0.0  # offset of users' values, if these are contributions
 
     def ends(self, other: Measured | None) -> tuple[float, float]:
-        """Least and greatest value that one more user can have: the extremes of both models of a rule."""
+        """Return the least and greatest value of one more user: the extremes of both models of a rule."""
         both = [self] if other is None else [self, other]
         return self.base + min(each.least for each in both), self.base + max(each.most for each in both)
 
 
 def figures(rule: Rule, contender: str) -> list[Figure]:
-    """What a rule compares: the contender's figure, and that of its reference on the same users."""
+    """Return the figures of a rule: the contender's, and its reference's on the same users."""
     mean = metrics.look_up(rule.metric)[1].per_user
     ours = Figure(contender, rule.metric, rule.slice, rule.reference if mean else None)
     if rule.reference is None:
@@ -61,18 +61,18 @@ def measure(
     is_tail: Bools,
     slices: Slices,
 ) -> dict[Figure, Measured]:
-    """All figures that the rules compare; those of models that were not evaluated are left out."""
+    """Measure all figures that the rules compare, except those of models that were not evaluated."""
     named = {figure for rule in rules for contender in contenders for figure in figures(rule, contender)}
     return {f: measured(f, evaluations, is_tail, slices) for f in named if f.model in evaluations}
 
 
 def measured(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Bools, slices: Slices) -> Measured:
-    """One figure of the users of its slice.
+    """Measure one figure on the users of its slice.
 
     A figure F of all lists together is the mean of F + n (added_i - mean added), where user i adds added_i = F - F
-    without i (the pseudo-values of Tukey's jackknife). What one more user can add is not known; between nothing and
-    what any user adds, and an item that nobody else is shown, stand for it. Nor is the greatest value known of metrics
-    without an upper end, for which twice the greatest that was found stands.
+    without i (the pseudo-values of Tukey's jackknife). The contribution of one more user is unknown; its assumed bounds
+    cover 0, the contributions of all users, and that of one new item. For metrics without an upper end, twice the
+    greatest value found is the bound.
     """
     users = users_of(figure, evaluations, slices)
     base, metric, k = metrics.look_up(figure.metric)
@@ -89,7 +89,7 @@ def measured(figure: Figure, evaluations: Mapping[str, Evaluation], is_tail: Boo
         level, added = leave_one_out.losses(base, lists, is_tail)
         item = leave_one_out.one_more_item(base, lists, is_tail)
     added = added[members(figure, evaluation, slices)]
-    added = added if len(added) > 1 else added[:0]  # one user alone shows nothing of how users differ
+    added = added if len(added) > 1 else added[:0]  # one user alone has no spread
     n, start = len(added), level - float(added.sum())
     ends = n * float(added.min(initial=0.0)), n * float(added.max(initial=item))
     return Measured(level, start + n * added, *ends, n_users=int(users.sum()), base=start)
@@ -100,16 +100,16 @@ def mean(values: Floats) -> float:
 
 
 def members(figure: Figure, evaluation: Evaluation, slices: Slices) -> Bools:
-    """Users of the figure's slice (n_users,)."""
+    """Return the mask of the figure's slice (n_users,)."""
     return np.ones(len(evaluation.lists), np.bool_) if figure.slice is None else slices[figure.slice]
 
 
 def users_of(figure: Figure, evaluations: Mapping[str, Evaluation], slices: Slices) -> Bools:
-    """Who counts (n_users,): users of the slice for whom the model has something, and its partner too."""
+    """Return the mask (n_users,) of users of the slice with a value of the model, and of its partner."""
     evaluation = evaluations[figure.model]
     users = members(figure, evaluation, slices)
     base, metric, _ = metrics.look_up(figure.metric)
-    if base in parity.RATIOS:  # who is shown nothing has unseen items all the same
+    if base in parity.RATIOS:  # users with empty lists have unseen items all the same
         return users
     if not metric.per_user:
         return users & (evaluation.lists >= 0).any(axis=1)

@@ -1,9 +1,9 @@
-"""Losses of coverage, Gini index, entropy and parity of all lists without each user, from which intervals are made.
+"""Leave-one-out losses of coverage, Gini index, entropy and parity of all lists, as a basis of intervals.
 
-Other users of the same kind would be shown items that none of these users was shown. Resampled lists cannot hold such
-items, so that a bootstrap of them varies less than other users would. Differences of leaving one user out (jackknife;
-Tukey 1958) do not have this flaw: the variance that they sum up to is on average at least the true one (Efron and Stein
-1981, Annals of Statistics 9(3)).
+Other users of the same population would get items that are in none of these lists. Resampled lists cannot contain such
+items, so a bootstrap varies less than other users would. Differences from leaving one user out (jackknife; Tukey 1958)
+do not have this flaw: their variance is on average at least the true one (Efron and Stein 1981, Annals of Statistics
+9(3)).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from models.evaluation.metrics import Bools, Counts, Floats, Lists, ratio
 
 
 def losses(name: str, lists: Lists, is_tail: Bools) -> tuple[float, Floats]:
-    """A figure of `exposure.OF_EXPOSURE` of lists (n_users, k), and by how much each user raises it, (n_users,).
+    """Return a figure of `exposure.OF_EXPOSURE` of lists (n_users, k), and each user's contribution, (n_users,).
 
-    is_tail: (n_items,). Where a user's list is the only one there is nothing to compare with, and the user raises 0.
+    is_tail: (n_items,). If a user's list is the only one, its contribution is 0.
     """
     counts = np.bincount(lists[lists >= 0], minlength=len(is_tail))
     level = float(exposure.OF_EXPOSURE[name](counts.astype(np.float64), is_tail))
@@ -28,7 +28,7 @@ def losses(name: str, lists: Lists, is_tail: Bools) -> tuple[float, Floats]:
 
 
 def one_more_item(name: str, lists: Lists, is_tail: Bools) -> float:
-    """What coverage gains by one item more; 0 where all items are shown, and for figures that do not count items."""
+    """Return the gain of coverage by one more item; 0 if all items are listed, and for figures other than coverage."""
     among = {"item_coverage": np.ones_like(is_tail), "tail_coverage": is_tail}.get(name)
     if among is None:
         return 0.0
@@ -37,23 +37,23 @@ def one_more_item(name: str, lists: Lists, is_tail: Bools) -> float:
 
 
 def of_sums(figure: Callable[[Floats], Floats], columns: Floats) -> tuple[float, Floats]:
-    """A figure of the sums of users' columns (n_users, m), and by how much each user raises it, (n_users,)."""
+    """Return a figure of the sums of users' columns (n_users, m), and each user's contribution, (n_users,)."""
     sums = columns.sum(axis=0)
     level, without = float(figure(sums)), figure(sums - columns)
     return level, np.where(np.isnan(without), 0.0, level - without)
 
 
 def coverage(lists: Lists, counts: Counts, among: Bools) -> Floats:
-    """Coverage of the items `among` without each user: what only that user is shown is shown to nobody."""
+    """Return the coverage of the items `among` without each user: items listed only for that user are lost."""
     alone = (counts == 1) & among
     shown = ((counts > 0) & among).sum()
     return ratio(shown - (alone[lists] & (lists >= 0)).sum(axis=1), np.array(among.sum()))
 
 
 def entropy(lists: Lists, counts: Counts, is_tail: Bools) -> Floats:
-    """Entropy without each user, from log2 N - Σ e log2 e / N, to which one item less often adds a known difference."""
+    """Return the entropy without each user, from log2 N - Σ e log2 e / N with a tabulated change per removed item."""
     present = lists >= 0
-    terms = np.concatenate([[0.0], (e := np.arange(1.0, counts.max(initial=0) + 1)) * np.log2(e)])  # of e times shown
+    terms = np.concatenate([[0.0], (e := np.arange(1.0, counts.max(initial=0) + 1)) * np.log2(e)])  # of e exposures
     lost = np.diff(terms, prepend=0.0)[counts]  # (n_items,)
     total = counts.sum() - present.sum(axis=1)
     rest = terms[counts].sum() - (lost[lists] * present).sum(axis=1)
@@ -62,17 +62,17 @@ def entropy(lists: Lists, counts: Counts, is_tail: Bools) -> Floats:
 
 
 def gini(lists: Lists, counts: Counts, is_tail: Bools) -> Floats:
-    """Gini index without each user, from the sum of |e_i - e_j| over all pairs of items.
+    """Return the Gini index without each user, from the sum of |e_i - e_j| over all pairs of items.
 
-    An item shown once less comes nearer to those that were shown less often, and away from all others; but two of the
+    An item exposed once less gets closer to items with less exposure, and farther from all others; two items of the
     same list keep their distance.
     """
     n, present = len(counts), lists >= 0
     ascending = np.sort(counts)
     distances = float((2.0 * np.arange(1, n + 1) - n - 1) @ ascending)
-    below = np.searchsorted(ascending, counts)  # items shown less often, (n_items,)
+    below = np.searchsorted(ascending, counts)  # number of items with less exposure, (n_items,)
     change = n - 1 - 2 * below
-    of_list = np.sort(np.where(present, counts[lists], -1), axis=1)  # -1 where there is none
+    of_list = np.sort(np.where(present, counts[lists], -1), axis=1)  # -1 for padding
     equal = sum(
         ((of_list[:, gap:] == of_list[:, :-gap]) & (of_list[:, gap:] > 0)).sum(axis=1)
         for gap in range(1, lists.shape[1])

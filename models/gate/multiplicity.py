@@ -1,4 +1,4 @@
-"""Several tests at once: Holm's correction of the levels at which each of them may speak."""
+"""Multiple tests: Holm's correction of their levels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from models.evaluation.metrics import Bools, Floats
 
 
 def holm(p_values: Floats, *, level: float) -> Bools:
-    """Which hypotheses (m,) can be rejected so that any wrong rejection at all has at most probability `level`.
+    """Return the mask of hypotheses (m,) to reject, with a familywise error rate of at most `level`.
 
-    Step-down: the i-th smallest p is held against level / (m - i), i from 0, and the first that is larger ends it (Holm
-    1979, Scandinavian Journal of Statistics 6(2)). Raising one p never rejects another.
+    Step-down: the i-th smallest p is compared with level / (m - i), i from 0, until the first that is larger (Holm
+    1979, Scandinavian Journal of Statistics 6(2)). Raising one p never rejects another hypothesis.
     """
     order = np.argsort(p_values, kind="stable")
     within = p_values[order] <= level / np.arange(len(p_values), 0, -1)

@@ -1,7 +1,7 @@
-"""From rules and evaluations to decisions, and from decisions to one verdict: PROMOTE, HOLD or REJECT.
+"""Decisions from rules and evaluations, and one verdict from the decisions: PROMOTE, HOLD or REJECT.
 
-All rules pass: PROMOTE. One is violated: REJECT. Else HOLD. Models that must not pass are judged by the same rules, and
-a policy that does not reject them promotes nothing. Everything that can go wrong counts against the candidate.
+PROMOTE if all rules pass, REJECT if one is violated, otherwise HOLD. Control models that must not pass are judged by
+the same rules, and a policy that does not reject them promotes nothing. Every fault counts against the candidate.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from models.gate.multiplicity import holm
 from models.gate.rules import Decision, Kind, Outcome, Rule, check_bounds, decide, effect_of, explain, outcome, percent
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-BEST = "best"  # as a reference: the best of the releases that led to the champion, by the figure that the rule bounds
+BEST = "best"  # reference: the best of the releases that led to the champion, by the rule's figure
 CONTROLS: dict[str, Kind] = {"random": "accuracy", "popularity": "tail"}  # control -> kind of rule that must reject it
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """How decisions are made, whatever the rules are."""
+    """Settings of decisions that apply to all rules."""
 
     confidence: float  # one-sided, of each rule and of each interval
     correction: Literal["none", "holm"] = "none"
-    seen_holdout: Literal["hold", "skip"] = "hold"  # rules against a champion that is no fair comparison
-    passing: float | None = None  # confidence that a candidate's pass needs, see `attempts`; None: as above
+    seen_holdout: Literal["hold", "skip"] = "hold"  # for rules against a champion that has seen the holdout
+    passing: float | None = None  # confidence for a candidate to pass, see `attempts`; None: as above
 
     @property
     def to_pass(self) -> float:
-        """One-sided confidence of the side of an interval that passing is read from."""
+        """Return the one-sided confidence of the interval's side that decides on passing."""
         return self.confidence if self.passing is None else self.passing
 
 
 @dataclass(frozen=True)
 class Control:
-    """How the policy judged a model that it must not let pass."""
+    """The policy's result on a control model, which it must reject."""
 
     model: str
-    rejected_by: list[str]  # rules of the kind that this control has to fail
+    rejected_by: list[str]  # rules of this control's kind that it failed
     discriminates: bool
-    undecided: bool  # not rejected, but some rule of that kind could not tell
+    undecided: bool  # not rejected, but a rule of that kind was inconclusive
 
 
 @dataclass(frozen=True)
 class Best:
-    """Best releases: which of the evaluated models they are, and why one was not evaluated."""
+    """Best releases: their models among the evaluated ones, or the reason why one was not evaluated."""
 
     models: Mapping[str, str]  # by figure, as `Rule.of` calls it
     unfair: Mapping[str, str]  # by model: it has seen pairs of the holdout
-    absent: Mapping[str, str]  # by model: its files could not be had
+    absent: Mapping[str, str]  # by model: its files were not available
 
 
 NOT_LOOKED_FOR = Best({}, {}, {})
@@ -81,12 +81,12 @@ def judge(
     unfair_champion: str | None = None,
     best: Best = NOT_LOOKED_FOR,
 ) -> Verdict:
-    """Judge `evaluations["candidate"]`, and by the same rules the controls.
+    """Judge `evaluations["candidate"]`, and the controls by the same rules.
 
-    is_tail: (n_items,). unfair_champion: why the champion cannot be compared with, which is then not among the
-    evaluations; its rules stay open, or do not apply where the procedure skips them. Raises ValueError where a rule has
-    no sound bound, or names a metric, slice or reference that was not evaluated; a missing champion is no error,
-    its rules are not applicable. Rules against the best release are judged against the model that `best` names.
+    is_tail: (n_items,). unfair_champion: reason why the champion is no fair comparison, so that it is not among the
+    evaluations; its rules are inconclusive, or not applicable if the procedure skips them. Raises ValueError if a rule
+    has no sound bound, or has a metric, slice or reference that was not evaluated; a missing champion is no error: its
+    rules are not applicable. Rules against the best release use the model in `best`.
     """
     check(rules, evaluations, slices)
     left_out = without(evaluations, how, unfair_champion, best)
@@ -94,7 +94,7 @@ def judge(
     evaluations = undefined_values.filled(evaluations, CANDIDATE, {rule.metric for rule in rules})
     contenders = [CANDIDATE, *(name for name in CONTROLS if name in evaluations)]
     measured = measure(rules, contenders, evaluations, is_tail, slices)
-    # controls spend nothing: nobody tries again with them, and a stricter level would make the policy blind
+    # controls spend no level: they are not repeated attempts, and a stricter level would make the policy blind
     procedures = {name: how if name == CANDIDATE else replace(how, passing=None) for name in contenders}
     outcomes = {name: judged(rules, name, measured, procedures[name], left_out) for name in contenders}
     controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
@@ -103,7 +103,7 @@ def judge(
 
 
 def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: Slices = EVERYBODY) -> None:
-    """Raise ValueError where rules have no sound bounds, or do not belong to these evaluations."""
+    """Raise ValueError if rules have no sound bounds, or do not match these evaluations."""
     n_users = {len(evaluation.lists) for evaluation in evaluations.values()}
     if CANDIDATE not in evaluations or len(n_users) != 1 or n_users == {0}:
         raise ValueError(
@@ -121,7 +121,7 @@ def check(rules: Sequence[Rule], evaluations: Mapping[str, Evaluation], slices: 
             raise ValueError(f"rule {rule.name!r}: {rule.metric} was not evaluated; run `dvc repro evaluate`")
         if metric.by_holdout:
             undefined_values.check(rule.metric, evaluations)
-        # not the candidate itself: it would pass, and the controls would fail, without a word about the candidate
+        # not the candidate itself: it would always pass, and the controls fail, whatever its quality
         references = sorted({CHAMPION, BEST, *evaluations} - {CANDIDATE})
         for what, name, known in (("reference", rule.reference, references), ("slice", rule.slice, sorted(slices))):
             if name not in (None, *known):
@@ -134,7 +134,7 @@ def judged(
     rules: Iterable[Rule], contender: str, measured: Mapping[Figure, Measured], how: Procedure,
     left_out: Mapping[str, tuple[Decision, str]],
 ) -> list[Outcome]:  # fmt: skip
-    """The outcome of every rule for one contender."""
+    """Return the outcome of every rule for one contender."""
     outcomes = [apply(rule, contender, measured, how, left_out) for rule in rules]
     return corrected(outcomes, how) if how.correction == "holm" else outcomes
 
@@ -143,7 +143,7 @@ def apply(
     rule: Rule, contender: str, measured: Mapping[Figure, Measured], how: Procedure,
     left_out: Mapping[str, tuple[Decision, str]],
 ) -> Outcome:  # fmt: skip
-    """Decide one rule for one contender, by itself. left_out: what is said of references that were not evaluated."""
+    """Decide one rule for one contender, by itself. left_out: decision and reason by reference not evaluated."""
     mine, *others = figures(rule, contender)
     ours, theirs = measured[mine], next((measured[other] for other in others if other in measured), None)
     if rule.reference is not None and theirs is None:
@@ -161,7 +161,7 @@ def apply(
     interval, needed = None, None
     if n_users and not np.isnan(effect) and contender == CANDIDATE:
         interval = compared.interval(effect, passing=passing, confidence=how.confidence)
-        # figures of all lists are others for more users, so that no number of users with these values is known to do
+        # figures of all lists change with the number of users, so the number that would decide is unknown
         if decision == "inconclusive" and metrics.look_up(rule.metric)[1].per_user:
             needed = compared.users_needed(passing, how.confidence)
     return outcome(
@@ -182,7 +182,7 @@ def apply(
 def without(
     evaluations: Mapping[str, Evaluation], how: Procedure, unfair_champion: str | None, best: Best
 ) -> dict[str, tuple[Decision, str]]:
-    """What rules say whose reference was not evaluated, by reference."""
+    """Return decision and reason of rules with a reference that was not evaluated, by reference."""
     if unfair_champion is None and CHAMPION not in evaluations:
         return dict.fromkeys((CHAMPION, BEST), ("not_applicable", "there is no champion yet"))
     champion = unfair(
@@ -201,22 +201,22 @@ def without(
 
 
 def unfair(why: str, remedy: str, how: Procedure) -> tuple[Decision, str]:
-    """What a rule says whose reference has seen pairs of the holdout."""
+    """Return decision and reason of a rule with a reference that has seen pairs of the holdout."""
     if how.seen_holdout == "skip":
         return "not_applicable", f"{why}; left out, as gate.seen_holdout says"
     return "inconclusive", f"{why}; {remedy}"
 
 
 def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
-    """Violations that are none after Holm's correction become inconclusive.
+    """Change violations that do not survive Holm's correction to inconclusive.
 
-    The family is all that rules can wrongly say against this contender, «my bound is violated»: one such sentence is
-    enough to reject, so that without a correction the risk of a wrong REJECT grows with the number of rules. What they
-    say for it needs none: PROMOTE asks all of them to pass, and where one bound is violated in truth that has at most
-    the probability of this rule's own error (intersection-union test; Berger 1982, Technometrics 24(4)). For the same
-    reason the intervals shown stay those of each rule alone; they are what the passing is read from.
+    The family is all rejections of "the bound holds" for this contender: a single one is enough for REJECT, so without
+    a correction the risk of a wrong REJECT grows with the number of rules. Passing needs none: PROMOTE requires all
+    rules to pass, and if one bound is truly violated, that has at most the probability of this rule's own error
+    (intersection-union test; Berger 1982, Technometrics 24(4)). For the same reason the shown intervals are those of
+    each rule alone; they decide on passing.
     """
-    # what could not be tested (too few users, no champion) is no test; what has no value at all failed for certain
+    # rules without a test (too few users, no champion) are no part of it; rules without any value failed for certain
     family = [i for i, o in enumerate(outcomes) if o.p_fail is not None or o.decision == "fail"]
     p_values = np.array([outcomes[i].p_fail or 0.0 for i in family])
     violated = {i for i, said in zip(family, holm(p_values, level=1 - how.confidence), strict=True) if said}
@@ -228,7 +228,7 @@ def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
 
 
 def control(name: str, outcomes: Iterable[Outcome]) -> Control:
-    """Whether a model that must not pass fails a rule of the kind that is about it, and not for lack of a value."""
+    """Return whether a control model fails a rule of its kind, for a reason other than a missing value."""
     about_it = [o for o in outcomes if o.kind == CONTROLS[name]]
     failed = [o.name for o in about_it if o.decision == "fail" and o.effect is not None]
     open_ones = any(o.decision == "inconclusive" and o.p_fail is not None for o in about_it)
@@ -238,7 +238,7 @@ def control(name: str, outcomes: Iterable[Outcome]) -> Control:
 def conclude(
     outcomes: Sequence[Outcome], controls: Sequence[Control], how: Procedure
 ) -> tuple[Literal["PROMOTE", "HOLD", "REJECT"], str]:
-    """The verdict and the sentence that gives its reason."""
+    """Return the verdict and its reason as a sentence."""
     applicable = [o for o in outcomes if o.decision != "not_applicable"]
     if not outcomes:
         return "REJECT", "The policy has no rules: nothing was asked of the candidate; add rules to gate.rules."
@@ -271,7 +271,7 @@ def conclude(
 
 
 def sentence(outcomes: Sequence[Outcome]) -> str:
-    """How many rules do not hold, then each of them with its reason, those of equal reason together."""
+    """Return a text with the number of rules that do not hold, and their reasons, grouped by reason."""
     words = {"fail": "violated", "inconclusive": "neither confirmed nor ruled out"}
     counts = {decision: sum(o.decision == decision for o in outcomes) for decision in words}
     told = [f"{n} {words[decision]}" for decision, n in counts.items() if n]

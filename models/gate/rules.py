@@ -1,7 +1,7 @@
 """Rules of the gate: each bounds one effect, and p-values for and against the bound decide it.
 
-An effect is a metric's value, or its gain over a reference on the same users. A rule passes where values speak with
-confidence against «the bound is violated», fails where they do against «the bound holds», and is inconclusive else.
+An effect is a metric's value, or its gain over a reference on the same users. A rule passes if the test rejects "the
+bound is violated", fails if it rejects "the bound holds", and is otherwise inconclusive.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ BOUNDS = ("min", "max", "min_gain", "max_loss")
 
 @dataclass(frozen=True)
 class Rule:
-    """Exactly one of min, max (of the value), min_gain, max_loss (against the reference)."""
+    """A rule, with exactly one of min, max (of the value), min_gain, max_loss (against the reference)."""
 
     name: str
     metric: str
     reference: str | None = None
-    slice: str | None = None  # only users of this slice count, `<slicing>=<value>`
+    slice: str | None = None  # restrict to users of this slice, `<slicing>=<value>`
     min: float | None = None
     max: float | None = None
     min_gain: float | None = None
     max_loss: float | None = None
     relative: bool = False  # gain, loss and tolerance as a share of the reference's value
-    tolerance: float = 0.0  # the bound still holds where it is missed by no more
+    tolerance: float = 0.0  # allowed deviation from the bound
 
     def bound(self) -> dict[str, float | bool]:
-        """The bound as it was written."""
+        """Return the bound as configured."""
         given: dict[str, float | bool] = {key: v for key in BOUNDS if (v := getattr(self, key)) is not None}
         if self.reference:
             given["relative"] = self.relative
         return given | ({"tolerance": self.tolerance} if self.tolerance else {})
 
     def threshold(self) -> float:
-        """What the effect has to reach (with `max`: must not exceed), tolerance included, in the effect's unit."""
+        """Return the limit to reach (with `max`: not to exceed), tolerance included, in the effect's unit."""
         (limit,) = (float(value) for key in BOUNDS if (value := getattr(self, key)) is not None)
         if self.max is not None:
             return limit + self.tolerance
         return (-limit if self.max_loss is not None else limit) - self.tolerance
 
     def of(self) -> str:
-        """What is bounded, in words."""
+        """Return the name of the bounded figure, with its slice."""
         return self.metric + (f" of {self.slice}" if self.slice else "")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule says of one contender; numbers are None where they do not exist."""
+    """Result of a rule for one contender; undefined numbers are None."""
 
     name: str
     metric: str
@@ -65,14 +65,14 @@ class Outcome:
     slice: str | None
     bound: dict[str, float | bool]
     reference: str | None
-    n_users: int  # who have a value of their own, of the contender and of the reference
+    n_users: int  # with a value, of the contender and of the reference
     value: float | None
     reference_value: float | None
     effect: float | None
-    interval: tuple[float | None, float | None] | None  # one-sided bounds of the effect; None: there is no end
-    p_pass: float | None  # p-value of «the bound is violated»: small speaks for the candidate
-    p_fail: float | None  # p-value of «the bound holds»: small speaks against the candidate
-    users_needed: int | None  # of whom the same values would decide the rule, where it is inconclusive
+    interval: tuple[float | None, float | None] | None  # one-sided bounds of the effect; None: unbounded
+    p_pass: float | None  # p-value of "the bound is violated": small supports the candidate
+    p_fail: float | None  # p-value of "the bound holds": small is evidence against it
+    users_needed: int | None  # that would decide an inconclusive rule, with the same values
     threshold: float
     decision: Decision
     reason: str
@@ -92,7 +92,7 @@ def outcome(
     p_fail: float = np.nan,
     users_needed: int | None = None,
 ) -> Outcome:
-    """The record of a decision; NaN becomes None, which JSON can hold."""
+    """Return the record of a decision, with NaN as None, for JSON."""
     metric = metrics.look_up(rule.metric)[1]
     return Outcome(
         name=rule.name,
@@ -121,7 +121,7 @@ def finite(value: float) -> float | None:
 
 
 def effect_of(rule: Rule, ours: float, theirs: float) -> float:
-    """What the bound limits: the value, or how much better than the reference (for lower-is-better: how much lower)."""
+    """Return the bounded effect: the value, or its gain over the reference (for lower-is-better: the reduction)."""
     if rule.reference is None:
         return ours
     gain = direction(rule) * (ours - theirs) + 0.0  # not -0.0
@@ -129,14 +129,14 @@ def effect_of(rule: Rule, ours: float, theirs: float) -> float:
 
 
 def direction(rule: Rule) -> float:
-    """1 where more of the metric helps the rule, else -1."""
+    """Return 1 if a larger metric helps the rule, else -1."""
     return 1.0 if metrics.look_up(rule.metric)[1].higher_is_better else -1.0
 
 
 def margin(rule: Rule, limit: float) -> tuple[float, float, float]:
-    """Coefficients (a, b, c) by which a·ours + b·theirs + c is 0 or more exactly where the effect reaches `limit`.
+    """Return (a, b, c) such that a·ours + b·theirs + c is at least 0 exactly if the effect reaches `limit`.
 
-    So that a share of the reference is judged without a quotient, whose distribution has no mean (Fieller 1940).
+    This judges a share of the reference without a quotient, since its distribution has no mean (Fieller 1940).
     """
     sign = direction(rule)
     if rule.reference is None:
@@ -145,8 +145,8 @@ def margin(rule: Rule, limit: float) -> tuple[float, float, float]:
 
 
 def decide(p_pass: float, p_fail: float, *, passing: float, confidence: float) -> Decision:
-    """Pass or fail where the values speak for it with confidence, else inconclusive, as where they are NaN."""
-    # `<=` of NaN is False: what cannot be computed must not pass
+    """Return pass or fail if its p-value is small enough, otherwise inconclusive, also for NaN."""
+    # `<=` of NaN is False: an undefined p-value must not pass
     if p_pass <= 1 - passing + ROUNDING:
         return "pass"
     return "fail" if p_fail <= 1 - confidence + ROUNDING else "inconclusive"
@@ -156,14 +156,14 @@ def explain(
     rule: Rule, decision: Decision, effect: float, interval: tuple[float | None, float | None] | None, *,
     passing: float, confidence: float, users_needed: int | None = None,
 ) -> str:  # fmt: skip
-    """The decision in plain words."""
+    """Return the decision as a sentence."""
     if np.isnan(effect):
         return f"{rule.of()} has no value here" + (
             f", or {rule.reference} has the value 0, of which a relative bound is no share" if rule.relative else ""
         )
     subject = rule.of() if rule.reference is None else f"{rule.of()} gain over {rule.reference}"
     low, high = interval or (None, None)
-    sides = [("at least", low), ("at most", high)]  # of what is sure; a passed `max` is about the upper one
+    sides = [("at least", low), ("at most", high)]  # confidence bounds; for a passed `max` the upper one matters
     (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
     if decision == "pass":
         known = f"with {percent(passing)} confidence {passed} {show(rule, passed_bound)}"
@@ -178,7 +178,7 @@ def explain(
 
 
 def two_sided(passing: float, confidence: float) -> str:
-    """The interval between two one-sided bounds, such as a 90 % interval of two that hold with 95 % confidence each."""
+    """Name the interval of two one-sided bounds, such as a 90 % interval of two with 95 % confidence each."""
     return f"{percent(passing + confidence - 1)} interval"
 
 
@@ -187,7 +187,7 @@ def percent(share: float) -> str:
 
 
 def show(rule: Rule, number: float | None) -> str:
-    """A number in the unit of the rule's effect; an end that does not exist in words."""
+    """Format a number in the unit of the rule's effect; "any number" for a missing end."""
     if number is None:
         return "any number"
     if rule.relative:
@@ -196,7 +196,7 @@ def show(rule: Rule, number: float | None) -> str:
 
 
 def check_bounds(rules: Iterable[Rule]) -> None:
-    """Raise ValueError where a bound is none, punishes the better of two candidates, or could be kept by nobody."""
+    """Raise ValueError for a bound that is invalid, penalizes the better of two candidates, or is unreachable."""
     for rule in rules:
         metric = metrics.look_up(rule.metric)[1]
         better, key, wrong = ("higher", "min", "max") if metric.higher_is_better else ("lower", "max", "min")
@@ -221,12 +221,12 @@ def check_bounds(rules: Iterable[Rule]) -> None:
 
 
 def reachable(rule: Rule) -> tuple[float, float]:
-    """Least and greatest effect that the metric's own range allows."""
+    """Return the least and greatest effect within the metric's range."""
     metric = metrics.look_up(rule.metric)[1]
     if rule.reference is None:
         return metric.lowest, metric.highest
     if not rule.relative:
         span = metric.highest - metric.lowest
         return -span, span
-    # a share of the reference: what is better when lower cannot fall by more than all of it
+    # a share of the reference: a lower-is-better metric cannot fall by more than 100 %
     return (-np.inf, np.inf) if metric.higher_is_better else (-np.inf, 1.0)

@@ -1,4 +1,4 @@
-"""Users for whom a metric has no value: a mean skips them, so that who they are must not help a model."""
+"""Undefined values of a metric: a mean skips these users, which must not favour a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.evaluation.measure import Evaluation
 
 
 def check(name: str, evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise ValueError where models differ in who has a value of a metric for which the holdout alone decides that."""
+    """Raise ValueError if models differ in the users with a value, for metrics where only the holdout decides that."""
     defined = {model: ~np.isnan(each.per_user[name]) for model, each in evaluations.items() if name in each.per_user}
     for (model, ours), (other, theirs) in permutations(defined.items(), 2):
         if lost := int((theirs & ~ours).sum()):
@@ -24,10 +24,10 @@ def check(name: str, evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def filled(evaluations: Mapping[str, Evaluation], model: str, names: Iterable[str]) -> dict[str, Evaluation]:
-    """The same evaluations, with the worst value where `model` has none for a user for whom another has one.
+    """Return the evaluations with the worst value for users without a value of `model` but with one of another model.
 
-    Diversity of a list with one text is undefined, but to have made it so is a loss, and counts as one. The worst is
-    the end of the metric's range, and where that is open the worst that any model does to any user.
+    Diversity of a list with one text is undefined, but such a list is a loss, and is counted as one. The worst value is
+    the end of the metric's range, or without an end the worst of any model and user.
     """
     per_user = dict(evaluations[model].per_user)
     for name in names:

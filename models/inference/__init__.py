@@ -1,1 +1,1 @@
-"""Answer a request with numpy alone: exactly what a Bento packs, and nothing that needs torch, scipy or numba."""
+"""Answer requests with numpy alone: a Bento packs exactly this folder, so no torch, scipy or numba."""

@@ -1,9 +1,9 @@
-"""Approximate search in a large catalogue: items in cells of like vectors, of which a query looks into some.
+"""Approximate search in a large catalogue: items in cells of similar vectors, of which a query scans some.
 
-An inverted file (Jégou, Douze, Schmid 2011) for inner products: cells are those of spherical k-means, and a query looks
-into the cells whose centres, as long as their longest item, promise most, until they hold a share of the catalogue. The
-share is the smallest that finds what the full search finds, measured on users. `packaging.cell_building` makes them, by
-faiss; looking into them is pure numpy, so that serving needs nothing else.
+An inverted file (Jégou, Douze, Schmid 2011) for inner products: cells come from spherical k-means, and a query scans
+the cells with the largest inner product to the centre, scaled to the cell's longest item, until they add up to a share
+of the catalogue. The share is the smallest with the results of a full search, measured on users.
+`packaging.cell_building` builds the cells, with faiss; the search is pure numpy, so that serving needs nothing else.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Cells:
-    """items[ends[c - 1]:ends[c]] are those of cell c."""
+    """Inverted lists: items[ends[c - 1]:ends[c]] are the items of cell c."""
 
     centres: Floats  # (c, d): directions, times the length of the longest item
     ends: npt.NDArray[np.int64]  # (c,)
     items: npt.NDArray[np.int32]  # (n,)
-    share: float  # of the catalogue that a query looks into
+    share: float  # of the catalogue that a query scans
 
     def spans(self, query: Floats, *, wanted: int) -> list[tuple[int, int]]:
-        """From where to where in `items` it is worth looking, at least `wanted` places where there are so many."""
+        """Return the ranges (start, end) of `items` to scan, at least `wanted` items in all, if there are so many."""
         order = np.argsort(-(self.centres @ query))
         starts = np.append(0, self.ends[:-1])
         sizes = (self.ends - starts)[order]
@@ -36,11 +36,11 @@ class Cells:
         return list(zip(starts[chosen].tolist(), self.ends[chosen].tolist(), strict=True))
 
     def places(self, query: Floats, *, wanted: int) -> npt.NDArray[np.int64]:
-        """The same as positions (m,)."""
+        """Return the ranges of `spans` as positions (m,)."""
         return np.concatenate([np.arange(start, end) for start, end in self.spans(query, wanted=wanted)])
 
     def looked_at(self, query: Floats, scores: npt.NDArray[Any], *, wanted: int) -> npt.NDArray[Any]:
-        """Of the scores (n,) those that a search sees; -inf for the rest."""
+        """Return the scores (n,) of the scanned items, -inf for the rest."""
         items = self.items[self.places(query, wanted=wanted)]
         looked = np.full_like(scores, -np.inf)
         looked[items] = scores[items]

@@ -1,15 +1,15 @@
-"""At which height of a user's scores the items that nobody has touched stand.
+"""Score bonus for items without interactions (cold start).
 
-A factor that only text predicts is an expectation: shorter than the factors of items that people touched, so that its
-scores lie low and close together, the lower the more a user's taste is known. Scaling all of them by one number would
-flood some users' lists and leave out others'. They are raised per user instead: by the bonus at which the best cold
-item to be expected meets a given height of the user's scores of popular items.
+A factor predicted from text alone is an expectation: shorter than the factors of items with interactions, so its scores
+are low and close together, the lower the longer a user's history is. One scale for all would flood some users' lists
+and leave other lists without cold items. Instead cold items get a bonus per user, at which the expected best cold item
+reaches a given height among the user's scores of popular items.
 
     bonus_u = (μ_u + h (τ_u - μ_u)) - (ā_u + 3 σ_u)
 
 μ_u, τ_u: mean and tenth-best of the user's scores of the 300 most popular items; ā_u, σ_u: mean and standard deviation
-of its scores of what text predicts; h: the height, chosen on items treated as cold (`tuning.cold_items`). Nothing but
-a user vector is needed, and a shift or a scale of all scores changes nothing.
+of the scores of predicted factors; h: the height, chosen on items treated as cold (`tuning.cold_items`). The bonus
+needs only the user vector, and is equivariant to a shift or scale of all scores.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ Bools = npt.NDArray[np.bool_]
 
 POPULAR = 300
 RANK = 10
-DEVIATIONS = 3.0  # of the best of some hundreds
+DEVIATIONS = 3.0  # expected maximum of some hundreds, in standard deviations
 
 
 @dataclass(frozen=True)
 class ColdLevel:
     """The bonus of cold items, in a catalogue of `n` items and `d` dimensions."""
 
-    anchored: Bools  # (n,): nobody has touched the item, and its factor is what its text predicts
+    anchored: Bools  # (n,): True for items without interactions, with a factor predicted from text
     mean: Floats  # (d,) of predicted factors
     covariance: Floats  # (d, d)
     height: float  # h
 
     def bonus(self, users: Floats, popular: Floats) -> Doubles:
-        """The bonus (b,) for user vectors (b, d), given the factors (m, d) of the most popular items."""
+        """Return the bonus (b,) for user vectors (b, d), given the factors (m, d) of the most popular items."""
         mean, above, expected = self.parts(users, popular)
         return mean + self.height * above - expected
 
     def parts(self, users: Floats, popular: Floats) -> tuple[Doubles, Doubles, Doubles]:
-        """μ_u, τ_u - μ_u and ā_u + 3 σ_u, (b,) each."""
+        """Return μ_u, τ_u - μ_u and ā_u + 3 σ_u, (b,) each."""
         doubles = users.astype(np.float64)
         scores = doubles @ popular.T  # (b, m)
         rank = min(RANK, scores.shape[1])
@@ -53,6 +53,6 @@ class ColdLevel:
         return mean, tenth - mean, expected
 
     def turned(self, turn: Floats) -> ColdLevel:
-        """The same for user vectors multiplied by an orthogonal matrix (d, d)."""
+        """Return the equivalent for user vectors multiplied by an orthogonal matrix (d, d)."""
         covariance = (turn.T @ self.covariance @ turn).astype(np.float32)
         return replace(self, mean=self.mean @ turn, covariance=covariance)

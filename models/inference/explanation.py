@@ -1,10 +1,10 @@
-"""Why an item is recommended to a user: its score, taken apart exactly.
+"""Explain a recommendation: the item's score as an exact sum.
 
-A user who solves least squares is linear in the history's confidences, x = Σ_j w_j r_j, so that its score is a sum over
-the items of the history (Hu, Koren, Volinsky 2008, section 5). A pooled user is such a sum by definition; a perceptron
-on top is affine around any one user, so that what it adds to a sum over items is a baseline of its own.
+A least-squares user vector is linear in the history's confidences, x = Σ_j w_j r_j, so that a score is a sum over the
+items of the history (Hu, Koren, Volinsky 2008, section 5). A pooled user is such a sum by definition; a perceptron on
+top is affine around any given user, so it adds only a baseline to the sum over items.
 
-Pure numpy, so that it fits into the Bento.
+Pure numpy, so that it can be part of the Bento.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from models.inference.user_side import Doubles, Floats, Indices, LeastSquares, P
 
 @dataclass(frozen=True)
 class Explanation:
-    """Parts of a score: `history` + `baseline` + `cold` add up to it."""
+    """Parts of a score, with the sum `history` + `baseline` + `cold`."""
 
     score: float
-    history: Doubles  # (h,): what each past item contributes, in the order given
-    baseline: float  # of a perceptron, whatever the history's items; else 0
-    cold: float  # the bonus of an item that nobody has touched yet; may be negative
-    text: float | None  # how much of history + baseline the item's text alone accounts for; None where it is unknown
+    history: Doubles  # (h,): contribution of each past item, in the given order
+    baseline: float  # of a perceptron, independent of the history; else 0
+    cold: float  # bonus of an item without interactions; may be negative
+    text: float | None  # part of history + baseline that the item's text alone accounts for; None if unknown
 
     @property
     def beyond_text(self) -> float | None:
-        """How much of history + baseline comes from who touched the item, beyond what its text says."""
+        """Return the part of history + baseline from the item's interactions, beyond its text."""
         return None if self.text is None else float(self.history.sum()) + self.baseline - self.text
 
 
@@ -43,10 +43,10 @@ def explain(
     weights: npt.NDArray[np.floating[Any]] | None = None,
     embedding: Floats | None = None,
 ) -> Explanation:
-    """The parts of the item's score for a history (h,) of item indices, optionally with positive weights (h,).
+    """Return the parts of the item's score for a history (h,) of item indices, optionally with positive weights (h,).
 
-    embedding: (t,) of the item's text by the model's encoder; without it, or where the model used no text or the item
-    has none, the text's part is unknown. Raises ValueError where the weights do not belong to the history.
+    embedding: (t,) of the item's text by the model's encoder; without it, or if the model uses no text or the item has
+    none, the text's part is unknown. Raises ValueError if the numbers of weights and items differ.
     """
     w = np.ones(len(history)) if weights is None else np.asarray(weights, np.float64)
     if w.shape != np.shape(history):
@@ -72,14 +72,14 @@ def explain(
 
 
 def pooled(side: Pooling, history: Indices, weights: Doubles, toward: Doubles) -> tuple[Doubles, float]:
-    """Contributions (h,) of past items to the score of an item with factor `toward` (d,), and the baseline."""
+    """Return contributions (h,) of past items to the score of an item with factor `toward` (d,), and the baseline."""
     parts = weights.sum() ** -side.exponent * weights[:, None] * side.sources[history].astype(np.float64)
     gradient, offset = side.tangent(parts.sum(axis=0), toward)
     return side.scale * (parts @ gradient), side.scale * offset
 
 
 def text_part(model: Factors, user: Floats, item: int, embedding: Floats | None) -> float | None:
-    """Score for a user (d,) of the factor that the item's text (t,) predicts, the item not speaking for itself."""
+    """Return the score for a user (d,) of the factor predicted from the item's text (t,), the item itself excluded."""
     if embedding is None or model.text_mean.size == 0 or not np.any(embedding):
         return None
     anchor = model.anchors(np.asarray(embedding, np.float32)[None], apart_from=np.array([item]))[0]

@@ -1,7 +1,7 @@
-"""The model that is served: item vectors, and what turns any history into a user vector.
+"""The served model: item vectors, and the fold-in of any history to a user vector.
 
-Users are never stored: a user is computed from a history, so known users, new users and new events all take the same
-path. Whatever was trained, a score is an inner product, so that the rest of the pipeline never knows which model it is.
+Users are never stored: a user vector is computed from a history, so known users, new users and new events take the same
+path. For every model family a score is an inner product, so the rest of the pipeline does not depend on the family.
 Pure numpy, so that serving needs no torch.
 """
 
@@ -26,28 +26,28 @@ from models.inference.user_side import Floats, Indices, ItemSide, Layer, LeastSq
 class Factors:
     """Item and user side of a recommender for `n` items, `d` dimensions, `t` text dimensions.
 
-    Several user sides share out the dimensions in their order, and their scores add up.
+    Several user sides split the dimensions in their order, and their scores add up.
     """
 
-    item_factors: Floats  # (n, d); the factor of an item without interactions is what its text predicts
+    item_factors: Floats  # (n, d); factors of items without interactions are predicted from text
     gram: Floats  # (d, d): sum of y yᵀ over items with interactions
     n_warm_items: int
     users: tuple[UserSide, ...]
     popularity_bias: Floats  # (n,): log(1 + train users) / log(1 + largest), in [0, 1]
     text_mean: Floats  # (t,)
     text_weights: Floats  # (t + 1, d), last row the intercept; t = 0 where training used no text
-    neighbours: Neighbours | None = None  # what text predicts beyond the linear map; None: nothing
-    cold: ColdLevel | None = None  # how items without interactions compete with others; None: by their score alone
-    rerank: Rerank | None = None  # how lists are made of scores; None: in their order
+    neighbours: Neighbours | None = None  # correction of the linear text map; None: none
+    cold: ColdLevel | None = None  # bonus of items without interactions; None: no bonus
+    rerank: Rerank | None = None  # re-ranking of lists; None: in order of the scores
 
     def __post_init__(self) -> None:
-        """Raises ValueError where the user sides do not fill the dimensions."""
+        """Raise ValueError if the user sides' dimensions do not add up to the items'."""
         dims = [side.dim for side in self.users]
         if sum(dims) != self.item_factors.shape[1]:
             raise ValueError(f"the user sides have {dims} dimensions, the items {self.item_factors.shape[1]} in all")
 
     def sides(self) -> Iterator[tuple[UserSide, ItemSide, slice]]:
-        """Each user side with the items it is scored against, and where it stands in the user vector."""
+        """Yield each user side with its items, and its slice of the user vector."""
         yield from self._sides
 
     @cached_property
@@ -62,7 +62,7 @@ class Factors:
         return found
 
     def in_eigenbasis(self) -> Factors:
-        """The same scores, with the dimensions turned so that folding in need not turn the factors of a history."""
+        """Return a model with the same scores, rotated so that fold-in need not rotate the factors of a history."""
         turn = np.eye(self.item_factors.shape[1], dtype=np.float32)
         for side, items, span in self.sides():
             if isinstance(side, LeastSquares) and items.basis is not None:
@@ -82,7 +82,7 @@ class Factors:
     def fold_in(
         self, histories: Sequence[Indices], weights: Sequence[npt.NDArray[np.floating[Any]]] | None = None
     ) -> Floats:
-        """User vectors (len(histories), d) of lists of item indices, optionally weighted; zero for an empty history."""
+        """Return user vectors (len(histories), d) of lists of item indices, optionally weighted; zero if empty."""
         users = np.zeros((len(histories), self.item_factors.shape[1]), np.float32)
         for row, history in enumerate(histories):
             if len(history) == 0:
@@ -93,34 +93,34 @@ class Factors:
         return users
 
     def queries(self, users: Floats) -> Floats:
-        """User vectors (b, d + 1) whose inner product with `item_vectors` is the score."""
+        """Return user vectors (b, d + 1) such that the inner product with `item_vectors` is the score."""
         return np.hstack([users, self.cold_bonus(users)[:, None]]).astype(np.float32)
 
     def cold_bonus(self, users: Floats) -> npt.NDArray[np.float64]:
-        """What the items of `cold` gain with users (b, d), (b,)."""
+        """Return the bonus of cold items for users (b, d), (b,)."""
         return np.zeros(len(users)) if self.cold is None else self.cold.bonus(users, self.popular)
 
     @cached_property
     def popular(self) -> Floats:
-        """Factors (m, d) of the most popular items, ties in order of the item index."""
+        """Return the factors (m, d) of the most popular items, ties in order of the item index."""
         touched = int((self.popularity_bias > 0).sum())
         order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items, touched)]
         return self.item_factors[order]
 
     def item_vectors(self) -> Floats:
-        """Item vectors (n, d + 1): factor, and whether the item gets the bonus of cold ones."""
+        """Return item vectors (n, d + 1): the factor, and 1 for items with the cold bonus."""
         return np.hstack([self.item_factors, self.anchored[:, None]])
 
     @property
     def anchored(self) -> Floats:
-        """1 for items that get the bonus of cold ones, else 0, (n,)."""
+        """Return 1 for items with the cold bonus, else 0, (n,)."""
         none = np.zeros(len(self.item_factors), np.float32)
         return none if self.cold is None else self.cold.anchored.astype(np.float32)
 
     def anchors(self, embeddings: Floats, *, apart_from: Indices | None = None) -> Floats:
-        """Factors (m, d) that text alone predicts for embeddings (m, t); a zero row (no text) gets the average one.
+        """Return factors (m, d) predicted from text embeddings (m, t); a zero row (no text) gets the average factor.
 
-        apart_from: (m,) the items whose texts they are, where these shall not speak for themselves.
+        apart_from: (m,) the items of these texts, to be excluded from their own prediction.
         """
         if self.text_mean.size == 0:
             return np.zeros((len(embeddings), self.item_factors.shape[1]), np.float32)
@@ -137,12 +137,12 @@ class Factors:
         return anchors.astype(np.float32)
 
     def to_tensors(self) -> tuple[dict[str, npt.NDArray[Any]], Any]:
-        """Arrays, and a JSON tree of the rest, for a file format that keeps the two apart."""
+        """Return the arrays, and a JSON tree of the rest, for a file format that separates the two."""
         return pack(self)
 
     @classmethod
     def from_tensors(cls, arrays: dict[str, npt.NDArray[Any]], tree: Any) -> Factors:
-        """Inverse of `to_tensors`; raises ValueError where a part is missing or unknown."""
+        """Rebuild a model from `to_tensors`; raises ValueError if a part is missing or unknown."""
         try:
             model = unpack(arrays, tree, {kind.__name__: kind for kind in KINDS})
         except ValueError as error:

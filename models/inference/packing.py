@@ -1,6 +1,6 @@
-"""Frozen dataclasses of arrays, numbers, tuples and each other: as named arrays and a small JSON tree, and back.
+"""Serialization of nested frozen dataclasses of arrays, numbers and tuples to named arrays and a small JSON tree.
 
-A file format that keeps arrays apart from the rest (safetensors) then holds any model, whatever its parts are.
+A file format that separates arrays from the rest (safetensors) can then store any model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def pack(value: Any, path: str = "") -> tuple[dict[str, Array], Any]:
-    """Arrays by their path within `value` (fields and positions joined by dots), and everything else."""
+    """Return arrays by their path within `value` (fields and positions joined by dots), and a tree of the rest."""
     if isinstance(value, np.ndarray):
         return {path: np.ascontiguousarray(value)}, {"array": path}
     arrays: dict[str, Array] = {}
@@ -34,7 +34,7 @@ def pack(value: Any, path: str = "") -> tuple[dict[str, Array], Any]:
 
 
 def unpack(arrays: Mapping[str, Array], tree: Any, kinds: Mapping[str, type]) -> Any:
-    """Inverse of `pack`; `kinds` names the dataclasses that may occur. Raises ValueError for what is not there."""
+    """Rebuild the value from `pack`; kinds: the allowed dataclasses. Raises ValueError for missing or unknown parts."""
     if not isinstance(tree, Mapping):
         return tree
     if "array" in tree:

@@ -1,4 +1,4 @@
-"""Which items hold a value of a column: an inverted index, so that a filter costs what it lets through."""
+"""Inverted index from the values of a column to items: the cost of a filter is proportional to its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Postings:
-    """items[ends[v - 1]:ends[v]] are the items, ascending, that hold value number v."""
+    """Postings: items[ends[v - 1]:ends[v]] are the items with value number v, ascending."""
 
     values: Strings
     index: Positions
@@ -26,12 +26,12 @@ class Postings:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], name: str) -> Postings:
-        """Inverse of `arrays_of_postings`."""
+        """Rebuild postings from `arrays_of_postings`."""
         values = Strings.of(arrays, f"{name}.values")
         return cls(values, Positions(values), arrays[f"{name}.ends"], arrays[f"{name}.items"])
 
     def holding(self, values: Sequence[str]) -> Indices:
-        """Items (m,), ascending, that hold one of the values; one that no item holds adds none."""
+        """Return the items (m,), ascending, with any of the values; unknown values match no items."""
         found = [self.of_value(v) for v in {self.index.get(value) for value in values} - {None} if v is not None]
         if len(found) == 1:
             return found[0]
@@ -42,7 +42,7 @@ class Postings:
 
 
 def arrays_of_postings(name: str, cells: Sequence[Sequence[str]]) -> dict[str, Array]:
-    """What `Postings.of` reads, from the values that each item holds."""
+    """Return the arrays for `Postings.of`, from the values of each item."""
     pairs = sorted({(value.encode(), item) for item, held in enumerate(cells) for value in held})
     values = sorted({value for value, _ in pairs})
     number = {value: v for v, value in enumerate(values)}

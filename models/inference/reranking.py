@@ -1,18 +1,18 @@
-"""Lists that show more of the tail: place after place goes to the candidate of largest relevance plus bonus.
+"""Tail re-ranking: each position of a list, in order, gets the candidate with the largest relevance plus bonus.
 
 The methods differ in the bonus of item i for user u, λ being their strength:
 
     none        0
-    popularity  -λ t_u p_i at every place: p_i log-popularity in [0, 1], t_u the tail's share of the user's history,
-                so that who lives off the tail is shown more of it
-    xquad       λ P(c|u) (1 - share of the places so far that are c), c the part (head, tail) that i is of and P(c|u)
+    popularity  -λ t_u p_i at every position: p_i log-popularity in [0, 1], t_u the tail's share of the user's
+                history, so that users with more tail items in their history get more of them
+    xquad       λ P(c|u) (1 - share of c among the positions so far), c the segment (head, tail) of i and P(c|u)
                 its share of the history (smooth xQuAD of Abdollahpouri et al. 2019, arXiv:1901.07555, which weighs
                 relevance with 1 - λ' and this with λ', λ = λ' / (1 - λ'))
-    slots       λ / (1 + e_i) for items of the tail, at the last two of every five places: e_i is how often lists show
-                the item, so that what nobody is shown comes first; a large λ gives these places to the tail for certain
+    slots       λ / (1 + e_i) for tail items, at the last two of every five positions: e_i is the item's exposure in
+                lists, so that items with little exposure come first; a large λ reserves these positions for the tail
 
-Every list is a beginning of every longer one. Equal candidates are taken by score, then by item index. Pure numpy and
-one rule for many users as for a single request, so that what is judged is what is served.
+Every list is a prefix of every longer one. Ties are broken by score, then by item index. Pure numpy, and the same rule
+for many users as for a single request, so that the judged lists are the served ones.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy.typing as npt
 from models.inference.candidates import Bools, Candidates, Floats, Indices
 
 METHODS = ("none", "popularity", "xquad", "slots")
-STRONGEST = 4.0  # of a stated preference
-PERIOD, FIRST_SLOT = 5, 3  # of every five places those from the fourth on are slots
+STRONGEST = 4.0  # of a requested tail emphasis
+PERIOD, FIRST_SLOT = 5, 3  # of every five positions those from the fourth on are slots
 
 
 @dataclass(frozen=True)
@@ -35,51 +35,51 @@ class Rerank:
     """A method over a catalogue of `n` items."""
 
     method: str
-    strength: float  # λ, in units of relevance; 0 is none, whatever the method
+    strength: float  # λ, in units of relevance; 0: no re-ranking
     is_tail: Bools  # (n,)
-    against: Floats  # (n,): what an item has against it, p_i or e_i; zeros where the method asks for neither
+    against: Floats  # (n,): p_i or e_i, which lower an item's bonus; zeros if the method uses neither
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what is no method."""
+        """Raise ValueError for an unknown method or an invalid strength."""
         if self.method not in METHODS:
             raise ValueError(f"re-ranking method {self.method!r} is unknown; the methods are {', '.join(METHODS)}")
         if not (np.isfinite(self.strength) and self.strength >= 0):
             raise ValueError(f"strength {self.strength} of {self.method} is not a finite number ≥ 0; correct it")
 
     def tail_share(self, history: Indices, weights: npt.NDArray[np.floating[Any]] | None = None) -> Floats:
-        """Share (1,) of a history (h,), optionally weighted, that is tail; 0 where it is empty."""
+        """Return the tail's share (1,) of a history (h,), optionally weighted; 0 if it is empty."""
         w = np.ones(len(history)) if weights is None else np.asarray(weights, np.float64)
         return np.array([self.is_tail[history] @ w / max(w.sum(), np.finfo(np.float64).tiny)], np.float32)
 
     def over(self, source: Indices) -> Rerank:
-        """The same over another catalogue (m,): `source` is an item's row here, -1 a new one, which is tail."""
+        """Return the method over another catalogue (m,): source: an item's row here, -1 for a new item (tail)."""
         known = source >= 0
         return replace(self, is_tail=self.is_tail[source] | ~known, against=self.against[source] * known)
 
 
 def preferring(popularity: Floats, is_tail: Bools) -> Rerank:
-    """Lists for somebody who says how much of the tail is wanted, from 0 to 1, which is then `tail_share`.
+    """Return the method for a requested tail emphasis from 0 to 1, which takes the place of `tail_share`.
 
-    popularity: (n,), p_i. What a list loses in mean p_i can only grow with the preference: at 0 it is in order of
-    relevance, at 1 popularity counts as much as at the largest strength that a model's lists are judged with.
+    popularity: (n,), p_i. The mean p_i of a list falls monotonically with the emphasis: at 0 it is in order of
+    relevance, at 1 popularity counts as much as at the largest strength of judged lists.
     """
     return Rerank("popularity", STRONGEST, is_tail, popularity)
 
 
 def none(is_tail: Bools) -> Rerank:
-    """Lists in order of the scores."""
+    """Return the method without re-ranking: lists in order of the scores."""
     return Rerank("none", 0.0, is_tail, np.zeros(len(is_tail), np.float32))
 
 
 def rerank(how: Rerank, candidates: Candidates, tail_share: Floats, *, k: int) -> npt.NDArray[np.int32]:
-    """Lists (b, k) of item indices, -1 where there are fewer candidates. tail_share: (b,), of the users' histories."""
+    """Return lists (b, k) of item indices, padded with -1. tail_share: (b,), of the users' histories."""
     if len(candidates.items) == 1:
         return rerank_one(how, candidates.items[0], candidates.relevance[0], float(tail_share[0]), k=k)[None]
     return fill(how, candidates, tail_share, places=range(k))
 
 
 def rerank_one(how: Rerank, items: Indices, relevance: Floats, tail_share: float, *, k: int) -> npt.NDArray[np.int32]:
-    """What `fill` makes of one user's candidates (c,), for a single request: a list (k,) without arrays of one row."""
+    """Return the list (k,) of one user's candidates (c,), as `fill` but without arrays of one row, for a request."""
     present = np.flatnonzero(relevance > -np.inf)
     items, left = items[present], relevance[present].copy()
     bonus = fixed_bonus(how, items)
@@ -104,7 +104,7 @@ def rerank_one(how: Rerank, items: Indices, relevance: Floats, tail_share: float
 
 
 def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: range) -> npt.NDArray[np.int32]:
-    """What stands at consecutive places (b, len(places)) of lists; earlier ones have taken none of the candidates."""
+    """Return the items at consecutive positions (b, len(places)) of lists; earlier positions took no candidate."""
     items, left = candidates.items, candidates.relevance.copy()  # (b, c)
     bonus = np.where(items >= 0, fixed_bonus(how, items), 0)  # (b, c)
     if how.method == "popularity":
@@ -127,7 +127,7 @@ def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: ran
 
 
 def fixed_bonus(how: Rerank, items: Indices) -> Floats:
-    """The part of the bonus of items (b, c) that depends on the item alone."""
+    """Return the part of the bonus of items (b, c) that depends on the item alone."""
     against = how.against[items]
     if how.method == "popularity":
         return -np.float32(how.strength) * against
@@ -137,7 +137,7 @@ def fixed_bonus(how: Rerank, items: Indices) -> Floats:
 
 
 def lacking(is_tail: Bools, shown: Floats, tail_share: Floats, place: int) -> Floats:
-    """P(c|u) (1 - share of the places so far that are c) for candidates (b, c), `shown` (b,) places being tail."""
+    """Return P(c|u) (1 - share of c among the positions so far) for candidates (b, c), with `shown` (b,) tail items."""
     of_tail = tail_share * (1 - shown / max(place, 1))
     of_head = (1 - tail_share) * (1 - (place - shown) / max(place, 1))
     return np.where(is_tail, of_tail[:, None], of_head[:, None])

@@ -1,4 +1,4 @@
-"""Many short texts in two arrays: a million ids take the bytes they have and eight each, not a hundred."""
+"""Many short texts in two arrays: an id takes its bytes plus eight, instead of about a hundred."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Array = npt.NDArray[Any]
 
 
 class Strings(Sequence[str]):
-    """Texts whose UTF-8 bytes stand end to end."""
+    """Texts stored as UTF-8 bytes end to end."""
 
     def __init__(self, text: Array, ends: Array) -> None:
-        """text: uint8, all bytes; ends: int64 (n,), where each text ends."""
+        """Wrap the arrays; text: uint8, all bytes; ends: int64 (n,), the end of each text."""
         self.text = text.tobytes()
-        # the standard library's array: a list's speed at an array's size
+        # the standard library's array: as fast as a list, as small as an array
         self.ends = array("q", np.concatenate([[0], ends]).astype(np.int64).tobytes())
 
     @classmethod
@@ -46,10 +46,10 @@ class Strings(Sequence[str]):
 
 
 class Positions(Mapping[str, int]):
-    """Where each of some distinct texts stands among them."""
+    """Mapping from distinct texts to their positions."""
 
     def __init__(self, strings: Strings, order: Array | None = None) -> None:
-        """order: (n,), the positions in order of the texts' bytes; None where they are in that order already."""
+        """Keep the texts; order: (n,), positions sorted by the texts' bytes; None if they are sorted."""
         self.strings = strings
         self.order: Any = range(len(strings)) if order is None else array("i", order.astype(np.int32).tobytes())
 
@@ -71,7 +71,7 @@ class Positions(Mapping[str, int]):
 
 
 def arrays_of(name: str, texts: Sequence[str]) -> dict[str, Array]:
-    """What `Strings.of` reads."""
+    """Return the arrays for `Strings.of`."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return {f"{name}.text": np.frombuffer(b"".join(encoded), np.uint8), f"{name}.ends": ends}

@@ -1,4 +1,4 @@
-"""How a history of items becomes a user vector: by solving for it, or by adding up what each item says.
+"""User side of a model: a user vector from a history, by least squares or by pooling item vectors.
 
 Pure numpy, so that serving needs no torch. `models.ranking.fold_in` does the same for many users at once.
 """
@@ -18,16 +18,16 @@ Indices = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class ItemSide:
-    """What a user vector is scored against, with the Gram matrix of its warm items in eigenform."""
+    """The items that a user vector is scored against, with the eigendecomposition of the Gram matrix of warm items."""
 
     factors: Floats  # (n, d)
     eigenvalues: Doubles  # (d,) of G = Σ y yᵀ over items with interactions
-    basis: Doubles | None  # (d, d), its columns the eigenvectors; None for the identity, which spares turning vectors
+    basis: Doubles | None  # (d, d), eigenvectors as columns; None for the identity, so that vectors need no rotation
     n_warm: int
 
     @classmethod
     def of(cls, factors: Floats, gram: Floats, n_warm: int) -> ItemSide:
-        """Eigenform of a Gram matrix (d, d); nothing needs to be turned where it is diagonal."""
+        """Decompose a Gram matrix (d, d); a diagonal one needs no rotation."""
         diagonal = np.diagonal(gram).astype(np.float64)
         if np.array_equal(gram, np.diag(np.diagonal(gram))):
             return cls(factors, np.maximum(diagonal, 0), None, n_warm)
@@ -35,12 +35,12 @@ class ItemSide:
         return cls(factors, np.maximum(eigenvalues, 0), basis, n_warm)
 
     def turned(self, vectors: Floats) -> Doubles:
-        """Vectors (m, d) in the eigenbasis."""
+        """Rotate vectors (m, d) into the eigenbasis."""
         doubles = vectors.astype(np.float64)
         return doubles if self.basis is None else doubles @ self.basis
 
     def back(self, vectors: Doubles) -> Doubles:
-        """Vectors (m, d) of the eigenbasis as they were before `turned`."""
+        """Rotate vectors (m, d) back from the eigenbasis."""
         return vectors if self.basis is None else vectors @ self.basis.T
 
 
@@ -53,19 +53,19 @@ class LeastSquares:
 
     dim: int  # d
     unobserved_weight: float  # α
-    regularization: float  # of a user whose effective frequency is 1
+    regularization: float  # for a user with an effective frequency of 1
     frequency_exponent: float
-    scale: float = 1.0  # of the user vector, beside other sides
+    scale: float = 1.0  # of the user vector, relative to other sides
 
     def ridge(self, n_interactions: float | Doubles, n_warm: int) -> Any:
-        """λ_u of users with so many interactions (frequency-scaled, arXiv:2110.14037 eq. 7)."""
+        """Return λ_u of users by number of interactions (frequency-scaled, arXiv:2110.14037 eq. 7)."""
         return self.regularization * (n_interactions + self.unobserved_weight * n_warm) ** self.frequency_exponent
 
     def fold_in(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
-        """User vector (d,) of a history (h,) of items with positive weights (h,).
+        """Return the user vector (d,) of a history (h,) of items with positive weights (h,).
 
-        In the eigenbasis of G all that users share is a diagonal D, so that one system of size min(h, d) remains:
-        x = D⁻¹ Yᵀ (I + W Y D⁻¹ Yᵀ)⁻¹ w (Woodbury) where h < d, else x = (D + Yᵀ W Y)⁻¹ Yᵀ w.
+        In the eigenbasis of G the part shared by all users is a diagonal D, so one system of size min(h, d) remains:
+        x = D⁻¹ Yᵀ (I + W Y D⁻¹ Yᵀ)⁻¹ w (Woodbury) for h < d, else x = (D + Yᵀ W Y)⁻¹ Yᵀ w.
         """
         y, diagonal = self.system(items, history)
         if len(history) < self.dim:
@@ -80,9 +80,9 @@ class LeastSquares:
         return self.scale * items.back(user)
 
     def response(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
-        """R (h, d) such that the user vector is w R: what each past item adds to it, per unit of its weight.
+        """Return R (h, d) such that the user vector is w R: each past item's contribution per unit of weight.
 
-        The history being short or long as in `fold_in`: R = (I + Y D⁻¹ Yᵀ W)⁻¹ Y D⁻¹, or R = Y (D + Yᵀ W Y)⁻¹.
+        For a short or long history, as in `fold_in`: R = (I + Y D⁻¹ Yᵀ W)⁻¹ Y D⁻¹, or R = Y (D + Yᵀ W Y)⁻¹.
         """
         y, diagonal = self.system(items, history)
         if len(history) < self.dim:
@@ -93,7 +93,7 @@ class LeastSquares:
         return self.scale * items.back(rows)
 
     def system(self, items: ItemSide, history: Indices) -> tuple[Doubles, Doubles]:
-        """Y (h, d) of a history and D (d,), both in the eigenbasis."""
+        """Return Y (h, d) of a history and D (d,), both in the eigenbasis."""
         diagonal = self.unobserved_weight * items.eigenvalues + self.ridge(len(history), items.n_warm)
         return items.turned(items.factors[history]), diagonal
 
@@ -108,29 +108,29 @@ class Layer:
 
 @dataclass(frozen=True)
 class Pooling:
-    """A user as the sum of what each past item says: x = f((Σ w)^-p Σ w s).
+    """A user as a pooled sum over past items: x = f((Σ w)^-p Σ w s).
 
     p = 0 for item-item models (a low-rank Σ_j s_j · y_i), 1/2 for graph convolutions, 1 for a mean. f is a perceptron
-    with rectified hidden layers, the identity where there is none.
+    with rectified hidden layers, or the identity.
     """
 
-    sources: Floats  # (n, inputs): what each item says of who touched it
+    sources: Floats  # (n, inputs): vectors of items as part of a history
     exponent: float  # p
     layers: tuple[Layer, ...] = ()
-    scale: float = 1.0  # of the user vector, beside other sides
+    scale: float = 1.0  # of the user vector, relative to other sides
 
     @property
     def dim(self) -> int:
         return int((self.layers[-1].weight if self.layers else self.sources).shape[1])
 
     def fold_in(self, items: ItemSide, history: Indices, weights: Doubles) -> Doubles:
-        """User vector (d,) of a history (h,) of items with positive weights (h,)."""
+        """Return the user vector (d,) of a history (h,) of items with positive weights (h,)."""
         pooled = weights @ self.sources[history].astype(np.float64) * weights.sum() ** -self.exponent
         user: Doubles = self.scale * self.perceptron(pooled[None])[0]
         return user
 
     def perceptron(self, x: Doubles) -> Doubles:
-        """f of every row, (b, inputs) -> (b, d)."""
+        """Apply f to every row, (b, inputs) -> (b, d)."""
         for number, layer in enumerate(self.layers):
             x = x @ layer.weight.astype(np.float64) + layer.bias
             if number + 1 < len(self.layers):
@@ -138,8 +138,8 @@ class Pooling:
         return x
 
     def tangent(self, x: Doubles, toward: Doubles) -> tuple[Doubles, float]:
-        """Gradient g (inputs,) and offset c of toward · f at x (inputs,): around it, toward · f(x) = g · x + c."""
-        inputs, hidden = [np.ones(len(x), np.bool_)], x  # of every layer, which of them count
+        """Return gradient g (inputs,) and offset c of toward · f at x (inputs,): near x, toward · f(x) = g · x + c."""
+        inputs, hidden = [np.ones(len(x), np.bool_)], x  # of every layer, mask of active units
         for layer in self.layers[:-1]:
             hidden = np.maximum(hidden @ layer.weight.astype(np.float64) + layer.bias, 0)
             inputs.append(hidden > 0)

@@ -1,1 +1,1 @@
-"""Compute what a Bento is built with: the cells of a large catalogue, the neighbours that a cheaper encoder keeps."""
+"""Computations for building a Bento: the cells of a large catalogue, and the quality of a cheaper encoder."""

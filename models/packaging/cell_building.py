@@ -10,12 +10,12 @@ import numpy as np
 from models.inference.cells import Cells, Floats
 
 PASSES = 8
-SAMPLE = 64  # vectors per cell that k-means looks at
-SWIG: Any = faiss  # its type stubs lack what its Python layer adds
+SAMPLE = 64  # vectors per cell for k-means
+SWIG: Any = faiss  # its type stubs lack the methods of its Python layer
 
 
 def build(vectors: Floats, *, n_cells: int, seed: int) -> Cells:
-    """Cells of vectors (n, d), at most one a vector, to be looked into as a whole until a share is chosen."""
+    """Return cells of vectors (n, d), at most one per vector; a query scans all of them until a share is chosen."""
     lengths = np.linalg.norm(vectors, axis=1)
     directions = np.ascontiguousarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None], np.float32)
     means = SWIG.Kmeans(

@@ -1,4 +1,4 @@
-"""How many nearest neighbours a cheaper encoder keeps: what search by its vectors has in common with the exact one."""
+"""Overlap of nearest neighbours between a cheaper encoder and the exact one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def overlap(exact: Floats, other: Floats, catalogue: Floats, *, k: int = 10) -> float:
-    """Mean share of the k items nearest to `exact` (b, t) that are also among the k nearest to `other` (b, t).
+    """Return the mean share of the k items nearest to `exact` (b, t) that are among the k nearest to `other` (b, t).
 
-    catalogue: unit vectors (n, t); an item that is exactly the one asked with is nobody's neighbour. 1 where the
-    catalogue has no more than k items, since there is nothing to choose.
+    catalogue: unit vectors (n, t); an item equal to the query is excluded. 1 if the catalogue has at most k items,
+    since there is no choice.
     """
     if len(catalogue) <= k + 1:
         return 1.0

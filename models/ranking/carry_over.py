@@ -1,4 +1,4 @@
-"""An older model over the current catalogue, so that both can be judged on the same holdout."""
+"""Transfer of an older model to the current catalogue, so that both models can be judged on the same holdout."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from models.inference.user_side import Floats, LeastSquares, UserSide
 def carry_over(
     model: Factors, source: npt.NDArray[np.integer[Any]], embeddings: Floats | None
 ) -> tuple[Factors, npt.NDArray[np.bool_]]:
-    """The model with one row per current item, and which of them (n_items,) it can recommend.
+    """Return the model with one row per current item, and the mask (n_items,) of items that it can recommend.
 
-    source: (n_items,) the item's row in the model, -1 where the model does not know it. Such items get the model's text
-    anchor where `embeddings` (n_items, t) of the model's own encoder are given; without, they are not recommendable.
+    source: (n_items,) the item's row in the model, -1 for an unknown item. Unknown items get the model's text anchor
+    if `embeddings` (n_items, t) of the model's own encoder are given; otherwise they cannot be recommended.
     """
     known = source >= 0
     item_factors = model.item_factors[source] * known[:, None]
-    popularity_bias = model.popularity_bias[source] * known  # nobody had touched what the model does not know
+    popularity_bias = model.popularity_bias[source] * known  # unknown items had no interactions
     anchored = embeddings is not None and embeddings.shape[1] == len(model.text_mean)
     has_text = np.zeros(len(source), np.bool_)
     if anchored and embeddings is not None:
@@ -36,7 +36,7 @@ def carry_over(
         item_factors=item_factors.astype(np.float32),
         popularity_bias=popularity_bias,
         users=tuple(over(side, source) for side in model.users),
-        neighbours=None,  # they are items of the model's own catalogue, and have said what they know
+        neighbours=None,  # of the model's own catalogue, and already used for the anchors
         cold=cold,
         rerank=model.rerank.over(source) if model.rerank else None,
     )
@@ -44,7 +44,7 @@ def carry_over(
 
 
 def over(side: UserSide, source: npt.NDArray[np.integer[Any]]) -> UserSide:
-    """A user side whose items are `source`; one that it does not know says nothing of who touched it."""
+    """Return a user side with the items `source`; unknown items contribute nothing to a user vector."""
     if isinstance(side, LeastSquares):
         return side
     return replace(side, sources=side.sources[source] * (source >= 0)[:, None])

@@ -1,7 +1,7 @@
-"""`Factors.fold_in` for many users at once: the same user vectors, batched, each in its cheaper form.
+"""`Factors.fold_in` for many users at once: the same user vectors, batched, each by the cheaper of two forms.
 
-`LeastSquares` in the eigenbasis of the Gram matrix (G = Q Λ Qᵀ): all that users share is the diagonal D = alpha Λ +
-lambda_u. A history of h items with weights w, Ỹ = √w Y Q, then needs one solve of size min(h, d):
+`LeastSquares` in the eigenbasis of the Gram matrix (G = Q Λ Qᵀ): the part shared by all users is the diagonal D = alpha
+Λ + lambda_u. A history of h items with weights w, Ỹ = √w Y Q, then needs one solve of size min(h, d):
 
     h < d   x = Q D⁻¹ Ỹᵀ (I + Ỹ D⁻¹ Ỹᵀ)⁻¹ √w     (Woodbury)
     h ≥ d   x = Q (D + ỸᵀỸ)⁻¹ Ỹᵀ √w
@@ -25,9 +25,9 @@ CELLS = 2**20  # float64 numbers in the largest array of a batch: 8 MiB
 
 
 def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) -> Floats:
-    """User vectors (n_users, d) of histories, (n_users, n_items) whose stored entries are weights; zero where empty.
+    """Return user vectors (n_users, d) of histories, (n_users, n_items) with weights as entries; zero if empty.
 
-    Raises ValueError where item factors are not finite.
+    Raises ValueError if item factors are not finite.
     """
     if not np.isfinite(model.item_factors).all():
         raise ValueError(
@@ -43,7 +43,7 @@ def fold_in(model: Factors, histories: csr_array[Any], *, device: torch.device) 
 
 
 def pool(side: Pooling, histories: csr_array[Any]) -> Doubles:
-    """Users (n_users, d) as sums over their histories."""
+    """Return users (n_users, d) as sums over their histories."""
     totals = np.asarray(histories.sum(axis=1), np.float64)
     users = np.zeros((len(totals), side.dim))
     some = totals > 0
@@ -55,21 +55,21 @@ def pool(side: Pooling, histories: csr_array[Any]) -> Doubles:
 def least_squares(
     side: LeastSquares, items: ItemSide, histories: csr_array[Any], device: torch.device
 ) -> npt.NDArray[np.float64]:
-    """Users (n_users, d) as solutions of their normal equations."""
+    """Return users (n_users, d) as solutions of their normal equations."""
     rotated = torch.from_numpy(items.turned(items.factors)).to(device)  # (n_items, d), float64
     lengths = np.diff(histories.indptr)
     users = np.zeros((len(lengths), side.dim), np.float64)
     for rows, longest in batches(lengths, side.dim):
         history, weights = padded(histories, rows, longest)
         diagonal = side.unobserved_weight * items.eigenvalues + side.ridge(lengths[rows], items.n_warm)[:, None]
-        roots = torch.from_numpy(np.sqrt(weights)).to(device)  # (b, h), 0 where padded
+        roots = torch.from_numpy(np.sqrt(weights)).to(device)  # (b, h), 0 for padding
         y = rotated[torch.from_numpy(history).to(device)] * roots[:, :, None]  # (b, h, d)
         users[rows] = solve(y, torch.from_numpy(diagonal).to(device), roots).cpu().numpy()
     return side.scale * items.back(users)
 
 
 def solve(y: Tensor, diagonal: Tensor, target: Tensor) -> Tensor:
-    """x (b, d) of (D + YᵀY) x = Yᵀ t for y (b, h, d), padded with zero rows, and t (b, h)."""
+    """Solve (D + YᵀY) x = Yᵀ t for x (b, d), given y (b, h, d), padded with zero rows, and t (b, h)."""
     h, d = y.shape[1:]
     if h < d:
         scaled = y / diagonal[:, None, :]
@@ -79,17 +79,17 @@ def solve(y: Tensor, diagonal: Tensor, target: Tensor) -> Tensor:
 
 
 def cholesky_solve(a: Tensor, b: Tensor) -> Tensor:
-    """Solution (b, n) of symmetric positive definite systems a (b, n, n)."""
+    """Return the solution (b, n) of symmetric positive definite systems a (b, n, n)."""
     return torch.cholesky_solve(b[..., None], torch.linalg.cholesky(a))[..., 0]
 
 
 def batches(lengths: npt.NDArray[np.integer[Any]], d: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
-    """Users with a history, in batches of similar length that fit in memory, each with its longest history."""
+    """Yield users with a history, in batches of similar length that fit in memory, each with its longest length."""
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
     stop = len(order)
-    while stop and (longest := int(ascending[stop - 1])):  # longest first; the empty ones remain
-        similar = int(np.searchsorted(ascending, longest * 3 // 4, side="right"))  # a third is padding at most
+    while stop and (longest := int(ascending[stop - 1])):  # longest first, without empty ones
+        similar = int(np.searchsorted(ascending, longest * 3 // 4, side="right"))  # at most a third is padding
         start = max(similar, stop - max(1, CELLS // (max(longest, d) * d)))
         yield order[start:stop], longest
         stop = start
@@ -98,7 +98,7 @@ def batches(lengths: npt.NDArray[np.integer[Any]], d: int) -> Iterator[tuple[npt
 def padded(
     histories: csr_array[Any], rows: npt.NDArray[np.int64], longest: int
 ) -> tuple[npt.NDArray[np.int64], Doubles]:
-    """Items and weights (len(rows), longest) of the rows' histories; after their ends any item, of weight 0."""
+    """Return items and weights (len(rows), longest) of the rows' histories, padded with any item of weight 0."""
     items, weights = np.zeros((len(rows), longest), np.int64), np.zeros((len(rows), longest))
     chosen = histories[rows]
     present = np.arange(longest) < np.diff(chosen.indptr)[:, None]

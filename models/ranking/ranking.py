@@ -1,9 +1,9 @@
-"""Full-catalogue ranking: the k best unseen items of each user, or what to re-rank; exact also among ties.
+"""Full-catalogue ranking: the k best unseen items of each user, or the candidates to re-rank; exact also for ties.
 
-Scores are made a tile at a time and searched before the next tile is made, by each thread for users of its own: memory
-does not grow with the users, on a CPU scores never leave the cache, and no thread waits for another. A GPU gets larger
-tiles, from two threads: while one waits for what was found, the GPU has the other's work. All metrics at all k are read
-from the one list of the largest k.
+Each thread computes scores for its own users a tile at a time, and searches a tile before the next: memory does not
+grow with the users, on a CPU scores never leave the cache, and no thread waits for another. A GPU gets larger tiles,
+from two threads: while one waits for its results, the GPU works for the other. All metrics at all k use the one list
+of the largest k.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ except ImportError:  # a machine without Numba
 
 Rows = npt.NDArray[np.int64]
 Scorer = Callable[[Rows], Tensor]  # rows of users (b,) -> fresh scores, float32 (b, n_items)
-Best = tuple[npt.NDArray[np.integer[Any]], Floats]  # items and scores (b, k), -1 and -inf where there are fewer
+Best = tuple[npt.NDArray[np.integer[Any]], Floats]  # items and scores (b, k), padded with -1 and -inf
 Arrays = tuple[npt.NDArray[Any], ...]
 TILE = 2**22  # scores at a time and thread: 16 MB ...
-FAR_TILE = 2**26  # ... and 256 MB on a GPU, so that each of its kernels has work for all of its processors
+FAR_TILE = 2**26  # ... and 256 MB on a GPU, so that each kernel occupies all processors
 FAR_THREADS = 2
 
 
 def top_k(scores: Tensor, among: Bools, *, k: int) -> Best:
-    """Items of the k largest scores per row, best first, ties in order of the item index, and their scores.
+    """Return the items of the k largest scores per row, best first, ties in order of the item index, and their scores.
 
-    scores: float32 (b, n_items); -inf marks items that must not appear. among: (n_items,), the others do not count, and
-    their scores may be overwritten. Raises ValueError where a score is NaN.
+    scores: float32 (b, n_items); -inf marks excluded items. among: mask (n_items,), the others are excluded, and their
+    scores may be overwritten. Raises ValueError if a score is NaN.
     """
     if top_k_kernel is None or scores.device.type != "cpu":
         return top_k_torch.best(scores, np.flatnonzero(~among), k=k)
@@ -55,7 +55,7 @@ def top_k(scores: Tensor, among: Bools, *, k: int) -> Best:
 def recommend(scorer: Scorer, seen: Seen, *, rows: Rows, allowed: Bools, k: int, batch: int) -> Iterator[Lists]:
     """Yield the lists (≤ batch, k) of the users `rows`, batch by batch; memory is a tile of scores per thread.
 
-    seen: what is excluded, by user and item; allowed: (n_items,), the rest is never recommended.
+    seen: excluded items by user; allowed: mask (n_items,), the others are never recommended.
     """
 
     def search(users: Rows) -> Arrays:
@@ -68,7 +68,7 @@ def recommend(scorer: Scorer, seen: Seen, *, rows: Rows, allowed: Bools, k: int,
 def shortlist(
     scorer: Scorer, seen: Seen, is_tail: Bools, *, rows: Rows, allowed: Bools, k: int, batch: int
 ) -> Iterator[Candidates]:
-    """Yield the candidates of the users `rows` for lists of k, as `candidates.of_scores` finds them for one user."""
+    """Yield the candidates of the users `rows` for lists of k, the same as `candidates.of_scores` for one user."""
     overall, of_tail = max(candidates.OVERALL, k), allowed & is_tail
 
     def search(users: Rows) -> Arrays:
@@ -91,7 +91,7 @@ def reranked(
 
 
 def tail_shares(histories: csr_array[Any], is_tail: Bools) -> Floats:
-    """`Rerank.tail_share` of many users (n_users,), whose histories are the rows of (n_users, n_items)."""
+    """Return `Rerank.tail_share` of many users (n_users,), with histories (n_users, n_items)."""
     totals = np.asarray(histories.sum(axis=1), np.float64)
     of_tail = np.asarray(histories @ is_tail.astype(np.float64))
     shares: Floats = np.divide(of_tail, totals, out=np.zeros_like(totals), where=totals > 0).astype(np.float32)
@@ -105,7 +105,7 @@ def batches(rows: Rows, size: int) -> Iterator[Rows]:
 
 
 def unseen(scorer: Scorer, seen: Seen, users: Rows) -> Tensor:
-    """Scores (b, n_items) of users, -inf for what they have seen."""
+    """Return the scores (b, n_items) of users, -inf for seen items."""
     scores = scorer(users)
     seen.exclude(scores, users)
     return scores
@@ -114,18 +114,18 @@ def unseen(scorer: Scorer, seen: Seen, users: Rows) -> Tensor:
 def in_threads(
     search: Callable[[Rows], Arrays], scorer: Scorer, seen: Seen, rows: Rows, *, batch: int
 ) -> Iterator[Arrays]:
-    """Yield what was found for the users of each batch, each array (≤ batch, …); threads search while it is used."""
+    """Yield the results of each batch of users, each array (≤ batch, …); threads search ahead of the caller."""
     if not len(rows):
         return
     n_threads = torch.get_num_threads()
     is_far = unseen(scorer, seen, rows[:1]).device.type != "cpu"
     tile = max(1, (FAR_TILE if is_far else TILE) // seen.pairs.shape[1])
     part = max(1, tile // batch) * batch  # whole batches
-    # one thread for each product: several would meet after every tile, and wait for the slowest
+    # one thread per product: several would synchronize after every tile, and wait for the slowest
     pool = ThreadPoolExecutor(FAR_THREADS if is_far else n_threads, initializer=torch.set_num_threads, initargs=(1,))
     started: deque[list[Future[Arrays]]] = deque()
     try:
-        # threads are so many parts ahead of the caller; as many empty ones let the last parts out
+        # threads are this many parts ahead of the caller; as many empty ones flush the last parts
         for some in (*batches(rows, part), *[rows[:0]] * n_threads):
             started.append([pool.submit(search, users) for users in batches(some, tile)])
             if len(started) <= n_threads or not (futures := started.popleft()):
@@ -135,4 +135,4 @@ def in_threads(
                 yield tuple(each[start : start + batch] for each in found)
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(n_threads)  # which the pool's threads have changed for those that come after them
+        torch.set_num_threads(n_threads)  # the pool's threads have changed it for later ones

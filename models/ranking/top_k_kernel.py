@@ -1,8 +1,8 @@
 """The k largest scores of every row, on the CPU: `models.ranking.ranking.top_k` compiled by Numba.
 
-A row is read twice while it is in the cache. First for the maximum of each of some hundred groups of items: what k of
-these maxima reach, at least k items reach, and few more. Then for the items that reach it; only they are sorted, by
-score and then by item index. One thread; callers share out rows, for none depends on another.
+A row is read twice while it is in the cache. First for the maximum of each of some hundred groups of items: the k-th
+largest maximum is a bound that at least k items reach, and few more. Then for the items that reach it; only they are
+sorted, by score and then by item index. One thread; callers distribute the rows, which are independent.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ compiled.share(__file__)
 Floats = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
 
-GROUPS = 16  # for each wanted item: more of them bring the bound nearer to the k-th score, and have to be ordered
-HALVINGS = 16  # on the way to the bound; a loose one costs time alone
-BLOCK = 192  # items that are compared with the bound at once
+GROUPS = 16  # per wanted item: more groups bring the bound closer to the k-th score, but have to be ordered
+HALVINGS = 16  # steps of bisection to the bound; a loose one costs only time
+BLOCK = 192  # items compared with the bound at a time
 LOW, HALF = np.float32(-np.inf), np.float32(0.5)
 
 
 def best(scores: Floats, among: Floats, *, k: int) -> tuple[Items, Floats]:
-    """Items (b, k) of the largest scores (b, n_items), best first, equal ones in order, and their scores.
+    """Return the items (b, k) of the largest scores (b, n_items), best first, ties in order, and their scores.
 
-    Ends in -1 and -inf where there are fewer items above -inf. among: (n_items,) zeros, -inf for items that do not
-    count, or empty where all do. Raises ValueError where a score is NaN.
+    Padded with -1 and -inf if there are fewer items above -inf. among: (n_items,) zeros, -inf for excluded items, or
+    empty without exclusions. Raises ValueError if a score is NaN.
     """
     items = np.full((len(scores), k), -1, np.int32)
     values = np.full((len(scores), k), LOW, np.float32)
@@ -41,7 +41,7 @@ def best(scores: Floats, among: Floats, *, k: int) -> tuple[Items, Floats]:
 
 @njit(cache=True, nogil=True)
 def _best(scores: Floats, among: Floats, items: Items, values: Floats) -> bool:
-    """Fill items and values; False where a score is NaN."""
+    """Fill items and values; return False if a score is NaN."""
     n, k = scores.shape[1], items.shape[1]
     maxima, keys = np.empty(min(n, GROUPS * k), np.float32), np.empty(n, np.int64)
     for row in range(len(scores)):
@@ -59,9 +59,9 @@ def _best(scores: Floats, among: Floats, items: Items, values: Floats) -> bool:
 
 @njit(cache=True, inline="always")
 def _bound(scores: Floats, among: Floats, maxima: Floats, k: int) -> np.float32:
-    """What k maxima of the groups reach, and few more; item i is in group i modulo their number."""
+    """Return a bound that k or slightly more group maxima reach; item i is in group i modulo their number."""
     for start in range(0, len(scores), len(maxima)):
-        part = scores[start : start + len(maxima)]  # an index that starts at 0 is what the compiler vectorizes
+        part = scores[start : start + len(maxima)]  # the compiler vectorizes only indices from 0
         if len(among) > 0:
             open_to = among[start : start + len(maxima)]
             for j in range(len(part)):
@@ -72,7 +72,7 @@ def _bound(scores: Floats, among: Floats, maxima: Floats, k: int) -> np.float32:
                 maxima[j] = part[j] if part[j] > maxima[j] else maxima[j]
     low, high, finite = np.float32(np.inf), LOW, 0
     for j in range(len(maxima)):
-        if maxima[j] > LOW:  # which has no middle
+        if maxima[j] > LOW:  # LOW has no midpoint
             low, high, finite = min(low, maxima[j]), max(high, maxima[j]), finite + 1
     if finite < k:
         return LOW
@@ -91,7 +91,7 @@ def _bound(scores: Floats, among: Floats, maxima: Floats, k: int) -> np.float32:
 
 @njit(cache=True, inline="always")
 def _reaching(scores: Floats, among: Floats, bound: np.float32, keys: Any) -> int:
-    """Number of the items that reach the bound, their keys being in the order that lists have; -1 where one is NaN."""
+    """Return the number of items that reach the bound, with their keys in list order; -1 if a score is NaN."""
     found = 0
     for start in range(0, len(scores), BLOCK):
         part, reached = scores[start : start + BLOCK], np.int32(0)
@@ -115,6 +115,6 @@ def _reaching(scores: Floats, among: Floats, bound: np.float32, keys: Any) -> in
 
 @njit(cache=True, inline="always")
 def _descending(score: np.float32) -> Any:
-    """A whole number that is the smaller the larger the score is, below 2^31 in size; equal for 0 and -0."""
+    """Return an integer that decreases with the score, below 2^31 in size; equal for 0 and -0."""
     bits = np.int64(np.float32(score + np.float32(0)).view(np.int32))
     return -bits if bits >= 0 else bits & 0x7FFFFFFF

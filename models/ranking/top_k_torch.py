@@ -1,8 +1,8 @@
-"""The k largest scores of every row by torch's operators: `ranking.top_k` on a GPU, and where Numba is absent.
+"""The k largest scores of every row by torch's operators: `ranking.top_k` on a GPU, and without Numba.
 
-All scores are read once, for the maxima of groups; of a row, only the k groups with the largest maxima are looked at
-again, in the same way. (`torch.topk` selects by radix: it reads all of them once for every few bits, and finds any of
-those that are equal.) Nothing waits for the device before the result is fetched.
+All scores are read once, for the maxima of groups; of each row, only the k groups with the largest maxima are read
+again, in the same way. (`torch.topk` selects by radix: it reads all scores once for every few bits, and breaks ties
+arbitrarily.) The host does not wait for the device before it fetches the result.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-GROUPS = 128, 16  # columns; the first that leaves less than half of them to look at again
+GROUPS = 128, 16  # columns; the first size that leaves less than half of them to read again is used
 
 Floats = npt.NDArray[np.float32]
 
 
 def best(scores: Tensor, closed: npt.NDArray[np.integer[Any]], *, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Items (b, k) and their scores, see `ranking.top_k`; scores (b, n) of items in `closed` become -inf."""
+    """Return items (b, k) and their scores, see `ranking.top_k`; scores (b, n) of items in `closed` become -inf."""
     if len(closed):
         scores.index_fill_(1, torch.from_numpy(closed).to(scores.device), -torch.inf)
     items = largest(scores, k=min(k, scores.shape[1]))
@@ -35,12 +35,12 @@ def best(scores: Tensor, closed: npt.NDArray[np.integer[Any]], *, k: int) -> tup
 
 
 def largest(scores: Tensor, *, k: int) -> Tensor:
-    """Columns (b, k) of the k largest of (b, n) per row, NaN before all numbers, equal ones in order of the column."""
+    """Return the columns (b, k) of the k largest of (b, n) per row, NaN first, ties in order of the column."""
     size = next((size for size in GROUPS if scores.shape[1] > 2 * k * size), None)
     if size is None:
         return scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    # Groups are ranges, so of two with equal maxima the first holds the first column: like columns, groups come in
-    # order of their maxima, then of their place. A column with fewer than k before it is in one of the first k groups.
+    # Groups are ranges, so of two with equal maxima the first has the first column: like columns, groups are ordered by
+    # maximum, then by position. A column with fewer than k before it is in one of the first k groups.
     n_groups = scores.shape[1] // size
     grouped, rest = scores[:, : n_groups * size].view(len(scores), n_groups, size), scores[:, n_groups * size :]
     groups = largest(grouped.amax(2), k=k).sort(dim=1).values

@@ -1,1 +1,1 @@
-"""Learn factors from interactions: one file per model family, what they share, and their list, `trainers`."""
+"""Learn factors from interactions: one file per model family, shared code, and `trainers`, their registry."""

@@ -3,12 +3,12 @@
     min  Σ_(u,i) observed c_ui (1 - x_u·y_i)² + α Σ_u Σ_i (x_u·y_i)²
          + Σ_u λ_u |x_u|² + Σ_i λ_i |y_i - a_i|²
 
-α weighs every pair (Hu, Koren, Volinsky 2008; Rendle et al. 2021, arXiv:2110.14037), λ grows with how often a user or
-an item occurs (the same paper, eq. 7), and a_i is the factor that the item's text predicts (`training.anchor`), so that
-an item without interactions still has one.
+α weighs every pair (Hu, Koren, Volinsky 2008; Rendle et al. 2021, arXiv:2110.14037), λ grows with the frequency of a
+user or item (the same paper, eq. 7), and a_i is the factor predicted from the item's text (`training.anchor`), so that
+an item without interactions still has a factor.
 
-Each half-sweep turns all factors into the eigenbasis of the held side's Gram matrix, which changes no score and makes
-«all pairs» a diagonal, and then improves every row by a few steps of conjugate gradient (`models.training.row_solver`).
+Each half-sweep rotates all factors into the eigenbasis of the fixed side's Gram matrix, which changes no score and
+makes the term over all pairs diagonal, and then improves every row by a few steps of conjugate gradient (`row_solver`).
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from models.training.row_solver import improve
 from models.training.settings import Als as AlsSettings
 
 LINE = 16  # float32 numbers in a cache line
-ROWS_AT_A_TIME = 1 << 12  # turned in place: bounds the memory beside the factors
+ROWS_AT_A_TIME = 1 << 12  # rotated in place: bounds the extra memory
 
 __all__ = ["Als", "AlsSettings", "Epoch", "Interactions"]
 
 
 @dataclass
 class Epoch:
-    """State after one epoch, in every rank. The tensors are live: copy what shall outlast the next epoch."""
+    """State after one epoch, in every rank. The tensors change in the next epoch: copy them to keep them."""
 
     number: int
     loss: float  # the objective, divided by the number of observed pairs
-    user_factors: Tensor  # float32 (own users, d); all users where one process trains
+    user_factors: Tensor  # float32 (own users, d); all users in a single process
     item_factors: Tensor  # float32 (n_items, d)
 
 
@@ -53,7 +53,7 @@ class Als:
         self, interactions: Interactions, anchor: TextAnchor | None, settings: AlsSettings, *, device: torch.device,
         ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
-        """Every rank is given the same arguments."""
+        """Prepare the training; every rank gets the same arguments."""
         self.settings, self.anchor, self.device, self.ranks = settings, anchor, device, ranks or Ranks()
         self.n_pairs = len(interactions.user_idx)
         users, items = counts(interactions)
@@ -79,9 +79,9 @@ class Als:
             anchor.fit(self.item_factors)
 
     def _regularization(self, counts: Tensor, n_columns: int) -> tuple[float, Tensor]:
-        """Scale s and λ_r = s (n_r + α n_columns)^ν, its mean over rows with interactions being `regularization`.
+        """Return s and λ_r = s (n_r + α n_columns)^ν, with mean `regularization` over rows with interactions.
 
-        Raises ValueError where a λ_r is not a positive float32.
+        Raises ValueError if a λ_r is not a positive float32.
         """
         effective = counts.double() + self.settings.unobserved_weight * n_columns
         frequency = effective**self.settings.frequency_exponent
@@ -96,7 +96,7 @@ class Als:
         return scale, regularization
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train: yields after each epoch. Raises ValueError when the factors stop being finite."""
+        """Train, yielding after each epoch; raises ValueError if the factors become NaN or infinite."""
         for number in range(1, self.settings.epochs + 1):
             objective = self._improve_users()
             if np.isfinite(objective):
@@ -110,8 +110,8 @@ class Als:
             yield Epoch(number, objective / self.n_pairs, self.user_factors, self.item_factors)
 
     def _improve_users(self) -> float:
-        """Returns what the users' half-sweep minimizes."""
-        cold = self.n_warm < len(self.warm)  # cold items are nobody's unobserved pairs
+        """Run the users' half-sweep and return the objective that it minimizes."""
+        cold = self.n_warm < len(self.warm)  # cold items are in no unobserved pair
         held = self.item_factors[self.warm] if cold else self.item_factors
         shared = self._turn(held.T @ held)
         objective = improve(
@@ -121,7 +121,7 @@ class Als:
         return self._total(objective)
 
     def _improve_items(self) -> float:
-        """Returns the module's objective."""
+        """Run the items' half-sweep and return the module's objective."""
         shared = self._turn(self.ranks.sum(self.user_factors.T @ self.user_factors))
         own = self.own_items
         rows, prior = self.item_factors[own], self.anchor.predict()[own] if self.anchor is not None else None
@@ -134,7 +134,7 @@ class Als:
         return self._total(objective + float(self.user_regularization @ lengths.square_()))
 
     def _turn(self, gram: Tensor) -> Tensor:
-        """Turn all factors into the eigenbasis of α Σ z zᵀ, where Σ z zᵀ is given; its eigenvalues, (d,)."""
+        """Rotate all factors into the eigenbasis of α Σ z zᵀ, given Σ z zᵀ, and return its eigenvalues, (d,)."""
         if not torch.isfinite(gram).all():
             return torch.full_like(gram[0], torch.nan)  # passed on to the objective
         eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
@@ -148,11 +148,11 @@ class Als:
         return self.ranks.first(eigenvalues.clamp(min=0).float())
 
     def _total(self, value: float) -> float:
-        """The sum over ranks."""
+        """Return the sum over ranks."""
         return float(self.ranks.sum(torch.tensor([value], dtype=torch.float64, device=self.device)))
 
     def _fill_cold(self) -> None:
-        """Refit the anchor and give items without interactions the factor that their text predicts."""
+        """Refit the anchor, and set the factors of items without interactions to the prediction from their text."""
         if self.anchor is None:
             self.item_factors[~self.warm] = 0
             return
@@ -160,7 +160,7 @@ class Als:
         self.item_factors[~self.warm] = self.anchor.predict()[~self.warm]
 
     def factors(self) -> Factors:
-        """The model as it is served, on the CPU."""
+        """Return the served model, on the CPU."""
         users = LeastSquares(
             dim=self.item_factors.shape[1],
             unobserved_weight=self.settings.unobserved_weight,
@@ -172,10 +172,10 @@ class Als:
 
 
 def table(n: int, d: int) -> Tensor:
-    """Zeros (n, d), float32, for gathers at random.
+    """Return zeros (n, d), float32, for random gathers.
 
-    In huge pages, which numpy asks for and torch does not, and from the start of a cache line on, as torch does and
-    numpy does not: what lies across two lines is read twice.
+    Allocated in huge pages, as by numpy but not by torch, and aligned to cache lines, as by torch but not by numpy:
+    numbers across two lines take two reads.
     """
     numbers = np.zeros(n * d + LINE, np.float32)
     start = -numbers.ctypes.data // numbers.itemsize % LINE

@@ -1,7 +1,7 @@
-"""The factor that an item's text predicts: a ridge regression from embeddings to item factors.
+"""Text anchor: item factors predicted from text, by a ridge regression from embeddings to item factors.
 
 Item i's prior is N(a_i, 1/λ_i) with a_i = strength · W [e_i - mean, 1]; W is refitted to the factors after every epoch,
-each item weighing as much as its λ_i, so that at strength 1 the alternation descends one joint objective.
+with each item weighted by its λ_i, so that at strength 1 the alternation descends one joint objective.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ class TextAnchor:
     """Text prior of item factors for `n` items with `t` text dimensions."""
 
     def __init__(self, embeddings: Tensor, *, strength: float, ridge: float) -> None:
-        """embeddings: float32 (n, t), a zero row for an item without text; ValueError where one is not finite."""
+        """Keep embeddings, float32 (n, t), zero rows for items without text; raises ValueError if one is not finite."""
         if not torch.isfinite(embeddings).all():
             raise ValueError("an item embedding is not finite; run `dvc repro embed --force`")
         self.embeddings, self.strength, self.ridge = embeddings, strength, ridge
 
     def prepare(self, weights: Tensor) -> None:
-        """Fix what does not change while training. weights: (n,), 0 for items not to be fitted to (cold ones)."""
+        """Compute the constants of the training. weights: (n,), 0 for items that are not fitted (cold ones)."""
         has_text = self.embeddings.abs().sum(1) > 0
         fitted = has_text & (weights > 0)
         t = self.embeddings.shape[1]
@@ -33,23 +33,23 @@ class TextAnchor:
         gram = (f * share[:, None]).T @ f
         # the features' variances sum to about 1: at ridge 1, a direction with a hundredth of that is shrunk by half
         penalty = torch.full((t + 1,), self.ridge / 100, dtype=torch.float64, device=f.device)
-        penalty[-1] = 1e-6  # the intercept is free
+        penalty[-1] = 1e-6  # the intercept is not penalized
         gram.diagonal().add_(penalty)
         self.solver = torch.cholesky_solve((f * share[:, None]).T, torch.linalg.cholesky(gram)).float()  # (t + 1, n)
 
     def fit(self, item_factors: Tensor) -> None:
-        """W of the ridge regression onto factors (n, d)."""
+        """Fit W of the ridge regression onto factors (n, d)."""
         self.weights = self.solver @ item_factors  # (t + 1, d)
 
     def turn(self, basis: Tensor) -> None:
-        """Follow item factors that are turned by an orthogonal basis (d, d)."""
+        """Rotate along with item factors, by an orthogonal basis (d, d)."""
         self.weights = self.weights @ basis
 
     def predict(self) -> Tensor:
-        """Anchors of all items, (n, d)."""
+        """Return the anchors of all items, (n, d)."""
         return self.strength * (self.features @ self.weights)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """mean (t,) and weights (t + 1, d) such that an anchor is (e - mean) @ weights[:-1] + weights[-1]."""
+        """Return mean (t,) and weights (t + 1, d) such that an anchor is (e - mean) @ weights[:-1] + weights[-1]."""
         weights = self.strength * self.weights
         return self.mean, torch.vstack([weights[:-1] / self.scale, weights[-1:]])

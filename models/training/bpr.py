@@ -49,7 +49,7 @@ class Bpr:
             anchor.prepare(self.pairs.counts.float())
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train: yields after each epoch. Raises ValueError when the factors stop being finite."""
+        """Train, yielding after each epoch; raises ValueError if the factors become NaN or infinite."""
         parameters = [self.user_factors, self.item_factors]
         optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
 
@@ -64,16 +64,16 @@ class Bpr:
         return descend(epoch, parameters, epochs=self.settings.epochs)
 
     def loss(self, batch: Tensor, negatives: Tensor) -> Tensor:
-        """The module's equation for pairs given by index (b,) and a negative item for each (b,)."""
+        """Return the module's equation for pairs given by index (b,) and a negative item for each (b,)."""
         x = self.user_factors[self.pairs.users[batch]]  # (b, d)
         y, other = self.item_factors[self.pairs.items[batch]], self.item_factors[negatives]
         return bpr_loss(x, y, other, self.pairs.weights[batch]) + self.settings.regularization * squares(x, y, other)
 
     def factors(self) -> Factors:
-        """The model as it is served: a user is the mean of its history's item factors.
+        """Return the served model: a user is the mean of its history's item factors.
 
         BPR has no closed form for a new user. The mean ranks better than a least-squares fit to the item factors, and
-        than the users of the training themselves.
+        than the trained users themselves.
         """
         y = with_cold(self.item_factors, self.pairs.warm, self.anchor)
         users = Pooling(y.cpu().numpy(), exponent=1.0)

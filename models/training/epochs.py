@@ -1,4 +1,4 @@
-"""The loop of gradient descent: one epoch after the other, ended by an error where a number stops being finite."""
+"""The loop of gradient descent over epochs, with an error on the first NaN or infinity."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known after one epoch."""
+    """State after one epoch."""
 
     number: int
-    loss: float  # mean over the epoch's terms, as they were met
+    loss: float  # mean over the epoch's terms, during training
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient of the loss."""
+    """Make one gradient step on the loss."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
@@ -27,9 +27,9 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def descend(epoch: Callable[[], float], parameters: Iterable[Tensor], *, epochs: int) -> Iterator[Epoch]:
-    """Yield after each epoch. `epoch` trains once through the data and returns the loss.
+    """Yield after each epoch; `epoch` trains once through the data and returns the loss.
 
-    Raises ValueError when the loss or a parameter is NaN or infinite.
+    Raises ValueError if the loss or a parameter is NaN or infinite.
     """
     watched = list(parameters)
     for number in range(1, epochs + 1):

@@ -1,4 +1,4 @@
-"""From trained tensors to `Factors`: what every trainer does at its end."""
+"""Conversion of trained tensors to `Factors`, the last step of every trainer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from models.training.anchor import TextAnchor
 
 
 def export(item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAnchor | None) -> Factors:
-    """The model as it is served, on the CPU.
+    """Return the served model, on the CPU.
 
-    item_factors: (n, d), those of cold items included; counts: (n,) train interactions; anchor: as last fitted.
+    item_factors: (n, d), with cold items; counts: (n,) train interactions; anchor: as last fitted.
     """
     y = item_factors.detach()
     warm = y[counts > 0].double()
@@ -30,15 +30,15 @@ def export(item_factors: Tensor, counts: Tensor, users: UserSide, anchor: TextAn
 
 
 def popularity_bias(counts: Tensor) -> Tensor:
-    """log(1 + train users) / log(1 + largest), float32 (n,) in [0, 1]."""
+    """Return log(1 + train users) / log(1 + largest), float32 (n,) in [0, 1]."""
     popularity = torch.log1p(counts.double())
     return (popularity / popularity.max()).float()
 
 
 def with_cold(values: Tensor, warm: Tensor, anchor: TextAnchor | None) -> Tensor:
-    """Rows (n, d) of all items from those (m, d) of warm ones: the rest is what text predicts, zero without text.
+    """Return rows (n, d) of all items from rows (m, d) of warm ones: the rest is predicted from text, or zero.
 
-    warm: bool (n,). Leaves the anchor fitted to the values; it must have been prepared with weights of warm items.
+    warm: bool (n,). The anchor is fitted to the values; it must have been prepared with weights of warm items.
     """
     rows = values.new_zeros(len(warm), values.shape[1])
     rows[warm] = values.detach()

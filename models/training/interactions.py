@@ -1,4 +1,4 @@
-"""What models train on: distinct (user, item) pairs, and the same pairs grouped by the rows of one side."""
+"""Training data: distinct (user, item) pairs, and the same pairs grouped by the rows of one side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interactions:
     n_items: int
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no model can be fitted to."""
+        """Raise ValueError for invalid pairs or weights."""
         n = len(self.user_idx)
         if n == 0:
             raise ValueError("there are 0 training interactions, expected at least 1; look at the split's shares")
@@ -38,7 +38,7 @@ class Interactions:
                     f"{name} spans {idx.min()}..{idx.max()}, expected 0..{size - 1}; run `dvc repro split`"
                 )
         for span in spans(n):
-            before = slice(max(span.start - 1, 0), span.stop)  # one more, so that spans are compared with each other
+            before = slice(max(span.start - 1, 0), span.stop)  # one more, to compare adjacent spans
             users, items = self.user_idx[before], self.item_idx[before]
             if not ((users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & (items[1:] > items[:-1]))).all():
                 raise ValueError("the pairs are not distinct and sorted by (user_idx, item_idx); run `dvc repro split`")
@@ -49,19 +49,19 @@ class Interactions:
                 )
 
     def unweighted(self) -> bool:
-        """Whether all weights are 1."""
+        """Return whether all weights are 1."""
         return all(bool((self.weights[span] == 1).all()) for span in spans(len(self.weights)))
 
 
 def spans(n: int) -> Iterator[slice]:
-    """Consecutive slices of n pairs."""
+    """Yield consecutive slices of n pairs."""
     for start in range(0, n, PAIRS_AT_A_TIME):
         yield slice(start, min(start + PAIRS_AT_A_TIME, n))
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """The pairs grouped by the rows of one side: users, or items. 4 bytes a pair, 8 where weighted."""
+    """The pairs grouped by the rows of one side: users, or items. 4 bytes per pair, 8 with weights."""
 
     indptr: Tensor  # int64 (n_rows + 1): row r has the pairs indptr[r] .. indptr[r + 1]
     columns: Tensor  # int32 (pairs,), ascending in a row
@@ -69,7 +69,7 @@ class Grouped:
 
     @property
     def counts(self) -> Tensor:
-        """Pairs per row, int64 (n_rows,)."""
+        """Return the number of pairs per row, int64 (n_rows,)."""
         return self.indptr.diff()
 
     def to(self, device: torch.device) -> Grouped:
@@ -78,13 +78,13 @@ class Grouped:
 
 
 def counts(interactions: Interactions) -> tuple[Tensor, Tensor]:
-    """Pairs per user (n_users,) and per item (n_items,), int64."""
+    """Return the number of pairs per user (n_users,) and per item (n_items,), int64."""
     users = _occurrences(interactions.user_idx, interactions.n_users)
     return torch.from_numpy(users), torch.from_numpy(_occurrences(interactions.item_idx, interactions.n_items))
 
 
 def _occurrences(idx: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
-    """How often each of 0 .. n - 1 occurs."""
+    """Return how often each of 0 .. n - 1 occurs."""
     total = np.zeros(n, np.int64)
     for span in spans(len(idx)):
         total += np.bincount(idx[span], minlength=n)
@@ -92,7 +92,7 @@ def _occurrences(idx: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
 
 
 def by_user(interactions: Interactions, users: slice) -> Grouped:
-    """The pairs of consecutive users, on the CPU."""
+    """Group the pairs of consecutive users, on the CPU."""
     begin, end = np.searchsorted(interactions.user_idx, np.array([users.start, users.stop], np.int32))
     lengths = _occurrences(interactions.user_idx[begin:end], interactions.n_users)[users]
     weights = None if interactions.unweighted() else interactions.weights[begin:end]
@@ -100,11 +100,11 @@ def by_user(interactions: Interactions, users: slice) -> Grouped:
 
 
 def by_item(interactions: Interactions, items: slice) -> Grouped:
-    """The pairs of consecutive items, on the CPU. Time and memory are linear in the pairs."""
+    """Group the pairs of consecutive items, on the CPU. Time and memory are linear in the pairs."""
     lengths, columns, weights = _of_items(interactions, items)
-    # scipy wants values to carry along; the smallest there are where all weights are 1
+    # scipy requires values; without weights, values of the smallest type
     values: npt.NDArray[Any] = np.ones(len(columns), np.int8) if weights is None else weights
-    # of the columns' type wherever it fits, or scipy copies the columns
+    # of the columns' type if it fits, otherwise scipy copies the columns
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32 if len(columns) < 2**31 else np.int64)
     table = csr_array((values, columns, indptr), shape=(interactions.n_users, items.stop - items.start))
     del values, columns
@@ -115,7 +115,7 @@ def by_item(interactions: Interactions, items: slice) -> Grouped:
 def _of_items(
     interactions: Interactions, items: slice
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32] | None]:
-    """Pairs of these items per user, their items counted from `items.start`, their weights, None where all are 1."""
+    """Return pairs of these items per user, items counted from `items.start`, and weights, None if all are 1."""
     n_users, plain = interactions.n_users, interactions.unweighted()
     if items == slice(0, interactions.n_items):  # no copies
         weights = None if plain else interactions.weights

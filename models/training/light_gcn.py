@@ -40,7 +40,7 @@ class LightGcn:
             anchor.prepare(self.pairs.counts.float())
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train: yields after each epoch. Raises ValueError when the embeddings stop being finite."""
+        """Train, yielding after each epoch; raises ValueError if the embeddings become NaN or infinite."""
         optimizer = torch.optim.Adam([self.embeddings], lr=self.settings.learning_rate)
 
         def epoch() -> float:
@@ -54,7 +54,7 @@ class LightGcn:
         return descend(epoch, [self.embeddings], epochs=self.settings.epochs)
 
     def backward(self, batch: Tensor, negatives: Tensor) -> float:
-        """Loss of pairs given by index (b,) with a negative item each (b,); sets the gradient of E⁰."""
+        """Return the loss of pairs given by index (b,) with a negative item each (b,), and set the gradient of E⁰."""
         n_users = self.pairs.n_users
         nodes = self.pairs.users[batch], n_users + self.pairs.items[batch], n_users + negatives
         final = self.propagate().requires_grad_()
@@ -67,15 +67,15 @@ class LightGcn:
         return (ranking + penalty).item()
 
     def propagate(self) -> Tensor:
-        """E (n_users + m, d)."""
+        """Return E (n_users + m, d)."""
         return mean_of_layers(self.adjacency, self.embeddings.detach(), self.settings.layers)
 
     def factors(self) -> Factors:
-        """The model as it is served: a user is the sum over its history that propagation gives it.
+        """Return the served model: a user is the propagated sum over its history.
 
         e_u = (Σ w)^-1/2 Σ_i w_ui s_i + e_u⁰ / (K + 1),  s_i = (e_i⁰ + … + e_i^(K-1)) / ((K + 1) √deg_i)
 
-        The last term, the user's own embedding, is left out: a new user has none. The rest is exact.
+        The last term, the user's own embedding, is omitted: a new user has none. The rest is exact.
         """
         n_users, layers = self.pairs.n_users, self.settings.layers
         kept = mean_of_layers(self.adjacency, self.embeddings.detach(), layers - 1) * layers / (layers + 1)
@@ -87,20 +87,20 @@ class LightGcn:
 
 
 def normalized_adjacency(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Weighted degrees (n_users + m,) and Â, sparse CSR (n_users + m, n_users + m)."""
+    """Return weighted degrees (n_users + m,) and Â, sparse CSR (n_users + m, n_users + m)."""
     nodes = pairs.n_users + pairs.n_warm
     ends = torch.stack([pairs.users, pairs.n_users + pairs.items])  # (2, pairs)
     edges, weights = torch.hstack([ends, ends.flip(0)]), pairs.weights.repeat(2)
     degrees = torch.zeros(nodes, device=pairs.device).index_add_(0, edges[0], weights)
     normalized = weights / (degrees[edges[0]] * degrees[edges[1]]).sqrt()
-    with warnings.catch_warnings():  # torch says at the first use that CSR is in beta
+    with warnings.catch_warnings():  # torch warns at the first use that CSR is in beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         coordinates = torch.sparse_coo_tensor(edges, normalized, (nodes, nodes), check_invariants=False)
         return degrees, coordinates.to_sparse_csr()
 
 
 def mean_of_layers(adjacency: Tensor, x: Tensor, layers: int) -> Tensor:
-    """(x + Â x + … + Â^layers x) / (layers + 1), for x (nodes, d)."""
+    """Return (x + Â x + … + Â^layers x) / (layers + 1), for x (nodes, d)."""
     total = x
     for _ in range(layers):
         x = adjacency @ x

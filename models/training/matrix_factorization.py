@@ -2,9 +2,9 @@
 
     Σ_(u,i) observed [c_ui (1 - x_u·y_i)² + λ (|x_u|² + |y_i|²)] + α Σ_u Σ_i [(x_u·y_i)² + λ (|x_u|² + |y_i|²)]
 
-The textbook form: every pair carries its own share of the regularizer (Koren, Bell, Volinsky 2009), observed pairs in
-full and each of all pairs with weight α. A minibatch holds some users with all their pairs; the sum over all items is a
-product of two Gram matrices, so nothing is sampled. `models.training.als` descends the same objective by solving it.
+The textbook form: every pair has its own share of the regularizer (Koren, Bell, Volinsky 2009), observed pairs in full
+and each of all pairs with weight α. A minibatch has some users with all their pairs; the sum over all items is a
+product of two Gram matrices, so nothing is sampled. `models.training.als` minimizes the same objective by solving it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MatrixFactorization:
             anchor.prepare(self.pairs.counts.float())
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train: yields after each epoch. Raises ValueError when the factors stop being finite."""
+        """Train, yielding after each epoch; raises ValueError if the factors become NaN or infinite."""
         parameters = [self.user_factors, self.item_factors]
         optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
 
@@ -54,7 +54,7 @@ class MatrixFactorization:
         return descend(epoch, parameters, epochs=self.settings.epochs)
 
     def loss(self, users: Tensor, pairs: Tensor) -> Tensor:
-        """The terms of the module's equation that belong to users (b,), whose pairs are given by index."""
+        """Return the terms of the module's equation for users (b,) and their pairs, given by index."""
         alpha, y, items = self.settings.unobserved_weight, self.item_factors, self.pairs.items[pairs]
         x = self.user_factors[users]  # (b, d)
         x_pairs = x.repeat_interleave(self.pairs.lengths[users], dim=0)
@@ -65,7 +65,7 @@ class MatrixFactorization:
         return observed + alpha * everything + self.settings.regularization * penalty
 
     def factors(self) -> Factors:
-        """The model as it is served: users solve the same objective for their history."""
+        """Return the served model: users solve the same objective for their history."""
         users = LeastSquares(
             dim=self.settings.embedding_dim,
             unobserved_weight=self.settings.unobserved_weight,

@@ -1,11 +1,11 @@
-"""A text anchor that hears neighbours: what a linear map misses of an item, items of similar text have too.
+"""Text anchor with a kNN correction: the residuals of the ridge regression, averaged over items with similar text.
 
     a_i = strength · (W f_i + share · Σ_j w_ij (y_j - W f_j))
 
 The first term is `models.training.anchor`; w_ij are the kriging weights of the warm items nearest in text
-(`inference.text_neighbours`), the item itself left out, so that its factor is drawn towards what the others say of it:
-sequels, editions and near-duplicates share their interactions, most of all where each has few. The residuals
-y_j - W f_j are those after the last epoch, held while an epoch runs.
+(`inference.text_neighbours`), without the item itself, so that its factor is drawn towards those of its neighbours:
+sequels, editions and near-duplicates share information, which helps most if each has few interactions. The residuals
+y_j - W f_j are those after the last epoch, fixed during an epoch.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from models.inference.text_neighbours import Floats, Neighbours
 from models.training.anchor import TextAnchor
 
 Indices = npt.NDArray[np.int64]
-SUPPORT = 50_000  # at most so many items, those of the largest weights, speak for others ...
-DISTANCES = 4 * 10**9  # ... and so many distances between texts are computed: about a minute, once a training
+SUPPORT = 50_000  # at most so many items, those of the largest weights, are neighbours of others ...
+DISTANCES = 4 * 10**9  # ... and at most so many distances between texts are computed: about a minute, once per training
 
 
 class NeighbourAnchor(TextAnchor):
     """Text prior of item factors for `n` items with `t` text dimensions."""
 
     def __init__(self, embeddings: Tensor, *, strength: float, ridge: float, share: float) -> None:
-        """share: how much of what neighbours say counts; 0 leaves the linear map."""
+        """Prepare the linear anchor; share: weight of the correction by neighbours; 0 leaves the linear map."""
         super().__init__(embeddings, strength=strength, ridge=ridge)
         self.share = share
 
     def prepare(self, weights: Tensor) -> None:
-        """Fix what does not change while training. weights: (n,), 0 for items that speak for nobody (cold ones)."""
+        """Compute the constants of the training. weights: (n,), 0 for items that are no neighbours (cold ones)."""
         super().prepare(weights)
         self.smoother = sparse(*self._spoken(weights), n=len(weights)).to(weights.device)  # share · w_ij, (n, n)
 
     def _spoken(self, weights: Tensor) -> tuple[Indices, Indices, Floats]:
-        """Items, who speaks for each, and share · w_ij, all (m,)."""
+        """Return items, their neighbours, and share · w_ij, all (m,)."""
         centred, known = self.features[:, :-1].cpu().numpy(), weights.cpu().numpy()
         has_text = self.embeddings.any(dim=1).cpu().numpy()
         most = min(SUPPORT, max(1, DISTANCES // len(known)))
@@ -56,25 +56,25 @@ class NeighbourAnchor(TextAnchor):
         return np.concatenate(items), np.concatenate(others), np.concatenate(values)
 
     def fit(self, item_factors: Tensor) -> None:
-        """W of the ridge regression onto factors (n, d), and what neighbours say of every item."""
+        """Fit W of the ridge regression onto factors (n, d), and the correction of every item by its neighbours."""
         super().fit(item_factors)
         self.said = self.smoother @ (item_factors - self.features @ self.weights)  # (n, d)
 
     def turn(self, basis: Tensor) -> None:
-        """Follow item factors that are turned by an orthogonal basis (d, d)."""
+        """Rotate along with item factors, by an orthogonal basis (d, d)."""
         super().turn(basis)
         self.said = self.said @ basis
 
     def predict(self) -> Tensor:
-        """Anchors of all items, (n, d)."""
+        """Return the anchors of all items, (n, d)."""
         return super().predict() + self.strength * self.said
 
 
 def sparse(rows: Indices, columns: Indices, values: Floats, *, n: int) -> Tensor:
-    """A sparse (n, n) tensor that is fast to multiply with; its rows ascend."""
+    """Return a sparse (n, n) tensor that is fast in products; rows must ascend."""
     counts = np.bincount(rows, minlength=n)
     offsets = torch.from_numpy(np.concatenate([[0], counts.cumsum()]))
-    with warnings.catch_warnings():  # torch says at the first use that CSR is in beta
+    with warnings.catch_warnings():  # torch warns at the first use that CSR is in beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             offsets, torch.from_numpy(columns), torch.from_numpy(values), size=(n, n), check_invariants=False

@@ -1,8 +1,8 @@
 """Inner loop of `training.row_kernel`: the errors of a row's pairs, eight pairs at a time, as LLVM's own vectors.
 
-Where Numba vectorizes by itself, much of the time goes beside the arithmetic: a reduction to one number per pair, a
-question whether arrays overlap, a tail per loop. Here eight dot products are folded together into one vector, whose
-lanes are eight errors, and what is left of the pairs or of d goes through the same code with the other lanes masked.
+With Numba's own vectorization much of the time is overhead: a reduction to one number per pair, an overlap check of
+arrays, a tail per loop. Here eight dot products are reduced together to one vector with eight errors as lanes, and
+remainders of the pairs or of d use the same code with the other lanes masked.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from numba.extending import intrinsic
 
 GROUP = 8  # pairs at a time
 WIDTH = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # numbers in a vector
-AHEAD = 12  # pairs whose factors are asked for ahead of their use: past that the cache drops them again
+AHEAD = 12  # pairs whose factors are prefetched: with more, the cache evicts them before their use
 LINE = 16  # float32 numbers in a cache line
-READ, KEEP, DATA = 0, 3, 1  # LLVM's words for: to be read, into all levels of the cache, not instructions
-CONTRACT = ("contract", "nsz")  # one instruction for a product and a sum
+READ, KEEP, DATA = 0, 3, 1  # LLVM's constants: for reading, into all levels of the cache, data
+CONTRACT = ("contract", "nsz")  # allows fused multiply-add
 
 WORD, LONG, FLOAT, DOUBLE = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 ROW, LANES, TOTALS = ir.VectorType(FLOAT, WIDTH), ir.VectorType(FLOAT, GROUP), ir.VectorType(DOUBLE, GROUP)
 Work = Callable[[ir.Value, ir.Value | None], None]
-variable: Any = cgutils.alloca_once  # the compiler makes a register of it
+variable: Any = cgutils.alloca_once  # the compiler turns it into a register
 
 
 def _add_errors(
     typing: Any, columns: Any, begin: Any, end: Any, weights: Any, fixed: Any, x: Any, target: Any, out: Any,
     wanted: Any, far: Any,
 ) -> Any:  # fmt: skip
-    """add_errors(...): Σ w (target - x·y)² over the pairs begin .. end - 1; where wanted, out += Σ w (target - x·y) y.
+    """Compute Σ w (target - x·y)² over the pairs begin .. end - 1; on request, out += Σ w (target - x·y) y.
 
-    columns: of all rows' pairs, so that the next row's factors are asked for while this row ends; y: the rows of
-    `fixed` (n, d), C-contiguous, that they name; w: weights, as long as columns, or empty for 1; x and out: d numbers
-    each. far: whether the factors lie in main memory and are to be asked for ahead. Nothing is checked.
+    columns: of all rows' pairs, so that the next row's factors are prefetched at the end of this row; y: their rows of
+    `fixed` (n, d), C-contiguous; w: weights, as long as columns, or empty for 1; x and out: d numbers each. far: True
+    if the factors are in main memory and need prefetching. Arguments are not checked.
     """
     arguments = (
         columns, types.intp, types.intp, weights, fixed, x, types.float32, out, types.boolean, types.boolean
@@ -46,7 +46,7 @@ def _add_errors(
 
 def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
     def array(place: int) -> tuple[ir.Value, ir.Value]:
-        """An argument's memory, and the length of its last axis."""
+        """Return an argument's memory, and the length of its last axis."""
         kind = signature.args[place]
         found = context.make_array(kind)(context, builder, arguments[place])
         return found.data, builder.extract_value(found.shape, kind.ndim - 1)
@@ -60,7 +60,7 @@ def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Se
     builder.store(ir.Constant(TOTALS, [0.0] * GROUP), total)
 
     def factors(first: ir.Value, limit: ir.Value) -> list[ir.Value]:
-        """Addresses of the factors of GROUP pairs; past the limit, of the limit's."""
+        """Return the addresses of the factors of GROUP pairs; beyond the limit, of the limit's."""
         found = []
         for lane in range(GROUP):
             pair = smaller(builder, builder.add(first, long(lane)), limit)
@@ -70,7 +70,7 @@ def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Se
         return found
 
     def along(work: Work) -> None:
-        """work(k, mask) at k = 0, WIDTH, ... below d; the mask is None but for what is left at the end."""
+        """Call work(k, mask) at k = 0, WIDTH, ... below d; the mask is None except for a remainder."""
         with cgutils.for_range_slice(builder, long(0), whole, long(WIDTH), LONG) as (k, _):
             work(k, None)
         with builder.if_then(builder.icmp_signed("<", whole, d), likely=False):
@@ -120,8 +120,8 @@ def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Se
 
 
 def fold(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> ir.Value:
-    """The sum of each of GROUP vectors, as the lanes of one: two vectors share one as soon as each is halved."""
-    size = WIDTH  # lanes that are left of each
+    """Return the sums of GROUP vectors as the lanes of one: each step halves two vectors and joins them."""
+    size = WIDTH  # remaining lanes of each
     while size > 1:
         pairs = list(zip(vectors[::2], vectors[1::2], strict=True)) if len(vectors) > 1 else [(vectors[0], vectors[0])]
         lanes, half = vectors[0].type.count * min(2, len(vectors)), size // 2
@@ -133,7 +133,7 @@ def fold(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> ir.Value:
 
 
 def read(builder: ir.IRBuilder, data: ir.Value, k: ir.Value, kind: ir.VectorType, mask: ir.Value | None) -> ir.Value:
-    """The numbers from the k-th on; 0 where masked."""
+    """Load the numbers from the k-th on; masked lanes are 0."""
     place = builder.bitcast(builder.gep(data, [k]), kind.as_pointer())
     if mask is None:
         return builder.load(place, align=4)
@@ -155,7 +155,7 @@ def write(builder: ir.IRBuilder, value: ir.Value, data: ir.Value, k: ir.Value, m
 
 
 def prefetch(builder: ir.IRBuilder, place: ir.Value) -> None:
-    """Ask for the cache line of an address."""
+    """Prefetch the cache line of an address."""
     address = builder.bitcast(place, ir.IntType(8).as_pointer())
     function = builder.module.declare_intrinsic(
         "llvm.prefetch.p0", (), ir.FunctionType(ir.VoidType(), [address.type, WORD, WORD, WORD])
@@ -172,14 +172,14 @@ def smaller(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 
 
 def splat(builder: ir.IRBuilder, value: ir.Value, count: int) -> ir.Value:
-    """The value in every lane."""
+    """Return a vector with the value in every lane."""
     nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     first = builder.insert_element(nothing, value, word(0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(WORD, count), [0] * count))
 
 
 def below(builder: ir.IRBuilder, bound: ir.Value, count: int) -> ir.Value:
-    """Which of `count` lanes are below the bound."""
+    """Return the mask of `count` lanes below the bound."""
     bound = builder.trunc(smaller(builder, bound, long(count)), WORD)
     lanes = ir.Constant(ir.VectorType(WORD, count), list(range(count)))
     return builder.icmp_signed("<", lanes, splat(builder, bound, count))

@@ -1,6 +1,6 @@
-"""Training pairs for gradient descent: renumbered to the items that occur, cut into minibatches, with exact negatives.
+"""Training pairs for gradient descent: renumbered to warm items, cut into minibatches, with exact negatives.
 
-Every draw comes from a generator on the CPU, so that a seed means the same on every device.
+All random numbers come from a generator on the CPU, so that a seed has the same effect on every device.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Pairs:
         self.shifted = self.users * (self.n_warm + 1) + self.items - before
 
     def normal(self, *shape: int, scale: float) -> Tensor:
-        """Normal draws of standard deviation `scale`, float32, to be trained."""
+        """Return normal draws of standard deviation `scale`, float32, as parameters."""
         return (torch.randn(*shape, generator=self.generator) * scale).to(self.device).requires_grad_()
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """Indices of pairs in random order, at most `size` at a time, without those of users that have every item."""
+        """Yield indices of pairs in random order, at most `size` at a time, except for users who have every item."""
         usable = torch.nonzero(self.lengths[self.users] < self.n_warm)[:, 0]
         order = torch.randperm(len(usable), generator=self.generator).to(self.device)
         yield from torch.split(usable[order], size) if len(usable) else ()
 
     def user_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Users in random order, with about `size` pairs at a time, and the indices of those pairs, user by user."""
+        """Yield users in random order, with about `size` pairs at a time, and the indices of pairs, user by user."""
         order = torch.randperm(self.n_users, generator=self.generator).to(self.device)
         order = order[self.lengths[order] > 0]
         ends = self.lengths[order].cumsum(0)
@@ -56,7 +56,7 @@ class Pairs:
             yield users, torch.arange(len(shift), device=self.device) + shift
 
     def negatives(self, pairs: Tensor) -> Tensor:
-        """An item per pair that its user has not, each equally likely, (len(pairs),).
+        """Return an item per pair that its user does not have, uniformly drawn, (len(pairs),).
 
         The r-th item missing from an ascending history p_0 < p_1 < … is r + #{k: p_k - k ≤ r}, so one search suffices.
         Users must have fewer than all warm items.

@@ -1,8 +1,7 @@
-"""Conjugate gradient for one row after another, on the CPU: `models.training.row_solver` compiled by Numba.
+"""Conjugate gradient row by row, on the CPU: `models.training.row_solver` compiled by Numba.
 
-A row takes all its steps at once, while the factors of its pairs are in the cache: main memory sees each of them once a
-half-sweep. A row's result depends on nothing but that row, hence neither on the number of threads nor on their
-schedule.
+All steps of a row run while the factors of its pairs are in the cache: each is read from main memory once per
+half-sweep. A row's result depends only on that row, so neither on the number of threads nor on their schedule.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ compiled.share(__file__, pair_kernel)
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer[Any]]
 
-CHUNKS = 256  # of about equal work, handed to threads as they become free; a constant: sums must not depend on threads
-ROW_COST = 8  # what a row costs beside its pairs, in pairs
-# «fast» without the flags that let the compiler assume that nothing is NaN or infinite: divergence must be seen
+CHUNKS = 256  # of about equal work, assigned to free threads; constant: sums must not depend on threads
+ROW_COST = 8  # fixed cost of a row, in pairs
+# "fast" without the flags that assume no NaN or infinity: divergence must be detected
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 TINY = 1e-30  # keeps the 0 / 0 of a solved row from becoming NaN
 CACHE = 1 << 17  # numbers that stay in the cache of a core from one step to the next
@@ -46,7 +45,7 @@ def improve(
 
 
 def boundaries(indptr: Ints) -> npt.NDArray[np.int64]:
-    """First rows of chunks of about equal work, and the end."""
+    """Return the first rows of chunks of about equal work, and the end."""
     work = indptr + ROW_COST * np.arange(len(indptr))
     cuts = np.searchsorted(work, np.linspace(0, work[-1], min(CHUNKS, len(indptr)) + 1))
     cuts[0], cuts[-1] = 0, len(indptr) - 1
@@ -79,7 +78,7 @@ def _solve(
     columns: Ints, begin: int, end: int, weights: Floats, fixed: Floats, x: Floats, shared: Floats, ridge: np.float32,
     anchor: Floats, steps: int, scratch: Floats,
 ) -> float:  # fmt: skip
-    """Improve x in place; its objective afterwards."""
+    """Improve x in place and return its objective afterwards."""
     residual, direction, image, diagonal = scratch[0], scratch[1], scratch[2], scratch[3]
     objective = np.float64(0)
     far = (end - begin) * len(x) > CACHE

@@ -1,11 +1,11 @@
-"""Improve every row of one side of a factorization while the other side is held, by conjugate gradient.
+"""Improve every row of one side of a factorization, with the other side fixed, by conjugate gradient.
 
     min over each row x   Σ_i w_i (1 - x·y_i)² + Σ_k s_k x_k² + λ |x - a|²        i: the row's pairs
 
-s is the diagonal that «all pairs» amount to in the eigenbasis of the Gram matrix, so that no d x d system is formed for
-any row, and D = s + λ is also the preconditioner (Hestenes and Stiefel 1952). The CPU takes row after row
-(`training.row_kernel`, compiled); other devices, and a machine without Numba, take many rows at once in torch. Both
-give the same up to rounding.
+s is the diagonal of the term over all pairs in the eigenbasis of the Gram matrix, so that no d x d system is formed for
+any row, and D = s + λ is also the preconditioner (Hestenes and Stiefel 1952). The CPU works row by row
+(`training.row_kernel`, compiled); other devices, and a machine without Numba, improve many rows at once in torch. The
+results agree up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ try:
 except ImportError:  # no Numba for this platform
     row_kernel = None  # type: ignore[assignment]
 
-PAIRS_PER_CHUNK = 1 << 20  # pairs that torch works on at a time; bounds the memory of a half-sweep
+PAIRS_PER_CHUNK = 1 << 20  # pairs per chunk in torch; bounds the memory of a half-sweep
 TINY = 1e-30  # keeps the 0 / 0 of a solved row from becoming NaN
 
 
@@ -34,10 +34,10 @@ def improve(
     pairs: Grouped, fixed: Tensor, rows: Tensor, *, shared: Tensor, regularization: Tensor, prior: Tensor | None,
     steps: int,
 ) -> float:  # fmt: skip
-    """Improve `rows` in place by `steps` steps; the objective afterwards, summed over the rows that have pairs.
+    """Improve `rows` in place by `steps` steps; return the objective afterwards, summed over the rows with pairs.
 
     fixed y: (m, d); rows x and prior a: (n, d), None for 0; shared s: (d,); regularization λ: (n,); all float32.
-    Rows without pairs stay as they are.
+    Rows without pairs are unchanged.
     """
     if row_kernel is None or rows.device.type != "cpu":
         return improve_together(
@@ -53,7 +53,7 @@ def improve(
 
 
 def array(tensor: Tensor) -> npt.NDArray[Any]:
-    """The tensor's own memory. Raises ValueError where it is not contiguous."""
+    """Return the tensor's memory as an array; raises ValueError if it is not contiguous."""
     if not tensor.is_contiguous():
         raise ValueError(f"a tensor of strides {tensor.stride()} is not contiguous; call `contiguous()`")
     shared: npt.NDArray[Any] = tensor.numpy()
@@ -64,7 +64,7 @@ def improve_together(
     pairs: Grouped, fixed: Tensor, rows: Tensor, *, shared: Tensor, regularization: Tensor, prior: Tensor | None,
     steps: int,
 ) -> float:  # fmt: skip
-    """`improve` in torch."""
+    """Implement `improve` in torch."""
     objective = torch.zeros((), dtype=torch.float64, device=rows.device)
     for first, last, begin, end in chunks(pairs.indptr.cpu()):
         part, span = slice(first, last), slice(begin, end)
@@ -84,7 +84,7 @@ def improve_together(
 
 
 def chunks(indptr: Tensor) -> Iterator[tuple[int, int, int, int]]:
-    """(first, last, begin, end): consecutive rows and their pairs, `last` and `end` exclusive."""
+    """Yield (first, last, begin, end): consecutive rows and their pairs, `last` and `end` exclusive."""
     first, n_rows = 0, len(indptr) - 1
     while first < n_rows:
         begin = int(indptr[first])
@@ -96,7 +96,7 @@ def chunks(indptr: Tensor) -> Iterator[tuple[int, int, int, int]]:
 def conjugate_gradient(
     chunk: Grouped, fixed: Tensor, rows: Tensor, shared: Tensor, ridge: Tensor, prior: Tensor | None, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """The chunk's rows after `steps` steps from `rows`, and the objective of each, float64 (n,)."""
+    """Return the chunk's rows after `steps` steps from `rows`, and the objective of each, float64 (n,)."""
     columns, lengths, transposed = chunk.columns.long(), chunk.counts, fixed.T
     pattern = sparse_pattern(chunk.indptr, columns, len(fixed))
     weights = 1.0 if chunk.weights is None else chunk.weights
@@ -133,8 +133,8 @@ def conjugate_gradient(
 
 
 def sparse_pattern(indptr: Tensor, columns: Tensor, n_columns: int) -> Tensor:
-    """CSR matrix of zeros with an entry per pair."""
-    with warnings.catch_warnings():  # torch says at the first use that CSR is in beta
+    """Return a CSR matrix of zeros with an entry per pair."""
+    with warnings.catch_warnings():  # torch warns at the first use that CSR is in beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         zeros = torch.zeros(len(columns), device=columns.device)
         shape = (len(indptr) - 1, n_columns)

@@ -40,7 +40,7 @@ class Mf:
     learning_rate: Positive
     unobserved_weight: UnobservedWeight  # α
     regularization: Regularization  # λ
-    batch_pairs: Count  # observed pairs of a minibatch's users, about
+    batch_pairs: Count  # approximate number of pairs of a minibatch's users
     seed: int
 
 
@@ -65,8 +65,8 @@ class TwoTower:
     epochs: Epochs
     learning_rate: Positive
     weight_decay: Regularization  # of AdamW
-    id_dropout: Annotated[float, Ge(0), Lt(1)]  # share of a minibatch's items that are known by their text alone
-    batch_pairs: Count  # of a minibatch's users, about
+    id_dropout: Annotated[float, Ge(0), Lt(1)]  # probability that v is dropped
+    batch_pairs: Count  # approximate number of pairs of a minibatch's users
     negatives: Count  # drawn per minibatch, shared by its pairs
     seed: int
 

@@ -1,4 +1,4 @@
-"""What can be trained: every model takes the same data, yields its epochs and becomes the same `Factors`."""
+"""Model families: all train on the same data, yield epochs, and return `Factors`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.training.settings import Settings
 
 
 class Epoch(Protocol):
-    """What every model says of an epoch; some say more."""
+    """Fields of an epoch common to all model families."""
 
     @property
     def number(self) -> int: ...
@@ -26,7 +26,7 @@ class Epoch(Protocol):
 
 
 class Trainer(Protocol):
-    """One training run; iterate over `epochs()`; `factors()` is the model as it is after the latest epoch."""
+    """One training run; iterate over `epochs()`; `factors()` returns the model after the latest epoch."""
 
     @property
     def device(self) -> torch.device: ...
@@ -48,9 +48,9 @@ def trainer(
     chosen: Settings, interactions: Interactions, anchor: TextAnchor | None, *, device: torch.device,
     ranks: Ranks | None = None,
 ) -> Trainer:  # fmt: skip
-    """The model whose settings these are, ready to be trained. The anchor carries the items' texts, None for none.
+    """Return the trainer for these settings; anchor: from the items' texts, None for no texts.
 
-    Several ranks share the training of ALS; raises ValueError for any other model.
+    Only ALS can be trained by several ranks; raises ValueError for any other model.
     """
     if isinstance(chosen, settings.Als):
         return als.Als(interactions, anchor, chosen, device=device, ranks=ranks)

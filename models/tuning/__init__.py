@@ -1,1 +1,1 @@
-"""Choose settings on valid: the way of re-ranking and its strength, exposure prices, the level of cold items."""
+"""Choose settings on valid: method and strength of re-ranking, exposure prices, the level of cold items."""

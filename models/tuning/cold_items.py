@@ -1,8 +1,8 @@
-"""How high items without interactions may stand: as high as valid accuracy allows, rehearsed on items treated as cold.
+"""Level of items without interactions: as high as valid accuracy allows, tested on warm items treated as cold.
 
-A seeded share of the warm items is taken out: the map from text to factors is fitted without them, they are predicted
-from their text, and users are folded in from histories without them. Then the height (`inference.cold_level`) is the
-one that finds most of them while NDCG loses at most what is allowed, here and in the catalogue as it is.
+A seeded share of the warm items is treated as cold: the map from text to factors is fitted without them, their factors
+are predicted from text, and users are folded in without them. The chosen height (`inference.cold_level`) has the
+largest recall of them with an NDCG loss within the limit, in this test and on the real catalogue.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 SHARE = 0.1  # of the warm items are treated as cold
-SUPPORT = 50_000  # at most so many items, the most popular ones, speak for texts near theirs
-RIDGE = 0.003  # as a share of the variance of texts
+SUPPORT = 50_000  # at most so many items, the most popular ones, correct predictions of similar texts
+RIDGE = 0.003  # relative to the variance of texts
 K = 20
 BATCH = 1024  # users to rank at a time
 HEIGHTS = np.linspace(-0.5, 1.5, 41).round(2).tolist()
-TYPICAL = 2000  # so many predictions give their mean and covariance
+TYPICAL = 2000  # number of predictions for mean and covariance
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a height does on valid."""
+    """Figures of a height on valid."""
 
     height: float
-    ndcg: float  # @10, of the catalogue as it is
+    ndcg: float  # @10, on the real catalogue
     cold_recall: float  # @20, of the items treated as cold, among all items
-    loss: float  # of NDCG@10, as a share of that without bonus: the larger one of rehearsal and catalogue
+    loss: float  # of NDCG@10, relative to no bonus: the larger one of test and real catalogue
     loss_error: float  # its standard error, over users
 
 
@@ -53,10 +53,10 @@ def correct(
     model: Factors, embeddings: Floats, histories: csr_array[Any], relevant: Relevant,
     *, max_ndcg_loss: float, seed: int, device: torch.device,
 ) -> tuple[Factors, list[Outcome]]:  # fmt: skip
-    """The model with items without interactions predicted and raised anew, and what every height did.
+    """Return the model with new predictions and a new level of items without interactions, and all heights' figures.
 
-    embeddings: (n, t), zero rows without text; histories: (n_users, n) of the users of a holdout, whose `relevant`
-    pairs follow them. Without text nothing changes; where no height is within the loss there is no bonus.
+    embeddings: (n, t), zero rows without text; histories: (n_users, n) of the users of a holdout, before their
+    `relevant` pairs. Without text nothing changes; if no height is within the loss limit, there is no bonus.
     """
     warm, has_text = model.popularity_bias > 0, embeddings.any(axis=1)
     if (warm & has_text).sum() < 2:
@@ -79,22 +79,22 @@ def correct(
 
 
 def choose(outcomes: Sequence[Outcome], *, max_ndcg_loss: float) -> Outcome | None:
-    """The outcome of largest cold recall among those that lose at most so much, one standard error included.
+    """Return the outcome of largest cold recall within the loss limit, one standard error included.
 
-    Ties go to the lower height; None where every height loses more.
+    Ties go to the lower height; None if every height loses more.
     """
     allowed = [outcome for outcome in outcomes if outcome.loss + outcome.loss_error <= max_ndcg_loss]
     return max(allowed, key=lambda outcome: (outcome.cold_recall, -outcome.height), default=None)
 
 
 def draw(items: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:
-    """A seeded share of the items, at least one and not all of them."""
+    """Draw a seeded share of the items, at least one and not all of them."""
     wanted = min(max(1, round(SHARE * len(items))), len(items) - 1)
     return np.sort(np.random.default_rng(seed).choice(items, wanted, replace=False))
 
 
 def without(model: Factors, treated: npt.NDArray[np.int64]) -> Factors:
-    """The model as if nobody had touched the items `treated`; their factors still stand."""
+    """Return the model as if the items `treated` had no interactions; their factors are not changed yet."""
     gone = model.item_factors[treated].astype(np.float64)
     bias = model.popularity_bias.copy()
     bias[treated] = 0
@@ -107,9 +107,9 @@ def without(model: Factors, treated: npt.NDArray[np.int64]) -> Factors:
 
 
 def predicted(model: Factors, embeddings: Floats) -> Factors:
-    """The model with the map from text to factors fitted to its warm items, and every other item predicted by it.
+    """Return the model with the map from text to factors fitted to its warm items, and all other items predicted.
 
-    Linear by ridge regression, all items weighing the same; then by neighbours.
+    First by a ridge regression with equal weights, then corrected by neighbours.
     """
     warm, has_text = model.popularity_bias > 0, embeddings.any(axis=1)
     fitted = np.flatnonzero(warm & has_text)
@@ -135,7 +135,7 @@ def predicted(model: Factors, embeddings: Floats) -> Factors:
 
 
 def ridge(centred: Floats, targets: Floats) -> Floats:
-    """Weights (t + 1, d), last row the intercept, from texts (m, t) whose mean is zero to factors (m, d)."""
+    """Fit weights (t + 1, d), last row the intercept, from centred texts (m, t) to factors (m, d)."""
     mean = targets.mean(axis=0, dtype=np.float64)
     gram = (centred.T @ centred).astype(np.float64)
     gram.flat[:: len(gram) + 1] += RIDGE * max(np.trace(gram), np.finfo(np.float64).tiny)
@@ -145,16 +145,16 @@ def ridge(centred: Floats, targets: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Lists:
-    """The best K warm items of every user and the best K cold ones, so that lists at any height are a merge of both."""
+    """The best K warm and the best K cold items of every user, which can be merged to lists at any height."""
 
-    scores: Doubles  # (b, 2 K), warm ones first; without bonus; -inf where there are fewer
-    hits: Bools  # (b, 2 K), which are relevant
+    scores: Doubles  # (b, 2 K), warm ones first, without bonus, padded with -inf
+    hits: Bools  # (b, 2 K), mask of relevant items
     parts: tuple[Doubles, Doubles, Doubles]  # of the users, see `ColdLevel.parts`
     n_relevant: npt.NDArray[np.int64]  # (b,)
-    n_cold: npt.NDArray[np.int64]  # (b,), of them cold
+    n_cold: npt.NDArray[np.int64]  # (b,), cold ones among them
 
     def at(self, height: float) -> tuple[Bools, Bools]:
-        """Which places (b, K) of the lists hold a relevant item, and which a relevant cold one; -inf: none is cold."""
+        """Return masks (b, K) of ranks with relevant items and with relevant cold items; height -inf: no cold ones."""
         mean, above, expected = self.parts
         bonus = mean + height * above - expected if np.isfinite(height) else np.full(len(mean), -np.inf)
         order = np.argsort(-np.hstack([self.scores[:, :K], self.scores[:, K:] + bonus[:, None]]), axis=1, kind="stable")
@@ -162,19 +162,19 @@ class Lists:
         return hits, hits & (order[:, :K] >= K)
 
     def ndcg(self, height: float) -> Doubles:
-        """NDCG@10 (b,), NaN for users without a relevant item."""
+        """Return NDCG@10 (b,), NaN for users without a relevant item."""
         return metrics.ndcg(self.at(height)[0], self.n_relevant, 10)
 
     def cold_recall(self, height: float) -> float:
-        """Recall@20 of relevant cold items, mean over the users that have one; 0 where nobody has."""
+        """Return the mean recall@20 of relevant cold items over users with one; 0 if there is no such user."""
         recalls = metrics.recall(self.at(height)[1], self.n_cold, K)
         return float(np.nanmean(recalls)) if self.n_cold.any() else 0.0
 
     def loss(self, height: float) -> tuple[float, float]:
-        """Loss of NDCG@10 as a share of that without cold items, and its standard error over users."""
+        """Return the relative loss of NDCG@10 against lists without cold items, and its standard error over users."""
         before = self.ndcg(-np.inf)
         lost = (before - self.ndcg(height))[~np.isnan(before)]
-        scale = float(np.nanmean(before)) or 1.0  # where nothing was found there is nothing to lose
+        scale = float(np.nanmean(before)) or 1.0  # without any hit there is no loss
         return float(lost.mean()) / scale, float(lost.std() / np.sqrt(len(lost))) / scale
 
 
@@ -182,10 +182,10 @@ def rank(
     model: Factors, histories: csr_array[Any], seen: csr_array[Any], relevant: Relevant,
     *, allowed: Bools, device: torch.device,
 ) -> Lists:  # fmt: skip
-    """Lists of users folded in from `histories`; what they have `seen`, and what is not allowed (n,), is in none."""
+    """Rank for users folded in from `histories`, without items they have `seen` and items not `allowed` (n,)."""
     cold = model.cold
     if cold is None:
-        raise ValueError("the model says nothing of cold items; take that of `predicted`")
+        raise ValueError("the model has no level of cold items; use the result of `predicted`")
     plain = replace(model, cold=None)
     users = fold_in(plain, histories, device=device)
     scorer, rows = baselines.factors(plain, users, device=device), np.arange(len(users))

@@ -1,12 +1,12 @@
-"""How often lists show every item once tail slots are given out by it: what `slots` has against an item.
+"""Exposure prices for `slots`: the exposure of every item in lists that are re-ranked by these prices.
 
-Over the lists of many users this maximizes, the first ten places counted,
+Over the first ten positions of the lists of many users this maximizes
 
-    Σ_u Σ_slots relevance + λ Σ_tail log(1 + e_i),    e_i: how often the lists show item i
+    Σ_u Σ_slots relevance + λ Σ_tail log(1 + e_i),    e_i: exposure of item i in the lists
 
 by Frank-Wolfe (for rankings: Do et al. 2021, arXiv:2110.15781): the best lists for prices λ / (1 + e_i) are those of
-`rerank`, and what they show is mixed into e with a falling weight. No user comes before another, and the prices, once
-learned, are served as they are.
+`rerank`, and their exposure is mixed into e with a falling weight. The order of users does not matter, and the learned
+prices are constants in serving.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PASSES = 50
 
 
 def learn(how: Rerank, candidates: Candidates, *, passes: int = PASSES) -> Rerank:
-    """`how` of method slots, with the exposure of these users' lists of ten against its tail items."""
-    n, first = len(how.is_tail), FIRST_SLOT  # up to the first slot a list is in order of relevance
+    """Return `how`, of method slots, with the exposure of tail items in these users' lists of ten as prices."""
+    n, first = len(how.is_tail), FIRST_SLOT  # before the first slot a list is in order of relevance
     before, rest = count(candidates.items[:, :first], n), narrow(candidates, how)
     rest = Candidates(rest.items[:, first:], rest.relevance[:, first:])
     nobody = np.zeros(len(rest.items), np.float32)
@@ -36,12 +36,12 @@ def learn(how: Rerank, candidates: Candidates, *, passes: int = PASSES) -> Reran
 
 
 def count(items: Indices, n: int) -> Floats:
-    """How often each of n items occurs; -1 is none."""
+    """Return how often each of n items occurs; -1 is padding."""
     return np.bincount(items[items >= 0], minlength=n).astype(np.float32)
 
 
 def narrow(candidates: Candidates, how: Rerank) -> Candidates:
-    """The candidates that lists of ten can take up: the best ten, one of which is always left, and what may beat it."""
+    """Return the candidates that can enter lists of ten: the best ten, and those that may beat one of them."""
     tail = how.is_tail[candidates.items] & (candidates.items >= 0)
     needed = tail & (candidates.relevance + how.strength >= candidates.relevance[:, K - 1 : K])
     needed[:, :K] = True

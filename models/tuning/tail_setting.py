@@ -1,4 +1,4 @@
-"""How lists are re-ranked towards the tail: by the method and strength that show most of it, as far as valid allows."""
+"""Choice of tail re-ranking: the method and strength with the largest tail coverage within the NDCG loss on valid."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ K = 10
 
 @dataclass(frozen=True)
 class Holdout:
-    """Users of a holdout: what they did before, and what they did then."""
+    """Users of a holdout: their histories, and their later relevant pairs."""
 
-    histories: csr_array[Any]  # (n_users, n_items), also what is excluded from their lists
+    histories: csr_array[Any]  # (n_users, n_items), excluded from their lists
     relevant: Relevant
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method does on the holdout, at 10."""
+    """Figures of a method on the holdout, at 10."""
 
     how: Rerank
     ndcg: float
     tail_ndcg: float
     tail_coverage: float
-    loss: float  # of NDCG, as a share of that without re-ranking
+    loss: float  # of NDCG, relative to no re-ranking
     loss_error: float  # standard error of the loss, over users
 
 
 def lists(
     model: Factors, users: npt.NDArray[np.float32], holdout: Holdout, *, batch: int, device: torch.device
 ) -> Lists:
-    """The users' first 10 unseen items in order of their scores, (n_users, 10)."""
+    """Return the users' first 10 unseen items in order of their scores, (n_users, 10)."""
     n_users, n_items = holdout.histories.shape
     scorer = baselines.factors(model, users, device=device)
     every = np.ones(n_items, np.bool_)
@@ -58,12 +58,12 @@ def lists(
 
 
 def mean_ndcg(lists: Lists, relevant: Relevant, *, n_items: int) -> float:
-    """NDCG@10 over the users that have a relevant item."""
+    """Return the mean NDCG@10 over users with a relevant item."""
     return float(np.nanmean(ndcg(lists, relevant, n_items=n_items)))
 
 
 def ndcg(lists: Lists, relevant: Relevant, *, n_items: int) -> Floats:
-    """NDCG@10 (n_users,), NaN for users without a relevant item."""
+    """Return NDCG@10 (n_users,), NaN for users without a relevant item."""
     found, total = metrics.hits(lists, relevant.rows, relevant.items, n_items=n_items)
     return metrics.ndcg(found, total, K)
 
@@ -72,9 +72,9 @@ def sweep(
     model: Factors, crowd: csr_array[Any], holdout: Holdout, catalogue: Catalogue,
     strengths: Mapping[str, Sequence[float]], *, batch: int, device: torch.device,
 ) -> Iterator[Outcome]:  # fmt: skip
-    """Yield what no re-ranking does, then every method at each of its strengths; users are folded in just once.
+    """Yield the outcome without re-ranking, then of every method at each strength; users are folded in only once.
 
-    crowd: histories (n, n_items) of users whose lists show how often an item is shown, for `slots`.
+    crowd: histories (n, n_items) of users whose lists give the exposure of items, for `slots`.
     """
     is_tail = catalogue.is_tail
     found = shortlist(model, holdout.histories, is_tail, batch=batch, device=device)
@@ -92,7 +92,7 @@ def sweep(
 def shortlist(
     model: Factors, histories: csr_array[Any], is_tail: Bools, *, batch: int, device: torch.device
 ) -> Candidates:
-    """What there is to re-rank for users (n_users, c), whose histories (n_users, n_items) are not shown again."""
+    """Return the candidates (n_users, c) of users, without the items of their histories (n_users, n_items)."""
     n_users, n_items = histories.shape
     scorer = baselines.factors(model, fold_in(model, histories, device=device), device=device)
     rows, every = np.arange(n_users), np.ones(n_items, np.bool_)
@@ -102,7 +102,7 @@ def shortlist(
 
 
 def options(catalogue: Catalogue, strengths: Mapping[str, Sequence[float]]) -> Iterator[Rerank]:
-    """Every method at each of its strengths, after none; `slots` still without prices."""
+    """Yield the method none, then every method at each strength; `slots` still without prices."""
     plain = reranking.none(catalogue.is_tail)
     yield plain
     popularity = np.log1p(catalogue.users_of_item.astype(np.float64))
@@ -114,11 +114,11 @@ def options(catalogue: Catalogue, strengths: Mapping[str, Sequence[float]]) -> I
 
 
 def outcome(how: Rerank, shown: Lists, holdout: Holdout, catalogue: Catalogue, before: Floats) -> Outcome:
-    """Figures of lists (n_users, 10), whose users have the NDCG `before` (n_users,) without re-ranking."""
+    """Return the figures of lists (n_users, 10); before: NDCG (n_users,) without re-ranking."""
     n_items, tail = len(catalogue.is_tail), holdout.relevant.among(catalogue.is_tail)
     after = ndcg(shown, holdout.relevant, n_items=n_items)
     loss = (before - after)[~np.isnan(before)]
-    scale = float(np.nanmean(before)) or 1.0  # where nothing was found there is nothing to lose
+    scale = float(np.nanmean(before)) or 1.0  # without any hit there is no loss
     return Outcome(
         how,
         ndcg=float(np.nanmean(after)),
@@ -130,17 +130,17 @@ def outcome(how: Rerank, shown: Lists, holdout: Holdout, catalogue: Catalogue, b
 
 
 def choose(outcomes: Sequence[Outcome], *, max_ndcg_loss: float) -> Outcome:
-    """The outcome of largest tail coverage among those that lose at most so much, one standard error included.
+    """Return the outcome of largest tail coverage within the loss limit, one standard error included.
 
-    The error keeps luck on few users from being chosen. Ties go to the better NDCG, then to the earlier one; without
-    re-ranking nothing is lost.
+    The standard error guards against luck on few users. Ties go to the better NDCG, then to the earlier one; no
+    re-ranking has no loss.
     """
     allowed = [outcome for outcome in outcomes if outcome.loss + outcome.loss_error <= max_ndcg_loss]
     return max(allowed or outcomes[:1], key=lambda outcome: (outcome.tail_coverage, outcome.ndcg))
 
 
 def front(outcomes: Sequence[Outcome]) -> list[bool]:
-    """Which outcomes are Pareto-optimal in NDCG, tail NDCG and tail coverage: none is as good in all, better in one."""
+    """Return the mask of outcomes that are Pareto-optimal in NDCG, tail NDCG and tail coverage."""
     points = np.array([(o.ndcg, o.tail_ndcg, o.tail_coverage) for o in outcomes])
     beaten = [((points >= point).all(axis=1) & (points > point).any(axis=1)).any() for point in points]
     return [not each for each in beaten]

@@ -1,1 +1,1 @@
-"""Handle Bentos as things: built, stored, exported, asked whether they answer like the model."""
+"""Build, store and export Bentos, and test their answers against the model."""

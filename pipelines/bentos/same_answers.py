@@ -1,4 +1,4 @@
-"""Whether a started version answers as it did when it was packaged, asked over HTTP before anybody depends on it."""
+"""Check over HTTP that a started version gives the same answers as when it was packaged, before it serves clients."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import requests
 
 from pipelines.bentos.smoke import K
 
-DIFFERENT = 2  # items of K: scores that are equal up to rounding change places on another processor
+DIFFERENT = 2  # of K items: scores that are equal up to rounding swap ranks on another processor
 
 
 def check(url: str, bento: Mapping[str, Any]) -> None:
-    """Raise ValueError at the first answer that is not what bento.json promises."""
+    """Raise ValueError at the first answer that differs from bento.json."""
     tag, smoke = bento["tag"], bento["smoke"]
     about = ask(url, "model_info", {})
     if about.get("model") != tag:
@@ -22,21 +22,21 @@ def check(url: str, bento: Mapping[str, Any]) -> None:
     for user in ask(url, "users")["users"][:1]:
         known = ask(url, "recommend", {"user_id": user, "k": K})
         if known.get("fallback") is not None or not known["items"]:
-            raise ValueError(f"a user whom the model knows is answered {known}")
+            raise ValueError(f"the answer for a known user is {known}, expected a list from the history")
     unknown = ask(url, "recommend", {"user_id": "\u0001 nobody", "k": K})
-    compare("an unknown user", unknown, smoke["unknown_user"]["items"])
+    compare("the answer for an unknown user", unknown, smoke["unknown_user"]["items"])
     answer = ask(url, "recommend_for_items", {"item_ids": smoke["list_of_items"]["item_ids"], "k": K})
-    compare("a list of items", answer, smoke["list_of_items"]["items"])
+    compare("the answer for a list of items", answer, smoke["list_of_items"]["items"])
 
 
 def compare(who: str, answer: Mapping[str, Any], expected: list[str]) -> None:
     found = [item["item_id"] for item in answer["items"]]
     if len(set(found) ^ set(expected)) > 2 * DIFFERENT:
-        raise ValueError(f"{who} is answered {found}, but {expected} when the Bento was packaged")
+        raise ValueError(f"{who} is {found}, expected {expected} as when the Bento was packaged")
 
 
 def ask(url: str, endpoint: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The answer to a request that must succeed, a GET where there is no body; it counts as no exposure."""
+    """Return the answer to a request that must succeed, a GET without a body; it does not count as exposure."""
     headers = {"X-Longtail-Purpose": "explore"}
     if key := os.environ.get("LONGTAIL_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"

@@ -1,4 +1,4 @@
-"""Smoke test of an exported Bento: import it, serve it, ask it over HTTP, compare with the model itself."""
+"""Smoke test of an exported Bento: import it, serve it, and compare its answers over HTTP with the model's."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from models.inference.reranking import none, rerank
 from pipelines.bentos import store
 
 K = 10
-MISSED = 1  # of them may be others where cells are searched: rounding may decide which of these are looked into
+MISSED = 1  # item of K that may differ in a search of cells, since rounding may change the choice of cells
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the smoke test asks with, and what it compares with."""
+    """Input of the smoke test, and the model to compare with."""
 
     factors: Factors
     item_ids: Sequence[str]  # by item_idx
     user_id: str
     history: npt.NDArray[np.int32]  # item_idx of that user
-    cells: Cells | None = None  # None: the full catalogue is searched
+    cells: Cells | None = None  # None: exact search of the catalogue
 
 
 def test(archive: Path, tag: str, probe: Probe, *, home: Path, timeout: float) -> tuple[dict[str, Any], float, float]:
-    """Import the archive into the store `home`, serve and ask it; ValueError with the server's log where it is wrong.
+    """Import the archive into the store `home`, serve it, test its answers; raises ValueError with the server's log.
 
-    Returns the answers, the seconds until it was ready, and the bytes of memory of its worker.
+    Returns the answers, the seconds until it was ready, and the worker's memory in bytes.
     """
     home.mkdir()
     store.run("import", str(archive.absolute()), env=store.environment(home))
@@ -54,9 +54,9 @@ def test(archive: Path, tag: str, probe: Probe, *, home: Path, timeout: float) -
 
 
 def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
-    """Known user, list of items, unknown user, malformed request; raises ValueError at the first wrong answer.
+    """Request a known user, a list of items, an unknown user, and send a malformed request; raises ValueError.
 
-    What is returned stays for good, in Git: it does not say who the known user is.
+    The answers are kept in Git, so they do not identify the known user.
     """
     known = post(url, "recommend", {"user_id": probe.user_id, "k": K})
     compare(known, probe, probe.history, tag)
@@ -65,10 +65,10 @@ def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
     compare(items, probe, basket, tag)
     unknown = post(url, "recommend", {"user_id": "\u0000 nobody", "k": K})
     if unknown["fallback"] != "unknown_user" or not unknown["items"]:
-        raise ValueError(f"an unknown user is answered {unknown}, expected the fallback of popular items")
+        raise ValueError(f"the answer for an unknown user is {unknown}, expected the fallback of popular items")
     malformed = call(url, "recommend", {"user_id": 7, "k": "all"}).status_code
     if not 400 <= malformed < 500:
-        raise ValueError(f"a malformed request is answered with status {malformed}, expected 4xx")
+        raise ValueError(f"the answer to a malformed request has status {malformed}, expected 4xx")
     return {
         "known_user": {"items": len(known["items"])},
         "list_of_items": {
@@ -81,7 +81,7 @@ def ask(url: str, tag: str, probe: Probe) -> dict[str, Any]:
 
 
 def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32], tag: str) -> None:
-    """Check an answer against the list computed here: the same items in the same order, up to rounding."""
+    """Compare an answer with the list computed here: the same items in the same order, up to rounding."""
     if answer["model"] != tag:
         raise ValueError(f"the server answers as {answer['model']}, expected {tag}")
     factors = probe.factors
@@ -92,7 +92,7 @@ def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32]
     scores[history] = -np.inf
     index = {item_id: i for i, item_id in enumerate(probe.item_ids)}
     served = [index[item["item_id"]] for item in answer["items"]]
-    # what was served wins where scores are equal up to rounding: by more than that for the first, for the last by least
+    # among scores equal up to rounding, prefer the served items: the first by the largest bonus, the last by the least
     size = np.abs(scores[np.isfinite(scores)]).max(initial=0)
     scores[served] += np.linspace(1e-4, 1e-5, len(served)) * size
     best = listed(factors, scores, history)
@@ -103,14 +103,14 @@ def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32]
 
 
 def listed(factors: Factors, scores: npt.NDArray[np.float32], history: npt.NDArray[np.int32]) -> list[int]:
-    """The model's list of K items for scores (n_items,), shorter where no more are left."""
+    """Return the model's list of K items for scores (n_items,), shorter if fewer are left."""
     how = factors.rerank or none(np.zeros(len(scores), np.bool_))
     items = rerank(how, of_scores(scores, how.is_tail, k=K), how.tail_share(history), k=K)[0]
     return [int(item) for item in items if item >= 0]
 
 
 def post(url: str, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request that must succeed."""
+    """Return the answer to a request that must succeed."""
     response = call(url, endpoint, body)
     if response.status_code != 200:
         raise ValueError(f"{endpoint} answers {response.status_code}: {response.text[:500]}")
@@ -126,13 +126,13 @@ def call(url: str, endpoint: str, body: dict[str, Any]) -> requests.Response:
 
 @contextmanager
 def serving(tag: str, *, home: Path, timeout: float, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Serve a Bento of the store `home` on a free loopback port: yields its address, leaves no process behind.
+    """Serve a Bento of the store `home` on a free loopback port; yields its address, and ends all processes.
 
     settings: further variables of its environment.
     """
     log, port = home / "server.log", free_port()
     command = [*store.BENTOML, "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
-    previous = signal.signal(signal.SIGTERM, exit_on_signal)  # a scheduler that ends the stage must end the server too
+    previous = signal.signal(signal.SIGTERM, exit_on_signal)  # if a scheduler ends the stage, the server must end too
     env = store.environment(home) | dict(settings or {})
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=env, cwd=home, stdout=output, stderr=output, start_new_session=True)
@@ -174,7 +174,7 @@ def wait_ready(url: str, server: subprocess.Popen[bytes], timeout: float) -> Non
 
 
 def stop(server: subprocess.Popen[bytes], home: Path, patience: float = 10) -> None:
-    """End the server and whatever it left; the supervisor first, since it restarts a worker that ends before it."""
+    """End the server and its leftovers; the supervisor first, since it restarts a worker that ends before it."""
     family = processes(server, home)
     server.terminate()
     try:
@@ -190,14 +190,14 @@ def stop(server: subprocess.Popen[bytes], home: Path, patience: float = 10) -> N
 
 
 def processes(server: subprocess.Popen[bytes], home: Path) -> set[psutil.Process]:
-    """Descendants and orphans of the server: workers start sessions of their own, but inherit its store `home`."""
+    """Return descendants and orphans of the server: workers start their own sessions, but inherit its store `home`."""
     found = workers_of(home)
-    with suppress(psutil.NoSuchProcess):  # where it has ended already
+    with suppress(psutil.NoSuchProcess):  # it has ended already
         found.update(psutil.Process(server.pid).children(recursive=True))
     return {process for process in found if process.pid != server.pid}
 
 
 def workers_of(home: Path) -> set[psutil.Process]:
-    """Workers that serve from the store `home`; their supervisor hides its environment behind a title."""
+    """Return the workers that serve from the store `home`; their supervisor's title hides its environment."""
     running = psutil.process_iter(["environ"])
     return {process for process in running if (process.info["environ"] or {}).get("BENTOML_HOME") == str(home)}

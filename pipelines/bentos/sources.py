@@ -12,12 +12,12 @@ CODE = ("bento/**/*", "models/__init__.py", "models/inference/**/*.py")
 
 
 def code(checkout: Path) -> list[Path]:
-    """The files of a checkout that go into a Bento."""
+    """Return the files of a checkout that are part of a Bento."""
     found = {path for pattern in CODE for path in checkout.glob(pattern) if path.is_file()}
     return sorted(path for path in found if "__pycache__" not in path.parts)
 
 
 def digests(checkout: Path = Path()) -> dict[str, str]:
-    """sha256 in hex of these files, by their paths in the checkout, and of the settings of packaging."""
+    """Return the sha256 in hex of these files, by path in the checkout, and of the settings of packaging."""
     files = {path.relative_to(checkout).as_posix(): outputs.sha256(path) for path in code(checkout)}
     return files | {f"{FILE}: package": of_values(read()["package"])}

@@ -1,7 +1,7 @@
-"""Bentos: built and exported in throw-away stores, imported into the user's store, served from it.
+"""Bentos: built and exported in temporary stores, imported into the user's store, and served from it.
 
-The exported archive is the artifact; a BentoML store is a cache of it. Every step is a `bentoml` process of its own,
-because BentoML takes its store from the environment once per process.
+The exported archive is the artifact; a BentoML store is a cache of it. Every step is a separate `bentoml` process,
+because BentoML reads its store's path from the environment once per process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pipelines.artifacts import outputs
 from pipelines.privacy import modes
 
 BENTOML = [sys.executable, "-m", "bentoml"]
-KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment; PYTHONPATH would shadow the Bento
+KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")  # variables passed on; PYTHONPATH would shadow the Bento
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Environment of a `bentoml` process that sees nothing of the user's: store and settings are in `home`."""
+    """Return the environment of an isolated `bentoml` process: store and settings are in `home`."""
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     private = dict.fromkeys(("HOME", "BENTOML_HOME", "TMPDIR"), str(home))
     return kept | private | {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
@@ -34,7 +34,7 @@ def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], 
     """Build the Bento that `bentofile.yaml` in `context` describes, and export it to `archive`."""
     name, version = tag.split(":")
     options = [f"--label={key}={value}" for key, value in labels.items()]
-    # in the context, since BentoML refuses build files outside of the current folder
+    # in the context, since BentoML rejects build files outside of the current folder
     run("build", ".", "--name", name, "--version", version, *options, env=environment(home), cwd=context)
     export(folder(home, tag), archive)
 
@@ -42,15 +42,15 @@ def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], 
 def export(stored: Path, archive: Path) -> None:
     """Write a Bento's folder as a plain tar file, which `bentoml import` reads.
 
-    Compressed by xz, factors and weights would lose an eighth of their size for ten seconds per 50 MB here, and five
-    more in each import.
+    It is not compressed: xz would save an eighth of the size of factors and weights, at a cost of ten seconds per 50 MB
+    here, and five more in each import.
     """
     with tarfile.open(archive, "w") as tar:
         tar.add(stored, arcname=".", filter=anonymous)
 
 
 def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without owner and time, and readable by whoever unpacks it."""
+    """Remove owner and time of a member, and make it readable for the user who unpacks it."""
     member.mtime = member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode |= 0o755 if member.isdir() else 0o644
@@ -58,7 +58,7 @@ def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> None:
-    """Run a `bentoml` command; raises ValueError with the end of what it printed where it fails."""
+    """Run a `bentoml` command; raises ValueError with the end of its output if it fails."""
     done = subprocess.run(
         [*BENTOML, *arguments],
         env=env,
@@ -69,21 +69,21 @@ def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> Non
         errors="replace",
     )
     if done.returncode:
-        raise ValueError(f"`bentoml {arguments[0]}` exited {done.returncode}: {tail(done.stdout)}")
+        raise ValueError(f"`bentoml {arguments[0]}` failed with exit status {done.returncode}: {tail(done.stdout)}")
 
 
 def tail(log: str, lines: int = 6) -> str:
-    """The last lines of a log, in one."""
+    """Return the last lines of a log, joined to one."""
     return " | ".join([line.strip() for line in log.splitlines() if line.strip()][-lines:])
 
 
 def folder(home: Path, tag: str) -> Path:
-    """Where a store keeps a Bento."""
+    """Return the folder of a Bento in a store."""
     return home / "bentos" / Path(*tag.split(":"))
 
 
 def differing(stored: Path, files: Mapping[str, str]) -> list[str]:
-    """Files of a Bento's folder that are missing, do not have the sha256 that `bento.json` names, or were added."""
+    """Return the files of a Bento's folder that are missing, added, or differ from their sha256 in `bento.json`."""
     changed = [
         name
         for name, expected in files.items()
@@ -93,18 +93,18 @@ def differing(stored: Path, files: Mapping[str, str]) -> list[str]:
 
 
 def sources(stored: Path) -> set[str]:
-    """Return the files that a Bento's service could import or read, but for the bytecode that Python keeps."""
+    """Return the files that a Bento's service could import or read, except Python's bytecode."""
     paths = (path for path in (stored / "src").rglob("*") if path.is_symlink() or not path.is_dir())
     return {path.relative_to(stored).as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
 def user_home() -> Path:
-    """BentoML's home of this user."""
+    """Return BentoML's home of this user."""
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
 
 
 def user_store() -> Path:
-    """The user's BentoML home, created where it is missing; raises where it cannot be one."""
+    """Return the user's BentoML home, created if missing; raises ValueError if it is not writable."""
     home = user_home()
     try:
         (home / "bentos").mkdir(parents=True, exist_ok=True)
@@ -113,18 +113,18 @@ def user_store() -> Path:
     except OSError as error:
         raise ValueError(
             f"{home} cannot be a BentoML store ({error.strerror or error}); "
-            "set BENTOML_HOME to a folder that you may write, or remove what is there"
+            "set BENTOML_HOME to a writable folder, or remove the file at that path"
         ) from None
     return home
 
 
 def ensure_imported(archive: Path, bento: Mapping[str, Any]) -> str:
-    """Tag of the Bento that `bento` (a bento.json) describes, after making sure that the user's store holds it.
+    """Make sure that the user's store has the Bento described by `bento` (a bento.json), and return its tag.
 
-    Imports `archive` where the store lacks the Bento or holds other files under its tag.
+    Imports `archive` if the store lacks the Bento or has other files under its tag.
     """
     if not bento["built"]:
-        raise ValueError(f"there is no Bento to serve: {bento['reason']}")
+        raise ValueError(f"this version has no Bento to serve: {bento['reason']}")
     tag: str = bento["tag"]
     home = user_store()
     stored = folder(home, tag)
@@ -132,13 +132,13 @@ def ensure_imported(archive: Path, bento: Mapping[str, Any]) -> str:
         return tag
     if not archive.is_file():
         raise FileNotFoundError(f"{archive} is missing; run `dvc pull`, or `dvc repro package`")
-    shutil.rmtree(stored, ignore_errors=True)  # an import never replaces
+    shutil.rmtree(stored, ignore_errors=True)  # `bentoml import` does not replace
     run("import", str(archive.absolute()), env=user_environment(home))
-    modes.close(stored)  # it holds histories of users
+    modes.close(stored)  # it has users' histories
     if wrong := differing(stored, bento["files"]):
         shutil.rmtree(stored, ignore_errors=True)
         raise ValueError(
-            f"{archive} does not hold what its bento.json says: {wrong[0]} differs; run `dvc repro package --force`"
+            f"{archive} does not match its bento.json: {wrong[0]} differs; run `dvc repro package --force`"
         )
     return tag
 
@@ -148,14 +148,14 @@ def user_environment(home: Path) -> dict[str, str]:
 
 
 def serve(tag: str, *, host: str, port: int) -> None:
-    """Become `bentoml serve` of a Bento in the user's store; does not return."""
+    """Replace this process by `bentoml serve` of a Bento in the user's store; does not return."""
     address = listenable(host, port)
     arguments = [*BENTOML, "serve", tag, "--host", address, "--port", str(port)]
     os.execve(sys.executable, arguments, user_environment(user_store()))
 
 
 def listenable(host: str, port: int) -> str:
-    """IP address of a host name, after making sure that a server may listen there: BentoML would end in a traceback."""
+    """Return the IP address of a host name; raises ValueError if a server cannot listen there."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
         socket.create_server((str(address[0]), port), family=family).close()

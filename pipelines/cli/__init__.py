@@ -1,1 +1,1 @@
-"""Parse the console script's commands: one file per group of them."""
+"""Define the commands of the console script, one file per group."""

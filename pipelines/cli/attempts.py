@@ -1,4 +1,4 @@
-"""`longtail attempts`: the ledger of judgements as a table or JSON, and a person's word that its history is lost."""
+"""`longtail attempts`: print the ledger of judgements as a table or JSON, or record that its history is lost."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NAME = "longtail"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="all entries as one JSON list, the oldest first")
+    parser.add_argument("--json", action="store_true", help="print all entries as a JSON list, the oldest first")
     parser.add_argument(
         "--begin-anew",
         metavar="WHY",
-        help="enter that the history before is lost for good; it counts as gate.attempts.half judgements",
+        help="record that the earlier history is lost, with the reason WHY; it counts as gate.attempts.half judgements",
     )
 
 
@@ -37,7 +37,7 @@ def run_attempts(arguments: argparse.Namespace) -> None:
         notes = attempts.synchronized(load(Release).remote)
     if arguments.begin_anew is not None:
         entry = attempts.begin_anew(arguments.begin_anew)
-        say(NAME, f"entered by {entry.by}; the next judgement counts it")
+        say(NAME, f"recorded by {entry.by}; it counts from the next judgement on")
         with git.lock(ledgers.LOCK):
             notes = attempts.synchronized(load(Release).remote)
     ledger = ledgers.read()
@@ -47,7 +47,7 @@ def run_attempts(arguments: argparse.Namespace) -> None:
         print(json.dumps([entry.model_dump(mode="json") for entry in ledger.entries], indent=1))
         return
     if not ledger.entries:
-        say(NAME, f"no judgement is known here: {ledgers.REF} is missing; the next run of `gate` begins it")
+        say(NAME, f"no judgements yet: {ledgers.REF} is missing; the next run of `gate` creates it")
     else:
         print_entries(ledger.entries)
     for note in attempts.completeness(ledger):

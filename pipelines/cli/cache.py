@@ -1,4 +1,4 @@
-"""`longtail cache stats | prune`: what the vectors of embedded texts take on disk, and making them take less."""
+"""`longtail cache stats | prune`: show or limit the disk space of cached embeddings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pipelines.settings.embed import Embed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["stats", "prune"], help="show what it holds, or remove the longest unused")
     parser.add_argument(
-        "--gigabytes", type=float, help="what prune leaves at most (default: embed.cache_gigabytes of params.yaml)"
+        "what", choices=["stats", "prune"], help="show statistics, or remove the least recently used vectors"
+    )
+    parser.add_argument(
+        "--gigabytes", type=float, help="size limit of prune in GB (default: embed.cache_gigabytes of params.yaml)"
     )
 
 
@@ -33,7 +35,7 @@ def run_cache(arguments: argparse.Namespace) -> None:
 
 
 def stats(root: Path) -> Iterator[str]:
-    """A line for each encoder and precision, the one used last first, and the sum."""
+    """Yield a line per encoder and precision, the most recently used first, and the total."""
     folders = {path.parent for path in root.rglob(f"*{shards.SUFFIX}")}
     rows = sorted((measure(folder) for folder in folders), reverse=True)
     yield f"{'encoder':14}{'precision':>10}{'texts':>14}{'size':>12}{'files':>7}  last used"
@@ -44,7 +46,7 @@ def stats(root: Path) -> Iterator[str]:
 
 
 def measure(folder: Path) -> tuple[float, Path, int, int, int]:
-    """When a folder was last of use (seconds since 1970), the folder, its texts, bytes and files."""
+    """Return when a folder was last used (seconds since 1970), the folder, its texts, bytes and files."""
     files = list(folder.glob(f"*{shards.SUFFIX}"))
     about = [file.stat() for file in files]
     texts = sum(shards.length(file) for file in files)

@@ -1,7 +1,7 @@
-"""`longtail doctor`: what is wrong with a checkout, what it mended, and what is left for a person to do.
+"""`longtail doctor`: diagnose a checkout, repair what is safe to repair, print a fix for the rest.
 
-It mends what nobody can want: an emptied dvc.lock or rwlock, what killed stages left, damaged copies in caches, which
-would be handed out as good ones.
+It repairs only states that cannot be wanted: an empty dvc.lock or rwlock, leftovers of killed stages, and damaged files
+in caches, which would be used as if they were good.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from pipelines.settings.document import load
 from pipelines.settings.ingest import Ingest
 from pipelines.workspace import dvc_locks
 
-ROOM = 2 << 30  # bytes that a run should find free
+ROOM = 2 << 30  # free bytes that a run should have
 NEEDED = ("dvc", "gto", "duckdb", "great-expectations", "bentoml", "torch", "pyarrow")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; remedy: what a person has to do, None where nothing is left to do."""
+    """A line of the report; remedy: a fix for the user to apply, None if there is nothing to do."""
 
     text: str
     remedy: str | None = None
 
 
 def examine(*, remote: bool = False) -> Iterator[Finding]:
-    """Every check in turn. remote: also rehash every object of the DVC remote, which reads all of it."""
+    """Run all checks. remote: also rehash every object of the DVC remote, which reads all of it."""
     checks: tuple[Callable[[], Iterator[Finding]], ...]
     checks = (environment, settings, locks, unfinished, outputs, cache, partitions, modes, disk, store, registry)
     for check in (*checks, partial(remotes, rehash=remote)):
         try:
             yield from check()
         except (ValueError, OSError) as error:
-            yield Finding(" ".join(str(error).split()), "see the line itself")
+            yield Finding(" ".join(str(error).split()), "see the message")
 
 
 def environment() -> Iterator[Finding]:
-    """Whether the tools are there, in the versions that the project was tested with."""
+    """Check that the packages are installed in the tested versions."""
     pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", Path("constraints.txt").read_text("utf-8"), re.MULTILINE))
     wrong = []
     for name in NEEDED:
@@ -66,7 +66,7 @@ def environment() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             found = "absent"
         if name in pinned and found.split("+")[0] != pinned[name].split("+")[0]:
-            wrong.append(f"{name} is {found}, not {pinned[name]}")
+            wrong.append(f"{name} is {found}, expected {pinned[name]}")
     if wrong:
         yield Finding(f"environment: {', '.join(wrong)}", "run `make setup`")
     else:
@@ -76,12 +76,12 @@ def environment() -> Iterator[Finding]:
 def settings() -> Iterator[Finding]:
     for section in CLASSES:
         load(section)
-    yield Finding(f"params.yaml: {len(CLASSES)} sections read")
+    yield Finding(f"params.yaml: {len(CLASSES)} sections are valid")
 
 
 def locks() -> Iterator[Finding]:
     if holders := dvc_locks.holders():
-        yield Finding(f"locks: DVC is at work ({holders})", "wait for it, or end it")
+        yield Finding(f"locks: DVC is running ({holders})", "wait until it ends, or end it")
         return
     for text in dvc_locks.mend():
         yield Finding(f"locks: {text}")
@@ -89,18 +89,18 @@ def locks() -> Iterator[Finding]:
 
 
 def unfinished() -> Iterator[Finding]:
-    """Remove what killed stages left, unless one is at work."""
+    """Remove leftovers of killed stages, unless a stage is running."""
     found = [path for path in artifacts.DATA.glob(".*") if path.suffix in (".partial", ".old")]
     if found and dvc_locks.holders():
-        yield Finding(f"unfinished: {', '.join(map(str, found))}, of a stage at work")
+        yield Finding(f"unfinished: {', '.join(map(str, found))}, of a running stage")
         return
     for path in found:
         shutil.rmtree(path)
-        yield Finding(f"unfinished: {path}, which a killed stage left, is removed")
+        yield Finding(f"unfinished: removed {path}, left by a killed stage")
 
 
 def outputs() -> Iterator[Finding]:
-    """Rehash every file that a stage has written."""
+    """Rehash every file written by a stage."""
     n = 0
     for folder in sorted(path.parent for path in artifacts.DATA.glob("*/" + artifacts.MANIFEST)):
         try:
@@ -113,21 +113,19 @@ def outputs() -> Iterator[Finding]:
 
 
 def cache() -> Iterator[Finding]:
-    """Rehash DVC's cache and remove what is damaged, which DVC would hand out."""
+    """Rehash DVC's cache and remove damaged objects, which DVC would check out."""
     folder = Path(dvc("cache", "dir")) / "files" / "md5"
     n = 0
     for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
         n += 1
         if md5(path) != path.parent.name + path.stem:
             path.unlink()
-            yield Finding(
-                f"cache: {path} was damaged and is removed", "run `dvc pull`, or `dvc repro`, to have it again"
-            )
+            yield Finding(f"cache: removed {path}, which was damaged", "run `dvc pull` or `dvc repro` to restore it")
     yield Finding(f"cache: {n:,} objects of {folder} rehashed")
 
 
 def partitions() -> Iterator[Finding]:
-    """Drop damaged partitions: their files are read again."""
+    """Remove damaged partitions; ingest reads their files again."""
     folders = sorted(path for path in canonical_partitions.root().glob("*") if path.is_dir())
     damaged = [folder.name for folder in folders if canonical_partitions.opened(folder) is None]
     text = f"partitions: {len(folders):,} rehashed"
@@ -135,7 +133,7 @@ def partitions() -> Iterator[Finding]:
 
 
 def modes() -> Iterator[Finding]:
-    """Close what holds user data or secrets to users beyond owner and group; DVC's cache may be one that they share."""
+    """Restrict files with user data or secrets to owner and group; only report DVC's cache, which users may share."""
     feedback = feedback_store.url()
     store = [Path(feedback.database)] if feedback.get_backend_name() == "sqlite" and feedback.database else []
     beside = [path.with_name(path.name + end) for path in store for end in ("-wal", "-shm")]
@@ -143,27 +141,27 @@ def modes() -> Iterator[Finding]:
     found = [path for path in (*privacy_modes.CLOSED, *store, *beside, *exports) if privacy_modes.is_open(path)]
     for path in found:
         if privacy_modes.close(path):
-            yield Finding(f"modes: {path} was open to other users and is closed")
+            yield Finding(f"modes: {path} was accessible to other users; access removed")
         else:
             remedy = f"let its owner run `chmod o= {path}`"
-            yield Finding(f"modes: {path} belongs to another user, and is open to all", remedy)
+            yield Finding(f"modes: {path} belongs to another user and is accessible to all users", remedy)
     cache = Path(dvc("cache", "dir"))
     if privacy_modes.is_open(cache) and cache.absolute() != Path(".dvc/cache").absolute():
         remedy = f"share it by a group (`dvc config cache.shared group`), then `chmod o= {cache}`"
-        yield Finding(f"modes: {cache}, the cache, is open to other users", remedy)
-    yield Finding(f"modes: {len(privacy_modes.CLOSED)} folders of this checkout are closed to other users")
+        yield Finding(f"modes: {cache} (DVC's cache) is accessible to other users", remedy)
+    yield Finding(f"modes: {len(privacy_modes.CLOSED)} folders of this checkout are inaccessible to other users")
 
 
 def disk() -> Iterator[Finding]:
     for name, path in {"data": artifacts.DATA, "cache": Path(dvc("cache", "dir"))}.items():
         there = next(folder for folder in [path.absolute(), *path.absolute().parents] if folder.exists())
         free = shutil.disk_usage(there).free
-        remedy = "make room, or move it: `dvc cache dir`" if free < ROOM else None
+        remedy = "free some space, or move it: `dvc cache dir`" if free < ROOM else None
         yield Finding(f"disk: {free / 1e9:,.1f} GB free for {name}", remedy)
 
 
 def store() -> Iterator[Finding]:
-    """Whether BentoML's store can be written, from which versions are served."""
+    """Check that BentoML's store, from which versions are served, is writable."""
     folder = user_home()
     there = next(path for path in [folder, *folder.parents] if path.exists())
     writable = os.access(there, os.W_OK)
@@ -172,11 +170,11 @@ def store() -> Iterator[Finding]:
 
 def registry() -> Iterator[Finding]:
     serving = tags.read(load(Champion)).serving
-    yield Finding(f"registry: {serving.name if serving else 'nothing'} serves")
+    yield Finding(f"registry: {serving.name if serving else 'no version'} serves")
 
 
 def remotes(*, rehash: bool) -> Iterator[Finding]:
-    """Whether the default DVC remote can be reached, is verified when pulled from, and holds what it says."""
+    """Check that the default DVC remote is reachable, verified on pull, and undamaged."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -185,14 +183,14 @@ def remotes(*, rehash: bool) -> Iterator[Finding]:
         if name is None:
             yield Finding("remote: none; `dvc remote add -d NAME URL` shares data between machines")
             return
-        shared = repo.config.read("repo").get("remote", {})  # what Git holds, not .dvc/config.local
+        shared = repo.config.read("repo").get("remote", {})  # from Git, without .dvc/config.local
         for each, of_remote in shared.items():
             if what := credential(of_remote.get("url", "")):
                 remedy = (
                     f"put it into .dvc/config.local: `dvc remote modify --local {each} url …`, and change the secret"
                 )
                 yield Finding(
-                    f"remote: the address of {each} in .dvc/config holds {what}, as every release does", remedy
+                    f"remote: the address of {each} in .dvc/config contains {what}, and every release copies it", remedy
                 )
         try:
             odb = repo.cloud.get_remote_odb(name)
@@ -200,20 +198,22 @@ def remotes(*, rehash: bool) -> Iterator[Finding]:
         except (DvcException, OSError) as error:
             yield Finding(f"remote: {name} cannot be reached ({error})", "correct it in .dvc/config")
             return
-        yield Finding(f"remote: {name} is {'reached' if reachable else 'empty'}")
+        yield Finding(f"remote: {name} is {'reachable' if reachable else 'empty'}")
         if not repo.config["remote"][name].get("verify"):
             remedy = f"run `dvc remote modify {name} verify true`"
-            yield Finding(f"remote: {name} is not verified when pulled from", remedy)
+            yield Finding(f"remote: {name} is not verified on pull", remedy)
         for oid in odb.all() if rehash and reachable else []:
             with odb.fs.open(odb.oid_to_path(oid), "rb") as file:
                 actual = hashlib.file_digest(file, "md5").hexdigest()
             if actual != oid.removesuffix(".dir"):
                 odb.delete(oid)
-                yield Finding(f"remote: {oid} was damaged and is removed", "run `dvc push` where it is whole")
+                yield Finding(
+                    f"remote: removed {oid}, which was damaged", "run `dvc push` on a machine with an intact copy"
+                )
 
 
 def dvc(*arguments: str) -> str:
-    """Standard output of a DVC command."""
+    """Return the standard output of a DVC command."""
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"dvc {' '.join(arguments)}: {done.stderr.strip()}")

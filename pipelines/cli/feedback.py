@@ -13,12 +13,12 @@ NAME = "longtail"
 
 def add_arguments(feedback: argparse.ArgumentParser) -> None:
     actions = feedback.add_subparsers(dest="what", required=True, metavar="ACTION")
-    text = "write events that are new since the last export as a file of interactions, where `ingest` reads it"
+    text = "write the events since the last export to a file of interactions that `ingest` reads"
     actions.add_parser("export", help=text, description=f"{text[0].upper()}{text[1:]}.")
 
 
 def run_feedback(arguments: argparse.Namespace) -> None:
-    from pipelines.feedback import export  # pyarrow and SQLAlchemy, which most commands do not need
+    from pipelines.feedback import export  # imports pyarrow and SQLAlchemy, which most commands do not need
 
     path, n_events = export.export(load(Ingest))
     if path is None:

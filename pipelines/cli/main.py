@@ -1,4 +1,4 @@
-"""The console script `longtail`: run the pipeline, and decide what serves."""
+"""The console script `longtail`: run the pipeline, and decide which version serves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOCK = Path("dvc.lock")
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Entry point: parse, go to the top of the checkout, act; errors are one line and exit status 1."""
+    """Parse the arguments, go to the top of the checkout and run the command; errors are one line and exit status 1."""
     arguments = parser().parse_args(words)
 
     def act() -> None:
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog=NAME,
-        description="Train, judge and release recommenders on what they do for the long tail.",
+        description="Train recommenders, judge them on accuracy and long-tail exposure, and release them.",
         epilog="Settings are in params.yaml. `dvc repro` runs the same stages without promoting.",
     )
     top.add_argument("--version", action="version", version=f"{NAME} {metadata.version(NAME)}")
@@ -63,64 +63,68 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(action=action)
         return added
 
-    run = command("run", run_pipeline, "run all stages, show the verdict, and promote where it says PROMOTE")
+    run = command("run", run_pipeline, "run all stages, show the verdict, and promote the candidate if it says PROMOTE")
     run.add_argument("--no-promote", action="store_true", help="stop after the verdict")
-    gate = command("gate", run_gate, "show the verdict, or what another policy would say of the same candidate")
+    gate = command("gate", run_gate, "show the verdict, or the verdict of another policy on the same candidate")
     gate.add_argument(
         "--what-if",
         type=lambda path: Path(path).absolute(),  # before the current folder changes
         metavar="FILE",
-        help="decide again from the saved values by the policy of this YAML file; nothing is trained or written",
+        help="apply the policy of this YAML file to the saved values; nothing is trained or written",
     )
     attempts = command(
-        "attempts", cli_attempts.run_attempts, "list every judgement of every holdout, as all machines share it"
+        "attempts", cli_attempts.run_attempts, "list all judgements of all holdouts, shared between machines"
     )
     cli_attempts.add_arguments(attempts)
-    promote = command("promote", run_promote, "let the judged candidate serve as a new version")
+    promote = command("promote", run_promote, "release the judged candidate as a new version and serve it")
     promote.add_argument(
-        "--again", action="store_true", help="also a model that was rolled back, or whose Bento changed"
+        "--again", action="store_true", help="also promote a model that was rolled back, or that has a changed Bento"
     )
-    rollback = command("rollback", run_rollback, "let an earlier version serve again, without retraining")
-    rollback.add_argument(
-        "version", nargs="?", help="such as v1.0.0; default: the one that the serving version replaced"
-    )
-    command("status", run_status, "show what serves, the candidate's verdict and all versions")
-    lineage = command("lineage", run_lineage, "go back from a version to its data, settings, code and verdict")
+    rollback = command("rollback", run_rollback, "serve an earlier version again, without retraining")
+    rollback.add_argument("version", nargs="?", help="such as v1.0.0; default: the predecessor of the serving version")
+    command("status", run_status, "show the serving version, the candidate's verdict and all versions")
+    lineage = command("lineage", run_lineage, "trace a version back to its data, settings, code and verdict")
     lineage.add_argument(
-        "version", nargs="?", help="such as v1.0.0, or the `model` of a served answer; default: the one that serves"
+        "version", nargs="?", help="such as v1.0.0, or the `model` field of an answer; default: the serving version"
     )
     doctor = command(
-        "doctor", run_doctor, "check the checkout, mend what a killed run left, name the remedy of the rest"
+        "doctor", run_doctor, "diagnose this checkout; repair what is safe to repair, print a fix for the rest"
     )
-    doctor.add_argument("--remote", action="store_true", help="also read and rehash everything in the DVC remote")
-    forget = command("forget", run_forget, "take a user out of the source, outputs, cache and remote")
-    forget.add_argument("user", help="the id, as it is in the source")
-    forget.add_argument("--yes", action="store_true", help="do it; without, only show what names the user")
+    doctor.add_argument("--remote", action="store_true", help="also read and rehash all objects of the DVC remote")
+    forget = command("forget", run_forget, "delete a user from the source, outputs, caches and remote")
+    forget.add_argument("user", help="user id as in the source data")
     forget.add_argument(
-        "--serving", action="store_true", help="also what serves: no server can start until a promotion"
+        "--yes", action="store_true", help="delete; without this option only list what mentions the user"
+    )
+    forget.add_argument(
+        "--serving",
+        action="store_true",
+        help="also delete the Bento in service; servers cannot restart until a new version is promoted",
     )
     serve = command(
         "serve",
         cli_serve.run_serve,
-        "serve what is promoted over HTTP; follow promotions without losing a request",
+        "serve the promoted version over HTTP, and switch to later promotions without losing a request",
     )
     cli_serve.add_arguments(serve)
-    monitor = command("monitor", serve_monitor.run_monitor, "compare what a server shows with what the gate found")
+    monitor = command(
+        "monitor", serve_monitor.run_monitor, "compare the tail exposure of a running server with the gate's figures"
+    )
     serve_monitor.add_arguments(monitor)
-    feedback = command("feedback", cli_feedback.run_feedback, "turn what users did into interactions to train on")
+    feedback = command("feedback", cli_feedback.run_feedback, "export feedback events as training interactions")
     cli_feedback.add_arguments(feedback)
-    airflow = command("airflow", server.run_airflow, "start, stop or look at Airflow on this machine")
+    airflow = command("airflow", server.run_airflow, "start, stop or inspect Airflow on this machine")
     server.add_arguments(airflow)
-    cache = command("cache", cli_cache.run_cache, "show or shrink the cache of embedded texts")
+    cache = command("cache", cli_cache.run_cache, "show or shrink the cache of text embeddings")
     cli_cache.add_arguments(cache)
     return top
 
 
 def enter_checkout() -> None:
-    """Go to the top of the checkout, where every path starts."""
+    """Change to the top of the checkout, the start of all relative paths."""
     os.chdir(git.root())
     if not Path(".dvc").is_dir():
-        raise FileNotFoundError(f"{Path.cwd()} is no DVC repository, which holds the data; run `dvc init` there")
+        raise FileNotFoundError(f"{Path.cwd()} is not a DVC repository; run `dvc init` there")
     git.head()
     os.environ.update(QUIET)
 
@@ -128,37 +132,37 @@ def enter_checkout() -> None:
 def run_pipeline(arguments: argparse.Namespace) -> None:
     check.check()
     if holders := dvc_locks.holders():
-        raise ValueError(f"another run is at work in this checkout ({holders}); wait for it, or end it")
+        raise ValueError(f"another run is active in this checkout ({holders}); wait until it ends, or end it")
     for text in dvc_locks.mend():
         say(NAME, text)
     before = LOCK.read_bytes() if LOCK.is_file() else None
     reproduce()
-    from pipelines.gate.report.text_report import print_verdict  # rich, which no other command needs
+    from pipelines.gate.report.text_report import print_verdict  # imports rich, which no other command needs
 
     verdict = verdicts.read()
     if LOCK.is_file() and LOCK.read_bytes() == before:
-        say(NAME, "nothing has changed since the last run")
+        say(NAME, "nothing changed since the last run")
     print_verdict(verdict)
     promoted = False
     if arguments.no_promote:
         allowed = verdict["verdict"] == "PROMOTE"
-        say(NAME, "not promoted, as --no-promote says" + (f"; `{NAME} promote` does it" if allowed else ""))
+        say(NAME, "not promoted, because of --no-promote" + (f"; `{NAME} promote` promotes it" if allowed else ""))
     elif verdict["verdict"] != "PROMOTE":
         say(NAME, f"not promoted: the verdict is {verdict['verdict']}")
     else:
         promoted = promote_unless_rolled_back()
-    say(NAME, f"the report is {(DATA / 'gate' / 'report.html').absolute()}")
+    say(NAME, f"report: {(DATA / 'gate' / 'report.html').absolute()}")
     print("next:")
     for text in following(verdict, promoted=promoted):
         print(f"  {prompt()}{text}")
 
 
 def reproduce() -> None:
-    """`dvc repro`, its output passed through; Ctrl-C reaches it as well, and is left to end it in order.
+    """Run `dvc repro` with its output passed through; it receives Ctrl-C as well, and is awaited.
 
-    SIGTERM, which reaches this process alone, is passed on as Ctrl-C: else DVC and its stage would run on.
+    SIGTERM reaches this process alone, so it is passed on as SIGINT: otherwise DVC and its stage would run on.
     """
-    # the stages' commands say `python`, which has to be this one
+    # `python` in the stages' commands must be this interpreter
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "PATH": path})
     previous = signal.signal(signal.SIGTERM, lambda *_: interrupt(process.pid))
@@ -170,13 +174,11 @@ def reproduce() -> None:
     finally:
         signal.signal(signal.SIGTERM, previous)
     if status != 0:
-        raise ValueError(
-            f"the pipeline stopped (`dvc repro` exited {status}); correct what is said above, then run again"
-        )
+        raise ValueError(f"the pipeline stopped (`dvc repro` exited {status}); fix the error above, then run again")
 
 
 def interrupt(pid: int) -> None:
-    """What Ctrl-C does in a terminal: SIGINT to a process and all that it started."""
+    """Send SIGINT to a process and its descendants, as Ctrl-C does in a terminal."""
     with contextlib.suppress(psutil.NoSuchProcess):
         started = psutil.Process(pid)
         for process in [started, *started.children(recursive=True)]:
@@ -184,7 +186,7 @@ def interrupt(pid: int) -> None:
 
 
 def promote_unless_rolled_back() -> bool:
-    """Whether it serves now; a model that a person has rolled back is a result of the run, not a failure of it."""
+    """Promote and return True; return False for a model that was rolled back, which is no failure of the run."""
     try:
         say(NAME, release.promote().text)
     except release.RolledBackError as error:
@@ -194,7 +196,7 @@ def promote_unless_rolled_back() -> bool:
 
 
 def prompt() -> str:
-    """What stands before our commands in a shell: nothing where the environment is active, else its folder."""
+    """Return the prefix of shell commands: empty if the environment is active, else its folder."""
     if sys.prefix in (sys.base_prefix, os.environ.get("VIRTUAL_ENV")):
         return ""
     folder = Path(sys.prefix, "bin")
@@ -202,7 +204,7 @@ def prompt() -> str:
 
 
 def following(verdict: Mapping[str, Any], *, promoted: bool) -> list[str]:
-    """Commands worth trying next: what serves now, or what sets the candidate apart from the champion."""
+    """Return commands to try next: serve the new version, or compare the candidate with the champion."""
     version = verdict["champion"]["version"]
     compare = ["dvc metrics show", "dvc plots show"]
     if version is not None:
@@ -243,7 +245,7 @@ def run_lineage(arguments: argparse.Namespace) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace) -> None:
-    from pipelines.cli import doctor  # DuckDB and SQLAlchemy, which other commands do not need
+    from pipelines.cli import doctor  # imports DuckDB and SQLAlchemy, which other commands do not need
 
     findings = []
     for finding in doctor.examine(remote=arguments.remote):
@@ -251,23 +253,23 @@ def run_doctor(arguments: argparse.Namespace) -> None:
         remedy = f"\n  remedy: {shown(finding.remedy)}" if finding.remedy else ""
         print(shown(finding.text) + remedy, flush=True)
     if open_ones := [finding for finding in findings if finding.remedy]:
-        raise ValueError(f"{len(open_ones)} of the lines above name a remedy; apply it, then look again")
+        raise ValueError(f"{len(open_ones)} of the lines above need a fix; apply it, then run `{NAME} doctor` again")
 
 
 def run_forget(arguments: argparse.Namespace) -> None:
-    from pipelines.forget import forget  # DuckDB and SQLAlchemy, which other commands do not need
+    from pipelines.forget import forget  # imports DuckDB and SQLAlchemy, which other commands do not need
 
     found = forget.search(arguments.user, serving=arguments.serving)
     lines = list(found.lines())
     for line in [*lines, forget.git_history(arguments.user)]:
         print(shown(line))
     if len(lines) == len(found.beyond):
-        say(NAME, "nothing else names this user")
+        say(NAME, "nothing else mentions this user")
     elif arguments.yes:
         forget.remove(arguments.user, found)
-        say(NAME, "removed; `longtail run` makes what is missing, without the user")
+        say(NAME, "deleted; `longtail run` rebuilds the removed outputs without the user")
     else:
-        say(NAME, "nothing is removed yet; the same with --yes removes it")
+        say(NAME, "nothing is deleted yet; run again with --yes to delete it")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`longtail serve`: its options, and what it does with them."""
+"""`longtail serve`: its options, and the loop that follows the registry."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
 from pipelines.settings.release import Release
 
-FETCH_SECONDS = 20.0  # between two questions to the Git remote that shares the registry
+FETCH_SECONDS = 20.0  # between two fetches from the Git remote that shares the registry
 
 
 def add_arguments(serve: argparse.ArgumentParser) -> None:
-    serve.add_argument("--version", help="such as v1.0.0, whatever is promoted; default: follow what serves")
+    serve.add_argument("--version", help="serve only this version, such as v1.0.0; default: follow promotions")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
-    serve.add_argument("--workers", type=int, default=1, help="processes that answer (default: %(default)s)")
+    serve.add_argument("--workers", type=int, default=1, help="worker processes (default: %(default)s)")
     serve.add_argument(
         "--grace", type=float, default=30.0, metavar="SECONDS",
-        help="time that requests under way get to be answered when the server stops (default: %(default)g)",
+        help="seconds for open requests to finish when the server stops (default: %(default)g)",
     )  # fmt: skip
     serve.add_argument(
-        "--compare", action="store_true", help="keep the version before running as well, for the page to compare with"
+        "--compare", action="store_true", help="also run the previous version, to compare with it on the explorer page"
     )
 
 
@@ -34,7 +34,7 @@ def run_serve(arguments: argparse.Namespace) -> None:
     if arguments.workers < 1:
         raise ValueError(f"--workers is {arguments.workers}, expected at least 1")
     if not 0 <= arguments.grace < float("inf"):
-        raise ValueError(f"--grace is {arguments.grace}, expected a number of seconds from 0")
+        raise ValueError(f"--grace is {arguments.grace}, expected 0 or more seconds")
     supervisor = Supervisor(
         look=Look(load(Champion), load(Release).remote),
         host=arguments.host,
@@ -51,7 +51,7 @@ def run_serve(arguments: argparse.Namespace) -> None:
 
 
 class Look:
-    """The registry as it is now; the remote is asked now and then."""
+    """Reader of the registry that fetches from the remote now and then."""
 
     def __init__(self, champion: Champion, remote: str | None) -> None:
         self.champion, self.remote = champion, remote

@@ -1,1 +1,1 @@
-"""Take feedback events back into training data."""
+"""Export feedback events as training data."""

@@ -1,7 +1,7 @@
-"""`longtail feedback export`: positive events as one more file of interactions, which `ingest` reads beside the others.
+"""`longtail feedback export`: write positive events to a new file of interactions that `ingest` reads with the others.
 
-The file's name, `feedback-STORE-FIRST-LAST.parquet`, says how far it reaches, so that file and watermark cannot
-disagree: an export that was interrupted has written nothing, one that is repeated finds nothing new.
+The file's name, `feedback-STORE-FIRST-LAST.parquet`, is the watermark, so that file and watermark cannot disagree: an
+interrupted export has written nothing, a repeated one finds nothing new.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ NAME = re.compile(r"feedback-(?P<store>[0-9a-f]{8})-(?P<first>\d{12})-(?P<last>\
 
 
 def export(params: Ingest) -> tuple[Path | None, int]:
-    """The new file and its number of events; None where nothing is new.
+    """Write the new events; return the file, None if there are none, and the number of events.
 
-    Raises ValueError where ingest would not read the file.
+    Raises ValueError if ingest would not read the file.
     """
     folder = readable_folder(params)
     with git.lock("longtail-feedback"):  # two exports at once would write the same events twice
@@ -46,39 +46,39 @@ def export(params: Ingest) -> tuple[Path | None, int]:
 
 
 def readable_folder(params: Ingest) -> Path:
-    """Where ingest reads files of interactions from, of which PATTERN is one."""
+    """Return the folder of the interaction files of ingest, after checking that they include EXPORTS."""
     if params.source != "table" or params.url is not None:
         what = f"ingest.source is {params.source}" if params.url is None else "ingest.url is set"
         raise ValueError(
-            f"{what}; events become interactions of your own files: `source: table` with a folder in `path`"
+            f"{what}; events can only be added to your own files: set `source: table` and a folder in `path`"
         )
     if params.pseudonyms is not None:
         raise ValueError(
-            "ingest.pseudonyms is set: events name users by the pseudonyms that the model knows, and ingest would hash "
-            "those again; export where the users' own ids are"
+            "ingest.pseudonyms is set: events have the pseudonyms of users, as the model does, and ingest would hash "
+            "those again; export on a system with the users' own ids"
         )
     folder = Path(params.path)
     if not folder.is_dir():
-        raise ValueError(f"ingest.path is {folder}, expected a folder, to which a file can be added; make it one")
+        raise ValueError(f"ingest.path is {folder}, expected a folder, to which a file can be added")
     example = f"feedback-{'0' * 8}-{0:012}-{0:012}.parquet"
     if not any(PurePath(example).match(pattern) for pattern in params.table.interactions):
         raise ValueError(
-            f"ingest.table.interactions is {params.table.interactions}, which matches no {EXPORTS}: ingest would not "
-            f"read the events; add {EXPORTS!r} there"
+            f"ingest.table.interactions is {params.table.interactions} and does not match {EXPORTS}, so ingest would "
+            f"not read the events; add {EXPORTS!r} there"
         )
     return folder
 
 
 def watermark(folder: Path, store: str | None) -> int:
-    """Number of the last event of a store that a file of the folder reaches."""
+    """Return the number of a store's last event that is in a file of the folder."""
     named = (NAME.fullmatch(path.name) for path in folder.iterdir())
     return max((int(match["last"]) for match in named if match and match["store"] == store), default=0)
 
 
 def sound(events: pa.Table) -> pa.Table:
-    """The events that ingest accepts; how many it would refuse, and why, is printed. They stay in the store.
+    """Return the events that ingest accepts; print how many it would reject, and why. Those stay in the store.
 
-    An event is in the future of the moment when it came in, so that every export of it decides alike.
+    An event is in the future if its time is after its arrival, so that every export decides alike.
     """
     fields = (events[name].to_pylist() for name in ("user_id", "item_id", "value", "received"))
     times = [None if at is None else at / 1e6 for at in events["timestamp"].cast(pa.int64()).to_pylist()]
@@ -90,12 +90,12 @@ def sound(events: pa.Table) -> pa.Table:
     if refused:
         words = ", ".join(f"{reason} {n:,}" for reason, n in sorted(refused.items()))
         first = next(seq for seq, reason in zip(events["seq"].to_pylist(), reasons, strict=True) if reason is not None)
-        say("longtail", f"{refused.total():,} events are left out ({words}); the first is number {first} of the store")
+        say("longtail", f"{refused.total():,} events are skipped ({words}); the first is number {first} of the store")
     return events.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
 
 
 def columns(batch: Batch, names: Table) -> pa.Table:
-    """The events under the names that the source's own files have; without a value, the least one that is accepted."""
+    """Return the events with the column names of the source's files; a missing value becomes the least valid one."""
     events, mapped = batch.events, names.columns
     found: dict[str, Any] = {mapped.user_id: events["user_id"], mapped.item_id: events["item_id"]}
     if mapped.value is not None:

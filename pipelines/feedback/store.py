@@ -1,4 +1,4 @@
-"""The feedback events that served Bentos have stored (bento/feedback/store.py), as the pipeline reads them."""
+"""Read access to the store of feedback events that the service writes (bento/feedback/store.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVENTS = sa.text(
 
 @dataclass(frozen=True)
 class Batch:
-    """What came in after a number: the store's name, the highest number, and the positive events, by COLUMNS."""
+    """Events after a number: the store's id, the highest number, and the positive events, by COLUMNS."""
 
     store_id: str
     last: int
@@ -39,13 +39,13 @@ class Batch:
 
 
 def url() -> sa.URL:
-    """The configured store, or the one that `longtail serve` keeps in this checkout."""
+    """Return the URL of the configured store, or of this checkout's own store."""
     return sa.make_url(os.environ.get(VARIABLE) or memory.feedback_url())
 
 
 @contextmanager
 def connected() -> Iterator[sa.Connection | None]:
-    """A transaction; None where no store was ever made. Raises ValueError where there is one that cannot be used."""
+    """Yield a connection in a transaction, None if there is no store; raises ValueError if it cannot be read."""
     address = url()
     shown = address.render_as_string(hide_password=True)
     if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
@@ -57,24 +57,24 @@ def connected() -> Iterator[sa.Connection | None]:
             yield con if sa.inspect(con).has_table("longtail_events") else None
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise ValueError(f"the feedback store {shown} cannot be read ({reason}); correct {VARIABLE}") from None
+        raise ValueError(f"the feedback store {shown} cannot be read ({reason}); check {VARIABLE}") from None
     finally:
         engine.dispose()
 
 
 def store_id() -> str | None:
-    """What tells this store from another one; None where there is none."""
+    """Return the id of the store; None if there is no store."""
     with connected() as con:
         return None if con is None else str(con.execute(sa.text("select store_id from longtail_store")).scalar_one())
 
 
 def read(after: int) -> Batch | None:
-    """Everything after a number; None where there is no store."""
+    """Return the events after a number; None if there is no store."""
     with connected() as con:
         if con is None:
             return None
         if con.dialect.name == "postgresql":
-            # waits for inserts under way: their numbers are lower than `last`, and no later export would see them
+            # wait for inserts under way: their numbers are below `last`, and no later export would read them
             con.execute(sa.text("lock table longtail_events in share mode"))
         last = con.execute(sa.text("select max(seq) from longtail_events")).scalar() or 0
         rows = con.execute(EVENTS, {"after": after, "last": last}).all()
@@ -86,12 +86,12 @@ def read(after: int) -> Batch | None:
 
 
 def microseconds(seconds: float) -> int | None:
-    """A time as the table has it; None for one that no table can hold, which the export leaves out."""
+    """Return a time in microseconds; None if it is out of range, so that the export skips it."""
     return round(seconds * 1e6) if abs(seconds) < 1e12 else None
 
 
 def count(user_id: str) -> int:
-    """How many events name a user."""
+    """Return the number of a user's events."""
     with connected() as con:
         if con is None:
             return 0
@@ -100,7 +100,7 @@ def count(user_id: str) -> int:
 
 
 def remove(user_id: str) -> None:
-    """Delete the events of a user, and in SQLite overwrite what they were."""
+    """Delete the events of a user, and in SQLite overwrite their bytes."""
     with connected() as con:
         if con is None:
             return
@@ -110,4 +110,4 @@ def remove(user_id: str) -> None:
         con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
     with connected() as con:
         if con is not None and is_sqlite:
-            con.execute(sa.text("pragma wal_checkpoint(truncate)"))  # the log holds the pages as they were
+            con.execute(sa.text("pragma wal_checkpoint(truncate)"))  # the log has the old pages

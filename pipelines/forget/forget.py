@@ -1,8 +1,8 @@
-"""`longtail forget USER`: takes a user out of source files, outputs of stages, DVC's cache and its remote, and Bentos.
+"""`longtail forget USER`: delete a user from source files, outputs of stages, DVC's cache and remote, and Bentos.
 
-What was made with the user goes as a whole: a stage's output with all its files, since tables of indices belong to the
-person too. The next run makes it anew without the user. What serves stays until a version without the user does, unless
-that shall go too.
+Outputs with the user are removed as a whole, with all files of the stage, since tables of indices are personal data
+too; the next run rebuilds them without the user. The serving version is kept until a version without the user replaces
+it, unless `--serving` is given.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pipelines.workspace import git
 
 @dataclass
 class Holders:
-    """Where a user was found."""
+    """Places that mention a user."""
 
-    names: list[str]  # id, and pseudonym where there is one
+    names: list[str]  # id, and pseudonym if there is one
     sources: list[Source] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)  # outputs, partitions, downloads and pages, to be removed
+    folders: list[Path] = field(default_factory=list)  # outputs, partitions, downloads and pages to remove
     cached: list[str] = field(default_factory=list)  # object ids of DVC's cache
     remote: list[str] = field(default_factory=list)  # object ids of its remote
     bentos: list[StoredBento] = field(default_factory=list)
     n_events: int = 0  # in the feedback store
-    beyond: list[str] = field(default_factory=list)  # what stays, and what a person can do about it
+    beyond: list[str] = field(default_factory=list)  # data that stays, each with a remedy
 
     def lines(self) -> Iterator[str]:
         for name, found in {"source": [s.path for s in self.sources], "folder": self.folders}.items():
@@ -46,7 +46,7 @@ class Holders:
             if ids:
                 yield f"{name}: {len(ids):,} objects"
         for bento in self.bentos:
-            lost = "; nobody can roll back to it any more" if bento.path.is_file() else ""
+            lost = "; rolling back to it will be impossible" if bento.path.is_file() else ""
             yield f"bento: {bento.name} ({bento.path}){lost}"
         if self.n_events:
             yield f"feedback: {self.n_events:,} events"
@@ -54,7 +54,7 @@ class Holders:
 
 
 def search(user_id: str, *, serving: bool = False) -> Holders:
-    """Every place that names a user, by id or by pseudonym; serving: what serves shall go as well."""
+    """Find all places that mention a user, by id or pseudonym; serving: include the serving version."""
     params = load(Ingest)
     names = [user_id]
     if params.pseudonyms is not None:
@@ -73,14 +73,14 @@ def search(user_id: str, *, serving: bool = False) -> Holders:
             keep_serving(found, repo)
     for folder in other_worktrees():
         if any(named_in(path, traces) for path in outputs(folder)):
-            found.beyond.append(f"still there: the worktree {folder}; `longtail forget` it there as well")
+            found.beyond.append(f"not deleted: the worktree {folder}; run `longtail forget` there as well")
     if params.url is not None:
-        found.beyond.append(f"still there, maybe: {params.url}, from which the next run reads again")
+        found.beyond.append(f"not checked: {params.url}, which the next run reads again")
     return found
 
 
 def keep_serving(found: Holders, repo: Any) -> None:
-    """Take the Bento that serves out of what is to be removed: a server that starts again needs it."""
+    """Exclude the Bento in service from the removal: a restarted server needs it."""
     version = serving_version()
     kept = [bento.name for bento in found.bentos if bento.serves]
     objects = objects_below(repo.cache.local, output_of(version)) if version else set()
@@ -91,9 +91,9 @@ def keep_serving(found: Holders, repo: Any) -> None:
     found.bentos = [bento for bento in found.bentos if not bento.serves]
     if version and kept:
         found.beyond.append(
-            f"still there: {version.name}, which serves: {', '.join(kept)}; `longtail run` makes and promotes a "
-            "version without this user, then forget again; or do it now with --serving, after which nothing can be "
-            "served until a version is promoted"
+            f"not deleted: {version.name}, which serves: {', '.join(kept)}; `longtail run` trains and promotes a "
+            "version without this user, then forget again; or delete it now with --serving, after which servers cannot "
+            "restart until a version is promoted"
         )
 
 
@@ -115,13 +115,13 @@ def remove(user_id: str, found: Holders) -> None:
 
 
 def open_repo() -> Any:
-    from dvc.repo import Repo  # half a second that no other command needs
+    from dvc.repo import Repo  # takes half a second, and only this command needs it
 
     return Repo()
 
 
 def places() -> Iterator[Path]:
-    """What stages and caches of this checkout have written, and runs that have a worktree of their own."""
+    """Yield the folders written by stages and caches, of this checkout and of the worktrees of runs."""
     yield from outputs(Path())
     yield from sorted(partitions.root().glob("*"))
     yield from sorted(download.folder().glob("*"))
@@ -137,7 +137,7 @@ def runs() -> Path:
 
 
 def other_worktrees() -> list[Path]:
-    """Worktrees that somebody made for work of their own."""
+    """Return the worktrees that users made themselves."""
     listed = git.git("worktree", "list", "--porcelain").splitlines()
     folders = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
     return [folder for folder in folders if folder != Path.cwd() and folder.parent != runs()]
@@ -158,7 +158,7 @@ def named_in(place: Path, traces: Traces) -> bool:
 
 
 def objects_of(odb: Any, traces: Traces) -> list[str]:
-    """Ids of the objects that name a user, and of all that belong to the same folder as one of them."""
+    """Return the ids of objects that mention a user, and of all objects in the same folder."""
     if not odb.fs.exists(odb.path):
         return []
     ids, named, folders = sorted(odb.all()), set(), {}
@@ -175,7 +175,7 @@ def objects_of(odb: Any, traces: Traces) -> list[str]:
 
 
 def objects_below(odb: Any, oid: str | None) -> set[str]:
-    """A folder's object and those of its files; none where this store lacks it."""
+    """Return the ids of a folder's object and its files; empty if this store lacks it."""
     path = odb.oid_to_path(oid) if oid else None
     if path is None or not odb.fs.exists(path):
         return set()
@@ -184,9 +184,9 @@ def objects_below(odb: Any, oid: str | None) -> set[str]:
 
 
 def git_history(user_id: str) -> str:
-    """What Git holds of a user: digests, unless somebody committed a file that names it."""
+    """Describe the traces of a user in Git: only digests, unless a committed file mentions the user."""
     try:
         named = git.git("grep", "-l", "-w", "-F", "-e", user_id, "HEAD", "--", "data", "dvc.lock")
     except git.GitError:
-        return "Git history holds digests, which cannot be turned back"
-    return f"still there: {', '.join(named.split())} in Git; rewrite its history if they are of this user"
+        return "Git history has only digests, which cannot be reversed"
+    return f"not deleted: {', '.join(named.split())} in Git; rewrite its history if they are of this user"

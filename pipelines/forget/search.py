@@ -1,6 +1,6 @@
-"""Whether a file names a user: tables by column, ids of a Bento one by one, JSON by its texts, other text by its words.
+"""Search for a user in files: tables by column, ids of a Bento one by one, JSON by its strings, other text by words.
 
-Archives are looked into member by member; of a Bento, what is packed beside its code.
+Archives are searched member by member; of a Bento, only the data, not the code.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import pyarrow.parquet as pq
 
 NAMING = ("user_id", "raw", "detail")  # the columns of our tables that can name a user
 ROWS = 1 << 16
-CODE = (".py", ".yaml", ".md")  # name nobody
+CODE = (".py", ".yaml", ".md")  # no user data
 MAX_HEADER = 10**8  # bytes, as the safetensors format allows
 PACKED = "src/packed/"  # of a Bento
 
 
 class Traces:
-    """The names of one user: the id, and its pseudonym where there is one."""
+    """The names of one user: the id, and the pseudonym if there is one."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = set(names)
         self.words = rf"(?:^|[^\w-])(?:{'|'.join(map(re.escape, sorted(self.names)))})(?:$|[^\w-])"
 
     def in_file(self, name: str, file: BinaryIO) -> bool:
-        """Whether a file, called `name`, names the user; what cannot be read is taken for what holds nobody."""
+        """Return whether a file, called `name`, mentions the user; an unreadable file counts as one without users."""
         start = file.read(512)
         file.seek(0)
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
@@ -64,7 +64,7 @@ class Traces:
         )
 
     def in_arrays(self, file: BinaryIO) -> bool:
-        """Of a safetensors file: the ids that `models.inference.strings` packs end to end as `user_id`."""
+        """Search a safetensors file, in which `models.inference.strings` stores ids end to end as `user_id`."""
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         if "user_id.text" not in header:
@@ -105,7 +105,7 @@ class Traces:
             return re.search(self.words, text, re.MULTILINE) is not None and not name.endswith(CODE)
 
     def in_value(self, value: Any) -> bool:
-        """Whether a text of a JSON value is or names the user; a number never does."""
+        """Return whether a string in a JSON value is or mentions the user; numbers are ignored."""
         if isinstance(value, str):
             return re.search(self.words, value) is not None
         if isinstance(value, dict):
@@ -114,7 +114,7 @@ class Traces:
 
 
 def is_one_of(name: bytes, text: bytes, bounds: list[int]) -> bool:
-    """Whether a name is one of those that stand end to end in `text`, the n-th from bounds[n] to bounds[n + 1]."""
+    """Return whether a name is one of those stored end to end in `text`, the n-th from bounds[n] to bounds[n + 1]."""
     at = text.find(name)
     while at >= 0:
         n = bisect_left(bounds, at)

@@ -1,4 +1,4 @@
-"""Rows of one user in the source files: found, and left out of files that are written again."""
+"""Rows of one user in the source files: found, and removed by rewriting the files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.settings.ingest import Ingest
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the user's own: how its text separates fields, and which column names users."""
+    """A source file: its text dialect, and its column of users."""
 
     path: Path
     dialect: Dialect
@@ -31,7 +31,7 @@ class Source:
 
 
 def sources(params: Ingest) -> list[Source]:
-    """The files that name users in a column."""
+    """Return the files with a column of users."""
     if params.source == "demo" or params.url is not None:
         return []
     path = Path(params.path)
@@ -54,7 +54,7 @@ def sources(params: Ingest) -> list[Source]:
 
 
 def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:
-    """Whether a source file names a user; unless `dry`, it is written again without these rows."""
+    """Return whether a source file mentions a user; unless `dry`, rewrite it without the user's rows."""
     partial = source.path.with_name(f".{source.path.name}.partial")
     try:
         write = rewrite_parquet if source.path.suffix == ".parquet" else rewrite_text
@@ -81,7 +81,7 @@ def rewrite_parquet(source: Source, user_id: str, target: Path) -> bool:
 
 
 def rewrite_text(source: Source, user_id: str, target: Path) -> bool:
-    """Records of the user are left out, and broken ones that name it; the others keep every byte but their line end."""
+    """Write a text file without the user's records, malformed ones included; others keep all bytes but line ends."""
     found = False
     words = re.compile(Traces([user_id]).words)
     with TemporaryDirectory(dir=source.path.parent, prefix=".forget-") as scratch:

@@ -1,4 +1,4 @@
-"""Where Bentos of this project are stored on this machine: archives kept of versions, and BentoML's store."""
+"""Bentos of this project on this machine: archives of versions, and BentoML's store."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipelines.workspace import git
 class StoredBento:
     """An archive, or a folder of the store."""
 
-    name: str  # as people call it
+    name: str  # for messages
     path: Path
-    serves: bool  # whether it is what the registry says shall serve
+    serves: bool  # True for the promoted one
 
 
 def stored() -> Iterator[StoredBento]:
@@ -44,7 +44,7 @@ def serving_version() -> Version | None:
 
 
 def output_of(version: Version) -> str | None:
-    """DVC's object id of the package stage's output at a version; None where its commit has no such stage."""
+    """Return DVC's object id of the package stage's output at a version; None if its commit has no such stage."""
     with suppress(git.GitError, KeyError, IndexError):
         lock: dict[str, Any] = YAML(typ="safe").load(git.read_file(version.commit, "dvc.lock"))
         return str(lock["stages"]["package"]["outs"][0]["md5"])

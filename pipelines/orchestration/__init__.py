@@ -1,1 +1,1 @@
-"""Do what Airflow's tasks do, and run a local Airflow."""
+"""Implement the tasks of the DAGs, and run a local Airflow."""

@@ -1,8 +1,8 @@
-"""`python -m pipelines.orchestration.components`: Airflow's components as one; one that dies is started again.
+"""`python -m pipelines.orchestration.components`: run Airflow's components, and restart any that dies.
 
-Airflow's own `standalone` leaves its components behind when it is ended, lets a dead one lie, and serves logs to the
-whole network. Each component leads a process group, which ends with it: a scheduler that was killed takes its tasks
-along, and these their stages, before its successor tries them again.
+Airflow's own `standalone` leaves its components running when it is ended, does not restart a dead one, and serves logs
+to the whole network. Here each component leads a process group, which ends with it: with a killed scheduler, its tasks
+and their stages end before its successor retries them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMPONENTS = {
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
 }
-BACK_OFF = 5.0  # seconds before a component that died is started again
+BACK_OFF = 5.0  # seconds before a dead component is restarted
 PATIENCE = 8.0
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         while True:
             for name, process in running.items():
                 if process.poll() is not None:
-                    print(f"{name} ended with status {process.returncode}; starting it again", flush=True)
+                    print(f"{name} ended with exit status {process.returncode}; restarting it", flush=True)
                     signal_group(process, signal.SIGKILL)
                     time.sleep(BACK_OFF)
                     running[name] = start(name)
@@ -55,7 +55,7 @@ def start(name: str) -> subprocess.Popen[bytes]:
 
 
 def stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
-    """End all components at once: SIGTERM, then what is left of their groups."""
+    """End all components together: SIGTERM, then the rest of their process groups."""
     for process in running.values():
         process.terminate()
     end = time.monotonic() + PATIENCE

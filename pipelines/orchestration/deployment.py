@@ -1,6 +1,6 @@
-"""What serves as a local server: one `longtail serve`, started where it does not run, asked before a version counts.
+"""Deployment on this machine: one `longtail serve`, started if it does not run, and checked for the new version.
 
-The server follows promotions by itself, without losing a request; what is added here is that it runs, and answers.
+The server follows promotions by itself, without losing a request; here it is started, and its answer awaited.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pipelines.settings.document import load
 from pipelines.workspace import git, lock
 
 FOLDER = "deployment"
-OF_TASKS = (lock.MARK, lock.SUPERVISOR, "LONGTAIL_RESULT")  # variables that speak of the task alone
+OF_TASKS = (lock.MARK, lock.SUPERVISOR, "LONGTAIL_RESULT")  # variables of the task alone
 
 
 def deploy(version: str) -> dict[str, Any]:
-    """Wait until `airflow.deployment` answers as a version; ValueError, with where the log is, where it does not."""
+    """Wait until `airflow.deployment` answers as a version; raises ValueError with the log's path if it does not."""
     where, tag = load(Airflow).deployment, described(version)["bento"]
     url = f"http://{where.host}:{where.port}"
     folder = git.state_folder() / FOLDER
@@ -43,22 +43,22 @@ def deploy(version: str) -> dict[str, Any]:
         while (found := answers(url)) != tag:
             serving = tags.read(load(Champion)).serving
             if serving is not None and serving.name != version:
-                return {"skip": f"{serving.name} serves by now, not {version}"}
+                return {"skip": f"{serving.name} serves now, not {version}"}
             if time.monotonic() > end:
                 raise ValueError(
                     f"{url} answers as {found}, expected {tag} of {version} within {where.ready_timeout} s; "
-                    f"the log is {folder / 'server.log'}"
+                    f"see its log {folder / 'server.log'}"
                 )
             if running(folder) is None:
-                raise ValueError(f"the server ended before it was ready; the log is {folder / 'server.log'}")
+                raise ValueError(f"the server ended before it was ready; see its log {folder / 'server.log'}")
             time.sleep(0.5)
     say("deploy", f"{version} ({tag}) answers at {url}")
-    say("deploy", "the server outlives this task, and Airflow; `longtail airflow status` names its process")
+    say("deploy", "the server outlives this task and Airflow; `longtail airflow status` shows its process")
     return {"version": version, "url": url}
 
 
 def start(host: str, port: int, folder: Path) -> None:
-    """`longtail serve` in a session of its own: it outlives the task, and Airflow."""
+    """Start `longtail serve` in its own session, so that it outlives the task and Airflow."""
     command = [sys.executable, "-m", "pipelines.cli.main", "serve", "--host", host, "--port", str(port)]
     env = {
         key: value
@@ -74,7 +74,7 @@ def start(host: str, port: int, folder: Path) -> None:
 
 
 def running(folder: Path) -> psutil.Process | None:
-    """The server that was started here before, where it still runs."""
+    """Return the server that was started here, None if it no longer runs."""
     with suppress(FileNotFoundError, ValueError):
         process = lock.alive(json.loads((folder / "server.json").read_text("utf-8")))
         if process is not None and process.status() != psutil.STATUS_ZOMBIE:
@@ -83,8 +83,8 @@ def running(folder: Path) -> psutil.Process | None:
 
 
 def answers(url: str) -> str | None:
-    """The tag that a server answers with; None where none does."""
-    with suppress(Exception):  # whatever listens there may answer anything
+    """Return the model tag that a server answers with; None if there is no such answer."""
+    with suppress(Exception):  # another server may listen there and answer anything
         tag: str = same_answers.ask(url, "model_info", {})["model"]
         return tag
     return None

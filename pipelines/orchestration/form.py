@@ -1,7 +1,7 @@
-"""The trigger form's fields as changes of params.yaml.
+"""Fields of the trigger form, as changes of params.yaml.
 
-A field whose name has a dot, such as `train.als.epochs`, is a key of params.yaml; so is every key of `overrides`. Null
-leaves what params.yaml says.
+A field with a dot in its name, such as `train.als.epochs`, is a key of params.yaml; so is every key of `overrides`.
+Null keeps the value of params.yaml.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "train.als.embedding_dim": 8,
         "train.als.epochs": 4,
     },
-    "movielens small": {  # a hundred thousand ratings, from where they are published
+    "movielens small": {  # a hundred thousand ratings, downloaded from the publisher
         "ingest.source": "movielens",
         "ingest.url": "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip",
         "ingest.sha256": None,
@@ -43,13 +43,13 @@ GATES: dict[str, dict[str, Any]] = {
     "lenient": {"gate.confidence": 0.9},
 }
 PROMOTIONS = ("auto", "manual", "never")
-FIELDS = ("source", "tail_share", "gate", "promotion", "note", "revision", "overrides")  # those without a dot
+FIELDS = ("source", "tail_share", "gate", "promotion", "note", "revision", "overrides")  # without a dot
 
 
 def overrides(form: Mapping[str, Any]) -> dict[str, Any]:
-    """Key of params.yaml -> value; the more special wins: presets, then fields, then `overrides`."""
+    """Return the changes by key of params.yaml; fields override presets, and `overrides` overrides both."""
     if unknown := sorted(key for key in form if key not in FIELDS and "." not in key):
-        raise ValueError(f"unknown field {', '.join(unknown)}; there are {', '.join(FIELDS)}, and keys as train.seed")
+        raise ValueError(f"unknown field {', '.join(unknown)}; expected {', '.join(FIELDS)}, or keys as train.seed")
     changes = dict(choice(form, "source", SOURCES)) | choice(form, "gate", GATES)
     if (share := form.get("tail_share")) is not None:
         if not isinstance(share, int | float) or not 0 < share < 1:
@@ -69,9 +69,9 @@ def choice(form: Mapping[str, Any], field: str, presets: Mapping[str, dict[str, 
 
 
 def applied(text: str, changes: Mapping[str, Any]) -> str:
-    """params.yaml with some values replaced, comments kept; ValueError for a key that is not there."""
+    """Return params.yaml with some values replaced and comments kept; raises ValueError for an unknown key."""
     yaml = YAML()
-    yaml.width = 1 << 16  # else long lines would be folded
+    yaml.width = 1 << 16  # otherwise long lines would be folded
     document = yaml.load(text)
     for key, value in changes.items():
         *parents, last = key.split(".")
@@ -79,7 +79,7 @@ def applied(text: str, changes: Mapping[str, Any]) -> str:
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict) or (last not in node and not isinstance(value, dict)):
-            raise ValueError(f"params.yaml has no key {key}, which was to be {value!r}; correct its spelling")
+            raise ValueError(f"params.yaml has no key {key} to set to {value!r}; check its spelling")
         node[last] = value
     stream = StringIO()
     yaml.dump(document, stream)

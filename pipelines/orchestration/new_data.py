@@ -1,7 +1,7 @@
-"""New data: what `ingest` reads from, versioned by DVC whenever it has changed, under `refs/longtail/source`.
+"""New data: versions of the source data by DVC, one per change, under `refs/longtail/source`.
 
-The commit of a version has the `.dvc` files of data/raw, so that a run of it reads what was found then, on any machine.
-The ref is also the memory of what was seen last. Work is done in a worktree: the user's checkout stays as it is.
+The commit of a version has the `.dvc` files of data/raw, so that a run reads exactly these data, on any machine. The
+ref is also the record of the last seen data. Work is done in a worktree: the user's checkout is not changed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ OURS = ("README.md", ".gitignore")
 
 
 def look(attempt: int) -> dict[str, Any]:
-    """The new version of the source (its commit, and what a run has to change in params.yaml), or `skip` and why."""
+    """Return the new version of the source (commit, and changes of params.yaml for a run), or `skip` and the reason."""
     params, checkout = load(Ingest), Path.cwd()
     if params.source == "demo":
-        return {"skip": "the demo is made by the run itself; set ingest.source to watch data of your own"}
+        return {"skip": "the run generates the demo data itself; set ingest.source to watch your own data"}
     remote = load(Release).remote if load(Airflow).workers == "remote" else None
     if remote is not None and git.git("ls-remote", remote, REF):
         git.git("fetch", "--quiet", "--no-tags", remote, f"+{REF}:{REF}")
     before = git.commit_of(REF)
     seen = traces(params)
     if before is not None and json.loads(git.read_file(before, SEEN)) == seen:
-        return {"skip": f"nothing has changed at {params.url or params.path}"}
+        return {"skip": f"no change at {params.url or params.path}"}
     folder = git.state_folder() / "source"
     with lock.hold(folder, "look", attempt):
         worktree.remove(folder)
@@ -49,7 +49,7 @@ def look(attempt: int) -> dict[str, Any]:
         worktree.remove(folder)
     version = {"overrides": {"ingest.path": place.as_posix(), "ingest.url": None}, "files": sorted(files)}
     if before is not None and content_of(before) == files:
-        return {"skip": f"{params.url or params.path} was touched, but holds the same as before"}
+        return {"skip": f"{params.url or params.path} has new timestamps, but the same content"}
     tree = git.tree_with(git.head(), {**files, SEEN: json.dumps(seen, sort_keys=True).encode()})
     commit = git.commit_tree(tree, parent=before or git.head(), message=f"data of {params.url or params.path}")
     git.move_ref(REF, commit, before, remote=remote)
@@ -58,7 +58,7 @@ def look(attempt: int) -> dict[str, Any]:
 
 
 def traces(params: Ingest) -> dict[str, Any]:
-    """What tells, without reading the data, that they may have changed."""
+    """Return the evidence of a change that is available without reading the data."""
     if params.url is not None:
         with http.request("HEAD", params.url, headers={}, timeout=download.TIMEOUT) as answer:
             answer.raise_for_status()
@@ -67,21 +67,21 @@ def traces(params: Ingest) -> dict[str, Any]:
             }
     found = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files_of(Path(params.path))}
     if not found:
-        raise FileNotFoundError(f"{params.path}, which ingest.path names, holds no files; put yours there")
+        raise FileNotFoundError(f"{params.path} (ingest.path) has no files; put your data there")
     return {"files": found}
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """The files of a source, without those that only say something about it."""
+    """Yield the files of a source, without metadata files."""
     for file in [path] if path.is_file() else sorted(path.rglob("*")):
         if file.is_file() and file.name not in OURS and file.suffix not in (".dvc", ".partial", ".lock"):
             yield file
 
 
 def copy(params: Ingest, folder: Path) -> tuple[Path, list[str]]:
-    """Copy the source below data/raw of a worktree: (ingest.path there, names in data/raw that DVC shall add).
+    """Copy the source below data/raw of a worktree; return (ingest.path there, names in data/raw for `dvc add`).
 
-    Copies, since DVC makes what it adds read-only, and a hard link would make the user's file so.
+    Copies instead of hard links, since DVC makes added files read-only.
     """
     if params.url is not None:
         name = download.file_name(params.url)
@@ -101,7 +101,7 @@ def copy(params: Ingest, folder: Path) -> tuple[Path, list[str]]:
 
 
 def versioned(folder: Path, names: list[str]) -> dict[str, bytes]:
-    """`dvc add` of names in data/raw, pushed where a default remote is set; the `.dvc` files by path."""
+    """`dvc add` names in data/raw, push them if there is a default remote, and return the `.dvc` files by path."""
     from dvc.repo import Repo
 
     here = Path.cwd()
@@ -112,7 +112,7 @@ def versioned(folder: Path, names: list[str]) -> dict[str, bytes]:
                 stale.unlink()
         with Repo() as repo:
             repo.add([(RAW / name).as_posix() for name in names])
-        with Repo() as repo:  # which knows what was added
+        with Repo() as repo:  # a new one, which knows the added files
             if repo.config["core"].get("remote"):
                 repo.push(targets=[(RAW / f"{name}.dvc").as_posix() for name in names])
         return {path.as_posix(): path.read_bytes() for path in RAW.glob("*.dvc")}

@@ -1,4 +1,4 @@
-"""What the tasks of a rollback do: choose a version, ask its Bento over HTTP, let it serve."""
+"""Tasks of the DAG `rollback`: choose a version, check its Bento over HTTP, let it serve."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pipelines.settings.package import Package
 
 
 def choose(version: str | None) -> dict[str, Any]:
-    """The version to go back to: the one named, else the one that the serving version replaced; ValueError if none."""
+    """Return the version to go back to: the given one, or the predecessor; raises ValueError if there is none."""
     current = tags.read(load(Champion))
     if current.serving is None:
-        raise ValueError("nothing serves yet, so there is nothing to roll back")
+        raise ValueError("no version serves yet, so there is nothing to roll back")
     target = current.version(version or release.replaced_by(current.serving))
     if target == current.serving:
-        raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
+        raise ValueError(f"{target.name} already serves; choose another of {', '.join(current.versions)}")
     say("choose", f"from {current.serving.name} back to {target.name}")
     return {"version": target.name, "serving": current.serving.name}
 
 
 def smoke_test(version: str) -> dict[str, Any]:
-    """Serve a version's Bento on a free port and ask it; ValueError where it answers other than when it was built."""
+    """Serve a version's Bento on a free port; raises ValueError if its answers differ from those when it was built."""
     target = tags.read(load(Champion)).version(version)
     released.check(target.name, target.commit)
     archive = version_files.archive(target.name, target.commit)
@@ -40,15 +40,15 @@ def smoke_test(version: str) -> dict[str, Any]:
         store.run("import", str(archive.absolute()), env=store.environment(home))
         with smoke.serving(bento["tag"], home=home, timeout=load(Package).ready_timeout) as url:
             same_answers.check(url, bento)
-    say("smoke_test", f"{version} answers as it did when it was built")
+    say("smoke_test", f"{version} gives the same answers as when it was built")
     return {"version": version, "bento": bento["tag"]}
 
 
 def rollback(version: str, serving: str, reason: str | None) -> dict[str, Any]:
-    """Let a version serve again, unless another one than `serving` serves by now."""
+    """Let a version serve again, unless the version in service is no longer `serving`."""
     current = tags.read(load(Champion)).serving
     if current is not None and current.name == version:
-        say("rollback", f"{version} serves already")
+        say("rollback", f"{version} already serves")
     elif current is None or current.name != serving:
         raise ValueError(f"{current.name if current else 'nothing'} serves now, not {serving}; trigger the DAG again")
     else:

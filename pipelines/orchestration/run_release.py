@@ -1,4 +1,4 @@
-"""What the promotion of a run does: let its model serve, judged once more where another one was faster."""
+"""Promotion of a run's model; if another version was promoted meanwhile, the model is judged again first."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipelines.workspace import dvc_stage, runs, worktree
 
 
 def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
-    """Let the model of a run serve. Returns the version, or `skip` with the reason where it must not any more.
+    """Promote the model of a run and return the version, or `skip` with the reason why it may not serve any more.
 
-    judge_again: where another version was promoted meanwhile, compare with that one and decide by the new verdict.
+    judge_again: if another version was promoted meanwhile, compare with that version and decide by the new verdict.
     """
     run = runs.named(run_id)
     with worktree.workspace(run, "promote", attempt) as made:
@@ -39,11 +39,11 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
             for name in recipe.since("champion"):
                 result = run_tasks.reproduced(run, name)
                 if result.get("verdict", "PROMOTE") != "PROMOTE":
-                    return {"skip": f"{result['verdict']} beside the version that serves now: {result['reason']}"}
+                    return {"skip": f"{result['verdict']} against the version that serves now: {result['reason']}"}
 
 
 def described(name: str) -> dict[str, Any]:
-    """A version and its lineage, as the event of its promotion tells."""
+    """Return a version and its lineage, for the event of its promotion."""
     version = tags.read(load(Champion)).version(name)
     record = version_files.document(version.name, version.commit)
     bento = version_files.document(version.name, version.commit, version_files.BENTO)

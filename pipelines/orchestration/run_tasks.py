@@ -1,4 +1,4 @@
-"""What the tasks of a run do: prepare, a stage, tell and keep what was decided, clean up."""
+"""Tasks of a training run: prepare, run a stage, describe the verdict, record the decision, clean up."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ VERDICT = DATA / "gate" / "verdict.json"
 
 
 class RoomError(OSError):
-    """Too little is free on a disk: it may be another time."""
+    """A disk has too little free space; a retry may succeed."""
 
 
 def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], created: str) -> Result:
-    """Start a run: check room and settings, and keep both the checkout as it is and the settings under the run's ref.
+    """Start a run: check disk space and settings, and save the checkout and the settings under the run's ref.
 
-    form: fields of the trigger form; data: a version of the source, as `_source.look` told of it, or empty; created:
-    when Airflow made the run, since an id may be used again.
+    form: fields of the trigger form; data: a version of the source, from `new_data.look`, or empty; created:
+    when Airflow created the run, since an id may be reused.
     """
     worktree.prune()
     check_room()
     run = runs.named(run_id)
     tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}
     if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
-        say("prepare", f"{run.ref} is prepared already; what it has done counts")
+        say("prepare", f"{run.ref} is already prepared; its results are kept")
         return {"ref": run.ref}
     changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
     base = runs.base_of(form.get("revision"), data.get("commit"))
@@ -59,7 +59,7 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
 
 
 def check_room() -> None:
-    """Raise RoomError where a worktree or DVC's cache may not find room; before anything was begun."""
+    """Raise RoomError, before any work, if there may be too little space for a worktree or DVC's cache."""
     from dvc.repo import Repo
 
     least = load(Airflow).free_gigabytes
@@ -69,13 +69,13 @@ def check_room() -> None:
         there = next(folder for folder in [path, *path.parents] if folder.exists())
         if (free := shutil.disk_usage(there).free / 1e9) < least:
             raise RoomError(
-                f"{free:.2f} GB are free for {what} at {there}, airflow.free_gigabytes is {least}; make room there, or "
-                "lower that setting"
+                f"{free:.2f} GB are free for {what} at {there}, expected {least} (airflow.free_gigabytes); free some "
+                "space, or lower that setting"
             )
 
 
 def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes, with ingest.path made absolute where it leads out of the checkout: a worktree lies elsewhere."""
+    """Return the changes, with an ingest.path outside the checkout made absolute, since a worktree is elsewhere."""
     settings: dict[str, Any] = YAML(typ="safe").load(git.read_file(base, runs.PARAMS))
     path = changes.get("ingest.path", settings.get("ingest", {}).get("path"))
     if isinstance(path, str) and not (resolved := Path(path).resolve()).is_relative_to(Path.cwd()):
@@ -84,8 +84,8 @@ def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(settings: bytes) -> None:
-    """Raise ValueError where a stage would refuse these settings."""
-    from pipelines.settings import check as settings_check  # scipy, which no other task of this module needs
+    """Raise ValueError if a stage would reject these settings."""
+    from pipelines.settings import check as settings_check  # imports scipy, which no other task of this module needs
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, runs.PARAMS)
@@ -97,18 +97,18 @@ def check(settings: bytes) -> None:
 
 
 def stage(run_id: str, name: str, attempt: int) -> Result:
-    """Bring a stage of a run up to date, and keep its line of dvc.lock (of the gate: its verdict) under the ref."""
+    """Bring a stage of a run up to date, and save its part of dvc.lock (and the gate's verdict) under the ref."""
     run = runs.named(run_id)
     with worktree.workspace(run, name, attempt) as made:
-        # the tasks before have left the inputs there; one that was killed while it fetched them is tried again
+        # earlier tasks left the inputs there; a retry fetches them, in case they are incomplete
         return reproduced(run, name, fetches=made or attempt > 1)
 
 
 def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
-    from pipelines.workspace import dvc_stage  # DVC, which takes half a second
+    from pipelines.workspace import dvc_stage  # imports DVC, which takes half a second
 
     before = Path(runs.LOCK).read_bytes() if Path(runs.LOCK).is_file() else None
-    os.environ[attempts.RUN] = run.run_id  # for the entry that the gate makes
+    os.environ[attempts.RUN] = run.run_id  # for the gate's entry in the ledger
     outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
     lock = Path(runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
@@ -136,7 +136,7 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
 
 
 def describe(run_id: str) -> Result:
-    """The verdict of a run as the Markdown that who approves it reads."""
+    """Return the verdict of a run as Markdown, for its approval."""
     verdict = runs.named(run_id).verdict()
     return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
 
@@ -154,9 +154,9 @@ def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
-    """Keep who decided what about a run's candidate, and why, under the run's ref. answer: as Airflow has it."""
+    """Record the decision on a run's candidate, its author and reason under the run's ref; answer: from Airflow."""
     if answer is None:
-        return {"skip": "nobody has answered"}
+        return {"skip": "there is no answer"}
     user = answer["responded_by_user"] or {}
     kept = {
         "decision": answer["chosen_options"][0],
@@ -172,8 +172,8 @@ def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
 
 
 def clean_up(run_id: str, attempt: int) -> Result:
-    """Remove the worktree of a run. What it has done is in DVC's cache and under its ref."""
+    """Remove the worktree of a run; its results are in DVC's cache and under its ref."""
     run = runs.named(run_id)
     worktree.discard(run, "clean_up", attempt)
-    say("clean_up", f"{run.folder} is removed; settings, dvc.lock and verdict are at {run.ref}")
+    say("clean_up", f"removed {run.folder}; settings, dvc.lock and verdict are at {run.ref}")
     return {"ref": run.ref}

@@ -1,4 +1,4 @@
-"""`longtail airflow up | down | status`: a whole Airflow on this machine, on loopback."""
+"""`longtail airflow up | down | status | worker`: a complete Airflow on this machine, on loopback."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ STARTING, STOPPING = 600.0, 20.0  # seconds
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="up | down | status | worker")
-    start = actions.add_parser("up", help="start it, and say where and how to sign in")
-    start.add_argument("--port", type=int, default=PORT, help="of the web page and the API (default: %(default)s)")
+    start = actions.add_parser("up", help="start it, and print its address and login")
+    start.add_argument("--port", type=int, default=PORT, help="port of the web page and the API (default: %(default)s)")
     start.set_defaults(act=lambda arguments: up(arguments.port))
-    actions.add_parser("down", help="stop it, and all that it has started").set_defaults(act=lambda _: down())
-    actions.add_parser("status", help="say what runs, where").set_defaults(act=lambda _: status())
-    work = actions.add_parser("worker", help="work for an Airflow elsewhere (Celery), until stopped")
-    work.add_argument("--api", required=True, metavar="URL", help="of that Airflow, such as http://10.0.0.1:8080")
-    work.add_argument("--queues", default="default", help="to take tasks from (default: %(default)s)")
-    work.add_argument("--name", default="worker", help="of this worker, where a machine has several")
-    work.add_argument("--concurrency", type=int, default=2, help="tasks at a time (default: %(default)s)")
+    actions.add_parser("down", help="stop it and all processes it has started").set_defaults(act=lambda _: down())
+    actions.add_parser("status", help="show its processes and addresses").set_defaults(act=lambda _: status())
+    work = actions.add_parser("worker", help="run tasks of an Airflow on another machine (Celery), until stopped")
+    work.add_argument("--api", required=True, metavar="URL", help="its address, such as http://10.0.0.1:8080")
+    work.add_argument("--queues", default="default", help="queues to take tasks from (default: %(default)s)")
+    work.add_argument("--name", default="worker", help="name of this worker, if a machine has several")
+    work.add_argument("--concurrency", type=int, default=2, help="number of tasks at a time (default: %(default)s)")
     work.set_defaults(act=worker)
 
 
@@ -52,24 +52,24 @@ def run_airflow(arguments: argparse.Namespace) -> None:
 
 
 def home() -> Path:
-    """AIRFLOW_HOME: the one in the environment, else `.longtail/airflow`."""
+    """Return AIRFLOW_HOME from the environment, or `.longtail/airflow`."""
     named = os.environ.get("AIRFLOW_HOME")
     return Path(named).absolute() if named else git.state_folder() / "airflow"
 
 
 def up(port: int) -> None:
-    """Start every component and wait until runs can be triggered; ValueError, with the log's end, where that fails."""
+    """Start all components and wait until runs can be triggered; raises ValueError after printing the log's end."""
     folder = home()
     record = recorded(folder)
     if lock.alive(record):
-        say(NAME, f"Airflow runs already, at http://{HOST}:{record['port']}; stop it by `longtail airflow down`")
+        say(NAME, f"Airflow already runs at http://{HOST}:{record['port']}; `longtail airflow down` stops it")
         return
-    lock.end(lock.session_of(record))  # what one that was killed has left
+    lock.end(lock.session_of(record))  # leftovers of a killed one
     require_free(port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     environment = settings(folder, port)
-    say(NAME, f"starting Airflow in {folder}; this takes half a minute, the first time longer")
+    say(NAME, f"starting Airflow in {folder}; this takes half a minute, longer the first time")
     with (folder / "airflow.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.orchestration.components"],
@@ -94,12 +94,12 @@ def require_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ValueError(f"port {port} is taken ({error.strerror}); name another by --port") from None
+            raise ValueError(f"port {port} is not available ({error.strerror}); choose another with --port") from None
 
 
 def settings(folder: Path, port: int) -> dict[str, str]:
-    """The environment that makes Airflow what it is here; what is set already stays, but for where it listens."""
-    # SQLite has one writer: on a busy machine the others wait for longer than its own five seconds
+    """Return the environment of Airflow; variables that are set keep their values, except the listening address."""
+    # SQLite has one writer: on a busy machine others wait longer than the default of five seconds
     database = os.environ.get(DB) or f"sqlite:///{folder / 'airflow.db'}?timeout=60"
     dags = Path.cwd() / "dags"
     ours = {
@@ -118,7 +118,7 @@ def settings(folder: Path, port: int) -> dict[str, str]:
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        # what a killed scheduler or task leaves is taken up after half a minute, not after five
+        # tasks of a killed scheduler or worker are adopted after half a minute, instead of five
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -128,7 +128,7 @@ def settings(folder: Path, port: int) -> dict[str, str]:
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     if database.startswith("postgresql"):
-        ours["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database  # psycopg speaks both; Airflow would look for asyncpg
+        ours["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database  # psycopg has both APIs; Airflow would look for asyncpg
     if broker := os.environ.get(BROKER):
         ours |= {"CELERY__BROKER_URL": broker, "CELERY__RESULT_BACKEND": f"db+{database}"}
     fixed = {"API__HOST": HOST, "API__PORT": str(port)}
@@ -143,30 +143,30 @@ def settings(folder: Path, port: int) -> dict[str, str]:
 
 
 def secret(folder: Path, name: str) -> str:
-    """A secret that outlives restarts, readable by its owner alone; that of the environment for several machines."""
+    """Return a secret kept across restarts, readable by its owner alone; a variable sets it for several machines."""
     path = folder / f"{name}.secret"
     if not path.is_file():
-        with outputs.written(path, mode=0o600) as partial:  # one that is killed here leaves no empty secret
+        with outputs.written(path, mode=0o600) as partial:  # a process killed here leaves no empty secret
             partial.write_text(secrets.token_urlsafe(48), "ascii")
     return path.read_text("ascii")
 
 
 def wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    """Until every component is healthy and the DAG is known."""
+    """Wait until all components are healthy and the DAG is loaded."""
     end = time.monotonic() + STARTING
     with requests.Session() as session:
         session.trust_env = False
         while time.monotonic() < end:
             if process.poll() is not None:
                 raise ValueError(
-                    f"Airflow ended with status {process.returncode} while it started; its log's end is above"
+                    f"Airflow ended with exit status {process.returncode} during startup; see the end of its log above"
                 )
             with suppress(requests.RequestException, ValueError):
                 health = session.get(f"http://{HOST}:{port}/api/v2/monitor/health", timeout=5).json()
                 if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
                     return
             time.sleep(0.5)
-    raise ValueError(f"Airflow was not ready after {STARTING:.0f} s; its log's end is above")
+    raise ValueError(f"Airflow was not ready after {STARTING:.0f} s; see the end of its log above")
 
 
 def signing_in(folder: Path, port: int) -> Iterator[str]:
@@ -174,11 +174,11 @@ def signing_in(folder: Path, port: int) -> Iterator[str]:
     with suppress(OSError, ValueError):
         for user, password in json.loads((folder / PASSWORDS).read_text("utf-8")).items():
             yield f"sign in as {user} with the password {password}"
-    yield f"the log is {folder / 'airflow.log'}; `longtail airflow down` stops it"
+    yield f"log: {folder / 'airflow.log'}; stop Airflow with `longtail airflow down`"
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What was written when Airflow was started last; process 0, which is none, where it never was."""
+    """Return the record of the last start of Airflow; process 0, which does not exist, if there was none."""
     try:
         record: dict[str, Any] = json.loads((folder / "running.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -187,7 +187,7 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 def down() -> None:
-    """Stop every component in order, then whatever is left of it; stages end with the tasks that have started them."""
+    """Stop all components gracefully, then kill leftovers; stages end with the tasks that started them."""
     folder = home()
     record = recorded(folder)
     ran = lock.session_of(record)
@@ -202,10 +202,10 @@ def down() -> None:
 
 
 def tell_of_deployment() -> None:
-    from pipelines.orchestration import deployment  # the registry, which takes half a second
+    from pipelines.orchestration import deployment  # imports the registry, which takes half a second
 
     if (server := deployment.running(git.state_folder() / deployment.FOLDER)) is not None:
-        say(NAME, f"`longtail serve`, which the DAG `deploy` started, runs on by itself; `kill {server.pid}` ends it")
+        say(NAME, f"`longtail serve`, started by the DAG `deploy`, keeps running; `kill {server.pid}` ends it")
 
 
 def status() -> None:
@@ -221,15 +221,15 @@ def status() -> None:
         session.trust_env = False
         health = session.get(f"http://{HOST}:{record['port']}/api/v2/monitor/health", timeout=10).json()
     for part, state in health.items():
-        say(NAME, f"{part}: {state['status'] or 'not there'}")
+        say(NAME, f"{part}: {state['status'] or 'missing'}")
 
 
 def worker(arguments: argparse.Namespace) -> None:
-    """Become a Celery worker, for the Airflow at `--api`; LONGTAIL_AIRFLOW_DB and LONGTAIL_AIRFLOW_BROKER as there."""
+    """Become a Celery worker of the Airflow at `--api`, with its LONGTAIL_AIRFLOW_DB and LONGTAIL_AIRFLOW_BROKER."""
     if not os.environ.get(BROKER) or not os.environ.get(DB):
-        raise ValueError(f"{BROKER} and {DB} name nothing; set them as where `longtail airflow up` was run")
+        raise ValueError(f"{BROKER} or {DB} is not set; use the values of the machine that runs `longtail airflow up`")
     if "AIRFLOW__API_AUTH__JWT_SECRET" not in os.environ:
-        raise ValueError("AIRFLOW__API_AUTH__JWT_SECRET is not set; take the secret that the API server has")
+        raise ValueError("AIRFLOW__API_AUTH__JWT_SECRET is not set; use the secret of the API server")
     folder = home()
     modes.folder(folder)
     environment = settings(folder, PORT)

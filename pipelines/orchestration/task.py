@@ -1,7 +1,7 @@
-"""`python -m pipelines.orchestration.task ACTION JSON`: what a task of a DAG does, in a process group of its own.
+"""`python -m pipelines.orchestration.task ACTION JSON`: run the action of a DAG's task, in its own process group.
 
-The result is written as JSON to the file that LONGTAIL_RESULT names. Exit status 1: another attempt would end the same
-way; 75: it may not.
+The result is written as JSON to the file in LONGTAIL_RESULT. Exit status 1: a retry would fail the same way; 75: it may
+succeed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESULT = "LONGTAIL_RESULT"
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 FINAL = (ValueError, FileNotFoundError, PermissionError)
 
-ACTIONS = {  # module by action: each task waits for the imports of its own alone
+ACTIONS = {  # action -> module: each task imports only its own
     **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines.orchestration.run_tasks"),
     **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines.orchestration.rollback_tasks"),
     "promote": "pipelines.orchestration.run_release",

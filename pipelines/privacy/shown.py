@@ -1,7 +1,7 @@
-"""Text that is safe to print and to keep: URLs without their secrets, control characters as visible escapes.
+"""Text that is safe to print and to store: URLs without secrets, control characters as visible escapes.
 
-Addresses come with user and password, or with a token in the query. Tags, rules, notes and ids are written by others;
-a terminal would obey an escape sequence in them.
+Addresses may contain user and password, or a token in the query. Tags, rules, notes and ids come from others, and a
+terminal would obey an escape sequence in them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 HIDDEN = "***"
-# a password may hold any sign that nobody has escaped, so all up to the last @ counts; a port is no password
+# a password may contain any unescaped character, so all up to the last @ counts; a port is not a password
 _PASSWORD = re.compile(r"(?<=://)[^\s/?#:@]*:(?!\d{1,5}(?:[/?#]|\b))\S*@")
-_USERINFO = re.compile(r"(?<=://)(?!git@)[^\s/?#]*@")  # Git's own user is no secret
+_USERINFO = re.compile(r"(?<=://)(?!git@)[^\s/?#]*@")  # the user `git` is not a secret
 _QUERY = re.compile(r"([?&][\w.~%\[\]-]+=)[^\s&#\"'<>)|]+")
 _SETTING = re.compile(r"(?i)\b(password|passwd|pwd|secret|token|api_?key)(=|: )(?:'[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)")
 _HEADER = re.compile(r"(?i)\b(bearer [\w.~+/=-]{12,}|basic [a-z0-9+/]{16,}={0,2})")
@@ -24,26 +24,26 @@ _CONTROL = re.compile(  # C0, C1, direction marks and overrides, line separators
 
 
 def shown(text: str, *, lines: bool = False) -> str:
-    """A text for people: `redacted` and `visible`. lines: keep its line ends."""
+    """Return a text made `redacted` and `visible`; lines: keep its line ends."""
     return visible(redacted(text), lines=lines)
 
 
 def markup(text: str) -> str:
-    """The same for a console of rich, which takes brackets for styles."""
-    from rich.markup import escape  # which most commands do not need
+    """Return the text of `shown` for rich, which reads brackets as styles."""
+    from rich.markup import escape  # most commands do not need it
 
     return escape(shown(text))
 
 
 def redacted(text: str) -> str:
-    """A text whose addresses name no user, no password and no value of a query."""
+    """Return a text without the users, passwords and query values of its addresses."""
     text = _USERINFO.sub(f"{HIDDEN}@", _PASSWORD.sub(f"{HIDDEN}@", text))
     text = _SETTING.sub(rf"\1\2{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text))
     return _HEADER.sub(lambda match: f"{match[0].split()[0]} {HIDDEN}", text)
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """A text whose control characters, direction marks and lone surrogates are written as escapes."""
+    """Return a text with control characters, direction marks and lone surrogates as escapes."""
     text = _CONTROL.sub(escaped, text)
     return text if lines else text.replace("\n", "\\n")
 
@@ -53,7 +53,7 @@ def escaped(match: re.Match[str]) -> str:
 
 
 def credential(url: str) -> str | None:
-    """What of an address is a credential, such as "a password"; None where nothing looks like one."""
+    """Return the credential in an address, as a phrase such as "a value of token"; None if there is none."""
     if _PASSWORD.search(url) or _USERINFO.search(url):
         return "a user or password"
     for name, value in re.findall(r"[?&]([^=&#\s]+)=([^&#\s]*)", url):

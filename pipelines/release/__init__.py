@@ -1,1 +1,1 @@
-"""Change what serves: from candidate to release commit, promote, roll back; say what serves and where it comes from."""
+"""Release models: make release commits of candidates, promote, roll back; report status and lineage."""

@@ -1,7 +1,7 @@
-"""The candidate in the working tree: checked against its verdict, and made into a release commit.
+"""The candidate in the working tree: check it against its verdict, and make a release commit of it.
 
-A release commit is the working tree as it was judged, with the verdict and the Bento's description in `release/`, made
-by plumbing: the user's branch, index and files stay as they are, committed or not.
+A release commit has the judged working tree, with the verdict and the Bento's description in `release/`. Git's plumbing
+commands make it, so the user's branch, index and files do not change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BENTO = DATA / "package" / "bento.json"
 
 
 def judged() -> dict[str, Any]:
-    """The verdict, which says PROMOTE of exactly what the working tree holds."""
+    """Return the verdict; raises ValueError unless it is PROMOTE and of exactly this working tree."""
     verdict = verdicts.read()
     if verdict["verdict"] != "PROMOTE":
         raise ValueError(
@@ -43,37 +43,37 @@ def judged() -> dict[str, Any]:
 
 
 def packaged(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """bento.json of the Bento that was built for this verdict, after its archive was verified."""
+    """Return bento.json of the Bento that was built for this verdict, after verifying its archive."""
     outputs.verify(BENTO)
     bento: dict[str, Any] = outputs.read_json(BENTO)
     if not bento["built"]:
-        raise ValueError(f"there is no Bento of this model: {bento['reason']}; run `dvc repro`")
+        raise ValueError(f"this model has no Bento: {bento['reason']}; run `dvc repro`")
     if bento["verdict_sha256"] != outputs.sha256(VERDICT):
         raise ValueError(f"{BENTO} belongs to another verdict; run `dvc repro`")
     if changed := differing(verdict["digests"], bento["digests"]):
-        raise ValueError(f"{BENTO} was built from another {' and '.join(changed)} than was judged; run `dvc repro`")
+        raise ValueError(f"{BENTO} differs in {' and '.join(changed)} from the judged model; run `dvc repro`")
     if changed := differing(bento.get("sources", {}), sources.digests()):
         more = f" and {len(changed) - 1} more" * (len(changed) > 1)
         raise ValueError(f"{changed[0]}{more} changed after the Bento was built; run `dvc repro package`")
     if changed := other_commands():
-        raise ValueError(f"dvc.yaml has another cmd of {' and '.join(changed)} than was run; run `dvc repro package`")
+        raise ValueError(f"dvc.yaml has a changed cmd of {' and '.join(changed)}, not yet run; run `dvc repro package`")
     outputs.verify(version_files.ARCHIVE)
     chain.check_candidate()
     return bento
 
 
 def other_commands() -> list[str]:
-    """Stages whose command in dvc.yaml is not the one that dvc.lock says made their output."""
-    from dvc.repo import Repo  # half a second
+    """Return the stages with a command in dvc.yaml that differs from the one in dvc.lock."""
+    from dvc.repo import Repo  # takes half a second
 
     with Repo() as repo:
         return [stage.addressing for stage in repo.index.stages if getattr(stage, "cmd_changed", False)]
 
 
 def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:
-    """Commit of the working tree and of what was judged; no ref points to it yet."""
+    """Commit the working tree with the verdict; no ref points to the commit yet."""
     if not Path("dvc.lock").is_file():
-        raise FileNotFoundError("dvc.lock is missing, which says where the data of this model is; run `dvc repro`")
+        raise FileNotFoundError("dvc.lock, the record of this model's data, is missing; run `dvc repro`")
     head = git.head()
     record = {
         "version": version,
@@ -94,7 +94,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
 
 
 def split() -> dict[str, Any]:
-    """How the data was split, from which a later evaluation knows whether this model has seen pairs of its holdout."""
+    """Return how the data was split, so that a later evaluation can tell if this model has seen its holdout."""
     path = DATA / "split" / "holdout.json"
     outputs.verify(path)
     description = outputs.read_json(path)
@@ -103,24 +103,24 @@ def split() -> dict[str, Any]:
 
 
 def sizes() -> dict[str, int]:
-    """How much data the model was trained on, for the report of the one that follows it."""
+    """Return the size of the training data, for the report of the next candidate."""
     description = outputs.read_json(DATA / "split" / "holdout.json")
     return {name: description[name] for name in changes.SIZES if name in description}
 
 
 def keep_data(version: str, commit: str) -> None:
-    """Check that DVC has the version's files at its commit, and push them where a remote is configured.
+    """Check that DVC has the version's files at its commit, and push them to the remote, if any.
 
-    Before the version is registered: nobody shall find a version whose data is not there yet.
+    Called before the version is registered, so that every registered version has its data.
     """
     record = version_files.document(version, commit)
     found = version_files.sha256_at(commit, [Path(path) for path in record["files"] | record["manifests"]])
     for expected in (record["files"], record["manifests"]):
         if stale := [path for path in expected if found[path] != expected[path]]:
-            raise ValueError(f"dvc.lock does not describe {' and '.join(stale)} as it is; run `dvc repro`")
+            raise ValueError(f"dvc.lock does not match {' and '.join(stale)}; run `dvc repro`")
     if (remote := version_files.default_remote()) is not None:
         say("longtail", f"pushing data to the DVC remote {remote}")
         done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)
-        if done.returncode != 0:  # its messages name the remote's address with all that is in it
+        if done.returncode != 0:  # its messages contain the remote's address with credentials
             last = " ".join(done.stderr.split())[-400:]
-            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; correct that remote")
+            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; fix that remote")

@@ -1,4 +1,4 @@
-"""What serves and where it comes from, in words: the texts of `longtail status` and `longtail lineage`."""
+"""Texts of `longtail status` and `longtail lineage`: the serving version, and the origin of a version."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ LABEL = 10  # characters
 
 
 def status() -> Iterator[str]:
-    """Lines: what serves, what the candidate's verdict is and whether it still holds, and all versions."""
+    """Yield lines: the serving version, the candidate's verdict and its validity, all versions."""
     registry = tags.read(load(Champion))
     serving = registry.serving
     if serving is None:
         yield line(
-            "serving", f"nothing yet in {registry.environment}; `longtail run` makes and promotes the first version"
+            "serving", f"none yet in {registry.environment}; `longtail run` trains and promotes the first version"
         )
     else:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
         try:
             released.check(serving.name, serving.commit)
         except ValueError as error:
-            yield line("", f"`longtail serve` refuses it: {error}")
+            yield line("", f"`longtail serve` rejects it: {error}")
     yield from candidate(serving)
     for version in reversed(list(registry.versions.values())):
         model = version_files.document(version.name, version.commit)["digests"]["model"]
@@ -64,20 +64,20 @@ def candidate(serving: Version | None) -> Iterator[str]:
         serving
         and version_files.document(serving.name, serving.commit)["digests"]["model"] == verdict["digests"]["model"]
     ):
-        yield line("", "it is the model that serves")
+        yield line("", "the same model serves")
     elif verdict["verdict"] == "PROMOTE":
         try:
             release_candidate.packaged(release_candidate.judged())
             verdicts.decide_again(verdict)
             attempts.confirm(verdict, shared=False)
         except (FileNotFoundError, ValueError) as error:
-            yield line("", f"`longtail promote` refuses it: {error}")
+            yield line("", f"`longtail promote` rejects it: {error}")
         else:
-            yield line("", "`longtail promote` lets it serve")
+            yield line("", "run `longtail promote` to serve it")
 
 
 def stale(verdict: Mapping[str, Any]) -> str | None:
-    """Why a verdict does not speak of the working tree any more; None where it does."""
+    """Return why a verdict is out of date with the working tree; None if it is current."""
     try:
         changed = differing(verdict["digests"], digests())
     except (FileNotFoundError, ValueError) as error:
@@ -86,7 +86,7 @@ def stale(verdict: Mapping[str, Any]) -> str | None:
 
 
 def named(registry: Registry, name: str) -> Version:
-    """A version by its name, or by the tag of its Bento, which is what every served answer gives."""
+    """Return a version by its name, or by the tag of its Bento, which is part of every answer."""
     if ":" not in name:
         return registry.version(name)
     for version in reversed(list(registry.versions.values())):
@@ -96,11 +96,11 @@ def named(registry: Registry, name: str) -> Version:
 
 
 def lineage(name: str | None = None) -> Iterator[str]:
-    """Lines from a version (the serving one where none is named) back to data, settings, code and verdict."""
+    """Yield lines from a version (by default the serving one) back to its data, settings, code and verdict."""
     registry = tags.read(load(Champion))
     version = named(registry, name) if name else registry.serving
     if version is None:
-        raise ValueError("nothing serves yet, so nothing has a lineage; `longtail promote` comes first")
+        raise ValueError("no version serves yet, so there is no lineage; run `longtail promote` first")
     record = version_files.document(version.name, version.commit)
     verdict = version_files.document(version.name, version.commit, version_files.VERDICT)
     bento = version_files.document(version.name, version.commit, version_files.BENTO)
@@ -111,7 +111,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     )
     for event in registry.assignments:
         if event.version == version.name:
-            verb = "taken back from" if event.taken_back else "assigned to"
+            verb = "removed from" if event.taken_back else "assigned to"
             yield line("", f"{verb} {registry.environment} #{event.number}, {date(event.created)} by {event.author}")
     yield from code(version)
     yield line("data", f"sha256 {record['digests']['data']}")
@@ -122,7 +122,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     for rule in verdict["rules"]:
         yield line("", f"{rule['decision'].replace('_', ' '):<16}{rule['name']}: {rule['reason']}")
     if best := best_releases.words(verdict["champion"]):
-        yield line("best", f"release that it was compared with: {best}")
+        yield line("best", f"compared with the best release: {best}")
     if "attempt" in verdict:
         for i, sentence in enumerate(report_attempts.sentences(verdict)):
             yield line("" if i else "attempts", sentence)
@@ -132,7 +132,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     yield line("model", f"sha256 {record['digests']['model']}")
     yield line("bento", f"{bento['tag']}, archive sha256 {archive}")
     if record["replaced"]:
-        yield line("replaced", f"{record['replaced']}; `longtail lineage {record['replaced']}` goes on from there")
+        yield line("replaced", f"{record['replaced']}; `longtail lineage {record['replaced']}` shows its lineage")
 
 
 def code(version: Version) -> Iterator[str]:
@@ -144,7 +144,7 @@ def code(version: Version) -> Iterator[str]:
 
 
 def data_hashes(version: Version) -> Iterator[tuple[str, str]]:
-    """(path, md5) of what the ingest stage read (without our modules) and wrote."""
+    """Yield (path, md5) of the ingest stage's data inputs and outputs."""
     ingest = yaml(version, "dvc.lock").get("stages", {}).get("ingest", {})
     for entry in [*ingest.get("deps", []), *ingest.get("outs", [])]:
         if entry["path"].startswith("data/") or not entry["path"].endswith(".py"):
@@ -152,7 +152,7 @@ def data_hashes(version: Version) -> Iterator[tuple[str, str]]:
 
 
 def settings(registry: Registry, version: Version, replaced: str | None) -> Iterator[str]:
-    """How params.yaml differs from that of the version before."""
+    """Yield lines with the changes of params.yaml since the previous version."""
     if replaced is None or replaced not in registry.versions:
         yield line("params", f"`git show {version.commit[:12]}:params.yaml`")
         return

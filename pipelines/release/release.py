@@ -1,7 +1,7 @@
-"""Promote and roll back: the two actions that change what serves.
+"""Promote and roll back: the two actions that change the serving version.
 
-Both are compare-and-set: under a lock between the worktrees of this machine, and with a remote by one atomic push that
-expects that none of the new tags exists there.
+Both are compare-and-set: under a lock between the worktrees of this machine, and on a remote by one atomic push that
+fails if any of the new tags exists there.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from pipelines.settings.document import load
 from pipelines.settings.release import Release
 from pipelines.workspace import git
 
-BESTS = ("best", "absent")  # of champion.json: the best releases, which are compared by themselves, and their files
+BESTS = ("best", "absent")  # entries of champion.json about the best releases, which are compared separately
 
 
 class RolledBackError(ValueError):
-    """The model was rolled back, and nobody has asked to promote it again."""
+    """The model was rolled back; it is promoted again only on request."""
 
 
 class OvertakenError(ValueError):
-    """Another version serves now than the candidate was compared with."""
+    """The serving version is no longer the one that the candidate was compared with."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What serves after an action, whether that is new, and a sentence about it."""
+    """The serving version after an action, a flag if it is new, and a sentence about it."""
 
     version: str
     changed: bool
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def promote(*, again: bool = False) -> Outcome:
-    """Make the judged candidate the next version and let it serve; raises ValueError where it must not."""
+    """Make the judged candidate the next version and let it serve; raises ValueError if that is not allowed."""
     with registry() as current:
         verdict = candidate.judged()
         bento = candidate.packaged(verdict)
@@ -59,7 +59,7 @@ def promote(*, again: bool = False) -> Outcome:
         verdicts.decide_again(verdict)
         attempts.confirm(verdict)
         if changed := chain.changed_sources():
-            say("longtail", f"{chain.listed(changed)}; what is promoted was judged on the data as ingest read it")
+            say("longtail", f"{chain.listed(changed)}; the candidate was judged on the data that ingest read before")
         version = current.next_version()
         commit = candidate.release_commit(version, verdict, current)
         candidate.keep_data(version, commit)
@@ -70,34 +70,34 @@ def promote(*, again: bool = False) -> Outcome:
 
 
 def rollback(name: str | None = None) -> Outcome:
-    """Let an earlier version serve again: the one that the serving version replaced, or a named one."""
+    """Let an earlier version serve again: by default the predecessor of the serving version."""
     with registry() as current:
         serving = current.serving
         if serving is None:
-            raise ValueError("nothing serves yet, so there is nothing to roll back; `longtail promote` comes first")
+            raise ValueError("no version serves yet, so there is nothing to roll back; run `longtail promote` first")
         target = current.version(name or replaced_by(serving))
         if target == serving:
-            raise ValueError(f"{target.name} serves already; name another of {', '.join(current.versions)}")
+            raise ValueError(f"{target.name} already serves; choose another of {', '.join(current.versions)}")
         released.check(target.name, target.commit)
-        version_files.archive(target.name, target.commit)  # a version that cannot serve is no way back
+        version_files.archive(target.name, target.commit)  # fail early if that version cannot serve
         assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
 
 
 def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:
-    """A sentence where the serving version has this model, and there is nothing (or nobody asked) to release again."""
+    """Return a sentence if the serving version has this model and needs no new release; else None."""
     released = version_files.document(serving.name, serving.commit, version_files.BENTO)
     if released["digests"]["model"] != bento["digests"]["model"]:
         return None
     if released["files"] == bento["files"]:
         return f"{serving.name} already serves this model"
-    hint = "its Bento has changed since, and `longtail promote --again` releases that"
+    hint = "its Bento has changed; `longtail promote --again` releases the new one"
     return None if again else f"{serving.name} already serves this model; {hint}"
 
 
 @contextmanager
 def registry() -> Iterator[Registry]:
-    """The registry, up to date with the remote where one is set, under the lock of all worktrees."""
+    """Yield the registry, up to date with the remote, if any, under the lock of all worktrees."""
     champion, remote = load(Champion), load(Release).remote
     with git.lock("longtail-release"):
         if remote is not None:
@@ -106,12 +106,12 @@ def registry() -> Iterator[Registry]:
 
 
 def compare(verdict: Mapping[str, Any], current: Registry) -> None:
-    """Compare and set: the verdict must name the champion and best releases that would be compared with now."""
+    """Raise unless the verdict's champion and best releases are those of now (the compare of compare-and-set)."""
     champion = champion_of(current, verdict["digests"]["model"])
     if verdict["champion"]["commit"] != champion["commit"]:
         raise OvertakenError(
             f"the candidate was compared with {verdict['champion']['version'] or 'no champion'}, but "
-            f"{champion['version'] or 'none'} is the champion since; run `dvc repro` to compare with that one"
+            f"the champion is {champion['version'] or 'none'} now; run `dvc repro` to compare with that one"
         )
     if other := [name for name in champion if name not in BESTS and champion[name] != verdict["champion"].get(name)]:
         raise ValueError(
@@ -121,7 +121,7 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
     if best_releases.models(verdict["champion"]) != best_releases.models(champion):
         raise OvertakenError(
             f"the candidate was compared with the best release {best_releases.words(verdict['champion']) or 'none'}, "
-            f"which is {best_releases.words(champion) or 'none'} since; run `dvc repro` to compare with that one"
+            f"which is {best_releases.words(champion) or 'none'} now; run `dvc repro` to compare with that one"
         )
     if champion["best"] != verdict["champion"].get("best"):
         raise ValueError(
@@ -130,28 +130,28 @@ def compare(verdict: Mapping[str, Any], current: Registry) -> None:
 
 
 def refuse_rolled_back(current: Registry, verdict: Mapping[str, Any]) -> None:
-    """Refuse the model of a version that was rolled back, unless it has been promoted again since."""
+    """Raise RolledBackError for the model of a version that was rolled back and not promoted again since."""
     if not current.rolled_back:
         return
     models = {v.name: version_files.document(v.name, v.commit)["digests"]["model"] for v in current.versions.values()}
     same = [name for name, model in models.items() if model == verdict["digests"]["model"]]
     if same and same[-1] in current.rolled_back:
         raise RolledBackError(
-            f"this model is {same[-1]}, which was rolled back; `longtail promote --again` if you mean it"
+            f"this model is {same[-1]}, which was rolled back; run `longtail promote --again` to promote it anyway"
         )
 
 
 def replaced_by(serving: Version) -> str:
-    """Name of the version that served before `serving` was promoted."""
+    """Return the name of the version that served before `serving` was promoted."""
     before: str | None = version_files.document(serving.name, serving.commit)["replaced"]
     if before is None:
-        raise ValueError(f"{serving.name} replaced nothing, so there is no version to roll back to")
+        raise ValueError(f"{serving.name} has no predecessor, so there is no version to roll back to")
     return before
 
 
 def assign(current: Registry, version: str, commit: str, message: str, *, register: bool) -> None:
-    """Create the tags (and the side ref of a new version), here and on the remote, all or none."""
-    # GTO orders events by date alone, which has whole seconds
+    """Create the tags (and the side ref of a new version) atomically, here and on the remote."""
+    # GTO orders events by date, in whole seconds
     remote, signed = load(Release).remote, load(Release).signed
     when = max([int(time.time()), *(int(event.created.timestamp()) + 1 for event in current.assignments)])
     refs = {}
@@ -165,5 +165,5 @@ def assign(current: Registry, version: str, commit: str, message: str, *, regist
         tags.publish(refs, remote)
     except git.GitError as error:
         raise OvertakenError(
-            f"another promotion was faster, or {remote or 'Git'} refused ({error}); nothing changed, run `dvc repro`"
+            f"another promotion was faster, or {remote or 'Git'} failed ({error}); nothing changed, run `dvc repro`"
         ) from None

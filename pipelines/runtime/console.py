@@ -1,4 +1,4 @@
-"""How a stage, or a command, meets people: its progress and its errors."""
+"""Progress, messages and exit status of a stage or command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMEDIES = {
 
 
 def run(main: Callable[[], object], name: str) -> None:
-    """Call `main`; bad input ends it with one line on standard error and exit status 1.
+    """Call `main`; on bad input, print one line to standard error and exit with status 1.
 
     LONGTAIL_DEBUG=1 shows the traceback as well.
     """
@@ -36,10 +36,10 @@ def run(main: Callable[[], object], name: str) -> None:
     heed_ctrl_c()
     try:
         main()
-    except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the flush at exit fails again
         raise SystemExit(128 + signal.SIGPIPE) from None
-    except (ValueError, OSError, SafetensorError) as error:  # safetensors raises its own where a disk is full
+    except (ValueError, OSError, SafetensorError) as error:  # safetensors raises its own error on a full disk
         if os.environ.get("LONGTAIL_DEBUG"):
             raise
         print(f"{name}: error: {sentence(error)}", file=sys.stderr)
@@ -50,35 +50,35 @@ def run(main: Callable[[], object], name: str) -> None:
 
 
 def heed_ctrl_c() -> None:
-    """Let SIGINT end this process also where it was started with SIGINT ignored, as a script's `&` does.
+    """Let SIGINT end this process even if it was started with SIGINT ignored, as by a script's `&`.
 
-    What it starts would inherit that, and then neither Ctrl-C nor `longtail run`, which passes it on, would end it.
+    Child processes would inherit that, and then neither Ctrl-C nor `longtail run`, which passes it on, would end them.
     """
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback of an error that nothing has caught, without the secrets of URLs."""
+    """Print the traceback of an uncaught error, without the secrets of URLs."""
     print(shown("".join(traceback.format_exception(kind, error, trace)), lines=True), end="", file=sys.stderr)
 
 
 def sentence(error: Exception) -> str:
-    """The error in one line, with a remedy where the operating system alone speaks, which names none."""
+    """Return the error in one line; add a remedy to errors of the operating system, which have none."""
     text = shown(" ".join(str(error).split()))
     remedy = REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
     return f"{text}; {remedy}, then run again" if remedy else text
 
 
 def say(name: str, text: str) -> None:
-    """One line about what a stage has done."""
+    """Print a line about the work of a stage."""
     print(shown(f"{name}: {text}"), flush=True)
 
 
 def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:
-    """Pass `steps` on while a bar (on a terminal) or a line every few seconds (elsewhere) shows how far they are.
+    """Yield `steps` while a bar (on a terminal) or a line every few seconds (elsewhere) shows the progress.
 
-    What is done at once shows nothing: the stage itself says what has become of it.
+    Fast work shows nothing: the stage itself reports the result.
     """
     if sys.stderr.isatty():
         yield from tqdm(steps, total=total, desc=name, unit=f" {unit}", delay=1)

@@ -1,4 +1,4 @@
-"""The engines of the stages' SQL: DuckDB within memory bounds, and what another engine has to offer in its place."""
+"""The engines of the stages' SQL: DuckDB within memory bounds, and the interface of other engines."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MACROS = r"""
     create macro instant_of(s) as epoch_us(try_cast(s as timestamptz));
     create macro words_of(s) as regexp_replace(replace(lower(s), 'ς', 'σ'), '[^\p{L}\p{N}]+', '', 'g');
     create macro is_foreign(s) as regexp_matches(s, '[^\p{Latin}\P{L}]')
-"""  # what no engine spells like another: microseconds of a text; its letters and digits; has it letters beyond Latin?
+"""  # functions that differ between engines: microseconds of a text; its letters and digits; has it non-Latin letters?
 NO_ROOM = re.compile("max_temp_directory_size|No space left|File too large|quota", re.IGNORECASE)
 
 
 class Tables(Protocol):
-    """What runs SQL over parquet files; queries name each other's results as views."""
+    """Interface of an engine that runs SQL over parquet files; queries refer to other queries as views."""
 
     def parquet(self, path: Path) -> str: ...
     def numbered(self, path: Path, column: str) -> str: ...
@@ -41,22 +41,22 @@ class Tables(Protocol):
 
 
 class Embedded:
-    """Tables of a DuckDB connection."""
+    """Engine on a DuckDB connection."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
 
     def parquet(self, path: Path) -> str:
-        """SQL of the rows of a file."""
+        """Return SQL of the rows of a file."""
         return f"read_parquet({literal(path)})"
 
     def numbered(self, path: Path, column: str) -> str:
-        """SQL of the rows of a file with their number, from 1."""
+        """Return SQL of the rows of a file with their number, from 1."""
         scan = f"read_parquet({literal(path)}, file_row_number = true)"
         return f"(select file_row_number + 1 as {column}, * exclude (file_row_number) from {scan})"
 
     def after(self, path: Path, *columns: str) -> str:
-        """SQL of the rows of a file, beside them as `<column>_before` what some columns hold in the row before."""
+        """Return SQL of the rows of a file, with the previous row's values of some columns as `<column>_before`."""
         before = ", ".join(f"lag({column}) over () as {column}_before" for column in columns)
         return f"(select *, {before} from {self.parquet(path)})"
 
@@ -64,25 +64,25 @@ class Embedded:
         self.con.execute(f"create or replace view {name} as {query}")
 
     def keep(self, name: str, query: str) -> None:
-        """A view whose rows are computed once."""
+        """Create a view with rows that are computed once."""
         self.con.execute(f"create or replace table {name} as {query}")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.con.sql(query).fetchall()
 
     def table(self, query: str) -> pa.Table:
-        """The rows of a query that fit into memory."""
+        """Return the rows of a query; they must fit into memory."""
         table: pa.Table = self.con.sql(query).to_arrow_table()
         return table
 
     def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, in bounded memory."""
+        """Yield the rows of a query, in bounded memory."""
         yield from self.con.sql(query).to_arrow_reader(size)
 
 
 @contextmanager
 def tables(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Tables]:
-    """The engine that params.yaml names."""
+    """Yield the engine set in params.yaml."""
     if engine.name == "spark":
         with runtime_spark.connect(stage, memory_limit, engine) as spark:
             yield spark
@@ -93,9 +93,9 @@ def tables(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Table
 
 @contextmanager
 def connect(stage: StageRun, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory that spills into the stage's folder; ValueError where memory or disk is not enough.
+    """Yield an in-memory database that spills to the stage's folder; raises ValueError if memory or disk is too small.
 
-    In memory, since a database file spends three times as long on compression.
+    In memory, since a database file takes three times as long, for compression.
     """
     with TemporaryDirectory(dir=stage.folder, prefix=".spill-") as spill, duckdb.connect() as con:
         con.execute(f"{settings(Path(spill), memory_limit)}; {MACROS}")
@@ -105,7 +105,7 @@ def connect(stage: StageRun, memory_limit: str) -> Iterator[duckdb.DuckDBPyConne
 
 @contextmanager
 def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
-    """ValueError with what to do where memory or disk is not enough."""
+    """Raise ValueError with a remedy if memory or disk is too small."""
     try:
         yield
     except duckdb.OperationalError as error:
@@ -115,19 +115,19 @@ def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
 
 
 def settings(spill: Path, memory_limit: str) -> str:
-    """Statements that set a connection up; all of them hold for the whole database."""
+    """Return the statements that set up a connection; all of them are global to the database."""
     return f"""set global memory_limit = '{memory_limit}'; set global threads = {THREADS};
                set global temp_directory = {literal(spill)}; set global TimeZone = 'UTC'"""
 
 
 def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | None:
-    """What ran out and what to do, or None where the message is about something else."""
+    """Return the exhausted resource and a remedy, or None if the message is about something else."""
     first = message.strip().splitlines()[0]
     if NO_ROOM.search(message):
         return (
-            f"no room is left in {folder} for what does not fit into memory ({first}); "
+            f"the disk of {folder} is full, where data that exceed the memory are stored ({first}); "
             f"make room on that disk, or raise {key}, which is {memory_limit}"
         )
     if "Out of Memory" in message:
-        return f"{key} is {memory_limit}, which is not enough for this data ({first}); raise it"
+        return f"{key} is {memory_limit}, too little for this data ({first}); raise it"
     return None

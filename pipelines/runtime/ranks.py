@@ -1,4 +1,4 @@
-"""Run a stage as several processes of torch.distributed: torchrun starts them, each finds here which one it is."""
+"""Run a stage as several processes of torch.distributed: torchrun starts them, each gets its rank here."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from models.compute.distributed import Ranks
 
 
 def launched() -> bool:
-    """Whether torchrun, or whatever sets its variables, has started this process."""
+    """Return whether this process was started by torchrun, or with its variables set."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
 
 
 def launch(module: str, world_size: int) -> None:
-    """Run `python -m module` as `world_size` processes on this machine, which share its cores.
+    """Run `python -m module` as `world_size` processes on this machine, sharing its cores.
 
-    On several machines, start the stage by torchrun instead. Raises ValueError where a process fails; it has said why.
+    On several machines, start the stage with torchrun instead. Raises ValueError if a process fails, after its error.
     """
     threads = max(1, torch.get_num_threads() // world_size)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"]
@@ -30,14 +30,14 @@ def launch(module: str, world_size: int) -> None:
     done = subprocess.run([*command, "-m", module], env=environment, check=False)
     if done.returncode:
         raise ValueError(
-            f"one of {world_size} processes of {module} failed with exit status {done.returncode}; what it said is "
-            "above; with world_size 1 the stage runs alone"
+            f"one of {world_size} processes of {module} failed with exit status {done.returncode}; see its error "
+            "above; with world_size 1 the stage runs as one process"
         )
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
-    """This process among those that torchrun started, and its own device; alone where it was started otherwise."""
+    """Yield this process's rank among those of torchrun, and its device; a single rank without torchrun."""
     if not launched():
         yield Ranks(), device
         return

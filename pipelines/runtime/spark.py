@@ -1,6 +1,6 @@
-"""Apache Spark as an engine of the stages: the SQL text that DuckDB runs, on any number of machines.
+"""Apache Spark as an engine of the stages: it runs the same SQL text as DuckDB, on any number of machines.
 
-Executors have to see the folder of the project (a shared file system, or one machine).
+Executors need access to the project's folder (a shared file system, or one machine).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 from pipelines.artifacts.outputs import StageRun
 from pipelines.settings.engine import Engine
 
-SETTINGS = {  # so that Spark reads the text as DuckDB does
+SETTINGS = {  # so that the SQL text means the same as in DuckDB
     "spark.sql.ansi.enabled": "true",
     "spark.sql.ansi.doubleQuotedIdentifiers": "true",
     "spark.sql.parser.escapedStringLiterals": "true",  # a backslash is a backslash
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.timestampType": "TIMESTAMP_NTZ",  # a zoned one would reach Python in the zone of this machine
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",  # a zoned one would be converted to this machine's zone in Python
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    "spark.sql.parquet.filterPushdown": "false",  # statistics leave NaN out, and it would pass every range
+    "spark.sql.parquet.filterPushdown": "false",  # statistics ignore NaN, so a NaN would pass every range
     "spark.sql.inMemoryColumnarStorage.partitionPruning": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -36,9 +36,9 @@ SETTINGS = {  # so that Spark reads the text as DuckDB does
 LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    "spark.sql.shuffle.partitions": "8",  # the 200 of Spark are for as many cores
+    "spark.sql.shuffle.partitions": "8",  # Spark's default of 200 is for as many cores
 }
-FUNCTIONS = (  # of DuckDB and its macros, under the names they have there
+FUNCTIONS = (  # functions and macros of DuckDB, under their names there
     r"regexp_full_match(s string, p string) returns boolean return s rlike concat('\A(?:', p, ')\z')",
     "regexp_matches(s string, p string) returns boolean return s rlike p",
     "instant_of(s string) returns bigint return unix_micros(try_cast(s as timestamp_ltz))",
@@ -49,7 +49,7 @@ GLOB = re.compile(r"([\\\[\]{}*?])")
 
 
 class Spark:
-    """Tables of a Spark session; large results come back through parquet files in `spill`, in order."""
+    """Engine on a Spark session; large results are read through parquet files in `spill`, in order."""
 
     def __init__(self, session: Any, spill: Path) -> None:
         self.session = session
@@ -57,16 +57,16 @@ class Spark:
         self.n_results = 0
 
     def parquet(self, path: Path) -> str:
-        """SQL of the rows of a file."""
+        """Return SQL of the rows of a file."""
         name = GLOB.sub(r"\\\1", str(path.absolute())).replace("`", "``")
         return f"parquet.`file://{name}`"
 
     def numbered(self, path: Path, column: str) -> str:
-        """SQL of the rows of a file with their number, from 1."""
+        """Return SQL of the rows of a file with their number, from 1."""
         return f"(select _metadata.row_index + 1 as {column}, * from {self.parquet(path)})"
 
     def after(self, path: Path, *columns: str) -> str:
-        """SQL of the rows of a file, beside them as `<column>_before` what some columns hold in the row before."""
+        """Return SQL of the rows of a file, with the previous row's values of some columns as `<column>_before`."""
         before = ", ".join(f"b.{column} as {column}_before" for column in columns)
         rows = self.numbered(path, "row_number")
         return f"(select a.*, {before} from {rows} a left join {rows} b on b.row_number = a.row_number - 1)"
@@ -75,19 +75,19 @@ class Spark:
         self.session.sql(f"create or replace temporary view {name} as {query}")
 
     def keep(self, name: str, query: str) -> None:
-        """A view whose rows are computed once."""
+        """Create a view with rows that are computed once."""
         self.session.sql(f"cache table {name} as {query}")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.session.sql(query).collect()]
 
     def table(self, query: str) -> pa.Table:
-        """The rows of a query that fit into memory."""
+        """Return the rows of a query; they must fit into memory."""
         table: pa.Table = self.session.sql(query).toArrow()
         return table
 
     def batches(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, in bounded memory."""
+        """Yield the rows of a query, in bounded memory."""
         folder = self.spill / f"result-{self.n_results}"
         self.n_results += 1
         self.session.sql(query).write.parquet(f"file://{folder.absolute()}")
@@ -98,7 +98,7 @@ class Spark:
 
 @contextmanager
 def connect(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Spark]:
-    """A session that ends with the block; ValueError where Spark is not installed, not reached, or fails."""
+    """Yield a session that ends with the block; raises ValueError if Spark is missing, unreachable, or fails."""
     sessions, failure = libraries()
     with TemporaryDirectory(dir=stage.folder, prefix=".spill-") as spill:
         try:
@@ -116,7 +116,7 @@ def connect(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Spar
 
 
 def libraries() -> tuple[Any, type[Exception]]:
-    """Spark's builder of sessions, and what its errors are."""
+    """Return Spark's builder of sessions, and its class of errors."""
     try:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
@@ -130,14 +130,14 @@ def libraries() -> tuple[Any, type[Exception]]:
     if java is None:
         where = f"JAVA_HOME ({home})" if home else "PATH"
         raise ValueError(
-            f"engine.name is spark, which needs Java 17 or 21, and there is no java in {where}; install one, such as "
+            f"engine.name is spark, which needs Java 17 or 21, but there is no java in {where}; install one, such as "
             "the package openjdk-17-jre-headless, or set engine.name to duckdb"
         )
     return SparkSession, PySparkException
 
 
 def start(sessions: Any, engine: Engine, memory_limit: str, spill: Path) -> Any:
-    """A session with the functions that the text calls; what `engine.settings` says goes before our own settings."""
+    """Start a session with the functions of the SQL text; `engine.settings` override SETTINGS."""
     memory = memory_limit.replace(" ", "").replace("i", "").lower().removesuffix("b")
     ours = {
         **SETTINGS,

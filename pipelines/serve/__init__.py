@@ -1,1 +1,1 @@
-"""Serve and monitor: the supervisor, generations of workers, the memory of an address."""
+"""Serve and monitor: the supervisor, its generations of workers, its memory of the last version."""

@@ -1,4 +1,4 @@
-"""The workers that serve one version: each answers on a socket of its own, and on the public one when told to."""
+"""The workers that serve one version, each on a private socket, and on command also on the public socket."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pipelines.bentos import same_answers, store
 
 WORKER = Path(__file__).with_name("worker.py")
 READY_SECONDS = 60.0
-END_SECONDS = 5.0  # that a worker gets to end after its grace
+END_SECONDS = 5.0  # for a worker to end after its grace period
 RESPAWN_SECONDS = 2.0  # between two starts of the same worker
-WRONG_SETTINGS = 78  # exit status of a worker whose environment is wrong, whatever the version
+WRONG_SETTINGS = 78  # exit status of a worker with a wrong environment, in any version
 
 
 class SettingsError(Exception):
-    """The environment of the server is wrong: no version can be served with it."""
+    """The environment of the server is wrong, so that no version can be served."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Worker:
     listens: bool = False
 
     def tell(self, command: str) -> None:
-        with contextlib.suppress(OSError):  # it has ended: whoever looks after it will see
+        with contextlib.suppress(OSError):  # it has ended, which `tend` detects
             print(command, file=self.process.stdin, flush=True)
 
     def is_ready(self) -> bool:
@@ -53,17 +53,17 @@ class Worker:
 
 @dataclass
 class Generation:
-    """One version, from its start to its end."""
+    """The workers of one version, from their start to their end."""
 
     version: str
     bento: Mapping[str, Any]  # its bento.json
     public: socket.socket
     n_workers: int
-    environment: Mapping[str, str]  # on top of the user's
-    grace: float = 30.0  # seconds that requests under way get when it ends
-    stopped: threading.Event = field(default_factory=threading.Event)  # whether to give up starting
+    environment: Mapping[str, str]  # in addition to the user's
+    grace: float = 30.0  # seconds for open requests when it ends
+    stopped: threading.Event = field(default_factory=threading.Event)  # set: abort the start
     workers: list[Worker] = field(default_factory=list)
-    serves: bool = False  # whether its workers shall listen
+    serves: bool = False  # True: its workers listen on the public socket
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="longtail-serve-")))
 
     @property
@@ -72,11 +72,11 @@ class Generation:
 
     @property
     def url(self) -> str:
-        """Private address of a worker."""
+        """Return the private address of a worker."""
         return self.workers[0].url
 
     def start(self) -> None:
-        """Start all workers, wait until they are ready, and test one; raises ValueError, with nothing left running."""
+        """Start all workers, wait until they are ready, and test one; raises ValueError with no worker left running."""
         try:
             self.workers = [self.spawn(number) for number in range(1, self.n_workers + 1)]
             for worker in self.workers:
@@ -107,10 +107,10 @@ class Generation:
             stdin=subprocess.PIPE,
             text=True,
             pass_fds=fds,
-            start_new_session=True,  # Ctrl-C is the supervisor's to handle
+            start_new_session=True,  # only the supervisor handles Ctrl-C
         )
         address = private.getsockname()[1]
-        private.close()  # the worker has it
+        private.close()  # the worker has its own copy
         return Worker(process, f"http://127.0.0.1:{address}", time.monotonic())
 
     def wait(self, worker: Worker) -> None:
@@ -118,10 +118,10 @@ class Generation:
         while time.monotonic() < end:
             if (status := worker.process.poll()) == WRONG_SETTINGS:
                 raise SettingsError(
-                    "a setting of the server is wrong, as its log above says; set it anew and start again"
+                    "a setting of the server is wrong; see its log above, correct the setting and start again"
                 )
             if status is not None:
-                raise ValueError(f"a worker ended with status {status} before it was ready; its log is above")
+                raise ValueError(f"a worker ended with exit status {status} before it was ready; see its log above")
             if self.stopped.is_set():
                 raise ValueError("the server was told to stop before this version was ready")
             if worker.is_ready():
@@ -136,7 +136,7 @@ class Generation:
             worker.listens = True
 
     def tend(self) -> list[int]:
-        """Replace workers that have ended, let new ones listen once they are ready; statuses of the ended ones."""
+        """Replace ended workers, let new ones listen once they are ready, and return the statuses of the ended ones."""
         ended = []
         for number, worker in enumerate(self.workers):
             status = worker.process.poll()
@@ -149,33 +149,33 @@ class Generation:
         return ended
 
     def retire(self) -> None:
-        """Take no more requests but on the private address."""
+        """Accept no more requests, except on the private address."""
         self.serves = False
         for worker in self.workers:
             worker.tell("retire")
             worker.listens = False
 
     def drain(self) -> None:
-        """Take no more requests, and end when those under way are answered."""
+        """Accept no more requests, and end when the open ones are answered."""
         self.serves = False
         for worker in self.workers:
             worker.tell("drain")
 
     def has_ended(self) -> bool:
-        """Whether all workers are gone; what they wrote goes with them."""
+        """Return whether all workers have ended; if so, delete their files."""
         if any(worker.process.poll() is None for worker in self.workers):
             return False
         shutil.rmtree(self.folder, ignore_errors=True)
         return True
 
     def stop(self) -> None:
-        """Tell all workers to answer what they have accepted, and to end."""
+        """Tell all workers to answer the accepted requests and to end."""
         for worker in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGTERM)
 
     def end(self, patience: float = 0.0) -> None:
-        """End after so many seconds without regard."""
+        """Kill the workers after `patience` seconds."""
         end = time.monotonic() + patience
         for worker in self.workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -186,7 +186,7 @@ class Generation:
 
 
 def service_environment(stored: Path) -> dict[str, str]:
-    """What the Bento asks to be set, such as one thread for a search; the user's own settings come first."""
+    """Return the variables that the Bento asks for, such as one thread per search; the user's own override them."""
     described = YAML(typ="safe").load((stored / "bento.yaml").read_text("utf-8"))
     wanted = {entry["name"]: entry.get("value") for entry in described.get("envs") or []}
     return {name: str(value) for name, value in wanted.items() if value is not None and name not in os.environ}

@@ -1,4 +1,4 @@
-"""What `longtail serve` remembers of an address between starts, in .longtail/serving."""
+"""Memory of `longtail serve` between starts, one file per port, in .longtail/serving."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipelines.workspace import git
 
 @dataclass(frozen=True)
 class Memory:
-    version: str | None = None  # that served last
+    version: str | None = None  # the last one in service
     tag: str | None = None
-    refused: int | None = None  # number of the assignment that failed its smoke test ...
-    reason: str | None = None  # ... and why
+    refused: int | None = None  # number of an assignment with a failed smoke test ...
+    reason: str | None = None  # ... and the reason
 
 
 def path(port: int) -> Path:
@@ -23,12 +23,12 @@ def path(port: int) -> Path:
 
 
 def feedback_url() -> str:
-    """Where this checkout keeps feedback events, unless LONGTAIL_FEEDBACK_DB says otherwise."""
+    """Return the URL of this checkout's feedback store, used unless LONGTAIL_FEEDBACK_DB is set."""
     return f"sqlite:///{(git.state_folder() / 'feedback.sqlite').absolute()}"
 
 
 def read(port: int) -> Memory:
-    """Nothing where there is no memory, or none that can be read."""
+    """Read the memory of a port; empty if it is missing or unreadable."""
     try:
         return Memory(**json.loads(path(port).read_text("utf-8")))
     except (FileNotFoundError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""`longtail monitor`: whether what a server shows of the tail is what the gate found before the model was released."""
+"""`longtail monitor`: compare the tail exposure of a server with the gate's figures from before the release."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Limits:
-    tolerance: float  # share of the gate's figure by which the served one may differ
-    max_fallback: float  # share of lists without a history
+    tolerance: float  # allowed relative deviation from the gate's figure
+    max_fallback: float  # share of fallback lists
     confidence: float  # one-sided
 
 
@@ -41,23 +41,23 @@ def add_arguments(monitor: argparse.ArgumentParser) -> None:
     monitor.add_argument("--url", default="http://127.0.0.1:3000", help="address of the server (default: %(default)s)")
     monitor.add_argument(
         "--tolerance", type=share, default=0.2,
-        help="share of the gate's figure by which the served one may differ (default: %(default)s)",
+        help="allowed relative deviation from the gate's figure (default: %(default)s)",
     )  # fmt: skip
     monitor.add_argument(
         "--max-fallback", type=share, default=0.5,
-        help="share of lists that no history may stand behind (default: %(default)s)",
+        help="allowed share of fallback lists (default: %(default)s)",
     )  # fmt: skip
 
 
 def share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share, expected 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid share, expected 0 to 1")
     return value
 
 
 def run_monitor(arguments: argparse.Namespace) -> None:
-    """Print a table; exit status 3 where something has drifted."""
+    """Print a table of findings; the exit status is 3 if there is drift."""
     seen = ask(arguments.url)
     limits = Limits(arguments.tolerance, arguments.max_fallback, 0.95)
     findings = [*model(seen["model"], promoted()), *examine(seen["window"], seen["gate"], limits)]
@@ -67,12 +67,12 @@ def run_monitor(arguments: argparse.Namespace) -> None:
 
 
 def ask(url: str) -> dict[str, Any]:
-    """What the server says at /exposure; raises ValueError where it says nothing of the kind."""
+    """Return the server's answer at /exposure; raises ValueError for any other answer."""
     headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get("LONGTAIL_API_KEY")) else {}
     try:
         response = requests.get(f"{url.rstrip('/')}/exposure", headers=headers, timeout=30)
     except requests.RequestException as error:
-        raise ValueError(f"{url} does not answer ({type(error).__name__}); start it, or name another --url") from None
+        raise ValueError(f"{url} does not answer ({type(error).__name__}); start it, or set another --url") from None
     try:
         found: dict[str, Any] = response.json()
         if response.status_code == 200 and found.keys() >= {"model", "window", "gate"}:
@@ -83,7 +83,7 @@ def ask(url: str) -> dict[str, Any]:
 
 
 def promoted() -> str | None:
-    """Tag of the Bento that the registry points to."""
+    """Return the tag of the promoted version's Bento."""
     version = tags.read(load(Champion)).serving
     return (
         None
@@ -95,12 +95,12 @@ def promoted() -> str | None:
 def model(served: str, expected: str | None) -> Iterator[Finding]:
     if expected is not None:
         same = served == expected
-        reason = "what is promoted serves" if same else "another model serves than is promoted"
+        reason = "the promoted model serves" if same else "the promoted model is another one"
         yield Finding("model", served, expected, "holds" if same else "drift", reason)
 
 
 def examine(window: Mapping[str, Any], gate: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
-    """The served figures beside the gate's."""
+    """Compare the served figures with the gate's."""
     lists = window["lists"]
     yield exposure(window, gate["tail_share"], limits)
     yield coverage(window, gate["tail_coverage"], limits)
@@ -108,13 +108,13 @@ def examine(window: Mapping[str, Any], gate: Mapping[str, Any], limits: Limits) 
         value = window["fallback_share"]
         decision: Decision = "drift" if value > limits.max_fallback and lists >= 100 else "holds"
         yield Finding(
-            "lists without a history", percent(value), f"at most {percent(limits.max_fallback)}", decision,
-            f"of the last {lists:,} lists",
+            "fallback lists", percent(value), f"at most {percent(limits.max_fallback)}", decision,
+            f"share of the last {lists:,} lists",
         )  # fmt: skip
 
 
 def exposure(window: Mapping[str, Any], judged: float | None, limits: Limits) -> Finding:
-    """The mean over lists has a standard error: what chance alone explains is no drift."""
+    """Compare the mean tail share of lists; a deviation within its sampling error is no drift."""
     what = "tail exposure share"
     if judged is None or window["tail_share"] is None:
         reason = "the gate did not measure it" if judged is None else "nothing was served yet"
@@ -130,14 +130,14 @@ def exposure(window: Mapping[str, Any], judged: float | None, limits: Limits) ->
 
 
 def coverage(window: Mapping[str, Any], judged: float | None, limits: Limits) -> Finding:
-    """More lists can only cover more: enough is enough early, too little counts for as many lists as were judged."""
+    """Compare tail coverage, which only grows with more lists: it is too low only once as many are served as judged."""
     what, value = "tail coverage", window["tail_coverage"]
     if judged is None or value is None:
         reason = "the gate did not measure it" if judged is None else "nothing was served yet"
         return Finding(what, percent(value), percent(judged), "undecided", reason)
     low = judged * (1 - limits.tolerance)
     expected = f"{percent(judged)}, at least {percent(low)}"
-    reason = f"{window['distinct']:,} different lists of {window['size']:,} that the gate judged"
+    reason = f"{window['distinct']:,} distinct lists, the gate judged {window['size']:,}"
     if value >= low:
         return Finding(what, percent(value), expected, "holds", reason)
     is_full = window["distinct"] >= window["size"]
@@ -149,10 +149,10 @@ def percent(value: float | None) -> str:
 
 
 def show(findings: list[Finding], seen: Mapping[str, Any]) -> None:
-    from rich.console import Console  # which most commands do not need
+    from rich.console import Console  # most commands do not need it
     from rich.table import Table
 
-    table = Table(title=f"{markup(str(seen['model']))}: the last {seen['window']['lists']:,} lists beside the gate")
+    table = Table(title=f"{markup(str(seen['model']))}: the last {seen['window']['lists']:,} lists and the gate")
     for column in ("", "served", "expected", "decision", "because"):
         table.add_column(column)
     for finding in findings:

@@ -1,10 +1,10 @@
-"""`longtail serve`: serves the version that the registry points to, and swaps versions without losing a request.
+"""`longtail serve`: serve the registry's version, and switch versions without losing a request.
 
-The supervisor opens the public socket once and keeps it. When a promotion or rollback points to another version, that
-one is started beside the serving one, has to become ready and to answer as it did when it was packaged, then takes
-over; the old one answers what it has accepted and ends. A version that fails leaves the old one serving, and is not
-tried again until it is assigned again; a restart remembers. SIGTERM or Ctrl-C ends it in order, within `grace` seconds;
-a second Ctrl-C ends it at once.
+The supervisor opens the public socket once and keeps it. After a promotion or rollback it starts the new version beside
+the old one, waits until it is ready, and checks that its answers are the same as when it was packaged. Then the new one
+takes over; the old one answers its accepted requests and ends. If the new version fails, the old one continues to
+serve, and the new one is not retried until it is assigned again, not even after a restart. SIGTERM or Ctrl-C ends the
+server gracefully, within `grace` seconds; a second Ctrl-C ends it at once.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pipelines.serve.generation import END_SECONDS, Generation
 from pipelines.serve.memory import Memory
 
 NAME = "longtail"
-LOOK_SECONDS = 2.0  # between two looks at the registry
+LOOK_SECONDS = 2.0  # between two reads of the registry
 TICK_SECONDS = 0.2
 BACKLOG = 2048
-ANY_ADDRESS = ("0.0.0.0", "::", "")  # to listen on, which no request names
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # listening addresses that are no valid Host
 
 
 @dataclass(frozen=True)
 class Target:
-    """What shall serve: a version, and the number of its assignment, which says whether it was assigned again."""
+    """The version to serve, and the number of its assignment, which changes when it is assigned again."""
 
     version: Version
     assignment: int
@@ -44,26 +44,26 @@ class Target:
 
 @dataclass
 class Supervisor:
-    """Serves on one address until it is told to stop."""
+    """Server of one address, until it is told to stop."""
 
     look: Callable[[], Registry]
     host: str
     port: int
     n_workers: int = 1
-    compares: bool = False  # keep the version before at hand, to be compared with on the page
-    pinned: str | None = None  # a version to serve whatever the registry says
-    grace: float = 30.0  # seconds that requests under way get at the end
+    compares: bool = False  # also run the previous version, for comparison
+    pinned: str | None = None  # a version to serve regardless of the registry
+    grace: float = 30.0  # seconds for open requests at the end
     memory: Memory = field(default_factory=Memory)
     current: Generation | None = None
     previous: Generation | None = None
     leaving: list[Generation] = field(default_factory=list)
     preparing: Future[Generation] | None = None
-    wanted: Target | None = None  # what `preparing` prepares
+    wanted: Target | None = None  # the target of `preparing`
     stops: threading.Event = field(default_factory=threading.Event)
-    hurries: bool = False  # Ctrl-C came twice
+    hurries: bool = False  # True after a second Ctrl-C
 
     def run(self) -> None:
-        """Serve until SIGTERM or Ctrl-C; raises ValueError where nothing can be served."""
+        """Serve until SIGTERM or Ctrl-C; raises ValueError if no version can be served."""
         address = store.listenable(self.host, self.port)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.memory = memory.read(self.port)
@@ -81,9 +81,9 @@ class Supervisor:
                     signal.signal(number, handler)
 
     def end(self) -> None:
-        """Accept nothing more, give the workers their grace, and leave none behind."""
+        """Accept no more requests, give the workers their grace period, then end them all."""
         self.stops.set()
-        self.public.close()  # the workers accept what waits in it
+        self.public.close()  # the workers still accept its pending connections
         generations = [g for g in (self.current, self.previous, *self.leaving) if g is not None]
         for generation in generations:
             generation.stop()
@@ -94,7 +94,7 @@ class Supervisor:
             generation.end()
 
     def unused(self) -> Generation | None:
-        """What was prepared when the end came."""
+        """Return the generation that was prepared but never took over."""
         with suppress(ValueError, OSError):
             return None if self.preparing is None else self.preparing.result()
         return None
@@ -104,7 +104,7 @@ class Supervisor:
         self.stops.set()
 
     def target(self) -> Target | None:
-        """What the registry, or the command line, wants to be served."""
+        """Return the version to serve, by the command line or the registry."""
         registry = self.look()
         version = registry.version(self.pinned) if self.pinned else registry.serving
         if version is None:
@@ -113,15 +113,15 @@ class Supervisor:
         return Target(version, max(numbers, default=0))
 
     def first(self) -> None:
-        """Start with what is wanted; where that failed before, or fails now, with what served last."""
+        """Start the target version; if it fails, or failed before, start the version that served last."""
         wanted, last = self.target(), self.memory.version
         if wanted is None:
             raise ValueError(
-                "nothing serves yet; `longtail run` makes and promotes a version, `git fetch --tags` brings others'"
+                "no version is promoted yet; `longtail run` trains and promotes one, `git fetch --tags` fetches others'"
             )
         fallback = last if last not in (None, wanted.version.name) and not self.pinned else None
         if fallback and self.memory.refused == wanted.assignment:
-            say(NAME, f"{wanted.version.name} failed before ({self.memory.reason}), so {fallback} serves on")
+            say(NAME, f"{wanted.version.name} failed before ({self.memory.reason}), so {fallback} continues to serve")
             self.begin(self.look().version(fallback))
             return
         try:
@@ -139,18 +139,18 @@ class Supervisor:
             try:
                 self.previous = self.prepare(before, {}, 1)
             except (ValueError, OSError) as error:
-                say(NAME, f"nothing to compare with: {error}")
+                say(NAME, f"the previous version cannot be started for comparison: {error}")
         self.take_over(self.prepare(version, self.settings(self.previous), self.n_workers))
 
     def before(self, version: Version) -> Version | None:
-        """The version that was assigned before this one."""
+        """Return the version that was assigned before this one."""
         registry = self.look()
         served = [e.version for e in registry.assignments if not e.taken_back and e.version in registry.versions]
         others = [name for name in served if name != version.name]
         return registry.versions[others[-1]] if others else None
 
     def settings(self, previous: Generation | None) -> dict[str, str]:
-        """Environment of workers: the store of events, the address of the version before, the host they answer to."""
+        """Return the environment of workers: feedback store, address of the previous version, accepted host."""
         found = {} if previous is None else {"LONGTAIL_PREVIOUS_URL": previous.url}
         if "LONGTAIL_FEEDBACK_DB" not in os.environ:
             found["LONGTAIL_FEEDBACK_DB"] = memory.feedback_url()
@@ -159,7 +159,7 @@ class Supervisor:
         return found
 
     def prepare(self, version: Version, environment: dict[str, str], n_workers: int) -> Generation:
-        """A version that is started and tested; raises ValueError or OSError where it cannot be."""
+        """Start and test a version; raises ValueError or OSError if it fails."""
         released.check(version.name, version.commit)
         bento = version_files.document(version.name, version.commit, version_files.BENTO)
         store.ensure_imported(version_files.archive(version.name, version.commit), bento)
@@ -168,7 +168,7 @@ class Supervisor:
         return generation
 
     def take_over(self, new: Generation) -> None:
-        """Let a generation serve in place of the current one; between the two, connections wait in the socket."""
+        """Replace the current generation by a new one; meanwhile connections wait in the socket."""
         old, self.current = self.current, new
         new.listen()
         if old is not None:
@@ -199,32 +199,32 @@ class Supervisor:
                 try:
                     self.follow(self.target())
                     complaint = ""
-                except (ValueError, OSError) as error:  # the registry cannot be read; what serves does not need it
+                except (ValueError, OSError) as error:  # unreadable registry; the serving version does not need it
                     if str(error) != complaint:
                         complaint = str(error)
-                        say(NAME, f"error: {error}; {self.current and self.current.version} serves on")
+                        say(NAME, f"error: {error}; {self.current and self.current.version} continues to serve")
 
     def tend(self) -> None:
-        """Look after the workers of all generations."""
+        """Restart ended workers of all generations."""
         for generation in filter(None, (self.current, self.previous)):
             for status in generation.tend():
-                say(NAME, f"a worker of {generation.version} ended with status {status}; another one starts")
+                say(NAME, f"a worker of {generation.version} ended with exit status {status}; starting another")
         self.leaving = [generation for generation in self.leaving if not generation.has_ended()]
 
     def follow(self, target: Target | None) -> None:
-        """Begin to prepare another version where one is wanted."""
+        """Begin to prepare the target version, if it is another one."""
         current = self.current
         if current is None or target is None or target.version.name == current.version:
             return
         if target.assignment == self.memory.refused:
             return
-        say(NAME, f"{target.version.name} is wanted; {current.version} serves until it is ready")
+        say(NAME, f"preparing {target.version.name}; {current.version} serves until it is ready")
         previous = current if self.compares else None
         self.wanted = target
         self.preparing = self.pool.submit(self.prepare, target.version, self.settings(previous), self.n_workers)
 
     def finish(self) -> None:
-        """Swap to what was prepared, once it is."""
+        """Switch to the prepared version, once it is ready."""
         if self.preparing is None or self.wanted is None or not self.preparing.done():
             return
         prepared, self.preparing = self.preparing, None
@@ -232,4 +232,4 @@ class Supervisor:
             self.take_over(prepared.result())
         except (ValueError, OSError) as error:
             if not self.stops.is_set():
-                self.refuse(self.wanted, error, f"{self.current and self.current.version} serves on")
+                self.refuse(self.wanted, error, f"{self.current and self.current.version} continues to serve")

@@ -1,17 +1,17 @@
-"""A worker of `longtail serve`: BentoML's own HTTP worker, which starts and stops to take requests when it is told to.
+"""A worker of `longtail serve`: BentoML's own HTTP worker, which starts and stops accepting requests on command.
 
-Run as `python -P _serve_worker.py PUBLIC_FD GRACE TAG --fd PRIVATE_FD …`; what follows GRACE are BentoML's own
-arguments. It answers on the private socket from the start, to be tested before anybody depends on it. Lines on standard
-input:
+Run as `python -P worker.py PUBLIC_FD GRACE TAG --fd PRIVATE_FD …`; the arguments after GRACE are BentoML's own. It
+answers on the private socket from the start, so that it can be tested before it serves clients. Commands on standard
+input, one per line:
 
     listen   also accept from the public socket, which all workers of all versions share
-    retire   stop doing so; requests under way, and those of connections that are open, are still answered
-    drain    the same, and end once nobody is connected
+    retire   stop accepting from it; requests of open connections are still answered
+    drain    retire, and end once all connections are closed
 
-The public socket stays open in the supervisor: a connection that nobody has accepted waits for whoever listens next, so
-none is lost between versions. SIGTERM, and the end of standard input, which is the supervisor's, end the worker in
-order: it takes what waits in the public socket, closes that, answers all that it has taken, and ends; GRACE seconds
-later whoever is still connected is cut off.
+The public socket stays open in the supervisor: pending connections wait for the next worker that listens, so none is
+lost between versions. SIGTERM, or the end of standard input (the supervisor's death), ends the worker gracefully: it
+accepts the pending connections, closes the public socket, answers all accepted requests, and ends; connections that are
+still open after GRACE seconds are cut.
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ from typing import Any
 
 import uvicorn
 
-IDLE = 1.0  # seconds without a request after which a connection is closed when the worker ends
+IDLE = 1.0  # seconds without a request before a connection is closed, when the worker ends
 CLOSE = (b"connection", b"close")
 
 
 class Worker(uvicorn.Server):
-    """A server with a second socket that can be opened and closed."""
+    """A uvicorn server with a second socket that can be opened and closed."""
 
     public: socket.socket
-    grace: (
-        float  # seconds that open connections get to end; between two versions idle ones end by themselves after five
-    )
+    grace: float  # seconds for open connections to end; between two versions idle ones end after five
     accepting: asyncio.Server | None = None
     retired = False
 
@@ -46,7 +44,7 @@ class Worker(uvicorn.Server):
         threading.Thread(target=self.obey, args=(loop,), daemon=True).start()
 
     def obey(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Pass the lines of standard input on to the event loop."""
+        """Pass commands from standard input on to the event loop."""
         for line in sys.stdin:
             asyncio.run_coroutine_threadsafe(self.act(line.strip()), loop)
         asyncio.run_coroutine_threadsafe(self.act("stop"), loop)
@@ -57,13 +55,13 @@ class Worker(uvicorn.Server):
         elif command in ("retire", "drain"):
             await self.retire()
             if command == "drain":
-                self.lifespan.state["draining"] = True  # which the service's /readyz says
-                await self.empty()  # idle connections end by themselves after five seconds
+                self.lifespan.state["draining"] = True  # reported by the service's /readyz
+                await self.empty()  # uvicorn closes idle connections after five seconds
         if command in ("drain", "stop"):
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has been accepted, for as long as `grace` allows, then end like any server of uvicorn's."""
+        """Answer the accepted requests, within `grace` seconds, then shut down as uvicorn does."""
         self.lifespan.state["draining"] = True
         await self.accept_the_last()
         await self.retire()
@@ -81,21 +79,21 @@ class Worker(uvicorn.Server):
         return protocol
 
     async def accept_the_last(self) -> None:
-        """Accept who waits in the public socket, then close it: connections left in it would be reset."""
+        """Accept the pending connections of the public socket, then close it; otherwise they would be reset."""
         if self.accepting is None:
             return
         loop, spare = asyncio.get_running_loop(), self.public.dup()
         self.accepting.close()
         self.accepting = None
         await asyncio.sleep(0.01)  # the event loop closes its own descriptor later
-        with spare, contextlib.suppress(OSError):  # nobody waits any more
+        with spare, contextlib.suppress(OSError):  # no more pending connections
             while True:
                 accepted, _ = spare.accept()
                 accepted.setblocking(False)
                 await loop.connect_accepted_socket(self.protocol, accepted)
 
     async def retire(self) -> None:
-        """Accept no more connections, and ask for the end of those that are open with the next answer on each."""
+        """Accept no more connections, and send `Connection: close` with the next answer on each open one."""
         if self.accepting is not None:
             self.accepting.close()
             self.accepting = None
@@ -105,10 +103,10 @@ class Worker(uvicorn.Server):
             self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
 
     async def empty(self, idle: float = math.inf) -> None:
-        """Wait until nobody is connected, or grace ends; close connections that are without a request for `idle` s."""
+        """Wait until all connections are closed, or grace ends; close those without a request for `idle` s."""
         clock = asyncio.get_running_loop().time
         end = clock() + self.grace
-        resting: dict[Any, tuple[Any, float]] = {}  # connection: its last request, and since when nothing came after it
+        resting: dict[Any, tuple[Any, float]] = {}  # connection: its last request, and since when it is idle
         while self.server_state.connections and clock() < end:
             for connection in list(self.server_state.connections):
                 last = at_rest(connection)
@@ -120,7 +118,7 @@ class Worker(uvicorn.Server):
 
 
 def at_rest(connection: Any) -> object | None:
-    """The last request of a connection that has no other one under way, not even a part; None where there is one."""
+    """Return the last request of an idle connection; None if a request, even a partial one, is under way."""
     cycle, scope = getattr(connection, "cycle", None), getattr(connection, "scope", None)
     if cycle is None:
         return connection if scope is None else None

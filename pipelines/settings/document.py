@@ -104,7 +104,7 @@ def explain(error: ValidationError, section: str, path: Path) -> str:
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings by dotted keys: {'train': {'als': {'epochs': 3}}} as {'train.als.epochs': 3}."""
+    """Flatten nested keys: {'train': {'als': {'epochs': 3}}} becomes {'train.als.epochs': 3}."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

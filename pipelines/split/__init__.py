@@ -1,1 +1,1 @@
-"""Stage 3: train, valid and test without leakage."""
+"""Stage 3: split the interactions into train, valid and test without leakage."""

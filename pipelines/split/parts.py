@@ -1,4 +1,4 @@
-"""Train, valid or test: which part every interaction belongs to, decided in SQL."""
+"""Assign every interaction to train, valid or test, in SQL."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pipelines.settings.split import Split
 
 PARTS = ("train", "valid", "test")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A cutoff at midnight can be read and stays where it is when a few events are added; the first unit whose cutoffs hold
-# the shares to within a tenth is taken.
+# A cutoff at midnight is readable, and does not move when a few events are added; the first unit with cutoffs that
+# keep the shares to within a tenth is used.
 UNITS = ("day", "hour", "minute", "second", "microsecond")
 TOLERANCE = 0.1
-MIN_KNOWN = 0.5  # `auto` splits by time only where at least this share of later events is of users seen before
+MIN_KNOWN = 0.5  # `auto` splits by time only if at least this share of later events is of users seen before
 
-MAX_ID = 256  # characters, as ingest takes them
-WINDOW = 100_000  # rows that one window function sorts at most, as far as ids differ in their first letters
+MAX_ID = 256  # characters, as in ingest
+WINDOW = 100_000  # maximum rows per sort of a window function, as far as ids differ in their first letters
 
-# The SQL below is common to DuckDB and Spark. Both compare strings by their UTF-8
-# bytes, which is the order of Python's strings too, and md5 of a string is the same hex text in both.
+# The SQL below is common to DuckDB and Spark. Both compare strings by their UTF-8 bytes, as Python does, and both
+# return md5 of a string as the same hex text.
 BY_TIME = """
     case when event_time < {valid_from} then 'train' when event_time < {test_from} then 'valid' else 'test' end
 """
@@ -45,7 +45,7 @@ PREFIXES = """
     select prefix, coalesce(sum(n) over (order by prefix rows between unbounded preceding and 1 preceding), 0) as before
     from (select substr({id}, 1, {width}) as prefix, count(*) as n from {ids} group by substr({id}, 1, {width})) p
 """
-# ids in their order are those of the first prefix, in their order, then those of the next one
+# sorted ids are those of the first prefix, sorted, followed by those of the next
 INDICES = """
     select i.{id}, cast(p.before + row_number() over (partition by p.prefix order by i.{id}) - 1 as int) as {idx}
     from {ids} i join prefixes_of_{ids} p on substr(i.{id}, 1, {width}) = p.prefix
@@ -65,7 +65,7 @@ INDEXED = """
 
 @contextmanager
 def session(stage: StageRun, paths: dict[str, Path], memory_limit: str, engine: Engine) -> Iterator[Tables]:
-    """The engine with the views `interactions`, without those in quarantine, and `items`."""
+    """Yield the engine with the views `interactions`, without quarantined ones, and `items`."""
     with engines.tables(stage, memory_limit, engine) as found:
         interactions = f"""select user_id, item_id, value, cast("timestamp" as timestamp) as event_time
             from {found.parquet(paths["interactions"])}"""
@@ -76,7 +76,7 @@ def session(stage: StageRun, paths: dict[str, Path], memory_limit: str, engine: 
 
 
 def choose_cutoffs(engine: Tables, params: Split) -> list[str] | None:
-    """First moments of valid and of test, as ISO text in UTC; None stands for a split by hash."""
+    """Return the first moments of valid and of test, as ISO text in UTC; None for a split by hash."""
     if params.strategy == "hash":
         return None
     n, dated = row(engine, "select count(*), count(event_time) from interactions")
@@ -97,7 +97,7 @@ def choose_cutoffs(engine: Tables, params: Split) -> list[str] | None:
 
 
 def known_share(engine: Tables, valid_from: str) -> float:
-    """Share of the events from a moment on whose user has been active before it."""
+    """Return the share of events from a moment on that are of users with earlier events."""
     later, known = row(
         engine,
         f"""select count(*), count(case when u.first_time < {moment(valid_from)} then 1 end)
@@ -110,12 +110,12 @@ def known_share(engine: Tables, valid_from: str) -> float:
 
 
 def moment(iso: str) -> str:
-    """A time in UTC as a SQL literal."""
+    """Return a time in UTC as a SQL literal."""
     return f"cast('{iso.removesuffix('+00:00')}' as timestamp)"
 
 
 def find_cutoffs(engine: Tables, params: Split) -> list[str]:
-    """The cutoffs of the coarsest unit that holds the shares."""
+    """Return the cutoffs of the coarsest unit that keeps the shares."""
     for unit in UNITS:
         histogram = engine.table(f"""
             select date_trunc('{unit}', event_time) as time, count(*) as n from interactions
@@ -152,7 +152,7 @@ def assign_parts(engine: Tables, params: Split, cutoffs: list[str] | None) -> No
 
 
 def indices(engine: Tables, ids: str, key: str, idx: str) -> str:
-    """SQL of the ids in a table with their places in ascending order, from 0."""
+    """Return the SQL of the ids in a table with their ranks in ascending order, from 0."""
     width, largest = 0, WINDOW + 1
     while largest > WINDOW and width <= MAX_ID:
         (largest,) = row(
@@ -167,7 +167,7 @@ def indices(engine: Tables, ids: str, key: str, idx: str) -> str:
 
 
 def count_parts(engine: Tables) -> dict[str, Any]:
-    """n_train, n_valid, n_test and what was left out; every interaction is in exactly one of them."""
+    """Return n_train, n_valid, n_test and the numbers left out; every interaction is in exactly one of them."""
     groups = engine.rows("select part, user_idx is not null, count(*) from indexed group by part, user_idx is not null")
     count: dict[tuple[str, bool], int] = {(part, known): n for part, known, n in groups}
     kept = {f"n_{part}": count.get((part, True), 0) for part in PARTS}
@@ -192,7 +192,7 @@ def count_parts(engine: Tables) -> dict[str, Any]:
 
 
 def test_pairs(engine: Tables) -> Iterator[tuple[str, str]]:
-    """(user_id, item_id) of test in ascending order."""
+    """Yield (user_id, item_id) of test in ascending order."""
     pairs = """
         select u.user_id, c.item_id from indexed i
         join users u on i.user_idx = u.user_idx join catalogue c on i.item_idx = c.item_idx

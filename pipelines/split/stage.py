@@ -1,4 +1,4 @@
-"""Writes data/split: train, valid and test without leakage, users and items with their indices, head and tail."""
+"""Write data/split: train, valid and test without leakage, users and items with their indices, head and tail."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _users: list[pa.Field[Any]] = [
     pa.field("user_idx", pa.int32(), nullable=False),
     pa.field("user_id", pa.string(), nullable=False),
 ]
-_counted: list[pa.Field[Any]] = [  # what split adds to an item
+_counted: list[pa.Field[Any]] = [  # columns that split adds to an item
     pa.field("popularity", pa.int32(), nullable=False),  # distinct users in train
     pa.field("is_head", pa.bool_(), nullable=False),
     pa.field("is_tail", pa.bool_(), nullable=False),
@@ -79,14 +79,14 @@ def main() -> None:
 
 
 def require_validated(stage: outputs.StageRun) -> None:
-    """Refuse tables other than those that data/validate found in order."""
+    """Raise ValueError for tables other than those that passed in data/validate."""
     report = stage.input("validate", "report.json")
     judged = outputs.read_manifest(report.parent)["inputs"]
     for path, sha256 in stage.inputs.items():
         if Path(path).parent != report.parent and judged.get(path) != sha256:
-            raise ValueError(f"{path} is not what data/validate judged; run `dvc repro validate`")
+            raise ValueError(f"{path} differs from the file that data/validate judged; run `dvc repro validate`")
     if not outputs.read_json(report)["success"]:
-        raise ValueError(f"{report} says that the suite failed; correct the data and run `dvc repro validate`")
+        raise ValueError(f"the validation in {report} failed; correct the data and run `dvc repro validate`")
 
 
 def pairs_of(engine: Tables, part: str) -> pa.RecordBatchReader:
@@ -99,7 +99,7 @@ def pairs_of(engine: Tables, part: str) -> pa.RecordBatchReader:
 
 
 def count_items(engine: Tables, head_share: float) -> pa.Table:
-    """item_id and the columns of COUNTED for the whole catalogue, by item_idx; ValueError where there is no tail."""
+    """Return item_id and the columns of COUNTED for all items, by item_idx; raises ValueError if the tail is empty."""
     counted = engine.table("""
         select c.item_id, cast(count(i.item_idx) as int) as popularity from catalogue c
         left join (select item_idx from indexed where part = 'train') i on c.item_idx = i.item_idx
@@ -108,15 +108,15 @@ def count_items(engine: Tables, head_share: float) -> pa.Table:
     head = holdout.head_items(popularity, head_share)
     if head.all():
         raise ValueError(
-            f"split.head is {head_share}, and it takes all {len(head)} items to hold that share of train: none is left "
-            "for the tail; lower it"
+            f"split.head is {head_share}, and only all {len(head)} items together have that share of train: no tail "
+            "is left; lower it"
         )
     columns = [counted["popularity"], pa.array(head), pa.array(~head), pa.array(popularity == 0)]
     return pa.table([counted["item_id"], *columns], schema=pa.schema([tables.ITEMS.field("item_id"), *COUNTED]))
 
 
 def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
-    """The catalogue with item_idx first and the columns of COUNTED after the canonical ones."""
+    """Return the catalogue with item_idx first and the columns of COUNTED after the canonical ones."""
     file = pq.ParquetFile(path, page_checksum_verification=True)
     fields = list(file.schema_arrow)
     n = len(tables.ITEMS)
@@ -138,10 +138,10 @@ def with_counts(path: Path, counted: pa.Table) -> pa.RecordBatchReader:
 
 
 def with_columns(engine: Tables, path: Path) -> pa.RecordBatchReader:
-    """Users by user_idx with the further columns of the user files, null for users that are in none of them."""
+    """Return the users by user_idx with the further columns of the user files, null for users in none of them."""
     further = list(pq.read_schema(path))[len(tables.USERS) :]
     refuse_taken(path, [field.name for field in further], set(USERS.names))
-    columns = "".join(f", x{i}" for i in range(len(further)))  # whose names engines quote in ways of their own
+    columns = "".join(f", x{i}" for i in range(len(further)))  # aliases, since engines quote names differently
     joined = f"users u left join {engine.parquet(path)} d (user_id{columns}) on u.user_id = d.user_id"
     if further:
         n, n_known = engine.rows(f"select count(*), count(d.user_id) from {joined}")[0]
@@ -151,13 +151,13 @@ def with_columns(engine: Tables, path: Path) -> pa.RecordBatchReader:
 
 
 def refuse_taken(path: Path, names: list[str], ours: set[str]) -> None:
-    """Raise ValueError where a table has a column that split adds to it."""
+    """Raise ValueError if a table already has a column that split adds."""
     if taken := sorted(ours.intersection(names)):
-        raise ValueError(f"{path} has a column {taken[0]!r}, which split writes itself; rename it in the source")
+        raise ValueError(f"{path} has a column {taken[0]!r}, a name that split uses; rename it in the source")
 
 
 def query(engine: Tables, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
-    """Rows of a query in batches of one size."""
+    """Return the rows of a query in batches of one size."""
     return tables.even(engine.batches(sql, tables.ROWS), schema)
 
 
@@ -166,7 +166,7 @@ def total(column: pa.ChunkedArray[Any]) -> int:
 
 
 def sentence(summary: dict[str, Any]) -> str:
-    """What was split, for people."""
+    """Return a summary of the split as a sentence."""
     how = "by hash"
     if summary["cutoffs"]:
         dates = [cutoff.removesuffix("T00:00:00+00:00") for cutoff in summary["cutoffs"]]

@@ -1,1 +1,1 @@
-"""Stage 2: the expectations of the canonical tables, and the profile of earlier good versions."""
+"""Stage 2: validate the canonical tables against expectations, and against the profile of earlier good versions."""

@@ -1,4 +1,4 @@
-"""Great Expectations over an engine's views: run suites on them, report them as JSON and as one self-contained page."""
+"""Great Expectations on an engine's views: run suites, and report the results as JSON and as a self-contained page."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.engine import Embedded, Tables
 from pipelines.settings.engine import Engine
 
-# Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines about it at exit.
+# Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines of leaks at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 __all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "page", "source"]
 
-# Counting unexpected rows costs what a bare boolean costs (1 M rows, 15 expectations: 0.54 s and 0.6 s); collecting
-# examples doubles it, so only failed expectations are asked for them.
+# Counting unexpected rows costs as much as a boolean result (1 M rows, 15 expectations: 0.54 s and 0.6 s); collecting
+# examples doubles it, so examples are collected only for failed expectations.
 COUNTS: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 0}
 EXAMPLES: dict[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 5}
 
@@ -54,7 +54,7 @@ Results = dict[str, ExpectationSuiteValidationResult]
 
 
 class AutocommitDialect(Dialect):
-    """DuckDB without explicit transactions: the engine's begin and rollback fail against the DB-API of DuckDB."""
+    """DuckDB dialect without explicit transactions: the engine's begin and rollback fail with DuckDB's DB-API."""
 
     supports_statement_cache = False
 
@@ -64,25 +64,25 @@ class AutocommitDialect(Dialect):
 
 
 class Source:
-    """Views of an engine that suites can be asked of; batch_of: all rows of a view, as GX wants to be asked of them."""
+    """Views of an engine, to run suites on; batch_of: all rows of a view as a batch of GX."""
 
     def __init__(
         self, engine: Tables, batch_of: Callable[[str], Batch], *, shortage: Callable[[str], str | None]
     ) -> None:
-        """shortage: what to do, where a message says that memory or disk is not enough."""
+        """Keep the engine; shortage: remedy for a message about too little memory or disk."""
         self.engine = engine
         self.batch_of = batch_of
         self.shortage = shortage
 
     def check(self, view: str, suite: Suite) -> ExpectationSuiteValidationResult:
-        """Results of a suite on a view, in the suite's order; examples of unexpected values where it failed."""
+        """Run a suite on a view; results in the suite's order, with examples of unexpected values for failed ones."""
         batch = self.batch_of(view)
         numbered = [e.copy(update={"meta": {**(e.meta or {}), "number": number}}) for number, e in enumerate(suite)]
         results = ask(batch, numbered, COUNTS)
         failed = [e for e, result in zip(numbered, results, strict=True) if not result.success]
         for result in ask(batch, failed, EXAMPLES) if failed else []:
             results[number_of(result)] = result
-        for message in filter(None, map(raised, results)):  # GX would count it as a finding about the data
+        for message in filter(None, map(raised, results)):  # GX would report it as a failure of the data
             if problem := self.shortage(message):
                 raise ValueError(problem)
         return ExpectationSuiteValidationResult(
@@ -95,18 +95,20 @@ class Source:
         )
 
     def unexpected(self, view: str, expectation: Expectation, key: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        """The values of some columns in every row of a view that an expectation of rows does not find as expected."""
+        """Return the values of some columns in all rows of a view that fail a row expectation."""
         wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": list(key)}
         numbered = expectation.copy(update={"meta": {**(expectation.meta or {}), "number": 0}})
         (result,) = ask(self.batch_of(view), [numbered], wanted)
         if message := raised(result):
-            raise ValueError(self.shortage(message) or f"the rows that fail {expectation.description}: {message}")
+            raise ValueError(
+                self.shortage(message) or f"cannot list the rows that fail {expectation.description}: {message}"
+            )
         return [tuple(row[name] for name in key) for row in result.result["unexpected_index_list"]]
 
 
 @contextmanager
 def source(stage: StageRun, memory_limit: str, engine: Engine) -> Iterator[Source]:
-    """The engine that params.yaml names, without any views yet; ValueError where memory or disk is not enough."""
+    """Yield the engine of params.yaml, without views; raises ValueError if memory or disk is too small."""
 
     def shortage(message: str) -> str | None:
         return runtime_engine.shortage(message, stage.folder, f"{stage.name}.memory_limit", memory_limit)
@@ -135,14 +137,14 @@ def spark_batches(context: AbstractDataContext, spark: runtime_spark.Spark) -> C
 def duckdb(
     context: AbstractDataContext, stage: StageRun, memory_limit: str
 ) -> Iterator[tuple[DuckDBPyConnection, Callable[[str], Batch]]]:
-    """An empty in-memory DuckDB that spills into the stage's folder; nothing of it remains afterwards."""
+    """Yield an empty in-memory DuckDB that spills into the stage's folder, and remove it afterwards."""
     sa.dialects.registry.register("duckdb.autocommit", __name__, AutocommitDialect.__name__)
-    # GX opens two engines; by its name they share the database, which lives as long as one connection to it
+    # GX opens two engines; they share the database by its name, as long as one connection is open
     spill = Path(mkdtemp(dir=stage.folder, prefix=".spill-"))
     url = f"duckdb+autocommit:///:memory:{spill.name}"
     datasource = context.data_sources.add_sql("duckdb", connection_string=url, create_temp_table=False)
     engines = datasource.get_engine(), datasource.get_execution_engine().engine
-    numbers = count(1)  # a view can change, and GX wants another name then
+    numbers = count(1)  # a view can change, and then GX needs a new name
 
     def batch_of(view: str) -> Batch:
         asset = datasource.add_table_asset(f"{view} {next(numbers)}", table_name=view)
@@ -152,7 +154,7 @@ def duckdb(
         with engines[0].connect() as connection:
             con: DuckDBPyConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
             con.execute(f"{runtime_engine.settings(spill, memory_limit)}; {runtime_engine.MACROS}")
-            # parquet statistics leave NaN out; DuckDB believes them, and a NaN would pass every range
+            # parquet statistics ignore NaN, and DuckDB relies on them, so a NaN would pass every range
             con.execute("set global disabled_optimizers = 'statistics_propagation,filter_pushdown'")
             yield con, batch_of
     finally:
@@ -165,7 +167,7 @@ def ask(batch: Batch, suite: Suite, result_format: dict[str, Any]) -> list[Expec
     definition, parameters = batch
     validator = Validator(definition, result_format=result_format, batch_parameters=parameters)
     results = validator.validate_expectation_suite(gx.ExpectationSuite(name="suite", expectations=suite)).results
-    return sorted(results, key=number_of)  # GX puts those that raised first
+    return sorted(results, key=number_of)  # GX puts expectations that raised first
 
 
 def number_of(result: ExpectationValidationResult) -> int:
@@ -179,7 +181,7 @@ def config_of(result: ExpectationValidationResult) -> ExpectationConfiguration:
 
 
 def describe(table: str, result: ExpectationValidationResult) -> dict[str, Any]:
-    """One expectation as plain JSON values."""
+    """Return an expectation and its result as plain JSON values."""
     config = config_of(result)
     return {
         "table": table,
@@ -195,7 +197,7 @@ def describe(table: str, result: ExpectationValidationResult) -> dict[str, Any]:
 
 
 def observed(result: ExpectationValidationResult) -> Any:
-    """The aggregate, or how many of how many rows are unexpected, with examples of a failed one."""
+    """Return the aggregate, or the numbers of unexpected and all rows, with examples for a failed expectation."""
     found = result.result
     if "unexpected_count" not in found:
         return found.get("observed_value")
@@ -205,15 +207,15 @@ def observed(result: ExpectationValidationResult) -> Any:
 
 
 def raised(result: ExpectationValidationResult) -> str | None:
-    """Message of the exception that an expectation ended with: GX reports it as `success: false` alone."""
+    """Return the message of an expectation's exception, which GX reports only as `success: false`."""
     info = result.exception_info or {}
-    causes = [info] if "raised_exception" in info else list(info.values())  # by metric where a metric raised
+    causes = [info] if "raised_exception" in info else list(info.values())  # by metric if a metric raised
     messages = [str(cause["exception_message"]) for cause in causes if cause["raised_exception"]]
     return " ".join(messages[0].split()) if messages else None
 
 
 def page(results: Results, verdict: str, failures: list[str]) -> str:
-    """The sections of GX's validation page, of every table, in one HTML file that links to nothing outside itself."""
+    """Return the sections of GX's validation page for every table, as one self-contained HTML file."""
     view, renderer = DefaultJinjaSectionView(), ValidationResultsPageRenderer()
     parts = [f"<h1>Data validation</h1><p>{html.escape(verdict)}</p>"]
     if failures:
@@ -221,7 +223,7 @@ def page(results: Results, verdict: str, failures: list[str]) -> str:
     for table, result in results.items():
         passed = sum(bool(r.success) for r in result.results)
         parts.append(f"<h2>{html.escape(table)}: {passed} of {len(result.results)} expectations hold</h2>")
-        # the first section is an overview that links into a GX project, which there is none of
+        # the first section is an overview with links into a GX project, which does not exist here
         for section in renderer.render(escaped(result)).sections[1:]:
             document = {"section": section.to_json_dict(), "section_loop": {"index": len(parts)}}
             parts.append(view.render(document))  # type: ignore[no-untyped-call]
@@ -229,7 +231,7 @@ def page(results: Results, verdict: str, failures: list[str]) -> str:
 
 
 def escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
-    """A copy whose values from the data are text, since GX's templates print them as markup."""
+    """Return a copy with values from the data escaped, since GX's templates render them as markup."""
     copy = deepcopy(result)
     for each in copy.results:
         config = config_of(each)
@@ -242,7 +244,7 @@ def escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidat
     return copy
 
 
-# GX's own page loads Bootstrap, Font Awesome and jQuery from six hosts; these rules stand for the classes it uses.
+# GX's own page loads Bootstrap, Font Awesome and jQuery from six hosts; these rules replace the classes it uses.
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Data validation</title>
 <style>

@@ -1,4 +1,4 @@
-"""`.longtail/profiles/<layout>.json`: what good versions of the tables looked like, to set later ones beside them."""
+"""`.longtail/profiles/<layout>.json`: profiles of good versions of the tables, to compare later versions with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.workspace import git
 
 KEPT = 20  # versions
 
-# Common to DuckDB and Spark. One row; the head is the hundredth of touched items that holds most interactions.
+# Common to DuckDB and Spark. One row; the head is the top hundredth of items with interactions.
 PROFILE = """
     select (select count(*) from interactions) as interactions,
            (select count(*) from of_users) as users,
@@ -28,7 +28,7 @@ PROFILE = """
            (select coalesce(avg(case when is_foreign(text) then 1 else 0 end), 0)
             from items where text <> '') as script
 """
-# Values by their size, two steps to a doubling; a little above, since logarithms differ in their last digit.
+# Histogram of values, two bins per doubling; 1e-9 absorbs differences of logarithms in the last digit.
 SIZES = """
     select cast(floor(2 * log2(value) + 1e-9) as double) as size, count(*) as n
     from interactions where value > 0 and value <= 3.4028234663852886e38
@@ -41,7 +41,7 @@ VIEWS = {
 
 
 def of(engine: Tables) -> dict[str, Any]:
-    """The profile of the views `interactions` and `items`."""
+    """Return the profile of the views `interactions` and `items`."""
     for name, query in VIEWS.items():
         engine.view(name, query)
     profile: dict[str, Any] = engine.table(PROFILE).to_pylist()[0]
@@ -49,13 +49,13 @@ def of(engine: Tables) -> dict[str, Any]:
 
 
 def path_of(columns: list[str]) -> Path:
-    """Where the profiles of tables with these item columns are: other columns are another source."""
+    """Return the path of profiles for tables with these item columns: other columns mean another source."""
     name = hashlib.sha256("\n".join(columns).encode()).hexdigest()[:16]
     return git.state_folder() / "profiles" / f"{name}.json"
 
 
 def former(path: Path, data: str) -> dict[str, Any] | None:
-    """The profile of the last good version before this data (its sha256), or None."""
+    """Return the profile of the last good version before this data (its sha256), or None."""
     versions = read(path)
     places = [place for place, version in enumerate(versions) if version["data"] == data]
     before = versions[: places[0]] if places else versions
@@ -63,7 +63,7 @@ def former(path: Path, data: str) -> dict[str, Any] | None:
 
 
 def remember(path: Path, data: str, profile: dict[str, Any]) -> None:
-    """Add a good version; one that is known keeps its place."""
+    """Add a good version; a known one keeps its position."""
     versions = read(path)
     if any(version["data"] == data for version in versions):
         return
@@ -72,7 +72,7 @@ def remember(path: Path, data: str, profile: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The versions that are known; a file that is damaged counts as none."""
+    """Return the known versions; a damaged file counts as empty."""
     try:
         versions: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -81,7 +81,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def beside(now: dict[str, Any], before: dict[str, Any]) -> dict[str, float]:
-    """A version set beside an earlier one: growth as a factor, shares as a difference."""
+    """Compare a version with an earlier one: growth as a factor, shares as a difference."""
 
     def growth(key: str) -> float:
         return float(now[key] / before[key]) if before[key] else 1.0
@@ -95,12 +95,12 @@ def beside(now: dict[str, Any], before: dict[str, Any]) -> dict[str, float]:
 
 
 def moved(now: dict[str, int], before: dict[str, int]) -> float:
-    """Total variation distance of two histograms: the share of values that lie elsewhere."""
+    """Return the total variation distance of two histograms: the share of values that moved."""
     n_now, n_before = sum(now.values()), sum(before.values())
     sizes = now.keys() | before.keys()
     return sum(abs(now.get(size, 0) / n_now - before.get(size, 0) / n_before) for size in sizes) / 2
 
 
 def query(row: dict[str, float]) -> str:
-    """SQL of one row."""
+    """Return the SQL of one row."""
     return "select " + ", ".join(f"cast({value!r} as double) as {name}" for name, value in row.items())

@@ -1,4 +1,4 @@
-"""Writes data/validate: what Great Expectations finds in the canonical tables; a failed suite stops the run."""
+"""Write data/validate: the results of Great Expectations on the canonical tables; a failed suite stops the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.validate import expectations, suites
 from pipelines.validate import profile as validate_profile
 
 FAILED_PAGE = outputs.DATA / "validate.failed.html"
-SHOWN = 3  # failures in the line that ends the stage
+SHOWN = 3  # failures in the stage's last line
 
 
 def main() -> None:
@@ -45,8 +45,8 @@ def main() -> None:
         if not report["success"]:
             modes.file(FAILED_PAGE).write_text(page, "utf-8")
             raise ValueError(
-                f"{report['verdict']}; read {FAILED_PAGE}, then correct the data "
-                "or, where it is as it should be, section validate of params.yaml"
+                f"{report['verdict']}; see {FAILED_PAGE}, then correct the data "
+                "or, if they are as intended, section validate of params.yaml"
             )
         outputs.write_json(stage.output("report.json"), report)
         outputs.write_json(stage.output("profile.json"), profile)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def examine(source: expectations.Source, tables_of: dict[str, str], params: Validate) -> expectations.Results:
-    """Results of each suite by table; nothing else is asked where the columns are wrong.
+    """Run all suites and return the results by table; stop early if the columns are wrong.
 
     tables_of: a query for each table.
     """
@@ -75,7 +75,7 @@ def examine(source: expectations.Source, tables_of: dict[str, str], params: Vali
 def beside_profile(
     source: expectations.Source, results: expectations.Results, params: Validate, former: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The profile of the tables; adds to the results how it compares with a former one, if any."""
+    """Return the profile of the tables, and add its comparison with a former one, if any, to the results."""
     if not results["columns"].success:
         return {}
     profile = validate_profile.of(source.engine)
@@ -86,9 +86,9 @@ def beside_profile(
 
 
 def failing(source: expectations.Source, results: expectations.Results, params: Validate) -> list[dict[str, str]]:
-    """The interactions that fail expectations of params.yaml, with their reasons.
+    """Return the interactions that fail expectations of params.yaml, with the reasons.
 
-    None where they are more than the share that may be left out: then all of them stay, and the run stops.
+    Empty if they exceed the allowed share: then none is left out, and the run stops.
     """
     own = {suites.code_of(e): e for e in suites.of_interactions(params) if suites.code_of(e) not in params.warn}
     shares = {}
@@ -108,7 +108,7 @@ def failing(source: expectations.Source, results: expectations.Results, params: 
 
 
 def views(engine: Tables, paths: dict[str, Path], left_out: Path | None = None) -> dict[str, str]:
-    """The tables that are judged, as queries on the files, without interactions in quarantine: nothing is copied."""
+    """Return queries of the judged tables on the files, without quarantined interactions; no data is copied."""
     pairs = [
         *column_pairs("interactions", pq.read_schema(paths["interactions"]), tables.INTERACTIONS, more=False),
         *column_pairs("items", pq.read_schema(paths["items"]), tables.ITEMS, more=True),
@@ -128,7 +128,7 @@ def views(engine: Tables, paths: dict[str, Path], left_out: Path | None = None) 
 
 
 def column_pairs(table: str, found: pa.Schema, expected: pa.Schema, *, more: bool) -> list[tuple[str, str]]:
-    """List each column as it is and as it shall be; others than those are fine where there may be `more`."""
+    """Return pairs of found and expected columns; `more` allows further columns."""
     names = expected.names if more else list(dict.fromkeys([*expected.names, *found.names]))
 
     def words(schema: pa.Schema, name: str) -> str:
@@ -140,10 +140,10 @@ def column_pairs(table: str, found: pa.Schema, expected: pa.Schema, *, more: boo
 def judge(
     results: expectations.Results, *, min_expectations: int, warn: list[str], failing: Sequence[dict[str, str]] = ()
 ) -> dict[str, Any]:
-    """The report: every expectation, and in words whether all of them hold and are enough.
+    """Return the report: all expectations, and a sentence on whether they hold and are enough.
 
-    warn: codes of expectations whose failure is said and does not stop the run.
-    failing: the interactions that were left out before.
+    warn: codes of expectations that only warn if they fail.
+    failing: the interactions that were left out.
     """
     checks = [expectations.describe(table, result) for table, suite in results.items() for result in suite.results]
     for check in checks:
@@ -175,18 +175,18 @@ def failed(check: dict[str, Any]) -> bool:
 
 
 def is_of_rows(check: dict[str, Any]) -> bool:
-    """Tell whether an expectation counts rows, rather than look at a table as a whole."""
+    """Return whether an expectation counts rows, rather than judges a table as a whole."""
     return isinstance(check["observed"], dict) and "unexpected" in check["observed"]
 
 
 def listed(checks: list[dict[str, Any]]) -> str:
-    """The first failures in words, and how many follow."""
+    """Return the first failures as text, and the number of the others."""
     more = f"; and {len(checks) - SHOWN} more" if len(checks) > SHOWN else ""
     return "; ".join(failure(check) for check in checks[:SHOWN]) + more
 
 
 def failure(check: dict[str, Any]) -> str:
-    """One failed expectation in words: what was found instead, and what to do."""
+    """Return a failed expectation as a sentence: the finding and the remedy."""
     found = check["observed"]
     if check["error"]:
         words = f"it could not be evaluated: {check['error'][:200]}"

@@ -1,6 +1,6 @@
-"""What is expected of the canonical tables: every expectation with its code, whether it stops a run, and what to do.
+"""Suites of expectations for the canonical tables, each with a code, a severity and a remedy.
 
-A range alone holds for no rows and for nulls, so both are asked for explicitly.
+A range alone passes without rows and with nulls, so both are checked explicitly.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pipelines.settings.validate import Custom, Tolerances, Validate
 from pipelines.validate import expectations
 from pipelines.validate.expectations import gxe
 
-LARGEST_FLOAT32 = 3.4028234663852886e38  # above it lie inf and, in SQL, NaN
+LARGEST_FLOAT32 = 3.4028234663852886e38  # inf and, in SQL, NaN are above it
 MAX_ID_LENGTH = 512  # characters; a longer id is a text in the wrong column
 MAX_TEXT_LENGTH = 1_000_000  # characters; a longer text is a file in the wrong column
-ANEW = "run `dvc repro --force ingest`: the file is not what ingest writes"
-SOURCE = "look at the source: data is missing, or ingest.table names the wrong files"
+ANEW = "run `dvc repro --force ingest`: the file was not written by ingest"
+SOURCE = "check the source: data are missing, or ingest.table lists the wrong files"
 
 # The SQL below is common to DuckDB and Spark. Timestamps lose their time zone (the session's is UTC): fetching a zoned
-# one into Python needs pytz. The columns that are null in every good row name what is wrong in a bad one. A pair that
-# comes twice stands beside itself, since the table is sorted, which is asked for at the same time: in DuckDB comparing
-# neighbours costs a third of counting pairs.
+# one into Python needs pytz. Some columns are null in good rows and show the offending value in bad ones. In a sorted
+# table a repeated pair follows itself, so comparing neighbours checks order and uniqueness; in DuckDB it costs a third
+# of counting pairs.
 INTERACTIONS = """
     select i.user_id, i.item_id, i.value, i.n_events, cast(i.timestamp as timestamp) as timestamp,
            case when t.item_id is null then i.item_id end as unknown_item,
@@ -47,7 +47,7 @@ USERS = """
 
 
 def suites(params: Validate) -> dict[str, expectations.Suite]:
-    """The expectations of each table."""
+    """Return the suite of each table."""
     found = {"columns": columns(), "interactions": interactions(params), "items": items(params), "users": users(params)}
     for custom in params.custom:
         found[custom.table].append(of_custom(custom))
@@ -55,7 +55,7 @@ def suites(params: Validate) -> dict[str, expectations.Suite]:
 
 
 def of_interactions(params: Validate) -> expectations.Suite:
-    """The expectations that params.yaml has of interactions."""
+    """Return the expectations of interactions in params.yaml."""
     return [of_custom(custom) for custom in params.custom if custom.table == "interactions"]
 
 
@@ -122,7 +122,7 @@ def interactions(params: Validate) -> expectations.Suite:
         expect(
             "few_touched_items",
             gxe.ExpectColumnUniqueValueCountToBeBetween,
-            f"at least {params.min_items} items are touched",
+            f"at least {params.min_items} items have interactions",
             SOURCE,
             column="item_id",
             min_value=params.min_items,
@@ -140,7 +140,7 @@ def items(params: Validate) -> expectations.Suite:
             "empty_text",
             gxe.ExpectColumnValueLengthsToBeBetween,
             f"at most {params.max_empty_text:.0%} of the texts are empty",
-            "name columns that hold words in ingest.table.text, or accept it with max_empty_text",
+            "set ingest.table.text to columns with words, or accept it with max_empty_text",
             column="text",
             min_value=1,
             max_value=MAX_TEXT_LENGTH,
@@ -150,14 +150,14 @@ def items(params: Validate) -> expectations.Suite:
             "same_text",
             "is_original",
             f"at most {params.max_same_text:.0%} of the texts repeat another's words",
-            "add columns to ingest.table.text that tell items apart, or remove items that are in the catalogue twice",
+            "add columns to ingest.table.text that distinguish items, or remove duplicates from the catalogue",
             1 - params.max_same_text,
         ),
         share(
             "untouched_items",
             "is_touched",
             f"at most {params.max_untouched_items:.0%} of the items have no interaction",
-            "do items and interactions name items alike, and are all files of interactions there?",
+            "check that items and interactions have the same item ids, and that all interaction files are present",
             1 - params.max_untouched_items,
         ),
     ]
@@ -169,8 +169,8 @@ def users(params: Validate) -> expectations.Suite:
         expect(
             "loud_user",
             gxe.ExpectColumnMaxToBeBetween,
-            f"no user holds more than {params.max_user_share:.0%} of the interactions",
-            "is it one account for all guests, or a robot? leave it out of the source",
+            f"no user has more than {params.max_user_share:.0%} of the interactions",
+            "if it is a shared guest account or a bot, remove it from the source",
             column="share",
             max_value=params.max_user_share,
         ),
@@ -178,11 +178,9 @@ def users(params: Validate) -> expectations.Suite:
 
 
 def against_profile(tolerances: Tolerances) -> expectations.Suite:
-    """Expectations of the view `profile`, one row that sets the tables beside the last good version."""
+    """Return the expectations of the view `profile`: one row that compares the tables with the last good version."""
     shrink, heavy = tolerances.max_shrink, tolerances.max_heavy_user
-    remedy = (
-        "compare the sources of the two versions; a change that is meant needs nothing, it is the measure from now on"
-    )
+    remedy = "compare the sources of the two versions; an intended change needs no action, and is the new reference"
 
     def least(column: str, noun: str) -> expectations.Expectation:
         words = f"{noun} did not shrink by more than {shrink:.0%}"
@@ -196,15 +194,17 @@ def against_profile(tolerances: Tolerances) -> expectations.Suite:
     return [
         least("interactions", "interactions"),
         least("users", "users"),
-        least("items", "touched items"),
-        least("per_day", "interactions a day"),
-        most("heavy_user", f"the heaviest user did not grow beyond {heavy:g} times", heavy),
+        least("items", "items with interactions"),
+        least("per_day", "interactions per day"),
+        most("heavy_user", f"the most active user grew by a factor of at most {heavy:g}", heavy),
         most(
-            "head", f"the top hundredth of items did not gain {tolerances.max_head_gain:.0%}", tolerances.max_head_gain
+            "head",
+            f"the share of the top 1% of items grew by at most {tolerances.max_head_gain:.0%}",
+            tolerances.max_head_gain,
         ),
         most(
             "values",
-            f"at most {tolerances.max_value_shift:.0%} of the values moved elsewhere",
+            f"the distribution of values shifted by at most {tolerances.max_value_shift:.0%}",
             tolerances.max_value_shift,
         ),
         most("script", f"at most {tolerances.max_value_shift:.0%} of texts changed script", tolerances.max_value_shift),
@@ -212,10 +212,10 @@ def against_profile(tolerances: Tolerances) -> expectations.Suite:
 
 
 def of_custom(custom: Custom) -> expectations.Expectation:
-    """An expectation of params.yaml, by the name that Great Expectations gives it."""
+    """Return an expectation of params.yaml, by its name in Great Expectations."""
     kind = getattr(gxe, "".join(part.capitalize() for part in custom.expect.split("_")), None)
     if kind is None:
-        raise ValueError(f"validate.custom names {custom.expect}, which Great Expectations does not know; correct it")
+        raise ValueError(f"validate.custom has {custom.expect}, which is not in Great Expectations; check its spelling")
     try:
         return expect(custom.code, kind, custom.says, custom.remedy, **custom.kwargs)
     except (ValueError, TypeError) as error:
@@ -234,7 +234,7 @@ def present(column: str) -> expectations.Expectation:
 
 
 def nothing(column: str, words: str, remedy: str) -> expectations.Expectation:
-    """A column that is null in good rows."""
+    """Return the expectation that a column is null, as in all good rows."""
     return expect(column, gxe.ExpectColumnValuesToBeNull, words, remedy, column=column)
 
 
@@ -250,9 +250,9 @@ def id_length(column: str) -> expectations.Expectation:
 
 
 def check_codes(of: Sequence[expectations.Expectation], warn: Sequence[str]) -> None:
-    """Raise ValueError where `warn` names what is no expectation: it would stop the run all the same."""
+    """Raise ValueError if `warn` has a code without an expectation: its failure would stop the run all the same."""
     known = {code_of(expectation) for expectation in of}
     if unknown := sorted(set(warn) - known):
         raise ValueError(
-            f"validate.warn names {', '.join(unknown)}, expected codes of expectations: {', '.join(sorted(known))}"
+            f"validate.warn has {', '.join(unknown)}, expected codes of expectations: {', '.join(sorted(known))}"
         )

@@ -1,1 +1,1 @@
-"""Keep the checkout and its throw-away worktrees: Git and DVC by subprocess, locks, runs as refs, `.longtail`."""
+"""Manage the checkout and its temporary worktrees: Git and DVC by subprocess, locks, runs as refs, `.longtail`."""

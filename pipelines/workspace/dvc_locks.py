@@ -1,4 +1,4 @@
-"""The two files that a killed DVC can leave empty and that block every later one: dvc.lock and its rwlock."""
+"""dvc.lock and DVC's rwlock: a killed DVC can leave them empty, and then every later DVC fails."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ruamel.yaml.error import YAMLError
 from pipelines.workspace import git
 
 LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
-SETTLED = 0.3  # seconds after which nobody is just writing it
+SETTLED = 0.3  # seconds; an older file is not being written
 
 
 def mend() -> Iterator[str]:
-    """Restore or remove what cannot be read, unless a DVC is at work; yields what was done, in words."""
+    """Restore or remove unreadable lock files, unless a DVC runs; yield a sentence about each."""
     if entries() is None:
         time.sleep(SETTLED)
     if holders():
@@ -31,17 +31,17 @@ def mend() -> Iterator[str]:
         else:
             LOCK.write_bytes(committed)
         how = "removed; the next run writes it" if committed is None else "restored from the last commit"
-        yield f"dvc.lock was unreadable and is {how}"
+        yield f"dvc.lock was unreadable: {how}"
     if RWLOCK.exists() and entries() is None:
         RWLOCK.unlink()
-        yield f"{RWLOCK} was unreadable and is removed"
-    elif entries():  # DVC goes by the number of a process alone, and another one may bear it by now
+        yield f"{RWLOCK} was unreadable: removed"
+    elif entries():  # DVC identifies processes by PID alone, which another process may have by now
         RWLOCK.unlink()
-        yield f"{RWLOCK}, which a killed DVC left, is removed"
+        yield f"{RWLOCK} was left by a killed DVC: removed"
 
 
 def holders() -> str:
-    """The live processes that hold DVC's locks, in words."""
+    """Return the live processes that hold DVC's locks, as text; empty if there are none."""
     held = entries()
     if not held:
         return ""
@@ -50,7 +50,7 @@ def holders() -> str:
 
 
 def entries() -> list[dict[str, Any]] | None:
-    """Who holds what by the rwlock; None where it cannot be read."""
+    """Return the entries of the rwlock, one per holder; None if it cannot be read."""
     try:
         held = json.loads(RWLOCK.read_text("utf-8"))
         writers, readers = held.get("write", {}).values(), held.get("read", {}).values()
@@ -64,7 +64,7 @@ def entries() -> list[dict[str, Any]] | None:
 
 
 def has_written(pid: int) -> bool:
-    """Whether a process has been there since before the rwlock was written."""
+    """Return whether a process is older than the rwlock, and so may have written it."""
     try:
         return bool(psutil.Process(pid).create_time() <= RWLOCK.stat().st_mtime + 1)
     except (psutil.NoSuchProcess, FileNotFoundError):
@@ -72,8 +72,8 @@ def has_written(pid: int) -> bool:
 
 
 def is_lock(text: str) -> bool:
-    """Whether DVC could read this dvc.lock; one that was cut short may be YAML all the same."""
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # a fifth of a second
+    """Return whether DVC can read this dvc.lock; a truncated one may still be valid YAML."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # takes a fifth of a second
     from voluptuous import Invalid
 
     try:

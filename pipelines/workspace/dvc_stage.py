@@ -1,4 +1,4 @@
-"""One stage of dvc.yaml by DVC in this process, and what became of it: computed, taken from the cache or unchanged."""
+"""Reproduce one stage of dvc.yaml by DVC in this process: it is computed, taken from the cache or unchanged."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CHATTER = ("To track the changes", "To enable auto staging", "Updating lock file
 
 
 class InterruptedStageError(OSError):
-    """The stage did not end by its own decision: worth another attempt."""
+    """The stage was ended from outside; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """seconds: of the stage and DVC; wrote: bytes by file."""
+    """Result of a stage; seconds: of the stage and DVC; wrote: bytes by file."""
 
     how: str
     seconds: float
@@ -39,7 +39,7 @@ class Outcome:
 
 
 class Listener(logging.Handler):
-    """Passes on what DVC says, and hears from it whether a stage was computed."""
+    """Log handler that passes on DVC's messages, and finds out from them if a stage was computed."""
 
     heard = "unchanged"
 
@@ -51,13 +51,13 @@ class Listener(logging.Handler):
 
 
 def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
-    """Bring a stage up to date in the current folder, after its inputs were fetched.
+    """Fetch the inputs of a stage, and bring it up to date in the current folder.
 
-    shared: from the default remote, to which the outputs are pushed; else from the cache alone. fetches: False where
-    the inputs are known to be there. Raises ValueError where the stage refuses its input, InterruptedStageError where
-    it was ended, DvcException.
+    shared: fetch from the default remote and push the outputs to it, otherwise use the cache alone. fetches: False if
+    the inputs are known to be present. Raises ValueError if the stage rejects its input, InterruptedStageError if it
+    was ended, DvcException.
     """
-    # the stages' commands say `python`, which has to be this one
+    # `python` in the stages' commands must be this interpreter
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     started, listener = time.monotonic(), Listener()
     logger = logging.getLogger("dvc")
@@ -79,7 +79,7 @@ def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
 
 
 def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
-    """Bring outputs of stages, or what `.dvc` files name, into the workspace."""
+    """Bring outputs of stages, or the data of `.dvc` files, into the workspace."""
     if targets and shared:
         repo.pull(targets=list(targets))
     elif targets:
@@ -87,9 +87,9 @@ def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
 
 
 def inputs(stage: str) -> list[str]:
-    """List what a stage needs before it runs: the stages whose outputs it reads, data that DVC tracks for ingest.
+    """List the inputs of a stage: the stages whose outputs it reads, and the data that DVC tracks for ingest.
 
-    A stage that checks the chain of stages reads the manifests of all before it.
+    A stage that checks the chain of stages reads the manifests of all earlier ones.
     """
     stages: dict[str, Any] = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
     if stage in recipe.CHECKING:
@@ -105,13 +105,13 @@ def inputs(stage: str) -> list[str]:
 
 
 def translated(stage: str, error: DvcException) -> Exception:
-    """What DVC raised, as an error that says whether another attempt may help."""
+    """Return DVC's exception as ValueError if a retry cannot help, else as InterruptedStageError."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, StageCmdFailedError):
         cause = cause.__cause__
-    if said := re.search(r"exited with (-?\d+)$", str(cause)):  # DVC keeps the status in its message alone
+    if said := re.search(r"exited with (-?\d+)$", str(cause)):  # the status is only in DVC's message
         status = int(said[1])
         if status in (1, 2):
-            return ValueError(f"{stage} refused to go on; its reason is above")
-        return InterruptedStageError(f"{stage} was ended with status {status} (128 + signal, or minus signal)")
+            return ValueError(f"{stage} stopped; see its error above")
+        return InterruptedStageError(f"{stage} was ended with exit status {status} (128 + signal, or minus signal)")
     return InterruptedStageError(f"DVC failed at {stage}: {error}: {error.__cause__ or ''}".rstrip(": "))

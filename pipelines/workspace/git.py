@@ -1,4 +1,4 @@
-"""Git by subprocess. Nothing here touches the user's branch, index or files."""
+"""Git by subprocess. No function changes the user's branch, index or files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipelines.privacy import modes
 
 
 class GitError(ValueError):
-    """Git refused; the message is Git's own last word."""
+    """A Git command failed; the message is Git's own."""
 
 
 def git(*args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Standard output of one Git command, stripped; raises GitError."""
+    """Run a Git command and return its standard output, stripped; raises GitError."""
     return output(*args, stdin=stdin, env=env).decode("utf-8", "surrogateescape").strip()
 
 
@@ -42,20 +42,20 @@ def output(*args: str, stdin: bytes | None = None, env: Mapping[str, str] | None
 
 
 def root() -> Path:
-    """Top folder of the checkout around the current folder."""
+    """Return the top folder of the checkout around the current folder."""
     try:
         return Path(git("rev-parse", "--show-toplevel"))
     except GitError as error:
         if "not a git repository" not in str(error):
             raise
         raise ValueError(
-            f"{Path.cwd()} is not inside a Git checkout, which holds the registry of versions; clone the project, "
+            f"{Path.cwd()} is not inside a Git checkout, which has the registry of versions; clone the project, "
             "or run `git init && git add . && git commit -m start` in its folder"
         ) from None
 
 
 def head() -> str:
-    """Commit that is checked out."""
+    """Return the checked-out commit."""
     try:
         return git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except GitError:
@@ -63,14 +63,14 @@ def head() -> str:
 
 
 def common_dir() -> Path:
-    """The .git folder that all worktrees share."""
+    """Return the .git folder that all worktrees share."""
     return Path(git("rev-parse", "--path-format=absolute", "--git-common-dir"))
 
 
 def state_folder() -> Path:
-    """`.longtail` beside the Git folder that all worktrees share; in the current folder where there is no checkout.
+    """Return `.longtail` beside the Git folder that all worktrees share, or in the current folder without a checkout.
 
-    Users beyond owner and group cannot read it.
+    Only owner and group can read it.
     """
     try:
         common = common_dir()
@@ -78,21 +78,21 @@ def state_folder() -> Path:
         folder = Path(".longtail")
     else:
         folder = (common.parent if common.name == ".git" else common) / ".longtail"
-    with suppress(OSError):  # a checkout that may only be read
+    with suppress(OSError):  # a read-only checkout
         modes.folder(folder)
     return folder
 
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a lock between the processes of all worktrees; waits for it, and ends with the process."""
+    """Hold a lock between the processes of all worktrees; waits for it; released when the process ends."""
     with held(common_dir() / f"{name}.lock"):
         yield
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock that a file is; waits for it, and ends with the process."""
+    """Hold an exclusive lock on a file; waits for it; released when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -100,12 +100,12 @@ def held(path: Path) -> Iterator[None]:
 
 
 def read_file(commit: str, path: str) -> bytes:
-    """Content of a file in a commit."""
+    """Return the content of a file in a commit."""
     return output("cat-file", "blob", f"{commit}:{path}")
 
 
 def read_files(names: Sequence[str]) -> list[bytes | None]:
-    """Contents of many files, each named `commit:path`, in one Git call; None for one that is missing."""
+    """Return the contents of many files, each named `commit:path`, by one Git call; None for a missing one."""
     if not names:
         return []
     found, start, text = list[bytes | None](), 0, output("cat-file", "--batch", stdin="\n".join(names).encode())
@@ -122,7 +122,7 @@ def read_files(names: Sequence[str]) -> list[bytes | None]:
 
 
 def identity() -> tuple[str, str]:
-    """Name and email of the user: Git's where configured, else the account's, so that no set-up is needed."""
+    """Return name and email of the user: from Git's configuration, else from the account, so no set-up is needed."""
     name = os.environ.get("GIT_COMMITTER_NAME") or setting("user.name") or account()
     email = os.environ.get("GIT_COMMITTER_EMAIL") or setting("user.email") or f"{account()}@localhost"
     return name, email
@@ -131,7 +131,7 @@ def identity() -> tuple[str, str]:
 def account() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user id has no entry
+    except (KeyError, OSError):  # no account entry of the user id, as in a container
         return "unknown"
 
 
@@ -143,10 +143,10 @@ def setting(key: str) -> str | None:
 
 
 def snapshot(*, always: Sequence[str], folders: Sequence[str], files: Mapping[str, bytes]) -> str:
-    """Tree of the working tree as it is, whatever is committed, with `files` (path: content) added.
+    """Write a tree of the working tree, uncommitted changes included, with `files` (path: content) added.
 
-    It holds all tracked files, `always` even where ignored, and new files of `folders` that are not ignored. Made in a
-    temporary index that starts as a copy of the user's, which spares hashing unchanged files.
+    It has all tracked files, `always` even if ignored, and new files of `folders` unless ignored. It is made in a
+    temporary copy of the user's index, so that unchanged files are not hashed again.
     """
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder, "index")
@@ -164,7 +164,7 @@ def snapshot(*, always: Sequence[str], folders: Sequence[str], files: Mapping[st
 
 
 def tree_with(base: str, files: Mapping[str, bytes]) -> str:
-    """Tree of a commit with some files (path: content) added or replaced."""
+    """Write the tree of a commit with some files (path: content) added or replaced."""
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": os.fspath(Path(folder, "index"))}
         git("read-tree", base, env=env)
@@ -175,7 +175,7 @@ def tree_with(base: str, files: Mapping[str, bytes]) -> str:
 
 
 def commit_tree(tree: str, *, parent: str | None, message: str) -> str:
-    """A commit object that no branch points to; parent: None for the first one of a history."""
+    """Write a commit object that no branch points to; parent: None for the first commit of a history."""
     name, email = identity()
     env = {
         f"GIT_{role}_{key}": value
@@ -187,7 +187,7 @@ def commit_tree(tree: str, *, parent: str | None, message: str) -> str:
 
 
 def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = False) -> str:
-    """An annotated tag object (not yet a ref), dated `time` in seconds since 1970."""
+    """Write an annotated tag object (not yet a ref), dated `time` in seconds since 1970."""
     who, email = ("".join(c for c in part if c not in "<>\n") for part in identity())
     if signed:
         try:
@@ -195,8 +195,8 @@ def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = 
             verify_tags([made])
         except GitError as error:
             raise ValueError(
-                f"release.signed is true, but Git does not sign {name} so that it accepts the signature itself "
-                f"({' '.join(str(error).split())}); set gpg.format, user.signingkey and, of ssh, "
+                f"release.signed is true, but Git cannot sign {name} and verify the signature "
+                f"({' '.join(str(error).split())}); set gpg.format, user.signingkey and, for ssh, "
                 "gpg.ssh.allowedSignersFile with `git config`"
             ) from None
         return made
@@ -205,9 +205,9 @@ def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = 
 
 
 def signed_tag(name: str, commit: str, *, message: str, tagger: tuple[str, str, str]) -> str:
-    """A tag object as `git tag --sign` makes it, whatever kind of key Git is told to sign with.
+    """Write a tag object by `git tag --sign`, with any kind of key that Git is configured for.
 
-    That command makes a ref as well: in a repository for the moment, which has our objects and settings.
+    That command also creates a ref, so it runs in a temporary repository with this one's objects and settings.
     """
     objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects")
     configs = [git("rev-parse", "--path-format=absolute", "--git-path", name) for name in ("config", "config.worktree")]
@@ -229,31 +229,31 @@ def object_format() -> str:
 
 
 def quoted(path: str) -> str:
-    """A path as Git's configuration takes it."""
+    """Quote a path for Git's configuration."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def verify_tags(objects: Sequence[str]) -> None:
-    """Raise GitError unless Git accepts the signature of each of these tag objects."""
+    """Raise GitError unless Git accepts the signatures of all these tag objects."""
     if objects:
         git("verify-tag", *objects)
 
 
 def create_refs(refs: Mapping[str, str]) -> None:
-    """Create all refs or none; one that exists already is an error."""
+    """Create all refs or none; raises GitError if one exists."""
     commands = "".join(f"create {ref} {target}\n" for ref, target in refs.items())
     git("update-ref", "--stdin", stdin=f"start\n{commands}prepare\ncommit\n".encode())
 
 
 def push_new(remote: str, refs: Mapping[str, str]) -> None:
-    """Create all refs on a remote or none; one that exists there already is an error."""
+    """Create all refs on a remote or none; raises GitError if one exists there."""
     leases = (f"--force-with-lease={ref}:" for ref in refs)
     git("push", "--quiet", "--atomic", *leases, remote, *(f"{target}:{ref}" for ref, target in refs.items()))
 
 
 def commit_of(revision: str) -> str | None:
-    """The commit that a ref or another name of a revision stands for; None where there is none."""
+    """Return the commit of a ref or other revision; None if there is none."""
     try:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except GitError:
@@ -261,12 +261,12 @@ def commit_of(revision: str) -> str | None:
 
 
 def has(commit: str) -> bool:
-    """Whether a commit, given by its full id, is here."""
+    """Return whether this repository has a commit, given by its full id."""
     return commit_of(commit) is not None
 
 
 def move_ref(ref: str, new: str, old: str | None, *, remote: str | None = None) -> None:
-    """Let a ref, on a remote or here, point to `new` where it points to `old` now (None: to nothing); else GitError."""
+    """Move a ref, on a remote or here, from `old` (None: missing) to `new`; raises GitError if it is elsewhere."""
     if remote is not None:
         git("push", "--quiet", f"--force-with-lease={ref}:{old or ''}", remote, f"{new}:{ref}")
         git("update-ref", ref, new)
@@ -275,5 +275,5 @@ def move_ref(ref: str, new: str, old: str | None, *, remote: str | None = None) 
 
 
 def fetch(remote: str, patterns: Sequence[str]) -> None:
-    """Fetch refs that match the patterns under their own names; never overwrites one that differs."""
+    """Fetch refs that match the patterns, under the same names; never overwrites a different one."""
     git("fetch", "--quiet", "--no-tags", remote, *(f"{pattern}:{pattern}" for pattern in patterns))

@@ -1,7 +1,7 @@
-"""One task at a time in a workspace: nothing outlives its task, and what an earlier one left behind is ended first.
+"""Locks of workspaces: one task at a time; processes left by an earlier task are ended first.
 
-The file lock of a workspace ends with the process that holds it, however that ends. The processes it has started may
-live on, in sessions of their own too: they are known by MARK in their environment.
+The file lock of a workspace is released whenever its process ends, but processes started by it may outlive it, even in
+sessions of their own: MARK in their environment identifies them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import psutil
 from pipelines.runtime.console import say
 
 MARK = "LONGTAIL_WORKSPACE"
-SUPERVISOR = "LONGTAIL_SUPERVISOR"  # process that watches over the one that has started this one
+SUPERVISOR = "LONGTAIL_SUPERVISOR"  # process that supervises the parent of this one
 NAME = "fence"
 
 
 @contextmanager
 def hold(workspace: Path, task: str, attempt: int = 1) -> Iterator[None]:
-    """Own a workspace: waits for another task that owns it, ends an earlier attempt of the same one."""
+    """Own a workspace: waits for another task that owns it, ends an earlier attempt of the same task."""
     path = workspace.with_name(f"{workspace.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with acquired(path, task, attempt) as file:
@@ -49,7 +49,7 @@ def hold(workspace: Path, task: str, attempt: int = 1) -> Iterator[None]:
 
 @contextmanager
 def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
-    """The lock file, locked; raises ValueError where a later attempt of the same task owns it."""
+    """Yield the locked lock file; raises ValueError if a later attempt of the same task owns it."""
     said = False
     while True:
         with path.open("a+") as file:
@@ -58,7 +58,7 @@ def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
                 if is_at(file, path):
                     yield file
                     return
-                continue  # it was removed together with the workspace
+                continue  # removed together with the workspace
             owner = owner_of(file)
         if owner.get("task") == task and owner.get("attempt", 0) > attempt:
             raise ValueError(f"attempt {owner['attempt']} of {task} owns {path.stem}, and this is attempt {attempt}")
@@ -66,7 +66,7 @@ def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
             say(NAME, f"ending attempt {owner['attempt']} of {task}, process {owner['pid']}, which still runs")
             end([process for process in [alive(owner)] if process])
         elif not said:
-            say(NAME, f"waiting for {owner.get('task', 'another task')}, which works in {path.stem}")
+            say(NAME, f"waiting for {owner.get('task', 'another task')} in {path.stem}")
             said = True
         time.sleep(0.2)
 
@@ -79,7 +79,7 @@ def is_at(file: IO[str], path: Path) -> bool:
 
 
 def owner_of(file: IO[str]) -> dict[str, Any]:
-    """Who wrote that it owns the lock; empty where it has not written yet, or was killed while it wrote."""
+    """Return the recorded owner of a lock; empty if it has not been written yet, or only in part."""
     file.seek(0)
     try:
         owner: dict[str, Any] = json.loads(file.read())
@@ -89,7 +89,7 @@ def owner_of(file: IO[str]) -> dict[str, Any]:
 
 
 def alive(owner: dict[str, Any]) -> psutil.Process | None:
-    """The process of an owner, unless it has ended; one that nobody has waited for yet has."""
+    """Return the process of an owner; None if it has ended; a zombie has ended."""
     process = process_of(owner)
     with suppress(psutil.NoSuchProcess):
         return process if process and process.status() != psutil.STATUS_ZOMBIE else None
@@ -97,7 +97,7 @@ def alive(owner: dict[str, Any]) -> psutil.Process | None:
 
 
 def process_of(owner: dict[str, Any]) -> psutil.Process | None:
-    """What holds an owner's number, unless that belongs to another process by now."""
+    """Return the process with an owner's PID; None if the PID was reused."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(owner["pid"])
         if process.create_time() == owner["started"]:
@@ -106,9 +106,9 @@ def process_of(owner: dict[str, Any]) -> psutil.Process | None:
 
 
 def session_of(owner: dict[str, Any]) -> list[psutil.Process]:
-    """Processes of the session that an owner leads, or led: none can lead another one of its number before they end."""
+    """Return the processes of the session that an owner leads or led; its id is not reused before they end."""
     if not owner["pid"] or (process_of(owner) is None and psutil.pid_exists(owner["pid"])):
-        return []  # the number was given away, so the session is over
+        return []  # the PID was reused, so the session is over
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
@@ -118,7 +118,7 @@ def session_of(owner: dict[str, Any]) -> list[psutil.Process]:
 
 
 def marked(workspace: Path) -> list[psutil.Process]:
-    """Processes that were started for a workspace, without this one."""
+    """Return the processes that were started for a workspace, except this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -128,19 +128,19 @@ def marked(workspace: Path) -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process], *, timeout: float = 5.0) -> None:
-    """Kill processes and wait until they are gone: what they had not finished nobody believes."""
+    """Kill processes and wait until they end; their unfinished outputs are never trusted."""
     for process in (ending := list(processes)):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     _, left = psutil.wait_procs(ending, timeout=timeout)
     if stuck := [process.pid for process in left if process.status() != psutil.STATUS_ZOMBIE]:
-        raise OSError(f"processes {stuck} do not end, though they were killed; a disk may hang")
+        raise OSError(f"processes {stuck} were killed but do not end; a disk may hang")
 
 
 def end_with_parent(every: float = 0.5) -> None:
-    """From now on this process group ends as soon as the process that started it, or its supervisor, is gone.
+    """End this process group from now on as soon as its parent process, or the parent's supervisor, is gone.
 
-    Does nothing where this process leads no group of its own, as in a terminal.
+    Does nothing if this process does not lead its group, as in a terminal.
     """
     if os.getpgrp() != os.getpid():
         return

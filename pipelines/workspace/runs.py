@@ -1,7 +1,7 @@
-"""Runs as Git knows them: `refs/longtail/runs/<name>` holds the settings, dvc.lock and verdict of one, for good.
+"""Runs as Git refs: `refs/longtail/runs/<name>` keeps the settings, dvc.lock and verdict of a run.
 
-A run starts as a commit of the checkout as it is, committed or not. Whatever finishes a stage adds a commit by
-compare-and-set, so that workers on several machines, who share the ref through a Git remote, never lose each other's.
+A run starts with a commit of the checkout, uncommitted changes included. Each finished stage adds a commit by
+compare-and-set, so that workers on several machines, sharing the ref through a Git remote, lose no commits.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """A run by the id that Airflow gave it; remote: the Git remote over which its workers share it, if any."""
+    """A run, by its Airflow id; remote: the Git remote through which its workers share it, if any."""
 
     run_id: str
     remote: str | None
 
     @property
     def name(self) -> str:
-        """The id as part of a ref and of a path, whatever characters are in it."""
+        """Return the id in a form that is safe in refs and paths."""
         safe = re.sub(r"[^A-Za-z0-9_-]+", "-", self.run_id).strip("-")[:80]
         return safe if safe == self.run_id else f"{safe}-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
 
@@ -51,32 +51,32 @@ class Run:
         return git.state_folder() / "runs" / self.name
 
     def tip(self) -> str | None:
-        """The newest commit of the run, from the remote where it is shared; None before it was prepared."""
+        """Return the newest commit of the run, from the remote if it is shared; None before it was prepared."""
         if self.remote is not None and git.git("ls-remote", self.remote, self.ref):
             git.git("fetch", "--quiet", "--no-tags", self.remote, f"+{self.ref}:{self.ref}")
         return git.commit_of(self.ref)
 
     def prepared(self) -> str:
-        """The newest commit; raises ValueError where there is none."""
+        """Return the newest commit; raises ValueError if there is none."""
         if (tip := self.tip()) is None:
             raise ValueError(f"{self.ref} does not exist: the run {self.run_id!r} was not prepared; clear `prepare`")
         return tip
 
     def record(self) -> dict[str, Any]:
-        """run.json: the form, and the commit that the worktree starts from."""
+        """Return run.json: the form, and the commit that the worktree starts from."""
         found: dict[str, Any] = json.loads(git.read_file(self.prepared(), RECORD))
         return found
 
     def verdict(self) -> dict[str, Any]:
-        """verdict.json; raises ValueError where the gate has not spoken yet."""
+        """Return verdict.json; raises ValueError if the gate has not finished."""
         try:
             found: dict[str, Any] = json.loads(git.read_file(self.prepared(), VERDICT))
         except git.GitError:
-            raise ValueError(f"the run {self.run_id!r} has no verdict yet; wait for its gate") from None
+            raise ValueError(f"the run {self.run_id!r} has no verdict yet; wait until its gate has finished") from None
         return found
 
     def add(self, files: Callable[[str], Mapping[str, bytes]], message: str) -> str:
-        """Commit files on the run's ref; `files` is asked again, with the new tip, where another worker was faster."""
+        """Commit files on the run's ref; if another worker was faster, `files` is called again with the new tip."""
         for _ in range(ATTEMPTS):
             tip = self.prepared()
             tree = git.tree_with(tip, files(tip))
@@ -93,19 +93,19 @@ class Run:
 
 
 def named(run_id: str) -> Run:
-    """The run of an id, shared as params.yaml says."""
+    """Return the run of an id, shared or not by params.yaml."""
     remote = load(Release).remote
     if load(Airflow).workers == "local":
         return Run(run_id, None)
     if remote is None:
-        raise ValueError("airflow.workers is remote, but release.remote is null; name the Git remote they share")
+        raise ValueError("airflow.workers is remote, but release.remote is null; set it to the workers' Git remote")
     return Run(run_id, remote)
 
 
 def start(run: Run, base: str, settings: bytes, record: Mapping[str, Any], *, replaces: str | None) -> None:
-    """Let the ref point to the commit `base` with the run's params.yaml and record.
+    """Point the ref to the commit `base` with the run's params.yaml and record added.
 
-    replaces: what an earlier run of the same id left, None where there was none; GitError where that is not so.
+    replaces: tip of an earlier run of the same id, None if there was none; raises GitError if the ref differs.
     """
     content = json.dumps({**record, "base": base}, indent=2, sort_keys=True, ensure_ascii=False).encode()
     tree = git.tree_with(base, {PARAMS: settings, RECORD: content})
@@ -114,7 +114,7 @@ def start(run: Run, base: str, settings: bytes, record: Mapping[str, Any], *, re
 
 
 def base_of(revision: str | None, data: str | None) -> str:
-    """The commit that a run starts from: a revision, else the checkout as it is, with the data version `data` if given.
+    """Return the commit that a run starts from: a revision or the checkout, with the data version `data`, if given.
 
     data: commit whose `data/raw/*.dvc` files replace those of the checkout.
     """
@@ -124,7 +124,7 @@ def base_of(revision: str | None, data: str | None) -> str:
     elif found := git.commit_of(revision):
         parent = tree = found
     else:
-        raise ValueError(f"revision {revision!r} is none of this repository; name a branch, tag or commit")
+        raise ValueError(f"revision {revision!r} does not exist in this repository; expected a branch, tag or commit")
     commit = git.commit_tree(git.git("rev-parse", f"{tree}^{{tree}}"), parent=parent, message="the checkout as it is")
     if data is not None:
         tracked = {path: git.read_file(data, path) for path in data_files(data)}
@@ -133,16 +133,16 @@ def base_of(revision: str | None, data: str | None) -> str:
 
 
 def data_files(commit: str) -> list[str]:
-    """Paths of the files in a commit by which DVC knows data under data/raw."""
+    """Return the paths of the `.dvc` files of a commit under data/raw."""
     listed = git.git("ls-tree", "-r", "--name-only", "-z", commit, "--", "data/raw/").split("\0")
     return [path for path in listed if path.endswith(".dvc")]
 
 
 def merged_lock(tip: str, found: bytes, stage: str, *, before: bytes | None = None) -> bytes:
-    """dvc.lock of a commit with one stage as another dvc.lock has it: parallel stages each add their own.
+    """Return the dvc.lock of a commit with one stage from another dvc.lock: parallel stages each add their own.
 
-    before: the other one before the stage ran. Where that is what the commit has, nothing needs to be merged, which
-    spares reading YAML.
+    before: the other one before the stage ran. If the commit has the same, there is nothing to merge, and no YAML is
+    parsed.
     """
     try:
         known = git.read_file(tip, LOCK)

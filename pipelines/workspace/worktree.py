@@ -1,4 +1,4 @@
-"""The folder that a run works in: a Git worktree at its commit, which shares DVC's cache with the user's checkout."""
+"""Working folder of a run: a Git worktree at its commit, which shares DVC's cache with the user's checkout."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipelines.settings.ingest import Ingest
 from pipelines.workspace import dvc_locks, git, lock, runs
 from pipelines.workspace.runs import Run
 
-GIT_LOCK = "longtail-worktrees"  # Git prunes what another process is just adding
+GIT_LOCK = "longtail-worktrees"  # `git worktree prune` removes a worktree that another process is adding
 ABANDONED = 86_400.0  # seconds after its last task
 
 
 @contextmanager
 def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
-    """Work in the run's folder, alone; it is made where it is missing, and brought to what the run's ref holds.
+    """Work in the run's folder, with an exclusive lock; create it if missing, and update it to the run's ref.
 
-    Yields whether it was made now, without any stage's output. It stays for the next task, unless workers share the run
-    through remotes: nobody knows then who gets that task.
+    Yields True if it is new, without any stage's output. It is kept for the next task, unless workers share the run
+    through remotes: then any worker may get that task.
     """
     checkout = Path.cwd()
     with lock.hold(run.folder, task, attempt):
@@ -43,7 +43,7 @@ def workspace(run: Run, task: str, attempt: int = 1) -> Iterator[bool]:
 
 
 def refresh(run: Run, checkout: Path) -> bool:
-    """Make the worktree where there is none, bring params.yaml and dvc.lock to what the run has; whether it is new."""
+    """Create the worktree if missing, update params.yaml and dvc.lock to the run's; return whether it is new."""
     tip, record = run.prepared(), run.record()
     base = record["base"]
     made: bool = head_of(run.folder) != base
@@ -57,14 +57,14 @@ def refresh(run: Run, checkout: Path) -> bool:
             content = git.read_file(tip, name)
             if not (run.folder / name).is_file() or (run.folder / name).read_bytes() != content:
                 (run.folder / name).write_bytes(content)
-    (run.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed DVC; nobody else works here
-    if not record["data"]:  # else DVC has the version that this run is about
+    (run.folder / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # of a killed DVC: this task is the only one here
+    if not record["data"]:  # otherwise DVC has the data version of this run
         link_source(run.folder, checkout)
     return made
 
 
 def head_of(folder: Path) -> str | None:
-    """The commit that a worktree is at; None where the folder is no worktree."""
+    """Return the commit of a worktree; None if the folder is not a worktree."""
     try:
         return git.git("-C", str(folder), "rev-parse", "HEAD") if (folder / ".git").is_file() else None
     except git.GitError:
@@ -79,7 +79,7 @@ def add(folder: Path, commit: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a worktree, whole or damaged, and what Git knows of it."""
+    """Remove a worktree, even a damaged one, and Git's record of it."""
     if folder.exists():
         shutil.rmtree(folder)
     with git.lock(GIT_LOCK):
@@ -87,24 +87,24 @@ def remove(folder: Path) -> None:
 
 
 def discard(run: Run, task: str, attempt: int = 1) -> None:
-    """Remove a run's worktree, and end what still works in it. Its outputs stay in DVC's cache."""
+    """End the processes in a run's worktree and remove it; its outputs stay in DVC's cache."""
     with lock.hold(run.folder, task, attempt):
         forget(run)
 
 
 def forget(run: Run) -> None:
-    """Remove a run's worktree and its lock, which this process holds."""
+    """Remove a run's worktree and its lock file, which this process has locked."""
     remove(run.folder)
     run.folder.with_name(f"{run.folder.name}.lock").unlink(missing_ok=True)
 
 
 def prune(*, older_than: float = ABANDONED) -> None:
-    """Remove worktrees that nobody has worked in for so many seconds, as runs leave behind that were never finished.
+    """Remove worktrees unused for `older_than` seconds, left by unfinished runs.
 
-    A task of such a run, should there be one yet, finds its worktree made anew, and its inputs in DVC's cache.
+    A later task of such a run recreates its worktree, with inputs from DVC's cache.
     """
     for path in (git.state_folder() / "runs").glob("*.lock"):
-        with path.open("a+") as file, suppress(BlockingIOError):  # whoever owns it works there
+        with path.open("a+") as file, suppress(BlockingIOError):  # a task has locked it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - path.stat().st_mtime > older_than:
                 remove(path.with_suffix(""))
@@ -112,7 +112,7 @@ def prune(*, older_than: float = ABANDONED) -> None:
 
 
 def share_cache(folder: Path, checkout: Path) -> None:
-    """Give a worktree the DVC settings of the checkout, its cache and the paths of its remotes made absolute."""
+    """Copy the DVC settings of the checkout to a worktree, with absolute paths of cache and remotes."""
     from dvc.config import Config
     from dvc.repo import Repo
 
@@ -133,7 +133,7 @@ def share_cache(folder: Path, checkout: Path) -> None:
 
 
 def link_source(folder: Path, checkout: Path) -> None:
-    """Give a worktree the files of ingest.path that Git does not hold, by hard links where the disk can."""
+    """Add the files of ingest.path that Git does not track to a worktree, as hard links if possible."""
     path = Path(load(Ingest, folder / runs.PARAMS).path)
     if path.is_absolute() or not (checkout / path).exists():
         return

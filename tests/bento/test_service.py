@@ -303,7 +303,7 @@ def test_an_explanation_says_how_popular_an_item_is_and_what_its_text_accounts_f
 def test_nobody_s_history_explains_nothing(url: str) -> None:
     response = call(url, "explain", {"user_id": "nobody", "item_id": ITEM_IDS[0]})
     assert response.status_code == 404
-    assert "knows no history of this user" in response.json()["error"]
+    assert "has no history of this user" in response.json()["error"]
     assert call(url, "explain", {"item_id": ITEM_IDS[0]}).status_code == 400
     both = {"user_id": "u1", "item_ids": [ITEM_IDS[1]], "item_id": ITEM_IDS[0]}
     assert call(url, "explain", both).status_code == 400

@@ -14,7 +14,7 @@ from pipelines.bentos import smoke
 from tests.judged import ITEM_IDS, USER_IDS
 
 pytestmark = pytest.mark.slow
-UNGUARDED = "without an API key: whoever reaches this address can read histories of users and report events"
+UNGUARDED = "without an API key: anyone who reaches this address can read user histories and report events"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def log(home: Path) -> str:
         (
             "LONGTAIL_API_KEY",
             "",
-            "LONGTAIL_API_KEY is set, but empty: set it to the key that requests must have, or unset",
+            "LONGTAIL_API_KEY is set, but empty: set it to the key that requests must send, or unset",
         ),
         ("LONGTAIL_API_KEY", " \t", "LONGTAIL_API_KEY is set, but blank"),
         ("LONGTAIL_API_KEY", "secret\n", "LONGTAIL_API_KEY begins or ends with whitespace"),
@@ -75,7 +75,7 @@ def test_any_host_is_served_where_a_star_is_named_and_the_log_says_what_that_mea
     with smoke.serving(tag, home=home, timeout=60, settings={"LONGTAIL_HOSTS": "*"}) as url:
         answer = requests.get(f"{url}/users", headers={"Host": "evil.test"}, timeout=10)
         assert answer.status_code == 200
-        assert "LONGTAIL_HOSTS=* answers to any host" in log(home)
+        assert "LONGTAIL_HOSTS=* accepts any host" in log(home)
 
 
 def test_named_hosts_are_served_beside_loopback_and_the_probes_by_any_host(home: Path, tag: str) -> None:

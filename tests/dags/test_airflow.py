@@ -39,7 +39,7 @@ def test_it_listens_on_loopback_alone_and_keeps_its_secrets_to_itself(clone: Clo
     assert listening == {"127.0.0.1"}
     for name in ("passwords.json", "jwt.secret", "airflow.cfg"):
         assert (airflow.home / name).stat().st_mode & 0o077 == 0
-    assert "runs already" in clone.longtail("airflow", "up")
+    assert "already runs" in clone.longtail("airflow", "up")
     assert "scheduler: healthy" in clone.longtail("airflow", "status")
 
 
@@ -209,7 +209,7 @@ def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone
     new = answering(clone)
     run_id = airflow.trigger("rollback", reason="complaints")
     airflow.finish("rollback", run_id)
-    assert "v1.0.0 answers as it did when it was built" in airflow.log("rollback", run_id, "smoke_test")
+    assert "v1.0.0 gives the same answers as when it was built" in airflow.log("rollback", run_id, "smoke_test")
     assert serving(clone) == "v1.0.0"
     wrong = airflow.call("POST", "dags/rollback/dagRuns", {"logical_date": None, "conf": {"version": "latest"}})
     assert wrong.status_code == 400
@@ -219,7 +219,7 @@ def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone
 
     airflow.finish("deploy", airflow.latest("deploy", after=1))
     assert answering(clone) != new
-    assert "`longtail serve`, which the DAG `deploy` started, runs on" in clone.longtail("airflow", "status")
+    assert "`longtail serve`, started by the DAG `deploy`, keeps running" in clone.longtail("airflow", "status")
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_new_data_are_versioned_and_start_a_training_on_that_version(
         airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
         airflow.reach(TRAIN, run_id, "clean_up", "success")
     again = look(airflow, "skipped")
-    assert "nothing has changed at data/raw" in airflow.log("watch_source", again, "look")
+    assert "no change at data/raw" in airflow.log("watch_source", again, "look")
 
 
 def look(airflow: Airflow, state: str) -> str:

@@ -20,7 +20,7 @@ def test_airflow_keeps_its_tables_in_postgresql_where_told_to_and_leaves_no_proc
     with serving() as url, standalone(clone, {"LONGTAIL_AIRFLOW_DB": url}) as airflow:
         run_id = airflow.trigger("rollback")
         airflow.finish("rollback", run_id, "failed")
-        assert "nothing serves yet" in airflow.log("rollback", run_id, "choose")
+        assert "no version serves yet" in airflow.log("rollback", run_id, "choose")
         engine = sa.create_engine(url)
         with engine.connect() as connection:
             found = connection.execute(sa.text("select run_id from dag_run where dag_id = 'rollback'")).scalars().all()

@@ -1,4 +1,4 @@
-// Shows the service's OpenAPI document; `validatorUrl: null` keeps Swagger UI from asking a server of its own about it.
+// Shows the service's OpenAPI document; `validatorUrl: null` keeps Swagger UI from sending it to its own server.
 SwaggerUIBundle({
   url: "docs.json",
   dom_id: "#endpoints",

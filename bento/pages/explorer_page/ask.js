@@ -1,7 +1,7 @@
-// Questions to the service: JSON in, JSON out. Where the server asks for a key, the browser does so by itself.
+// Requests to the service: JSON in, JSON out. If the server requires a key, the browser prompts for it.
 export class AnswerError extends Error {}
 
-// GET without a body, POST with one; raises AnswerError with words that a person can use.
+// GET without a body, POST with one; throws AnswerError with a message for the user.
 export async function ask(path, body) {
   const response = await fetch(path, options(body)).catch(() => null);
   if (!response) throw new AnswerError("The server does not answer. Is it running?");
@@ -11,7 +11,7 @@ export async function ask(path, body) {
 }
 
 function options(body) {
-  // lists of this page are looked at by people who try things out: they are no exposure of the catalogue
+  // lists of this page are explored, not served, so they do not count as exposure
   const headers = { "X-Longtail-Purpose": "explore" };
   if (body === undefined) return { headers };
   return { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };

@@ -1,4 +1,4 @@
-// What the explorer page does: asks the service, and shows what it answers. Text only ever becomes text, never markup.
+// The explorer page: sends requests to the service and shows the answers. Text is inserted as text, never as markup.
 import { ask, AnswerError } from "./ask.js";
 import { badge, element, itemRow, fill } from "./items.js";
 import { plot } from "./plot.js";
@@ -7,7 +7,7 @@ const BRIEF = 12; // items of a history that are shown before somebody asks for 
 const $ = (id) => document.getElementById(id);
 const favourites = new Map(); // item_id -> title
 let places = new Map(); // item_id -> place in the list before
-let shownFor = ""; // the question that `places` answers
+let shownFor = ""; // the request that `places` belongs to
 let drawn = []; // what the plot shows, to be drawn again at another width
 let newest = 0; // number of the newest question; slower answers to older ones are dropped
 
@@ -28,7 +28,7 @@ function say(text, isProblem = false) {
   $("status").classList.toggle("problem", isProblem);
 }
 
-// The endpoint and body of what the form asks; null where it asks nothing yet.
+// Returns the endpoint and body of the form's request; null if it is incomplete.
 function question() {
   const common = { k: k(), ...(tail() === null ? {} : { tail: tail() }) };
   if (who() === "user" && $("user").value) return ["recommend", { user_id: $("user").value, ...common }];
@@ -75,7 +75,7 @@ function show(asked, past, answer, before) {
   const strips = [[who() === "user" ? "History" : "Starting from", past.items], ["Recommended", answer.items]];
   if (before?.items) strips.push(["Previous", before.items]);
   draw(strips.filter(([, items]) => items.length));
-  say(`${answer.items.length} items from ${answer.model}` + (moves ? "; marks say what moved since the list before." : "."));
+  say(`${answer.items.length} items from ${answer.model}` + (moves ? "; marks show moves since the previous list." : "."));
 }
 
 function draw(strips) {
@@ -86,7 +86,7 @@ function draw(strips) {
 
 function showHistory(past) {
   $("history-section").hidden = false;
-  $("history-title").textContent = { user: "History", items: "Favourites", text: "Described like the text" }[who()];
+  $("history-title").textContent = { user: "History", items: "Favourites", text: "Items that match the text" }[who()];
   const shorter = past.items.slice(0, BRIEF);
   fill($("history"), shorter.map((item) => itemRow(item, {})));
   $("more").hidden = shorter.length === past.items.length;
@@ -99,13 +99,13 @@ function showHistory(past) {
   const more = past.n_items - past.items.length;
   $("history-words").textContent = past.n_items
     ? `${past.n_items} items` + (more > 0 ? `, ${past.items.length} of them shown` : "")
-    : { user: "Nothing is known of this user.", text: "No item is described like it." }[who()] ?? "";
+    : { user: "This user has no history.", text: "No item matches the text." }[who()] ?? "";
 }
 
 function words(answer) {
   const rest = answer.items.filter((item) => item.segment !== "head").length;
-  const known = answer.fallback ? "Nobody knows this user: these are the most popular items. " : "";
-  return `${known}${rest} of ${answer.items.length} are of the tail.`;
+  const known = answer.fallback ? "Unknown user: these are the most popular items. " : "";
+  return `${known}${rest} of ${answer.items.length} are tail items.`;
 }
 
 function moved(item, place, moves) {
@@ -127,7 +127,7 @@ function showPrevious(answer, before) {
   fill($("previous"), items.map((item) => itemRow(item, { move: now.has(item.item_id) ? "in both" : "only here" })));
 }
 
-// What an opened «Why?» asks, for the kinds of question that a score can be taken apart for.
+// Returns the request of an opened "Why?", for the kinds of list with explained scores.
 function explainer([endpoint, body]) {
   if (endpoint === "recommend_for_text") return null;
   const about = endpoint === "recommend" ? { user_id: body.user_id } : { item_ids: body.item_ids };
@@ -206,7 +206,7 @@ $("own").addEventListener("change", () => { $("tail").disabled = !$("own").check
 $("tail").addEventListener("input", () => { tailWords(); soon(); });
 
 function tailWords() {
-  $("tail-value").textContent = tail() === null ? "as the model was judged" : `${Math.round(tail() * 100)} % towards the tail`;
+  $("tail-value").textContent = tail() === null ? "as released" : `${Math.round(tail() * 100)} % towards the tail`;
 }
 
 async function start() {

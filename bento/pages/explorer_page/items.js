@@ -1,4 +1,4 @@
-// Items as rows of a list: title, a badge in words and shape, popularity, and why on demand.
+// Items as rows of a list: title, a badge with text and shape, popularity, and an explanation on demand.
 const SHAPES = { head: "■", tail: "◆", cold: "○" };
 
 export function element(name, { text, label, ...properties } = {}, ...children) {
@@ -18,10 +18,10 @@ export function badge(segment) {
 }
 
 export function users(number) {
-  return number === 0 ? "touched by nobody yet" : `touched by ${number.toLocaleString("en")} ${number === 1 ? "user" : "users"}`;
+  return number === 0 ? "no interactions yet" : `${number.toLocaleString("en")} ${number === 1 ? "user" : "users"}`;
 }
 
-// move: words about how it moved; explained: (item) -> what `explain` answers, where it can.
+// move: description of the item's move; explained: (item) -> answer of `explain`, if the list has one.
 export function itemRow(item, { move, explained }) {
   const facts = element("div", { className: "facts" }, element("span", { text: item.item_id }));
   if (item.popularity !== undefined) facts.append(element("span", { text: users(item.popularity) }));
@@ -54,7 +54,7 @@ function reasons(why) {
   const list = element("dl", { className: "why" });
   const parts = [...why.parts].sort((a, b) => Math.abs(b.share) - Math.abs(a.share)).slice(0, 8);
   const rows = parts.map((part) => [`«${part.title || part.item_id}»`, part.share]);
-  for (const [name, part] of [["whatever the history", why.baseline], ["lift of items nobody touched", why.cold]]) {
+  for (const [name, part] of [["independent of the history", why.baseline], ["bonus of items without interactions", why.cold]]) {
     if (part?.share) rows.push([name, part.share]);
   }
   const largest = Math.max(...rows.map(([, share]) => Math.abs(share)), 1e-9); // the bars compare parts with each other
@@ -63,11 +63,11 @@ function reasons(why) {
     meter.setAttribute("aria-hidden", "true");
     list.append(element("dt", { text: name }), meter, element("dd", { text: `${(share * 100).toFixed(0)} %` }));
   }
-  const found = [element("p", { className: "hint", text: "What the score is made of, as shares:" }), list];
+  const found = [element("p", { className: "hint", text: "Parts of the score, as shares:" }), list];
   if (why.text) found.push(element("p", { className: "hint", text: aboutText(why.text.share) }));
   return found;
 }
 
 function aboutText(share) {
-  return `The text of this item alone accounts for ${(share * 100).toFixed(0)} % of what the history contributes.`;
+  return `The text of this item alone accounts for ${(share * 100).toFixed(0)} % of the history's contribution.`;
 }

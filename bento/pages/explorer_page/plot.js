@@ -1,4 +1,4 @@
-// A strip per list: each item a mark at its popularity (logarithmic), its shape telling head, tail and cold.
+// A strip per list: a mark per item at its popularity (logarithmic); the shape shows head, tail or cold.
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 104, RIGHT = 20, STRIP = 34, TOP = 8;
 
@@ -9,7 +9,7 @@ function make(name, attributes, text) {
   return made;
 }
 
-// strips: [name, items][]; draws them and answers what they show, in words.
+// Draws strips ([name, items][]) and returns a description in words.
 export function plot(svg, strips) {
   const width = Math.max(280, svg.parentElement.clientWidth - 32); // one unit is one pixel, so that text keeps its size
   const most = Math.max(1, ...strips.flatMap(([, items]) => items.map((item) => item.popularity ?? 0)));
@@ -21,7 +21,7 @@ export function plot(svg, strips) {
     svg.append(make("line", { x1: x(tick), x2: x(tick), y1: TOP, y2: bottom }));
     svg.append(make("text", { x: x(tick), y: bottom + 14, "text-anchor": "middle" }, tick.toLocaleString("en")));
   }
-  svg.append(make("text", { x: (LEFT + width) / 2, y: bottom + 30, "text-anchor": "middle" }, "users who touched an item"));
+  svg.append(make("text", { x: (LEFT + width) / 2, y: bottom + 30, "text-anchor": "middle" }, "users per item"));
   strips.forEach(([name, items], row) => {
     const middle = TOP + STRIP * (row + 0.5);
     svg.append(make("text", { x: LEFT - 14, y: middle + 4, "text-anchor": "end" }, name));
@@ -36,7 +36,7 @@ function ticks(most) {
   return [...new Set(found)];
 }
 
-// Marks that would cover each other go up and down in turn.
+// Overlapping marks are shifted up and down in turn.
 function spread(items, x) {
   const taken = new Map();
   return items.map((item) => {
@@ -61,8 +61,8 @@ function mark(item, x, y) {
 }
 
 function half(users) {
-  if (users === 0) return "half of the items or more are touched by nobody yet";
-  return `half of the items are touched by ${users.toLocaleString("en")} or fewer users`;
+  if (users === 0) return "at least half of the items have no interactions yet";
+  return `half of the items have ${users.toLocaleString("en")} users or fewer`;
 }
 
 function median(items) {

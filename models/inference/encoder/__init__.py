@@ -1,1 +1,1 @@
-"""Turn a text into a vector at request time, without torch."""
+"""Encode a text as a vector at request time, without torch."""

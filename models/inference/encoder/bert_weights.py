@@ -1,4 +1,4 @@
-"""The weights of a BERT-like encoder by what they do, from the names that checkpoints give them."""
+"""The weights of a BERT-like encoder by function, from their names in checkpoints."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-Array = Any  # of numpy or of torch: nothing here depends on which
-ROBERTA = ("roberta", "xlm-roberta", "camembert")  # positions start behind the padding token's
+Array = Any  # of numpy or of torch
+ROBERTA = ("roberta", "xlm-roberta", "camembert")  # positions start after the padding token's
 WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Bert:
-    """words (vocabulary, h); positions (longest, h), the token type's embedding added; layers from first to last."""
+    """Weights: words (vocabulary, h); positions (longest, h) plus the token type's embedding; layers in order."""
 
     words: Array
     positions: Array
@@ -45,7 +45,7 @@ class Bert:
 
 
 def supported(config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's config.json describes what is computed here: BERT or RoBERTa as published."""
+    """Return whether a checkpoint's config.json is of a supported architecture: BERT or RoBERTa as published."""
     return (
         config.get("model_type") in ("bert", *ROBERTA)
         and config.get("hidden_act") == "gelu"
@@ -55,12 +55,12 @@ def supported(config: Mapping[str, Any]) -> bool:
 
 
 def first_position(config: Mapping[str, Any]) -> int:
-    """Position of a text's first token in the checkpoint's table."""
+    """Return the position of a text's first token in the checkpoint's table."""
     return int(config.get("pad_token_id") or 0) + 1 if config.get("model_type") in ROBERTA else 0
 
 
 def arrange(weights: Mapping[str, Array], config: Mapping[str, Any]) -> Bert:
-    """Find the weights of an encoder that is `supported`. Raises ValueError where one is missing."""
+    """Find the weights of a `supported` encoder. Raises ValueError if one is missing."""
     prefix = next((name.removesuffix(WORDS) for name in weights if name.endswith(WORDS)), None)
     if prefix is None:
         raise ValueError(f"the weights have no {WORDS}: they are not those of a {config.get('model_type')} encoder")

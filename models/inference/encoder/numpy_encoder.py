@@ -1,4 +1,4 @@
-"""A BERT-like encoder for one text at a time in plain numpy: what serving needs of it, without torch."""
+"""A BERT-like encoder for one text at a time in plain numpy, so that serving needs no torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy.typing as npt
 from models.inference.encoder.bert_weights import Bert, Linear, Norm
 
 Floats = npt.NDArray[np.float32]
-# erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: wrong by at most 1.5e-7
+# erf by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: error at most 1.5e-7
 SLOPE, ERF = 0.3275911, (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-# Products of less than a million terms have kernels of their own in OpenBLAS, which read the weights where they are;
-# larger ones copy them first, and with few rows the copy is half of the time.
+# OpenBLAS has special kernels for products of less than a million terms, which read the weights in place; larger ones
+# copy them first, and with few rows the copy takes half of the time.
 ROWS, COLUMNS, DEPTH = 32, 64, 480
 
 
 class Blocks(NamedTuple):
-    """A dense layer whose weights (in, out) are cut into parts of `in` and blocks of columns."""
+    """A dense layer with weights (in, out) cut into parts of `in` and blocks of columns."""
 
     weight: Floats  # (parts, out / columns, in / parts, columns)
     bias: Floats  # (out / columns, columns)
@@ -34,7 +34,7 @@ class NumpyLayer(NamedTuple):
 
 
 class NumpyEncoder:
-    """Token states of one text; bert: numpy arrays in float32."""
+    """Encoder from the tokens of one text to states; bert: numpy arrays in float32."""
 
     def __init__(self, bert: Bert) -> None:
         self.words, self.positions, self.norm = bert.words, bert.positions, bert.norm
@@ -56,7 +56,7 @@ class NumpyEncoder:
             )
 
     def __call__(self, ids: npt.ArrayLike) -> Floats:
-        """States (n, h) of a text's tokens, int (n,)."""
+        """Return the states (n, h) of a text's tokens, int (n,)."""
         tokens = np.asarray(ids, np.intp)
         x = self.normalize(self.words[tokens] + self.positions[: len(tokens)], self.norm)
         for layer in self.layers:
@@ -67,7 +67,7 @@ class NumpyEncoder:
         return x
 
     def attend(self, projected: Floats) -> Floats:
-        """softmax(Q Kᵀ) V; projected: Q, K and V side by side, (n, 3 h)."""
+        """Return softmax(Q Kᵀ) V; projected: Q, K and V side by side, (n, 3 h)."""
         n, width = projected.shape
         q, k, v = projected.reshape(n, 3, self.heads, -1).transpose(1, 2, 0, 3)  # (heads, n, h / heads)
         scores = q @ k.transpose(0, 2, 1)  # (heads, n, n)
@@ -77,7 +77,7 @@ class NumpyEncoder:
         return mixed
 
     def normalize(self, x: Floats, norm: Norm) -> Floats:
-        """Layer norm: mean 0 and variance 1 of each row, then scaled and shifted."""
+        """Apply the layer norm: mean 0 and variance 1 of each row, then scaled and shifted."""
         centred = x - x.mean(1, keepdims=True)
         variance = np.einsum("nh,nh->n", centred, centred)[:, None] / x.shape[1]
         scaled: Floats = centred / np.sqrt(variance + self.epsilon) * norm.weight + norm.bias
@@ -85,7 +85,7 @@ class NumpyEncoder:
 
 
 def unit_vector(states: Floats, *, pooling: str, dim: int) -> Floats:
-    """A text's vector (dim,) of length one from its token states (n, h); pooling: mean, cls or last."""
+    """Return a text's unit vector (dim,) from its token states (n, h); pooling: mean, cls or last."""
     pooled = {"mean": lambda: states.mean(0), "cls": lambda: states[0], "last": lambda: states[-1]}[pooling]()[:dim]
     vector: Floats = pooled / np.linalg.norm(pooled)
     return vector

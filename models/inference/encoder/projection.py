@@ -1,9 +1,9 @@
-"""Vectors turned to their principal components: what a large encoder says, in as many numbers as one can afford.
+"""Dimension reduction by principal components: vectors of a large encoder in fewer numbers.
 
-    z = (v - m) W,  then at length one       W: the leading eigenvectors of the covariance
+    z = (v - m) W,  then normalized          W: the leading eigenvectors of the covariance
 
-pca keeps the components as they are, so that products stay what they were as far as components were kept; whiten brings
-each to variance one (Su et al. 2021, arXiv:2103.15316), which lets rare directions speak as loudly as common ones.
+pca keeps the components' scale, so inner products are preserved up to the dropped components; whiten scales each to
+variance one (Su et al. 2021, arXiv:2103.15316), so that rare directions count as much as common ones.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Method = Literal["pca", "whiten"]
 CHUNK = 1 << 14  # vectors at once
-MEAN, COMPONENTS = "projection.mean", "projection.components"  # what the two are called beside an encoder's weights
-FLAT = 1e-9  # of the largest variance: below it a direction is nothing but rounding
+MEAN, COMPONENTS = "projection.mean", "projection.components"  # their names beside an encoder's weights
+FLAT = 1e-9  # of the largest variance; a direction below it is rounding error
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Projection:
     kept: float = 1.0  # share of the variance
 
     def __call__(self, vectors: Floats) -> Floats:
-        """Unit vectors (b, c) of vectors (b, t); zero, which stands for nothing, stays zero."""
+        """Return unit vectors (b, c) of vectors (b, t); a zero vector, which marks a missing text, stays zero."""
         turned = np.asarray((vectors - self.mean) @ self.components, np.float32)
         lengths = np.linalg.norm(turned, axis=1, keepdims=True)
         known = vectors.any(axis=1, keepdims=True) & (lengths > 0)
@@ -38,9 +38,9 @@ class Projection:
 
 
 def fit(vectors: Floats, rows: npt.NDArray[np.integer], *, method: Method, dim: int) -> Projection:
-    """The projection onto `dim` components of vectors[rows], taken from (n, t) in pieces; zero ones do not count.
+    """Fit the projection onto `dim` components of vectors[rows], read from (n, t) in chunks; zero vectors are ignored.
 
-    Raises ValueError where these vectors have fewer directions than that.
+    Raises ValueError if these vectors span fewer dimensions.
     """
     t = vectors.shape[1]
     n, total, square = 0, np.zeros(t), np.zeros((t, t))
@@ -58,7 +58,7 @@ def fit(vectors: Floats, rows: npt.NDArray[np.integer], *, method: Method, dim: 
         )
     components = directions[:, :dim]
     largest = components[np.abs(components).argmax(axis=0), np.arange(dim)]
-    components = components * np.sign(largest)  # an eigenvector's sign is anybody's guess, and has to be somebody's
+    components = components * np.sign(largest)  # fix the arbitrary signs of eigenvectors
     if method == "whiten":
         components = components / np.sqrt(variances[:dim])
     kept = float(variances[:dim].sum() / variances.clip(0).sum())

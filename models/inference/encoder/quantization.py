@@ -1,4 +1,4 @@
-"""Weights in eight bits: each row of a matrix as whole numbers from -127 to 127, times a step of its own."""
+"""Weights in eight bits: each row of a matrix as integers from -127 to 127, times a step per row."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 LARGEST = 127
-STEPS = ".steps"  # behind the name of a matrix: its steps
+STEPS = ".steps"  # suffix of a matrix's name for its steps
 
 
 def quantized(weights: dict[str, Array]) -> dict[str, Array]:
-    """Matrices (out, in) as int8, with their steps (out,) beside them; vectors stay as they are."""
+    """Return matrices (out, in) as int8, with their steps (out,); vectors are unchanged."""
     found: dict[str, Array] = {}
     for name, weight in weights.items():
         if weight.ndim != 2:
@@ -27,7 +27,7 @@ def quantized(weights: dict[str, Array]) -> dict[str, Array]:
 
 
 def restored(weights: dict[str, Array]) -> dict[str, npt.NDArray[np.float32]]:
-    """What `quantized` was given, to half a step; weights in half precision come back in single."""
+    """Return the input of `quantized`, to half a step; weights in half precision are returned in single."""
     return {
         name: weight * weights[name + STEPS][:, None] if weight.dtype == np.int8 else weight.astype(np.float32)
         for name, weight in weights.items()

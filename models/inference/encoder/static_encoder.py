@@ -1,8 +1,8 @@
-"""A text's vector as a sum over its tokens: a table distilled from an encoder, for when coarse is good enough.
+"""A static encoder, distilled from a larger one: a text's vector is a sum over its tokens, an approximation.
 
-Each token starts as the encoder's vector of that token alone; frequent ones count for less (Arora, Liang and Ma 2017);
-and one linear map, fitted on texts whose vectors are known, turns their sum towards the encoder's own. No transformer
-is run, so that a text costs as many additions as it has tokens; word order and context are lost.
+Each token starts with the encoder's vector of that token alone; frequent tokens have smaller weights (Arora, Liang and
+Ma 2017); one linear map, fitted on texts with known vectors, maps the sums to the encoder's vectors. Without a
+transformer, a text costs one addition per token; word order and context are lost.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-RARE = 0.03  # a token with this share of all tokens counts half
-RIDGE = 1e-5  # of what a direction of the sums amounts to on average; a ridge of one would flatten them, they are short
+RARE = 0.03  # a token with this share of all tokens has half the weight
+RIDGE = 1e-5  # relative to the mean variance of the sums, which are short: an absolute ridge of one would flatten them
 
 
 def distilled(alone: Floats, tokens: Sequence[Sequence[int]], vectors: Floats) -> Floats:
-    """Table (v, t) of tokens; alone: their vectors (v, t) by the encoder; tokens: of texts with unit vectors (n, t)."""
+    """Return the table (v, t) of tokens; alone: the encoder's (v, t); tokens: of texts with unit vectors (n, t)."""
     counts = np.bincount(np.fromiter((i for ids in tokens for i in ids), np.int64), minlength=len(alone))
     weights = RARE / (RARE + counts / max(1, counts.sum()))
     table = (alone * weights[:, None]).astype(np.float32)
@@ -30,7 +30,7 @@ def distilled(alone: Floats, tokens: Sequence[Sequence[int]], vectors: Floats) -
 
 
 def vector(table: npt.NDArray[np.floating], ids: Sequence[int]) -> Floats:
-    """Unit vector (t,) of a text's tokens."""
+    """Return the unit vector (t,) of a text's tokens."""
     return unit(table[list(ids)].astype(np.float32).sum(axis=0))
 
 

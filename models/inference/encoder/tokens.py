@@ -1,4 +1,4 @@
-"""Texts to token ids: whatever a table holds is made a text first, and truncation is said, never inherited."""
+"""Tokenize texts: any value of a table is converted to text first, and truncation is explicit, never inherited."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def clean(value: object) -> str:
-    """A text that every tokenizer takes: nothing for None and NaN, bytes as UTF-8, no halves of surrogate pairs."""
-    if value is None or value != value:  # NaN is how tables say that a text is missing
+    """Return a valid text for any tokenizer: empty for None and NaN, bytes as UTF-8, no lone surrogates."""
+    if value is None or value != value:  # NaN: a missing text in tables
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-    """Token ids of each text, cut at `max_length`; none at all where a text has no token of its own.
+    """Return the token ids of each text, cut at `max_length`; empty for a text with only special tokens.
 
     tokenizer: of the tokenizers library; its own settings of truncation and padding are replaced.
     """

@@ -208,7 +208,7 @@ def test_beyond_the_limit_a_connection_is_told_to_come_again(server: Server) -> 
             found = everything(refused)
         assert found.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1\r\n" in found
-        assert found.endswith(b'{"error": "there are 20 connections; try again"}')
+        assert found.endswith(b'{"error": "more than 20 connections; try again"}')
         server.goes.set()
         assert all(answer(each).startswith(b"HTTP/1.1 200 ") for each in busy)
     finally:

@@ -111,7 +111,7 @@ def test_titles_that_look_like_markup_stay_text(page: Page) -> None:
 
 
 def test_moving_the_slider_changes_the_list_and_says_what_moved(page: Page, url: str) -> None:
-    page.get_by_label("choose it myself").check()
+    page.get_by_label("set it for this request").check()
     slider = page.get_by_label("Tail preference")
     slider.focus()
     page.keyboard.press("End")
@@ -153,7 +153,7 @@ def test_it_works_by_keyboard_alone(page: Page, url: str) -> None:
 def test_an_unknown_user_is_told_so(page: Page) -> None:
     page.get_by_label("User id").fill("<b>nobody</b>")
     page.get_by_role("button", name="Recommend").click()
-    expect(page.locator("#list-words")).to_contain_text("Nobody knows this user")
+    expect(page.locator("#list-words")).to_contain_text("Unknown user")
     expect(page.locator("#history-words")).to_have_text("Nothing is known of this user.")
 
 

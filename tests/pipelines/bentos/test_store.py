@@ -29,7 +29,7 @@ def described(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_model_without_a_bento_cannot_be_served(home: Path) -> None:
-    with pytest.raises(ValueError, match="there is no Bento to serve: the verdict is HOLD"):
+    with pytest.raises(ValueError, match="this version has no Bento to serve: the verdict is HOLD"):
         store.ensure_imported(Path("longtail.tar"), described(built=False, reason="the verdict is HOLD: few users"))
     assert not home.exists()
 

@@ -81,12 +81,12 @@ def test_without_dvc_or_without_a_commit_the_remedy_is_named(
 
 
 def test_promote_status_rollback_lineage_speak_of_what_they_did(checkout: Checkout, run: Run) -> None:
-    assert "serving    nothing yet in prod" in run("status")[1]
+    assert "serving    none yet in prod" in run("status")[1]
     checkout.candidate(1)
-    assert "`longtail promote` lets it serve" in run("status")[1]
+    assert "run `longtail promote` to serve it" in run("status")[1]
     assert run("promote")[:2] == (0, "longtail: v1.0.0 serves now, as the first version\n")
     assert run("promote")[:2] == (0, "longtail: v1.0.0 already serves this model\n")
-    assert "it is the model that serves" in run("status")[1]
+    assert "the same model serves" in run("status")[1]
     checkout.candidate(2)
     assert run("promote")[:2] == (0, "longtail: v2.0.0 serves now, in place of v1.0.0\n")
     assert run("rollback")[:2] == (0, "longtail: v1.0.0 serves again, in place of v2.0.0\n")
@@ -108,7 +108,7 @@ def test_status_says_what_changed_since_the_verdict(checkout: Checkout, run: Run
 def test_status_says_that_the_bento_is_older_than_its_code(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
     Path("bento/service.py").write_text("# edited\n")
-    assert "`longtail promote` refuses it: bento/service.py changed after the Bento was built" in run("status")[1]
+    assert "`longtail promote` rejects it: bento/service.py changed after the Bento was built" in run("status")[1]
 
 
 def test_status_says_that_a_verdict_is_damaged(checkout: Checkout, run: Run) -> None:
@@ -159,15 +159,15 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     assert {f"verdict    PROMOTE: {verdict['reason']}", f"pass            {first['name']}: {first['reason']}"} < lines
     assert any(line.startswith("data/ingest  md5 ") for line in lines)
     assert any(line.startswith("assigned to prod #2, ") for line in lines)
-    assert "replaced   v1.0.0; `longtail lineage v1.0.0` goes on from there" in lines
+    assert "replaced   v1.0.0; `longtail lineage v1.0.0` shows its lineage" in lines
     assert run("lineage", "longtail:2")[1] == out  # the tag that served answers give
 
 
 def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
     assert "data/gate/verdict.json is missing; run `dvc repro gate`" in error_of(run("promote"))
-    assert "nothing serves yet" in error_of(run("rollback"))
-    assert "nothing serves yet" in error_of(run("lineage"))
-    assert "nothing serves yet" in error_of(run("serve"))
+    assert "no version serves yet" in error_of(run("rollback"))
+    assert "no version serves yet" in error_of(run("lineage"))
+    assert "no version is promoted yet" in error_of(run("serve"))
     checkout.candidate(1)
     run("promote")
     assert "'v7.0.0' is not registered; there are v1.0.0" in error_of(run("lineage", "v7.0.0"))
@@ -199,12 +199,12 @@ def test_a_run_promotes_and_a_second_run_changes_nothing(checkout: Checkout) -> 
     assert "Stage 'train' didn't change" in first.stdout
     assert "beats popularity" in first.stdout
     assert "longtail: v1.0.0 serves now" in first.stdout
-    assert f"the report is {checkout.root}/data/gate/report.html" in first.stdout
+    assert f"report: {checkout.root}/data/gate/report.html" in first.stdout
     assert first.stdout.rstrip().splitlines()[-4] == "next:"
     lock = Path("dvc.lock").read_bytes()
     second = longtail(checkout.root, "run")
     assert second.returncode == 0, second.stderr
-    assert "nothing has changed since the last run" in second.stdout
+    assert "nothing changed since the last run" in second.stdout
     assert "v1.0.0 already serves this model" in second.stdout
     assert Path("dvc.lock").read_bytes() == lock
 
@@ -238,7 +238,7 @@ def test_a_run_fetches_the_champion_while_dvc_holds_its_lock(checkout: Checkout)
     done = longtail(checkout.root, "run", "--no-promote")
     assert done.returncode == 0, done.stderr
     assert "champion: v1.0.0" in done.stdout
-    assert "not promoted, as --no-promote says" in done.stdout
+    assert "not promoted, because of --no-promote" in done.stdout
     assert json.loads(Path("data/champion/champion.json").read_text())["version"] == "v1.0.0"
     assert git(checkout.root, "tag").splitlines() == ["longtail#prod#1", "longtail@v1.0.0"]
 

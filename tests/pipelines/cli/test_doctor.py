@@ -56,7 +56,7 @@ def test_a_healthy_checkout_needs_nothing(run_once: Checkout) -> None:
 def test_an_emptied_dvc_lock_comes_back_from_the_last_commit(run_once: Checkout) -> None:
     before = Path("dvc.lock").read_bytes()
     Path("dvc.lock").write_text("")
-    assert "dvc.lock was unreadable and is restored from the last commit" in texts()
+    assert "dvc.lock was unreadable: restored from the last commit" in texts()
     assert Path("dvc.lock").read_bytes() == before
 
 
@@ -64,7 +64,7 @@ def test_an_emptied_dvc_lock_that_was_never_committed_is_removed(run_once: Check
     git(run_once.root, "rm", "-q", "--cached", "dvc.lock")
     commit(run_once.root, "without lock")
     Path("dvc.lock").write_text("")
-    assert "dvc.lock was unreadable and is removed" in texts()
+    assert "dvc.lock was unreadable: removed" in texts()
     assert not Path("dvc.lock").exists()
 
 
@@ -74,7 +74,7 @@ def test_a_broken_rwlock_blocks_dvc_until_the_doctor_came(run_once: Checkout, co
     Path(".dvc/tmp/rwlock").write_text(content)
     blocked = subprocess.run(["dvc", "repro", "champion"], capture_output=True, text=True, check=False)
     assert "rwlock" in blocked.stderr
-    assert "rwlock was unreadable and is removed" in texts()
+    assert "rwlock was unreadable: removed" in texts()
     assert "rwlock" not in subprocess.run(["dvc", "status"], capture_output=True, text=True, check=True).stderr
 
 
@@ -88,7 +88,7 @@ def test_a_running_dvc_keeps_its_locks_and_is_named(run_once: Checkout) -> None:
     hold(os.getpid())
     Path("data/.train.partial").mkdir()
     Path("dvc.lock").write_text("")
-    assert f"DVC is at work (dvc repro, process {os.getpid()}) -> wait for it" in texts()
+    assert f"DVC is running (dvc repro, process {os.getpid()}) -> wait until it ends" in texts()
     assert Path("data/.train.partial").exists()
     assert Path("dvc.lock").read_text() == ""
 
@@ -97,21 +97,21 @@ def test_a_second_run_says_who_is_at_work(run_once: Checkout, capsys: pytest.Cap
     hold(os.getpid())
     with pytest.raises(SystemExit):
         main.main(["run"])
-    said = f"another run is at work in this checkout (dvc repro, process {os.getpid()}); wait for it"
+    said = f"another run is active in this checkout (dvc repro, process {os.getpid()}); wait until it ends"
     assert said in capsys.readouterr().err
 
 
 def test_a_lock_of_a_process_whose_number_was_given_away_is_removed(run_once: Checkout) -> None:
     hold(os.getpid())
     os.utime(".dvc/tmp/rwlock", (1, 1))  # from before this process began
-    assert "rwlock, which a killed DVC left, is removed" in texts()
+    assert "rwlock was left by a killed DVC: removed" in texts()
     assert not Path(".dvc/tmp/rwlock").exists()
 
 
 def test_what_killed_stages_left_is_removed(run_once: Checkout) -> None:
     for name in ("data/.train.partial", "data/.split.old"):
         Path(name).mkdir()
-    assert "data/.train.partial, which a killed stage left, is removed" in texts()
+    assert "removed data/.train.partial, left by a killed stage" in texts()
     assert not list(Path("data").glob(".*.partial")) + list(Path("data").glob(".*.old"))
 
 
@@ -127,7 +127,7 @@ def test_every_damaged_object_of_the_cache_is_found_and_removed(run_once: Checko
     for path in damaged:
         damage(path)
     found = texts(remedies=True)
-    assert all(f"{path.absolute()} was damaged and is removed" in found for path in damaged)
+    assert all(f"removed {path.absolute()}, which was damaged" in found for path in damaged)
     assert objects() == []
 
 
@@ -151,7 +151,7 @@ def test_damaged_objects_of_the_remote_are_never_pulled(run_once: Checkout, tmp_
     assert not Path("data/train/model.safetensors").exists()
     n = len(list((tmp_path / "remote").glob("files/md5/*/*")))
     found = [finding.text for finding in doctor.examine(remote=True)]
-    assert sum(text.startswith("remote: ") and text.endswith("was damaged and is removed") for text in found) == n > 0
+    assert sum(text.startswith("remote: removed ") and text.endswith(", which was damaged") for text in found) == n > 0
     assert not list((tmp_path / "remote").glob("files/md5/*/*"))
 
 
@@ -175,7 +175,7 @@ def test_the_command_fails_while_a_remedy_is_open(run_once: Checkout, capsys: py
     assert ended.value.code == 1
     out, err = capsys.readouterr()
     assert "  remedy: remove data/split" in out
-    assert "1 of the lines above name a remedy" in err
+    assert "1 of the lines above need a fix" in err
 
 
 def test_what_is_open_to_other_users_is_closed(run_once: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +189,9 @@ def test_what_is_open_to_other_users_is_closed(run_once: Checkout, monkeypatch: 
         path.chmod(0o777)
     said = texts()
     for path in opened[:2]:
-        assert f"modes: {path} was open to other users and is closed" in said
+        assert f"modes: {path} was accessible to other users; access removed" in said
     assert {path.stat().st_mode & 0o007 for path in opened} == {0}
-    assert "open to other users" not in texts()
+    assert " accessible to other users" not in texts()
 
 
 def test_a_secret_in_the_committed_address_of_a_remote_is_a_finding(run_once: Checkout) -> None:
@@ -199,4 +199,6 @@ def test_a_secret_in_the_committed_address_of_a_remote_is_a_finding(run_once: Ch
     config.write_text(
         f"{config.read_text()}    remote = far\n['remote \"far\"']\n    url = http://u:s3cret@127.0.0.1:1/\n"
     )
-    assert "the address of far in .dvc/config holds a user or password, as every release does" in texts(remedies=True)
+    assert "the address of far in .dvc/config contains a user or password, and every release copies it" in texts(
+        remedies=True
+    )

@@ -30,7 +30,7 @@ def test_new_data_are_versioned_once_and_the_checkout_stays_as_it_is(source: Che
     found = new_data.look(1)
     assert found["files"] == ["data/raw/events.csv.dvc"]
     assert found["commit"] == git.commit_of(new_data.REF)
-    assert "nothing has changed" in new_data.look(2)["skip"]
+    assert "no change" in new_data.look(2)["skip"]
     assert git.git("status", "--porcelain") == before
     assert EVENTS.stat().st_mode & 0o200  # DVC makes its copies read-only, never the user's file
 
@@ -38,7 +38,7 @@ def test_new_data_are_versioned_once_and_the_checkout_stays_as_it_is(source: Che
 def test_a_file_that_was_only_touched_is_no_new_data(source: Checkout) -> None:
     new_data.look(1)
     os.utime(EVENTS, (1, 1))
-    assert "holds the same as before" in new_data.look(1)["skip"]
+    assert "the same content" in new_data.look(1)["skip"]
 
 
 def test_a_run_reads_the_version_it_was_started_for(source: Checkout) -> None:
@@ -72,7 +72,7 @@ def test_a_version_is_pushed_where_a_remote_is_set(source: Checkout, tmp_path: P
 
 def test_an_empty_source_is_an_error_that_says_where(source: Checkout) -> None:
     EVENTS.unlink()
-    with pytest.raises(FileNotFoundError, match=r"data/raw, which ingest\.path names, holds no files"):
+    with pytest.raises(FileNotFoundError, match=r"data/raw \(ingest\.path\) has no files"):
         new_data.look(1)
 
 

@@ -24,7 +24,7 @@ def test_what_does_not_fit_into_memory_spills_and_nothing_of_it_remains(tmp_path
 def test_a_full_disk_is_named_with_its_folder(tmp_path: Path) -> None:
     statement = f"set max_temp_directory_size = '1MB'; {MANY}"
     with (
-        pytest.raises(ValueError, match=rf"no room is left in {tmp_path} .* raise split\.memory_limit, which is 60MB"),
+        pytest.raises(ValueError, match=rf"the disk of {tmp_path} .* raise split\.memory_limit, which is 60MB"),
         engine.connect(StageRun("split", tmp_path), "60MB") as con,
     ):
         con.execute(statement)

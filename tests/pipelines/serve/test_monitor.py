@@ -59,8 +59,8 @@ def test_too_little_coverage_counts_for_as_many_lists_as_were_judged(
 
 
 def test_many_lists_without_a_history_are_drift() -> None:
-    assert decisions({"fallback_share": 0.6})["lists without a history"] == "drift"
-    assert decisions({"fallback_share": 0.6, "lists": 50})["lists without a history"] == "holds"
+    assert decisions({"fallback_share": 0.6})["fallback lists"] == "drift"
+    assert decisions({"fallback_share": 0.6, "lists": 50})["fallback lists"] == "holds"
 
 
 def test_nothing_served_and_nothing_measured_decide_nothing() -> None:

@@ -125,7 +125,7 @@ def test_a_worker_killed_under_load_breaks_its_own_requests_alone(serving: Servi
     victim, clients = serving.workers()[0], Clients(serving.url)
     clients.wait(300)
     victim.kill()
-    serving.wait_for("ended with status -9")
+    serving.wait_for("ended with exit status -9")
     assert len(clients.broken) <= len(clients.threads)  # each had one request at most under way
     assert requests.get(f"{serving.url}/readyz", timeout=30).json()["status"] == "ready"
     serving.process.send_signal(signal.SIGTERM)

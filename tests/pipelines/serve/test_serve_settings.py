@@ -57,7 +57,7 @@ def test_a_wrong_setting_ends_the_server_and_is_not_held_against_the_version(
     try:
         assert serving.process.wait(90) == 1
         assert f"longtail: error: {words}" in serving.text()
-        assert "a setting of the server is wrong, as its log above says" in serving.text()
+        assert "a setting of the server is wrong; see its log above" in serving.text()
         assert "Traceback" not in serving.text()
         assert memory.read(serving.port).refused is None
     finally:

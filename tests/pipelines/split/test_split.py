@@ -225,7 +225,7 @@ def test_a_head_that_leaves_no_tail_is_refused(by_hash: Workspace) -> None:
     )
     write_validate()
 
-    with pytest.raises(ValueError, match=r"split\.head is 0\.99, and it takes all 2 items"):
+    with pytest.raises(ValueError, match=r"split\.head is 0\.99, and only all 2 items"):
         split.main()
 
     assert not Path("data/split").exists()

@@ -141,7 +141,7 @@ FAMILIES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "few interactions": (
         lambda: {"table": interactions([row for row in ROWS if row[0] < "u010"])},
-        r"there are at least 100 interactions \(found 58\): look at the source.* \[few_interactions\]; .*",
+        r"there are at least 100 interactions \(found 58\): check the source.* \[few_interactions\]; .*",
     ),
     "empty tables": (
         lambda: {"table": interactions([]), "items": catalogue(IDS, text=IDS)},
@@ -156,7 +156,7 @@ FAMILIES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "one loud user": (
         lambda: {"table": interactions([*ROWS, *(("loud", i, 1.0, None) for i in IDS)])},
-        r"users: .*no user holds more than 10% of the interactions \(found 0\.1",
+        r"users: .*no user has more than 10% of the interactions \(found 0\.1",
     ),
 }
 

@@ -112,10 +112,10 @@ DRIFTS: dict[str, tuple[list[Row], str]] = {
     "half the data": (ROWS[: len(ROWS) // 2], "interactions did not shrink by more than 20% (found 0.4985)"),
     "half the users": ([(f"u{int(u[1:]) % 30:03}", f"i{(int(i[1:]) + 31 * (int(u[1:]) // 30)) % 60:03}", v, t)
                         for u, i, v, t in ROWS], "users did not shrink by more than 20% (found 0.5"),
-    "a heavy user": ([*ROWS, *(("u999", i, 1.0, day(1)) for i in IDS)], "the heaviest user did not grow beyond 3 t"),
+    "a heavy user": ([*ROWS, *(("u999", i, 1.0, day(1)) for i in IDS)], "user grew by a factor of at most 3 (found"),
     "one item for everybody": ([*(r for r in ROWS if r[1] != "i000"), *((f"v{n:03}", "i000", 1.0, day(2))
-                                for n in range(200))], "the top hundredth of items did not gain 10% (found 0."),
-    "other values": ([(*row[:2], 100.0, row[3]) for row in ROWS], "at most 20% of the values moved elsewhere"),
+                                for n in range(200))], "the share of the top 1% of items grew by at most 10% (found"),
+    "other values": ([(*row[:2], 100.0, row[3]) for row in ROWS], "the distribution of values shifted by at most 20%"),
 }  # fmt: skip
 
 

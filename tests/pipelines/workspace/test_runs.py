@@ -99,7 +99,7 @@ def test_a_stage_that_refuses_its_input_is_told_from_one_that_was_killed(checkou
     found = Path("dvc.yaml").read_text()
     Path("dvc.yaml").write_text(found.replace("exit 1", "kill -9 $$", 1))
     prepare({"note": "again"})
-    with pytest.raises(dvc_stage.InterruptedStageError, match="ingest was ended with status"):
+    with pytest.raises(dvc_stage.InterruptedStageError, match="ingest was ended with exit status"):
         run_tasks.stage(RUN, "ingest", 1)
 
 
