@@ -21,7 +21,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.evaluation.holdout import head_items
-from models.evaluation.measure import Catalogue
+from models.evaluation.metric import Catalogue
 from pipelines.artifacts import checkpoint
 from pipelines.embed import vectors as item_vectors
 from pipelines.embed.texts import Texts

@@ -19,7 +19,7 @@ from scipy import stats
 
 from benchmarks import _results
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Floats
+from models.evaluation.metric import Floats
 from models.gate import policy
 from models.gate.policy import Procedure
 from models.gate.rules import Rule

@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri
 
 from benchmarks import _results
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Floats, Lists
+from models.evaluation.metric import Floats, Lists
 from models.gate import bounded_mean, comparison, policy
 from models.gate.compared import Compared
 from models.gate.comparison import Figure, Measured

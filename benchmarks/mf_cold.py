@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 from benchmarks._datasets import HEAD, NAMES, ROOT, Dataset, Floats, embeddings, read
 from models.evaluation import measure
 from models.evaluation.holdout import head_items
+from models.evaluation.metric import Catalogue
 from models.inference.factors import Factors
 from models.ranking import baselines
 from models.ranking.fold_in import fold_in
@@ -70,7 +71,7 @@ def withhold(data: Dataset, share: float) -> Dataset:
     keep = ~gone[kept.col]
     train = csr_array((kept.data[keep], (kept.row[keep], kept.col[keep])), shape=kept.shape)
     popularity = np.bincount(train.indices, minlength=n_items)
-    catalogue = measure.Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
+    catalogue = Catalogue(popularity, ~head_items(popularity, HEAD), popularity == 0, train.shape[0])
     return replace(data, train=train, catalogue=catalogue)
 
 

@@ -23,7 +23,7 @@ from scipy.stats import qmc
 from benchmarks import _peers as peers
 from benchmarks._datasets import NAMES, ROOT, Dataset, Floats, Matrix, embeddings, read
 from models.evaluation import measure
-from models.evaluation.metrics import Lists
+from models.evaluation.metric import Lists
 from models.inference.factors import Factors
 from models.ranking import baselines, ranking
 from models.ranking.fold_in import fold_in

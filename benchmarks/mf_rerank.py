@@ -19,8 +19,8 @@ from scipy.sparse import csr_array
 
 from benchmarks._datasets import NAMES, ROOT, Dataset, embeddings, read
 from benchmarks.mf_models import to_training_data
-from models.evaluation.measure import Catalogue, Relevant
-from models.evaluation.metrics import Lists
+from models.evaluation.measure import Relevant
+from models.evaluation.metric import Catalogue, Lists
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank, rerank

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.evaluation.metrics import Bools, Floats, Lists, ratio
+from models.evaluation.metric import Bools, Counts, Floats, Judged, Lists, Metric, ratio
+
+NUMBERS = 2**24  # numbers of list vectors at a time: 64 MB
 
 
 def aplt(lists: Lists, is_tail: Bools) -> Floats:
@@ -115,9 +117,102 @@ def disparity(shares: Floats) -> Floats:
     return ratio(shares.std(axis=-1), shares.mean(axis=-1))
 
 
-OF_EXPOSURE: dict[str, Callable[[Floats, Bools], Floats]] = {  # of exposure (..., n_items) and is_tail (n_items,)
-    "item_coverage": lambda exposure, is_tail: coverage(exposure),
-    "tail_coverage": lambda exposure, is_tail: coverage(exposure[..., is_tail]),
-    "gini": lambda exposure, is_tail: gini(exposure),
-    "entropy": lambda exposure, is_tail: entropy(exposure),
-}
+def coverage_without_each(lists: Lists, counts: Counts, among: Bools) -> Floats:
+    """Return the coverage of the items `among` without each user: items listed only for that user are lost."""
+    alone = (counts == 1) & among
+    shown = ((counts > 0) & among).sum()
+    return ratio(shown - (alone[lists] & (lists >= 0)).sum(axis=1), np.array(among.sum()))
+
+
+def entropy_without_each(lists: Lists, counts: Counts, is_tail: Bools) -> Floats:
+    """Return the entropy without each user, from log2 N - Σ e log2 e / N with a tabulated change per removed item."""
+    present = lists >= 0
+    terms = np.concatenate([[0.0], (e := np.arange(1.0, counts.max(initial=0) + 1)) * np.log2(e)])  # of e exposures
+    lost = np.diff(terms, prepend=0.0)[counts]  # (n_items,)
+    total = counts.sum() - present.sum(axis=1)
+    rest = terms[counts].sum() - (lost[lists] * present).sum(axis=1)
+    uncertainty: Floats = np.log2(total, out=np.full(len(lists), np.nan), where=total > 0) - ratio(rest, total)
+    return uncertainty
+
+
+def gini_without_each(lists: Lists, counts: Counts, is_tail: Bools) -> Floats:
+    """Return the Gini index without each user, from the sum of |e_i - e_j| over all pairs of items.
+
+    An item exposed once less gets closer to items with less exposure, and farther from all others; two items of the
+    same list keep their distance.
+    """
+    n, present = len(counts), lists >= 0
+    ascending = np.sort(counts)
+    distances = float((2.0 * np.arange(1, n + 1) - n - 1) @ ascending)
+    below = np.searchsorted(ascending, counts)  # number of items with less exposure, (n_items,)
+    change = n - 1 - 2 * below
+    of_list = np.sort(np.where(present, counts[lists], -1), axis=1)  # -1 for padding
+    equal = sum(
+        ((of_list[:, gap:] == of_list[:, :-gap]) & (of_list[:, gap:] > 0)).sum(axis=1)
+        for gap in range(1, lists.shape[1])
+    )
+    return ratio(
+        distances + (change[lists] * present).sum(axis=1) - 2.0 * equal, n * (counts.sum() - present.sum(axis=1))
+    )
+
+
+def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Return the diversity of each list, in batches: the vectors of all lists at once would take most of the memory."""
+    batch = max(1, NUMBERS // (max(lists.shape[1], 1) * embeddings.shape[1]))
+    parts = [lists[start : start + batch] for start in range(0, len(lists), batch)]
+    return np.concatenate([np.empty(0), *(diversity(part, embeddings) for part in parts)])
+
+
+def popularity_lift_of(judged: Judged, k: int) -> Floats | None:
+    if judged.histories is None:
+        return None
+    return popularity_lift(judged.lists[:, :k], judged.catalogue.users_of_item, judged.histories)
+
+
+def diversity_of(judged: Judged, k: int) -> Floats | None:
+    return None if judged.embeddings is None else in_batches(judged.lists[:, :k], judged.embeddings)
+
+
+METRICS = {
+    "aplt": Metric(
+        "tail", "share of tail items in a list",
+        of_users=lambda of, k: aplt(of.lists[:, :k], of.catalogue.is_tail),
+    ),
+    "aclt": Metric(
+        "tail", "number of tail items in a list", unit="items", highest=math.inf,
+        of_users=lambda of, k: aclt(of.lists[:, :k], of.catalogue.is_tail),
+    ),
+    "arp": Metric(
+        "tail", "mean number of train users of listed items", unit="users", higher_is_better=False, highest=math.inf,
+        of_users=lambda of, k: arp(of.lists[:, :k], of.catalogue.users_of_item),
+    ),
+    "novelty": Metric(
+        "tail", "rarity of listed items: mean -log2 of the share of users", unit="bits", highest=math.inf,
+        of_users=lambda of, k: novelty(of.lists[:, :k], of.catalogue.users_of_item, n_users=of.catalogue.n_users),
+    ),
+    "popularity_lift": Metric(
+        "tail", "relative excess of a list's popularity over the user's history; 0 is faithful",
+        higher_is_better=False, lowest=-1.0, highest=math.inf, of_users=popularity_lift_of,
+    ),
+    "diversity": Metric(
+        "tail", "dissimilarity of the texts in a list: 1 - mean cosine", highest=2.0, of_users=diversity_of
+    ),
+    "item_coverage": Metric(
+        "tail", "share of the catalogue that is in any list", covers=np.ones_like,
+        of_exposure=lambda exposure, is_tail: coverage(exposure),
+        without_each=lambda lists, counts, is_tail: coverage_without_each(lists, counts, np.ones_like(is_tail)),
+    ),
+    "tail_coverage": Metric(
+        "tail", "share of the tail that is in any list", covers=lambda is_tail: is_tail,
+        of_exposure=lambda exposure, is_tail: coverage(exposure[..., is_tail]),
+        without_each=coverage_without_each,
+    ),
+    "gini": Metric(
+        "tail", "inequality of item exposure: 0 all equal, 1 a single item", higher_is_better=False,
+        of_exposure=lambda exposure, is_tail: gini(exposure), without_each=gini_without_each,
+    ),
+    "entropy": Metric(
+        "tail", "evenness of item exposure", unit="bits", highest=math.inf,
+        of_exposure=lambda exposure, is_tail: entropy(exposure), without_each=entropy_without_each,
+    ),
+}  # fmt: skip

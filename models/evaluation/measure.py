@@ -8,25 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
-from models.evaluation import exposure, metrics, parity
-from models.evaluation.metrics import Bools, Floats, Lists
+from models.evaluation import accuracy, metrics, parity
+from models.evaluation.metric import Bools, Catalogue, Floats, Indices, Judged, Lists, Sparse, ratio
 
-Sparse = csr_array[Any]
-Indices = npt.NDArray[np.integer[Any]]
 N_DECILES = 10
-NUMBERS = 2**24  # numbers of list vectors at a time: 64 MB
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Properties of the items that metrics need, all (n_items,)."""
-
-    users_of_item: Indices  # distinct train users
-    is_tail: Bools
-    is_cold: Bools
-    n_users: int  # train users in all
 
 
 @dataclass(frozen=True)
@@ -76,39 +62,23 @@ def evaluate(
     """
     n_items = len(catalogue.is_tail)
     tail, cold = relevant.among(catalogue.is_tail), relevant.among(catalogue.is_cold)
-    hits, total = metrics.hits(lists, relevant.rows, relevant.items, n_items=n_items)
-    tail_hits, tail_total = metrics.hits(lists, tail.rows, tail.items, n_items=n_items)
-    cold_hits, cold_total = metrics.hits(lists, cold.rows, cold.items, n_items=n_items)
-    among_cold, _ = metrics.hits(cold_lists, cold.rows, cold.items, n_items=n_items)
+    hits, total = accuracy.hits(lists, relevant.rows, relevant.items, n_items=n_items)
+    tail_hits, tail_total = accuracy.hits(lists, tail.rows, tail.items, n_items=n_items)
+    cold_hits, cold_total = accuracy.hits(lists, cold.rows, cold.items, n_items=n_items)
+    among_cold, _ = accuracy.hits(cold_lists, cold.rows, cold.items, n_items=n_items)
+    judged = Judged(
+        lists, catalogue, hits, total, tail_hits, tail_total, cold_hits, cold_total, among_cold,
+        histories=None if users is None else users.histories, embeddings=embeddings,
+    )  # fmt: skip
     per_user: dict[str, Floats] = {}
     for k in ks:
-        top = lists[:, :k]
-        per_user |= {f"{name}@{k}": metric(hits, total, k) for name, metric in metrics.BY_RELEVANCE.items()}
-        per_user |= {
-            f"tail_ndcg@{k}": metrics.ndcg(tail_hits, tail_total, k),
-            f"tail_recall@{k}": metrics.recall(tail_hits, tail_total, k),
-            f"cold_recall@{k}": metrics.recall(cold_hits, cold_total, k),
-            f"cold_recall_among_cold@{k}": metrics.recall(among_cold, cold_total, k),
-            f"aplt@{k}": exposure.aplt(top, catalogue.is_tail),
-            f"aclt@{k}": exposure.aclt(top, catalogue.is_tail),
-            f"arp@{k}": exposure.arp(top, catalogue.users_of_item),
-            f"novelty@{k}": exposure.novelty(top, catalogue.users_of_item, n_users=catalogue.n_users),
-        }
-        if users is not None:
-            per_user[f"popularity_lift@{k}"] = exposure.popularity_lift(top, catalogue.users_of_item, users.histories)
-        if embeddings is not None:
-            per_user[f"diversity@{k}"] = in_batches(top, embeddings)
+        for name, metric in metrics.REGISTRY.items():
+            if metric.of_users is not None and (values := metric.of_users(judged, k)) is not None:
+                per_user[f"{name}@{k}"] = values
     if users is None:
         return Evaluation(per_user, lists)
     of_groups = np.stack([total - tail_total, tail_total], axis=1)
     return Evaluation(per_user, lists, parity.counts(lists, hits, of_groups, users.seen, catalogue.is_tail, ks=ks))
-
-
-def in_batches(lists: Lists, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
-    """Return the diversity of each list, in batches: the vectors of all lists at once would take most of the memory."""
-    batch = max(1, NUMBERS // (max(lists.shape[1], 1) * embeddings.shape[1]))
-    parts = [lists[start : start + batch] for start in range(0, len(lists), batch)]
-    return np.concatenate([np.empty(0), *(exposure.diversity(part, embeddings) for part in parts)])
 
 
 def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) -> dict[str, float]:
@@ -116,7 +86,9 @@ def summary(evaluation: Evaluation, catalogue: Catalogue, *, ks: Sequence[int]) 
     values = {name: float(np.nanmean(v)) for name, v in evaluation.per_user.items() if not np.isnan(v).all()}
     for k in ks:
         shown = exposure_of(evaluation.lists[:, :k], catalogue)
-        values |= {f"{name}@{k}": float(f(shown, catalogue.is_tail)) for name, f in exposure.OF_EXPOSURE.items()}
+        for name, metric in metrics.REGISTRY.items():
+            if metric.of_exposure is not None:
+                values[f"{name}@{k}"] = float(metric.of_exposure(shown, catalogue.is_tail))
         if evaluation.counts:
             sums = {name: parity.columns(evaluation.counts, name, k).sum(axis=0) for name in parity.RATIOS}
             values |= {f"{name}@{k}": float(parity.figure(each)) for name, each in sums.items()}
@@ -145,7 +117,7 @@ def recall_by_decile(lists: Lists, relevant: Relevant, catalogue: Catalogue) -> 
     )
     total = np.bincount(decile[relevant.items], minlength=N_DECILES + 1)[1:]
     held = np.bincount(decile[relevant.items[found]], minlength=N_DECILES + 1)[1:]
-    return metrics.ratio(held, total)
+    return ratio(held, total)
 
 
 def lorenz(shown: Floats, *, points: int = 100) -> Floats:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from models.evaluation.exposure import disparity
-from models.evaluation.metrics import Bools, Floats, Lists, ratio
+from models.evaluation.metric import Bools, Floats, Lists, Metric, ratio
 
 GROUPS = ("head", "tail")
 RATIOS = {"poprsp": ("shown", "unseen"), "popreo": ("hits", "relevant")}  # (numerator, denominator), for each group
@@ -60,3 +60,12 @@ def columns(of_user: Mapping[str, Floats], name: str, k: int) -> Floats:
 def figure(sums: Floats) -> Floats:
     """Return PopRSP or PopREO of sums over users (..., 4); NaN if a denominator is 0, or both chances are."""
     return disparity(ratio(sums[..., :2], sums[..., 2:]))
+
+
+METRICS = {
+    "poprsp": Metric(
+        "tail", "difference of the chances of head and tail items to be listed: 0 none, 1 one group has no chance",
+        higher_is_better=False,
+    ),
+    "popreo": Metric("tail", "poprsp among relevant items", higher_is_better=False),
+}  # fmt: skip

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from models.evaluation import exposure, metrics
-from models.evaluation.measure import Catalogue, Evaluation, Relevant, deciles, exposure_of
-from models.evaluation.metrics import Bools, Lists
+from models.evaluation import accuracy, exposure
+from models.evaluation.measure import Evaluation, Relevant, deciles, exposure_of
+from models.evaluation.metric import Bools, Catalogue, Lists, ratio
 
 Names = npt.NDArray[Any]  # text: value of each user or item, "" for none
 HISTORY_LENGTHS = (1, 5, 10, 20, 50, 100)  # lower bounds of the ranges
@@ -29,7 +29,7 @@ def user_groups(histories: csr_array[Any], is_tail: Bools) -> Names:
     """
     lengths = np.diff(histories.indptr)
     touched = csr_array((np.ones(len(histories.indices)), histories.indices, histories.indptr), shape=histories.shape)
-    share = metrics.ratio(touched @ (~is_tail).astype(np.float64), lengths)
+    share = ratio(touched @ (~is_tail).astype(np.float64), lengths)
     groups = np.where(lengths > 0, "diverse", "").astype(object)
     if (lengths > 0).any():
         low, high = (sign * np.nanquantile(sign * share, 0.2, method="inverted_cdf") for sign in (1, -1))
@@ -74,10 +74,10 @@ def of_items(lists: Lists, relevant: Relevant, chosen: Bools, catalogue: Catalog
     coverage: share of them in any list.
     """
     top, wanted = lists[:, :k], relevant.among(chosen)
-    held, total = metrics.hits(top, wanted.rows, wanted.items, n_items=len(chosen))
+    held, total = accuracy.hits(top, wanted.rows, wanted.items, n_items=len(chosen))
     shown = exposure_of(top, catalogue)
     return {
-        f"recall@{k}": float(metrics.ratio(held.sum(), np.array(total.sum()))),
-        f"exposure@{k}": float(metrics.ratio(shown[chosen].sum(), np.array(shown.sum()))),
+        f"recall@{k}": float(ratio(held.sum(), np.array(total.sum()))),
+        f"exposure@{k}": float(ratio(shown[chosen].sum(), np.array(shown.sum()))),
         f"item_coverage@{k}": float(exposure.coverage(shown[chosen])),
     }

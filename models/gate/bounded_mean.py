@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from models.evaluation.metrics import Floats
+from models.evaluation.metric import Floats
 
 UNSEEN = 0.25  # users with the worst value, added to the users as they are
 ROUNDING = 1e-12  # of a mean: 0.1 averaged over users need not be 0.1

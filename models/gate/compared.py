@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.metrics import Floats
+from models.evaluation.metric import Floats
 from models.gate import bounded_mean
 from models.gate.bounded_mean import ROUNDING
 from models.gate.comparison import Measured

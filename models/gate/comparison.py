@@ -11,7 +11,7 @@ import numpy as np
 
 from models.evaluation import metrics, parity
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Bools, Floats
+from models.evaluation.metric import Bools, Floats
 from models.gate import leave_one_out
 from models.gate.rules import Rule
 

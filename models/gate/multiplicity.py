@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.evaluation.metrics import Bools, Floats
+from models.evaluation.metric import Bools, Floats
 
 
 def holm(p_values: Floats, *, level: float) -> Bools:

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.evaluation import metrics, parity
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Bools
+from models.evaluation.metric import Bools
 from models.gate import undefined_values
 from models.gate.compared import Compared
 from models.gate.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from models.evaluation import metrics
+from models.evaluation.metric import ratio
 from models.gate.bounded_mean import ROUNDING
 
 Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
@@ -125,7 +126,7 @@ def effect_of(rule: Rule, ours: float, theirs: float) -> float:
     if rule.reference is None:
         return ours
     gain = direction(rule) * (ours - theirs) + 0.0  # not -0.0
-    return float(metrics.ratio(np.array(gain), np.array(theirs))) if rule.relative else gain
+    return float(ratio(np.array(gain), np.array(theirs))) if rule.relative else gain
 
 
 def direction(rule: Rule) -> float:

@@ -19,7 +19,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models.evaluation.metrics import Lists
+from models.evaluation.metric import Lists
 from models.inference import candidates
 from models.inference.candidates import Bools, Candidates, Floats
 from models.inference.reranking import Rerank, rerank

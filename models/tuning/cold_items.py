@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models.evaluation import metrics
+from models.evaluation import accuracy
 from models.evaluation.measure import Relevant
 from models.inference.cold_level import ColdLevel
 from models.inference.factors import Factors
@@ -163,11 +163,11 @@ class Lists:
 
     def ndcg(self, height: float) -> Doubles:
         """Return NDCG@10 (b,), NaN for users without a relevant item."""
-        return metrics.ndcg(self.at(height)[0], self.n_relevant, 10)
+        return accuracy.ndcg(self.at(height)[0], self.n_relevant, 10)
 
     def cold_recall(self, height: float) -> float:
         """Return the mean recall@20 of relevant cold items over users with one; 0 if there is no such user."""
-        recalls = metrics.recall(self.at(height)[1], self.n_cold, K)
+        recalls = accuracy.recall(self.at(height)[1], self.n_cold, K)
         return float(np.nanmean(recalls)) if self.n_cold.any() else 0.0
 
     def loss(self, height: float) -> tuple[float, float]:
@@ -197,7 +197,7 @@ def rank(
     items, queries, vectors = np.hstack(sides), plain.queries(users), plain.item_vectors()
     scores = np.stack([vectors[listed] @ query for listed, query in zip(items, queries, strict=True)])
     counts = [
-        metrics.hits(items, found.rows, found.items, n_items=len(vectors))
+        accuracy.hits(items, found.rows, found.items, n_items=len(vectors))
         for found in (relevant, relevant.among(cold.anchored))
     ]
     (hits, n_relevant), (_, n_cold) = counts

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from models.evaluation import exposure, metrics
-from models.evaluation.measure import Catalogue, Relevant, exposure_of
-from models.evaluation.metrics import Bools, Floats, Lists
+from models.evaluation import accuracy, exposure
+from models.evaluation.measure import Relevant, exposure_of
+from models.evaluation.metric import Bools, Catalogue, Floats, Lists
 from models.inference import reranking
 from models.inference.candidates import Candidates
 from models.inference.factors import Factors
@@ -64,8 +64,8 @@ def mean_ndcg(lists: Lists, relevant: Relevant, *, n_items: int) -> float:
 
 def ndcg(lists: Lists, relevant: Relevant, *, n_items: int) -> Floats:
     """Return NDCG@10 (n_users,), NaN for users without a relevant item."""
-    found, total = metrics.hits(lists, relevant.rows, relevant.items, n_items=n_items)
-    return metrics.ndcg(found, total, K)
+    found, total = accuracy.hits(lists, relevant.rows, relevant.items, n_items=n_items)
+    return accuracy.ndcg(found, total, K)
 
 
 def sweep(

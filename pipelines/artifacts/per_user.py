@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Bools, Lists
+from models.evaluation.metric import Bools, Lists
 from models.evaluation.slices import Names, members
 from pipelines.artifacts import tables
 from pipelines.artifacts.per_user_check import check_columns, check_users, check_values

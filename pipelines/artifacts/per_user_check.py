@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.evaluation import measure, metrics
-from models.evaluation.measure import Catalogue, Evaluation
-from models.evaluation.metrics import Lists
+from models.evaluation.measure import Evaluation
+from models.evaluation.metric import Catalogue, Floats, Lists
 
 ROUNDING = 1e-4  # of values, by which a metric may leave its range: cosines of float32 vectors do
 EQUAL = 1e-9  # relative difference of the same mean, taken twice
@@ -64,7 +64,7 @@ def check_values(model: str, evaluation: Evaluation) -> None:
         raise ValueError(f"lists of {model} repeat an item for {users} users")
 
 
-def check_range(what: str, values: metrics.Floats, lowest: float, highest: float) -> None:
+def check_range(what: str, values: Floats, lowest: float, highest: float) -> None:
     within = np.isfinite(values) & (values >= lowest - ROUNDING) & (values <= highest + ROUNDING)
     if not within.all():
         wrong = values[~within]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.evaluation import measure
+from models.evaluation.metric import Catalogue
 from models.ranking.seen import Seen
 from pipelines.artifacts import embeddings_file, outputs, tables
 
@@ -23,7 +24,7 @@ class Holdout:
 
     user_idx: npt.NDArray[np.int32]  # (n_rows,)
     items: pa.Table
-    catalogue: measure.Catalogue
+    catalogue: Catalogue
     histories: Sparse  # train pairs (n_rows, n_items)
     seen: Seen  # train and valid pairs
     relevant: measure.Relevant
@@ -47,7 +48,7 @@ def read(stage: outputs.StageRun, *, n_users: int) -> Holdout:
     shape = (len(user_idx), items.num_rows)
     histories = pairs(train, user_idx, shape)
     relevant = pairs(test, user_idx, shape).tocoo()
-    catalogue = measure.Catalogue(
+    catalogue = Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), n_users
     )
     seen = Seen((histories + pairs(valid, user_idx, shape)).tocsr())

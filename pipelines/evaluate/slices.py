@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
 from models.evaluation import slices
-from models.evaluation.measure import Catalogue, Evaluation, Relevant
+from models.evaluation.measure import Evaluation, Relevant
+from models.evaluation.metric import Catalogue
 from models.evaluation.slices import Names
 from pipelines.settings.evaluate import Slices
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.compute.device import choose
 from models.evaluation import measure
-from models.evaluation.metrics import Lists
+from models.evaluation.metric import Lists
 from models.ranking.ranking import recommend, reranked
 from pipelines.artifacts import outputs, per_user, tables
 from pipelines.evaluate import contenders, slices

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.evaluation.measure import Catalogue
+from models.evaluation.metric import Catalogue
 from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
 from pipelines.gate import attempts, verdict

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Bools
+from models.evaluation.metric import Bools
 from models.gate import attempts, policy
 from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.gate.rules import Rule

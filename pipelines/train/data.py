@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.evaluation.measure import Catalogue, Relevant
+from models.evaluation.measure import Relevant
+from models.evaluation.metric import Catalogue
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
 from pipelines.artifacts import embeddings_file, outputs, tables

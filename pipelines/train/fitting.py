@@ -15,7 +15,7 @@ import torch
 
 import models
 from models.compute.distributed import Ranks, Traffic
-from models.evaluation.measure import Catalogue
+from models.evaluation.metric import Catalogue
 from models.inference.factors import Factors
 from models.ranking.fold_in import fold_in
 from models.training import dimension

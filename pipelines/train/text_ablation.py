@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.evaluation.metrics import Lists
+from models.evaluation.metric import Lists
 from models.ranking.fold_in import fold_in
 from models.tuning.tail_setting import lists, ndcg
 from pipelines.settings.train import Train

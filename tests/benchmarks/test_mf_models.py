@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from benchmarks import mf_models
 from benchmarks._datasets import ROOT, Dataset
-from models.evaluation.measure import Catalogue
+from models.evaluation.metric import Catalogue
 from models.training.settings import FAMILIES
 from pipelines.settings.document import load
 from pipelines.settings.train import Train

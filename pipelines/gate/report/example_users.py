@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.evaluation.measure import Evaluation
-from models.evaluation.metrics import Bools
+from models.evaluation.metric import Bools
 
 N_USERS, N_HISTORY, K = 5, 8, 10
 Indices = npt.NDArray[np.integer[Any]]

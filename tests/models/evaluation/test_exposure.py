@@ -97,7 +97,8 @@ def test_exposure_figures_by_hand(counts: list[float], coverage: float, gini: fl
 
 
 def test_coverage_of_the_tail_counts_tail_items_only() -> None:
-    of_exposure = exposure.OF_EXPOSURE["tail_coverage"]
+    of_exposure = exposure.METRICS["tail_coverage"].of_exposure
+    assert of_exposure is not None
     assert of_exposure(np.array([3.0, 1.0, 0.0, 0.0]), TAIL) == 0.0
     assert of_exposure(np.array([0.0, 0.0, 1.0, 4.0]), TAIL) == 1.0
     assert math.isnan(of_exposure(np.ones(4), np.zeros(4, bool)))

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.sparse import csr_array
 
-from models.evaluation import measure
+from models.evaluation import exposure, measure
+from models.evaluation.metric import Catalogue
 
-CATALOGUE = measure.Catalogue(
+CATALOGUE = Catalogue(
     users_of_item=np.array([9, 3, 1, 0]),
     is_tail=np.array([False, True, True, True]),
     is_cold=np.array([False, False, False, True]),
@@ -70,10 +71,10 @@ def test_batches_do_not_change_diversity(monkeypatch: pytest.MonkeyPatch) -> Non
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(9, 3))
     lists = rng.integers(-1, 9, (7, 4)).astype(np.int32)
-    whole = measure.in_batches(lists, vectors)
-    monkeypatch.setattr(measure, "NUMBERS", 2 * lists.shape[1] * vectors.shape[1])
-    assert measure.in_batches(lists, vectors) == pytest.approx(whole, nan_ok=True)
-    assert len(measure.in_batches(lists[:0], vectors)) == 0
+    whole = exposure.in_batches(lists, vectors)
+    monkeypatch.setattr(exposure, "NUMBERS", 2 * lists.shape[1] * vectors.shape[1])
+    assert exposure.in_batches(lists, vectors) == pytest.approx(whole, nan_ok=True)
+    assert len(exposure.in_batches(lists[:0], vectors)) == 0
 
 
 def recall_twin(shown: list[int], wanted: Set[int]) -> float:
@@ -97,7 +98,7 @@ def test_tail_and_cold_metrics_equal_their_slow_twins(
     lists: list[list[int]], wanted: list[set[int]], tail: set[int], cold: set[int], k: int
 ) -> None:
     is_tail, is_cold = (np.isin(np.arange(6), sorted(items)) for items in (tail, cold))
-    catalogue = measure.Catalogue(np.arange(6), is_tail, is_cold, n_users=9)
+    catalogue = Catalogue(np.arange(6), is_tail, is_cold, n_users=9)
     pairs = [(row, item) for row in range(len(lists)) for item in sorted(wanted[row])]
     relevant = measure.Relevant(*np.array(pairs, np.int64).reshape(-1, 2).T)
     cold_first = [[item for item in row if item in cold] for row in lists]
@@ -124,12 +125,12 @@ def test_tail_and_cold_metrics_equal_their_slow_twins(
 
 
 def test_deciles_hold_equal_numbers_of_items_the_most_popular_first() -> None:
-    catalogue = measure.Catalogue(np.arange(20), np.ones(20, bool), np.zeros(20, bool), 20)
+    catalogue = Catalogue(np.arange(20), np.ones(20, bool), np.zeros(20, bool), 20)
     assert measure.deciles(catalogue).tolist() == [10 - i // 2 for i in range(20)]
 
 
 def test_recall_by_decile_counts_pairs_where_their_item_stands() -> None:
-    catalogue = measure.Catalogue(np.arange(10, 0, -1), np.ones(10, bool), np.zeros(10, bool), 10)
+    catalogue = Catalogue(np.arange(10, 0, -1), np.ones(10, bool), np.zeros(10, bool), 10)
     relevant = measure.Relevant(np.array([0, 1, 1]), np.array([0, 0, 9]))
     recall = measure.recall_by_decile(np.array([[0, 5], [9, -1]], np.int32), relevant, catalogue)
     np.testing.assert_equal(recall, [0.5, *[np.nan] * 8, 1.0])

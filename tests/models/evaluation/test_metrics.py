@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evaluation import metrics
-from models.evaluation.metrics import BY_RELEVANCE, REGISTRY, look_up
+from models.evaluation import accuracy
+from models.evaluation.metrics import REGISTRY, look_up
+
+BY_RELEVANCE: dict[str, Any] = {
+    name: getattr(accuracy, "average_precision" if name == "map" else name)
+    for name, metric in accuracy.METRICS.items()
+    if metric.kind == "accuracy"
+}
 
 LOG3 = math.log2(3)
 
@@ -97,7 +104,7 @@ def test_moving_a_hit_one_rank_up_never_hurts_and_values_stay_in_0_1(
 def test_hits_are_found_by_user_and_item_and_padding_hits_nothing() -> None:
     lists = np.array([[4, 2, -1], [2, 0, -1], [1, 0, 3]], np.int32)
     rows, items = np.array([0, 0, 1]), np.array([2, 3, 0])
-    found, n_relevant = metrics.hits(lists, rows, items, n_items=5)
+    found, n_relevant = accuracy.hits(lists, rows, items, n_items=5)
     assert found.tolist() == [[False, True, False], [False, True, False], [False, False, False]]
     assert n_relevant.tolist() == [2, 1, 0]
 

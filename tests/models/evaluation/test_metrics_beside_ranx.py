@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation import metrics
-from models.evaluation.metrics import BY_RELEVANCE, Bools, Counts, Floats, Lists
+from models.evaluation import accuracy
+from models.evaluation.metric import Bools, Counts, Floats, Lists
+
+BY_RELEVANCE: dict[str, Any] = {
+    name: getattr(accuracy, "average_precision" if name == "map" else name)
+    for name, metric in accuracy.METRICS.items()
+    if metric.kind == "accuracy"
+}
 
 ranx = pytest.importorskip("ranx", reason="ranx is in the optional extra «bench»: pip install 'longtail[bench]'")
 
@@ -28,12 +34,13 @@ def judged() -> tuple[Lists, list[list[int]]]:
 
 def ours(name: str, lists: Lists, relevant: list[list[int]], k: int) -> Floats:
     hits, n_relevant = counted(lists, relevant)
-    return BY_RELEVANCE[name](hits, n_relevant, k)
+    values: Floats = BY_RELEVANCE[name](hits, n_relevant, k)
+    return values
 
 
 def counted(lists: Lists, relevant: list[list[int]]) -> tuple[Bools, Counts]:
     rows = np.repeat(np.arange(len(relevant)), [len(items) for items in relevant])
-    return metrics.hits(lists, rows, np.concatenate(relevant).astype(np.int64), n_items=N_ITEMS)
+    return accuracy.hits(lists, rows, np.concatenate(relevant).astype(np.int64), n_items=N_ITEMS)
 
 
 def theirs(name: str, lists: Lists, relevant: list[list[int]], k: int) -> Floats:

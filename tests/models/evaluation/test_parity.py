@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from models.evaluation import measure, parity
+from models.evaluation.metric import Catalogue
 
 N_ITEMS = 6
 sets = st.sets(st.integers(0, N_ITEMS - 1))
@@ -21,7 +22,7 @@ def evaluated(
     lists: list[list[int]], wanted: list[set[int]], seen: list[set[int]], tail: set[int], k: int
 ) -> measure.Evaluation:
     is_tail = np.isin(np.arange(N_ITEMS), sorted(tail))
-    catalogue = measure.Catalogue(np.ones(N_ITEMS, np.int64), is_tail, np.zeros(N_ITEMS, bool), n_users=9)
+    catalogue = Catalogue(np.ones(N_ITEMS, np.int64), is_tail, np.zeros(N_ITEMS, bool), n_users=9)
     pairs = [(row, item) for row, items in enumerate(wanted) for item in sorted(items)]
     relevant = measure.Relevant(*np.array(pairs, np.int64).reshape(-1, 2).T)
     touched = csr_array(np.array([[float(item in items) for item in range(N_ITEMS)] for items in seen]))
@@ -48,7 +49,7 @@ def test_both_equal_their_slow_twins(users: list[tuple[list[int], set[int], set[
     rows = list(zip([set(row[:k]) for row in lists], wanted, seen, strict=True))
     statistical = [(sum(len(s & g) for s, _, _ in rows), sum(len(g - k) for _, _, k in rows)) for g in groups]
     opportunity = [(sum(len(s & w & g) for s, w, _ in rows), sum(len(w & g) for _, w, _ in rows)) for g in groups]
-    catalogue = measure.Catalogue(
+    catalogue = Catalogue(
         np.ones(N_ITEMS, np.int64), np.isin(np.arange(N_ITEMS), sorted(tail)), np.zeros(N_ITEMS, bool), 9
     )
     values = measure.summary(result, catalogue, ks=[k])

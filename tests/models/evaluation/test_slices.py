@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from models.evaluation import measure, slices
+from models.evaluation.metric import Catalogue
 
 IS_TAIL = np.array([False, False, True, True, True])
-CATALOGUE = measure.Catalogue(np.array([9, 7, 3, 1, 0]), IS_TAIL, np.array([False] * 4 + [True]), n_users=10)
+CATALOGUE = Catalogue(np.array([9, 7, 3, 1, 0]), IS_TAIL, np.array([False] * 4 + [True]), n_users=10)
 
 
 def histories(rows: list[list[int]]) -> csr_array:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.evaluation.metrics import Floats, Lists
+from models.evaluation.metric import Floats, Lists
 from models.gate import bounded_mean
 from models.gate.bounded_mean import mass_below, p_value, users_needed
 from models.gate.leave_one_out import losses

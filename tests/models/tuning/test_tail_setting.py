@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.evaluation.measure import Catalogue, Relevant
+from models.evaluation.measure import Relevant
+from models.evaluation.metric import Catalogue
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.inference.user_side import LeastSquares

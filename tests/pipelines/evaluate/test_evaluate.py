@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 from models.evaluation import measure
+from models.evaluation.metric import Catalogue
 from models.inference.candidates import of_scores
 from models.inference.reranking import Rerank, rerank
 from pipelines.artifacts import model_file, outputs, per_user, tables
@@ -207,7 +208,7 @@ def test_every_table_is_cut_at_the_first_k(workspace: Workspace) -> None:
     assert [float(cell) for cell in tradeoff["ndcg"]] == [values[name]["ndcg@5"] for name in tradeoff["model"]]
     assert {"ndcg@5", "recall@5"} < set(columns("slices.csv"))
     items = tables.read(Path("data/split/items.parquet"))
-    catalogue = measure.Catalogue(
+    catalogue = Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
     decile_of = measure.deciles(catalogue)
@@ -233,7 +234,7 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
     evaluations, slices = per_user.read(OUT / "per_user.parquet", n_items=holdouts.N_ITEMS)
     assert set(evaluations) == set(values)
     items = tables.read(Path("data/split/items.parquet"))
-    catalogue = measure.Catalogue(
+    catalogue = Catalogue(
         items["popularity"].to_numpy(), items["is_tail"].to_numpy(), items["is_cold"].to_numpy(), N_USERS
     )
     for name, evaluation in evaluations.items():

@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.evaluation.measure import Catalogue, Relevant
+from models.evaluation.measure import Relevant
+from models.evaluation.metric import Catalogue
 from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
 from pipelines.settings.document import load
