@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 from models.evaluation.holdout import head_items
 from models.evaluation.measure import Catalogue
 from pipelines.artifacts import checkpoint
-from pipelines.embed import stage as embed
+from pipelines.embed import vectors as item_vectors
 from pipelines.embed.texts import Texts
 from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
@@ -133,5 +133,5 @@ def embeddings(texts: list[str]) -> Floats:
     encoder = checkpoint.find(params)
     vectors = np.zeros((len(texts), encoder.dim), np.float32)
     column = pa.chunked_array([pa.array(texts, pa.large_string())])
-    embed.fill(vectors, embed.Part(Texts(column), 1.0, encoder), params)
+    item_vectors.fill(vectors, item_vectors.Part(Texts(column), 1.0, encoder), params)
     return vectors

@@ -93,7 +93,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of the package stage for the hand-made model of `tests/judged.py`: bento.json and longtail.bento."""
+    """Output of the package stage for the hand-made model of `tests/judged.py`: bento.json and longtail.tar."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("packaged"))
         Workspace(Path.cwd())

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pipelines.bentos.smoke import post
-from pipelines.ingest import stage as ingest
+from pipelines.ingest.sources import demo
 from pipelines.settings.ingest import Demo
 from tests.clones import Clone
 from tests.pipelines.served_versions import Load, Serving
@@ -34,7 +34,7 @@ TABLE: dict[str, Any] = {
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone whose source is two files of its own, with a first version promoted."""
     clone = Clone(tmp_path_factory.mktemp("loop") / "longtail")
-    ingest.write_demo(Demo.model_validate(DEMO), clone.root / "data/raw")
+    demo.write(Demo.model_validate(DEMO), clone.root / "data/raw")
     clone.params({"ingest": TABLE, "train": TINY["train"]})
     printed = clone.longtail("run")
     assert "v1.0.0 serves now" in printed, printed

@@ -233,13 +233,13 @@ def test_a_bento_killed_while_it_is_packed_is_built_anew_from_the_same_files(clo
     clone.params({"gate": {"rules": ATTAINABLE}})
     assert "PROMOTE" in stages.run("gate")[1]
     shutil.rmtree("data/package")
-    status, killed = stages.run("package", "open:data/.package.partial/longtail.bento")
+    status, killed = stages.run("package", "open:data/.package.partial/longtail.tar")
     assert status == -signal.SIGKILL, killed
     refused("package")
     status, output = stages.run("package")
     assert status == 0, output
     assert killed.splitlines()[0] == output.splitlines()[0]  # «building» and a tag, which is a digest of every file
-    outputs.verify(Path("data/package/longtail.bento"))
+    outputs.verify(Path("data/package/longtail.tar"))
 
 
 def test_every_stage_writes_through_the_one_context_that_publishes_whole_outputs() -> None:

@@ -183,7 +183,7 @@ def test_a_fresh_clone_pulls_the_champion_without_computing(clone: Clone, tmp_pa
     fresh = tmp_path / "fresh"
     clone.git("clone", "-q", str(clone.root), str(fresh))
     clone.dvc("pull", cwd=fresh)
-    for name in ("train/model.safetensors", "package/longtail.bento", "gate/verdict.json"):
+    for name in ("train/model.safetensors", "package/longtail.tar", "gate/verdict.json"):
         assert (fresh / "data" / name).read_bytes() == (clone.root / "data" / name).read_bytes()
     printed = clone.run(sys.executable, "-m", "pipelines.cli.main", "status", cwd=fresh)
     assert "serves" in printed

@@ -155,6 +155,23 @@ def sha256(path: Path) -> str:
         raise type(error)(f"{path} cannot be read: {error.strerror}; check that it exists and is readable") from error
 
 
+@contextmanager
+def written(path: Path, *, mode: int = modes.FILE) -> Iterator[Path]:
+    """Yield an empty file beside `path`, which replaces it, on the disk, when the block ends without an error.
+
+    Every process has a file of its own, so that the last one to end wins whole. mode: of the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield modes.file(partial, mode)
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that is equal for equal values: sorted keys, no NaN."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")

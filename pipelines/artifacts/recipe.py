@@ -99,3 +99,9 @@ def before(stage: str, stages: Mapping[str, Any]) -> list[str]:
         queue += read - found
         found |= read
     return [name for name in stages if name in found]
+
+
+def since(stage: str) -> list[str]:
+    """A stage and all that rest on it, in running order."""
+    described = stages()
+    return [name for name in described if name == stage or stage in before(name, described)]

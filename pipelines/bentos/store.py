@@ -14,10 +14,9 @@ import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from pipelines.artifacts import outputs
-from pipelines.bentos.stored_xz import StoredXz
 from pipelines.privacy import modes
 
 BENTOML = [sys.executable, "-m", "bentoml"]
@@ -41,15 +40,13 @@ def build(context: Path, archive: Path, *, tag: str, labels: Mapping[str, str], 
 
 
 def export(stored: Path, archive: Path) -> None:
-    """Write a Bento's folder in BentoML's archive format, an xz tarball, for `bentoml import`.
+    """Write a Bento's folder as a plain tar file, which `bentoml import` reads.
 
-    The tarball is not compressed: that would save an eighth of the size of factors and weights, at a cost of ten
-    seconds per 50 MB here, and five more in each import.
+    xz would save an eighth of the size of factors and weights, at a cost of ten seconds per 50 MB here, and five more
+    in each import.
     """
-    with archive.open("wb") as file, StoredXz(file) as xz:
-        writable = cast(IO[bytes], xz)  # the stream mode only writes
-        with tarfile.open(mode="w|", fileobj=writable) as tar:
-            tar.add(stored, arcname=".", filter=anonymous)
+    with tarfile.open(archive, "w") as tar:
+        tar.add(stored, arcname=".", filter=anonymous)
 
 
 def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -101,9 +98,14 @@ def sources(stored: Path) -> set[str]:
     return {path.relative_to(stored).as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
+def user_home() -> Path:
+    """BentoML's home of this user."""
+    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
+
+
 def user_store() -> Path:
     """Return the user's BentoML home, created if missing; raises ValueError if it is not writable."""
-    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").absolute()
+    home = user_home()
     try:
         (home / "bentos").mkdir(parents=True, exist_ok=True)
         if not os.access(home / "bentos", os.W_OK):

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.artifacts import outputs as artifacts
+from pipelines.bentos.store import user_home
 from pipelines.feedback import store as feedback_store
 from pipelines.ingest.canonical import partitions as canonical_partitions
 from pipelines.ingest.sources.table import EXPORTS
@@ -161,7 +162,7 @@ def disk() -> Iterator[Finding]:
 
 def store() -> Iterator[Finding]:
     """Check that BentoML's store, from which versions are served, is writable."""
-    folder = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
+    folder = user_home()
     there = next(path for path in [folder, *folder.parents] if path.exists())
     writable = os.access(there, os.W_OK)
     yield Finding(f"store: {folder}", None if writable else "make it writable, or set BENTOML_HOME")

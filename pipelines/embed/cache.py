@@ -19,9 +19,8 @@ import numpy.typing as npt
 
 from pipelines.embed import shards
 from pipelines.embed.shards import Halves, Keys, Shard
-from pipelines.workspace.git import GitError, git
+from pipelines.workspace import git
 
-FOLDER = Path(".longtail") / "embeddings"
 Rows = npt.NDArray[np.intp]
 FULL = 1 << 16  # rows: a shard of as many is left alone; smaller ones are merged
 MANY = 16  # small shards that are merged into one
@@ -29,12 +28,8 @@ STALE = 3600.0  # seconds after which a half-written file is a killed writer's
 
 
 def root() -> Path:
-    """Where the cache is: beside the Git folder that all worktrees share, else in the current folder."""
-    try:
-        common = Path(git("rev-parse", "--git-common-dir"))
-    except (GitError, FileNotFoundError):  # no checkout, or no Git
-        return FOLDER
-    return (common.parent if common.name == ".git" else common) / FOLDER
+    """Folder of the cache, which all worktrees share."""
+    return git.state_folder() / "embeddings"
 
 
 def key(text: str) -> bytes:

@@ -20,7 +20,6 @@ from pipelines.artifacts import outputs
 from pipelines.feedback import store
 from pipelines.feedback.store import Batch
 from pipelines.ingest.sources.table import EXPORTS
-from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.ingest import Ingest, Table
 from pipelines.workspace import git
@@ -41,14 +40,8 @@ def export(params: Ingest) -> tuple[Path | None, int]:
         if batch is None or batch.events.num_rows == 0:
             return None, 0
         path = folder / f"feedback-{batch.store_id}-{after + 1:012}-{batch.last:012}.parquet"
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            pq.write_table(columns(batch, params.table), modes.file(partial), write_page_checksum=True)
-            outputs.sync(partial)
-            partial.replace(path)
-            outputs.sync(folder)
-        finally:
-            partial.unlink(missing_ok=True)
+        with outputs.written(path) as partial:
+            pq.write_table(columns(batch, params.table), partial, write_page_checksum=True)
         return path, batch.events.num_rows
 
 

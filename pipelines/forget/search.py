@@ -35,18 +35,19 @@ class Traces:
 
     def in_file(self, name: str, file: BinaryIO) -> bool:
         """Return whether a file, called `name`, mentions the user; an unreadable file counts as one without users."""
-        start = file.read(9)
+        start = file.read(512)
         file.seek(0)
-        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
+        if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
             return self.in_arrays(file)
-        kinds: list[tuple[bytes, Callable[[BinaryIO], bool]]] = [
-            (b"PAR1", self.in_parquet),
-            (b"PK\x03\x04", self.in_zip),
-            (b"\xfd7zXZ\x00", self.in_tar),
-            (b"\x1f\x8b", self.in_tar),
+        kinds: list[tuple[int, bytes, Callable[[BinaryIO], bool]]] = [
+            (0, b"PAR1", self.in_parquet),
+            (0, b"PK\x03\x04", self.in_zip),
+            (257, b"ustar", self.in_tar),
+            (0, b"\xfd7zXZ\x00", self.in_tar),  # Bentos of early releases
+            (0, b"\x1f\x8b", self.in_tar),
         ]
-        for magic, look in kinds:
-            if start.startswith(magic):
+        for at, magic, look in kinds:
+            if start[at:].startswith(magic):
                 try:
                     return look(file)
                 except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipelines.bentos import store
 from pipelines.registry import tags, version_files
 from pipelines.registry.tags import Version
 from pipelines.settings.champion import Champion
@@ -30,12 +30,11 @@ class StoredBento:
 def stored() -> Iterator[StoredBento]:
     champion = load(Champion)
     serving = tags.read(champion).serving
-    for path in sorted((git.state_folder() / "releases").glob(f"*/{version_files.ARCHIVE.name}")):
+    for path in sorted((git.state_folder() / "releases").glob("*/longtail.*")):
         version = path.parent.name
         yield StoredBento(f"version {version}", path, serving is not None and version == serving.name)
     tag = version_files.document(serving.name, serving.commit, version_files.BENTO)["tag"] if serving else None
-    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
-    for path in sorted(path for path in (home / "bentos" / champion.name).glob("*") if path.is_dir()):
+    for path in sorted(path for path in (store.user_home() / "bentos" / champion.name).glob("*") if path.is_dir()):
         name = f"{champion.name}:{path.name}"
         yield StoredBento(f"Bento {name} in BentoML's store", path, name == tag)
 

@@ -60,12 +60,12 @@ def main() -> None:
         train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
         examples = example_users.choose(saved.evaluations, user_idx, train, test, items)
         changes = registry_changes.since(champion, holdout)
-        page = stage.output("report.html")
+        counted = report_attempts.section(record, holdout, history)
         report_page.write(
-            page, record, metrics["models"], holdout, curves, examples=examples, changes=changes,
-            attempts=report_attempts.html(record, holdout, history),
+            stage.output("report.html"), record, metrics["models"], holdout, curves, examples=examples,
+            changes=changes, attempts=counted,
         )  # fmt: skip
-        more = [*report_attempts.markdown(record, holdout, history), *report_examples.markdown(examples, changes)]
+        more = [*report_attempts.markdown(counted), *report_examples.markdown(examples, changes)]
         text = text_report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
         stage.output("report.md").write_text(text, "utf-8")
     say(STAGE, f"{record['verdict']}: {record['reason']} The table is in data/gate/report.md.")

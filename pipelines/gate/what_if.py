@@ -30,6 +30,7 @@ JUDGED = (  # what the verdict was read from
     DATA / "evaluate" / "per_user.parquet",
     DATA / "split" / "items.parquet",
 )
+COLUMNS = {column.name: column for column in report_rules.COLUMNS}
 Record = Mapping[str, Any]
 
 
@@ -76,17 +77,18 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
     console = console or Console()
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("rule")
-    for name in ("gain (+ is better), interval", "as judged", "what if"):
+    for name in (COLUMNS["gain"].heading, "as judged", "what if"):
         table.add_column(name, justify="right", no_wrap=True)
     rules = [{key(rule): rule for rule in verdict["rules"]} for verdict in (given, other)]
     for each in {**rules[0], **rules[1]}:
         before, after = (some.get(each) for some in rules)
         known = after or before or {}
         table.add_row(
-            f"{markup(known['name'])}\n[dim]{markup(report_rules.bounded(known))}[/]",
-            f"{report_rules.effect(known, known['effect'])}\n[dim]{report_rules.interval(known)}[/]",
-            cell(before),
-            cell(after),
+            *(text_report.terminal_cell(COLUMNS[name], known) for name in ("rule", "gain")),
+            *(
+                "–" if rule is None else text_report.terminal_cell(COLUMNS["decision"], rule)
+                for rule in (before, after)
+            ),
         )
     console.print(table)
     for name, some in (("as judged", given), ("what if", other)):
@@ -101,9 +103,6 @@ def key(rule: Record) -> tuple[Any, ...]:
     return tuple(rule[name] for name in ("name", "metric", "slice", "reference"))
 
 
-def cell(rule: Record | None) -> str:
+def decided(rule: Record | None) -> str:
     """Decision and bound; a dash where the policy has no such rule."""
-    if rule is None:
-        return "–"
-    colour, decision = text_report.DECISION_COLOURS[rule["decision"]], report_rules.words(rule["decision"])
-    return f"[{colour}]{decision}[/]\n[dim]{report_rules.required(rule)}[/]"
+    return "–" if rule is None else text_report.terminal_cell(COLUMNS["decision"], rule)

@@ -9,12 +9,12 @@ from typing import Any
 from pipelines.artifacts import outputs, tables
 from pipelines.ingest.canonical import first_read, items, pairs, users
 from pipelines.ingest.canonical.ledger import Intake, intake
-from pipelines.ingest.sources import demo_catalogue, download, movielens, table
+from pipelines.ingest.sources import demo, download, movielens, table
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.settings.document import load
 from pipelines.settings.engine import Engine
-from pipelines.settings.ingest import Demo, Ingest, ItemColumns, Table, TableColumns, UserColumns
+from pipelines.settings.ingest import Ingest
 
 REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
 
@@ -48,37 +48,13 @@ def main() -> None:
 def collect(desk: Intake, params: Ingest) -> None:
     """Read the configured source into the tables `events`, `items`, `users` and `rejected`."""
     if params.source == "demo":
-        demo = write_demo(params.demo, desk.scratch)
-        table.collect(desk, demo, DEMO_TABLE, until=params.until, abuse=params.abuse)
+        demo.collect(desk, params)
         return
     path = download.fetch(params.url, params.sha256) if params.url else download.unpacked(Path(params.path))
     if params.source == "movielens":
         movielens.collect(desk, path, params.movielens, until=params.until, abuse=params.abuse)
     else:
         table.collect(desk, path, params.table, until=params.until, abuse=params.abuse)
-
-
-DEMO_TABLE = Table(
-    interactions=["interactions.csv"],
-    delimiter=",",
-    quote='"',
-    columns=TableColumns(user_id="user_id", item_id="item_id", value="value", timestamp="timestamp"),
-    min_value=None,
-    timestamp_unit="s",
-    users=[],
-    user_columns=UserColumns(user_id="user_id"),
-    items=["items.csv"],
-    item_columns=ItemColumns(item_id="item_id", title="title"),
-    text="{title}. {description}",
-)
-
-
-def write_demo(params: Demo, scratch: Path) -> Path:
-    """Write the demo's two CSV files, dirty rows included; they are read like anybody's."""
-    files = demo_catalogue.generate(**params.model_dump())
-    (scratch / "interactions.csv").write_text(files.interactions, "utf-8")
-    (scratch / "items.csv").write_text(files.items, "utf-8")
-    return scratch
 
 
 def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rejected: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipelines.settings.document import flat
+
 AS_CONFIGURED = "params.yaml"
 SOURCES: dict[str, dict[str, Any]] = {
     AS_CONFIGURED: {},
@@ -64,17 +66,6 @@ def choice(form: Mapping[str, Any], field: str, presets: Mapping[str, dict[str, 
     if chosen not in presets:
         raise ValueError(f"{field} is {chosen!r}, expected one of {', '.join(presets)}")
     return presets[chosen]
-
-
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten nested keys: {'train': {'als': {'epochs': 3}}} becomes {'train.als.epochs': 3}."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
-        else:
-            found[key] = value
-    return found
 
 
 def applied(text: str, changes: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ def smoke_test(version: str) -> dict[str, Any]:
     """Serve a version's Bento on a free port; raises ValueError if its answers differ from those when it was built."""
     target = tags.read(load(Champion)).version(version)
     released.check(target.name, target.commit)
-    archive = version_files.obtain(target.name, target.commit, version_files.ARCHIVE)
+    archive = version_files.archive(target.name, target.commit)
     bento = version_files.document(target.name, target.commit, version_files.BENTO)
     with TemporaryDirectory(prefix="longtail-smoke-") as folder:
         home = Path(folder, "home")

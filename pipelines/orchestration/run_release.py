@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from pipelines.artifacts import recipe
 from pipelines.orchestration import run_tasks
 from pipelines.registry import tags, version_files
 from pipelines.release import release
@@ -25,8 +23,7 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
     with worktree.workspace(run, "promote", attempt) as made:
         if made or attempt > 1 or run.remote is not None:
             with dvc_stage.Repo() as repo:
-                stages = YAML(typ="safe").load(Path("dvc.yaml").read_text("utf-8"))["stages"]
-                dvc_stage.fetch(repo, list(stages), shared=run.remote is not None)
+                dvc_stage.fetch(repo, list(recipe.stages()), shared=run.remote is not None)
         while True:
             try:
                 outcome = release.promote()
@@ -39,7 +36,7 @@ def promote(run_id: str, attempt: int, *, judge_again: bool) -> dict[str, Any]:
             else:
                 say("promote", outcome.text)
                 return {**described(outcome.version), "changed": outcome.changed, "run_id": run_id}
-            for name in ("champion", "evaluate", "gate", "package"):
+            for name in recipe.since("champion"):
                 result = run_tasks.reproduced(run, name)
                 if result.get("verdict", "PROMOTE") != "PROMOTE":
                     return {"skip": f"{result['verdict']} against the version that serves now: {result['reason']}"}

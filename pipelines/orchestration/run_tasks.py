@@ -16,8 +16,9 @@ from pipelines.artifacts import best_releases, outputs
 from pipelines.artifacts.outputs import DATA
 from pipelines.gate import attempts
 from pipelines.gate.report import attempts as report_attempts
-from pipelines.gate.report import rules, wording
+from pipelines.gate.report import rules
 from pipelines.orchestration import form as orchestration_form
+from pipelines.privacy import markdown
 from pipelines.runtime.console import say
 from pipelines.settings.airflow import Airflow
 from pipelines.settings.document import load
@@ -142,17 +143,14 @@ def describe(run_id: str) -> Result:
 
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
-    yield f"**{verdict['verdict']}** {wording.cell(verdict['reason'])}\n"
+    yield f"**{verdict['verdict']}** {markdown.cell(verdict['reason'])}\n"
     best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
-    yield f"Run {wording.cell(run_id)}, judged on {verdict['n_users']:,} users against "
+    yield f"Run {markdown.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
     for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
-        yield f"- {wording.plain(sentence)}"
+        yield f"- {markdown.plain(sentence)}"
     yield ""
-    yield "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|---|"
-    for rule in verdict["rules"]:
-        yield f"| {' | '.join(wording.cell(text) for text in rules.row(rule))} |"
+    yield from rules.markdown(verdict["rules"])
 
 
 def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:

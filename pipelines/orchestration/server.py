@@ -146,11 +146,8 @@ def secret(folder: Path, name: str) -> str:
     """Return a secret kept across restarts, readable by its owner alone; a variable sets it for several machines."""
     path = folder / f"{name}.secret"
     if not path.is_file():
-        partial = path.with_name(f".{path.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.touch(0o600)
-        partial.write_text(secrets.token_urlsafe(48), "ascii")
-        partial.replace(path)  # atomic: a process killed here would otherwise leave an empty secret
+        with outputs.written(path, mode=0o600) as partial:  # atomic: a kill must not leave an empty secret
+            partial.write_text(secrets.token_urlsafe(48), "ascii")
     return path.read_text("ascii")
 
 

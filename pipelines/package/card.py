@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipelines.gate.report.wording import cell
+from pipelines.privacy.markdown import cell
 
 METRICS = ("ndcg@10", "recall@20", "tail_ndcg@10", "tail_recall@20", "tail_coverage@10", "aplt@10", "gini@10")
 MEGABYTE = 1e6
@@ -26,7 +26,7 @@ Recommends items from what users have touched; judged on the long tail of the ca
 USE = """## Use
 
 ```console
-$ bentoml import longtail.bento
+$ bentoml import longtail.tar
 $ bentoml serve {tag} --host 127.0.0.1      # without --host it listens on all interfaces; set LONGTAIL_API_KEY then
 $ curl -s localhost:3000/recommend -H 'Content-Type: application/json' -d '{{"user_id": "…", "k": 10}}'
 ```

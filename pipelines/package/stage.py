@@ -1,4 +1,4 @@
-"""Writes `bento.json`, and for a model whose verdict is PROMOTE `longtail.bento`, built, exported and smoke-tested.
+"""Writes `bento.json`, and for a model whose verdict is PROMOTE `longtail.tar`, built, exported and smoke-tested.
 
 `card.md`, the model card, is beside it, and in the Bento without what was measured of it.
 """
@@ -24,7 +24,7 @@ from pipelines.package import card as model_card
 from pipelines.package import cells as package_cells
 from pipelines.package import contents
 from pipelines.package import encoder as packed_encoder
-from pipelines.registry import chain
+from pipelines.registry import chain, version_files
 from pipelines.runtime.console import say
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
@@ -58,7 +58,7 @@ def main() -> None:
         chain.check_before("package")
         metrics = outputs.read_json(stage.input("evaluate", "metrics.json"))
 
-        archive = stage.output("longtail.bento")
+        archive = stage.output(version_files.ARCHIVE.name)
         with TemporaryDirectory(prefix="longtail-package-") as temp:
             context = Path(temp) / "context"
             copy_code(context)

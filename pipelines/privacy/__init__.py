@@ -1,1 +1,1 @@
-"""Keep user data and secrets from others: modes of files, and text without secrets or control characters."""
+"""Keep user data and secrets from others: modes of files, text without secrets, control characters or markup."""

@@ -53,8 +53,8 @@ def split(before: Record | None, holdout: Record) -> Iterator[str]:
 
 def settings(commit: str) -> Iterator[str]:
     """`section.key: before → now` for every setting that differs."""
-    before = flat(YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {})
-    now = flat(document.read())
+    before = document.flat(YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {})
+    now = document.flat(document.read())
     for key in sorted(before.keys() | now.keys()):
         was, value = before.get(key, "absent"), now.get(key, "absent")
         if was != value:
@@ -81,14 +81,3 @@ def files(commit: str) -> list[str]:
 def brief(lines: list[str]) -> list[str]:
     """The first ones, and how many follow."""
     return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `section.key: value`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ BENTO = "release/bento.json"
 
 MODEL = DATA / "train" / "model.safetensors"
 ITEMS = DATA / "split" / "items.parquet"
-ARCHIVE = DATA / "package" / "longtail.bento"
+ARCHIVE = DATA / "package" / "longtail.tar"
+FORMER_ARCHIVE = ARCHIVE.with_name("longtail.bento")  # of early releases: xz, which BentoML tells by its name
 FILES = (MODEL, ITEMS, ARCHIVE)  # what a version needs to serve, and to be compared with as champion
 
 
@@ -48,29 +48,35 @@ def carried(version: str, commit: str, path: str) -> dict[str, Any]:
     return parsed
 
 
+def archive(version: str, commit: str) -> Path:
+    """Local path of a version's Bento."""
+    return obtain(version, commit, archive_of(document(version, commit)))
+
+
+def archive_of(record: Mapping[str, Any]) -> Path:
+    """The archive that a release's record names."""
+    return ARCHIVE if ARCHIVE.as_posix() in record["files"] else FORMER_ARCHIVE
+
+
 def obtain(version: str, commit: str, path: Path) -> Path:
     """Local path of a file of a version, with the sha256 that the version's record names."""
     expected = document(version, commit)["files"][path.as_posix()]
     kept = git.state_folder() / "releases" / version / path.name
     if kept.is_file() and outputs.sha256(kept) == expected:
         return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")  # another worktree may fetch the same
-    try:
-        download(commit, path, partial)
-    except Exception as error:  # DVC's remotes raise what their drivers raise
-        partial.unlink(missing_ok=True)
-        raise FileNotFoundError(
-            f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
-            "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
-        ) from error
-    if (actual := outputs.sha256(partial)) != expected:
-        partial.unlink()
-        raise ValueError(
-            f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
-            f"says {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
-        )
-    partial.replace(kept)
+    with outputs.written(kept) as partial:  # another worktree may fetch the same
+        try:
+            download(commit, path, partial)
+        except Exception as error:  # DVC's remotes raise what their drivers raise
+            raise FileNotFoundError(
+                f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
+                "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
+            ) from error
+        if (actual := outputs.sha256(partial)) != expected:
+            raise ValueError(
+                f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
+                f"says {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
+            )
     return kept
 
 

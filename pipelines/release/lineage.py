@@ -13,12 +13,11 @@ from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.registry import released, tags, version_files
-from pipelines.registry.changes import flat
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate as release_candidate
 from pipelines.settings.champion import Champion
-from pipelines.settings.document import load
+from pipelines.settings.document import flat, load
 from pipelines.workspace import git
 
 LABEL = 10  # characters
@@ -105,7 +104,7 @@ def lineage(name: str | None = None) -> Iterator[str]:
     record = version_files.document(version.name, version.commit)
     verdict = version_files.document(version.name, version.commit, version_files.VERDICT)
     bento = version_files.document(version.name, version.commit, version_files.BENTO)
-    archive = record["files"][version_files.ARCHIVE.as_posix()]
+    archive = record["files"][version_files.archive_of(record).as_posix()]
 
     yield line(
         "version", f"{version.name} of {registry.artifact}, registered {date(version.created)} by {version.author}"

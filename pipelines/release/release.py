@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.artifacts import best_releases
-from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import chain, released, tags, version_files
+from pipelines.registry.champion import champion_of
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate
 from pipelines.runtime.console import say
@@ -79,9 +79,7 @@ def rollback(name: str | None = None) -> Outcome:
         if target == serving:
             raise ValueError(f"{target.name} already serves; choose another of {', '.join(current.versions)}")
         released.check(target.name, target.commit)
-        version_files.obtain(
-            target.name, target.commit, version_files.ARCHIVE
-        )  # fail early if that version cannot serve
+        version_files.archive(target.name, target.commit)  # fail early if that version cannot serve
         assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipelines.artifacts.outputs import StageRun
 from pipelines.runtime import spark as runtime_spark
+from pipelines.runtime.sql import literal
 from pipelines.settings.engine import Engine
 
 THREADS = min(8, os.cpu_count() or 1)
@@ -115,9 +116,8 @@ def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
 
 def settings(spill: Path, memory_limit: str) -> str:
     """Return the statements that set up a connection; all of them are global to the database."""
-    folder = str(spill).replace("'", "''")
     return f"""set global memory_limit = '{memory_limit}'; set global threads = {THREADS};
-               set global temp_directory = '{folder}'; set global TimeZone = 'UTC'"""
+               set global temp_directory = {literal(spill)}; set global TimeZone = 'UTC'"""
 
 
 def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | None:
@@ -131,7 +131,3 @@ def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | N
     if "Out of Memory" in message:
         return f"{key} is {memory_limit}, too little for this data ({first}); raise it"
     return None
-
-
-def literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

@@ -36,9 +36,5 @@ def read(port: int) -> Memory:
 
 
 def write(port: int, memory: Memory) -> None:
-    target = path(port)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(asdict(memory)), "utf-8")
-    outputs.sync(partial)
-    partial.replace(target)
+    with outputs.written(path(port)) as partial:
+        partial.write_text(json.dumps(asdict(memory)), "utf-8")

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from pipelines.bentos import store
 from pipelines.registry import released, version_files
@@ -163,8 +162,7 @@ class Supervisor:
         """Start and test a version; raises ValueError or OSError if it fails."""
         released.check(version.name, version.commit)
         bento = version_files.document(version.name, version.commit, version_files.BENTO)
-        archive = version_files.obtain(version.name, version.commit, version_files.ARCHIVE)
-        store.ensure_imported(Path(archive), bento)
+        store.ensure_imported(version_files.archive(version.name, version.commit), bento)
         generation = Generation(version.name, bento, self.public, n_workers, environment, self.grace, self.stops)
         generation.start()
         return generation

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.settings.fields import Section, Strict, Text
+from pipelines.settings.document import Section, Strict, Text
 
 
 class Resources(Strict):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.settings.fields import Section
+from pipelines.settings.document import Section
 
 
 class Champion(Section):

@@ -8,11 +8,10 @@ from models.evaluation import metrics
 from models.gate import rules
 from pipelines.settings.airflow import Airflow
 from pipelines.settings.champion import Champion
-from pipelines.settings.document import FILE, load
+from pipelines.settings.document import FILE, Section, load
 from pipelines.settings.embed import Embed
 from pipelines.settings.engine import Engine
 from pipelines.settings.evaluate import Evaluate
-from pipelines.settings.fields import Section
 from pipelines.settings.gate import Gate
 from pipelines.settings.ingest import Ingest
 from pipelines.settings.package import Package

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-
-from pipelines.settings.fields import Section
 
 FILE = Path("params.yaml")
 MOST_OPENINGS = 1000  # of lists and mappings, with which a text can still be parsed in C
@@ -19,6 +18,25 @@ SECTIONS = (  # of the file
     *("ingest", "validate", "split", "embed", "train", "champion", "evaluate", "gate", "package"),
     *("release", "airflow", "engine"),
 )
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+Text = Annotated[str, Field(min_length=1)]
+Memory = Annotated[str, Field(pattern=r"^[1-9]\d*(\.\d+)? ?[KMGT]i?B$")]
+Dim = Annotated[int, Field(ge=1, le=4096)]
+Epochs = Annotated[int, Field(ge=1, le=1000)]
+Positive = Annotated[float, Field(gt=0)]
+Strengths = list[Annotated[float, Field(gt=0)]]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Section(Strict):
+    section: ClassVar[str]
 
 
 S = TypeVar("S", bound=Section)
@@ -83,3 +101,14 @@ def explain(error: ValidationError, section: str, path: Path) -> str:
         message = first["msg"]
         problem = f"{key} is {first['input']!r}: {message[0].lower() + message[1:]}; correct it"
     return f"{path}: {problem}" + (f" (and {len(more)} more problems)" if more else "")
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted keys: {'train': {'als': {'epochs': 3}}} as {'train.als.epochs': 3}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        else:
+            found[key] = value
+    return found

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.settings.fields import Count, Device, Section, Strict, Text
+from pipelines.settings.document import Count, Device, Section, Strict, Text
 
 
 class Reduce(Strict):

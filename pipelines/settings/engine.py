@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipelines.settings.fields import Section, Text
+from pipelines.settings.document import Section, Text
 
 
 class Engine(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings.fields import Count, Device, Section, Seed, Strict, Text
+from pipelines.settings.document import Count, Device, Section, Seed, Strict, Text
 
 
 class Slices(Strict):

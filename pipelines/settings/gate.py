@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings.fields import Section, Strict, Text
+from pipelines.settings.document import Section, Strict, Text
 
 
 class Rule(Strict):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.privacy.shown import credential
-from pipelines.settings.fields import Count, Memory, Section, Seed, Share, Strict, Text
+from pipelines.settings.document import Count, Memory, Section, Seed, Share, Strict, Text
 
 
 class Demo(Strict):

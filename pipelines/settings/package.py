@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.settings.fields import Section
+from pipelines.settings.document import Section
 
 
 class Package(Section):

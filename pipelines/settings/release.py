@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from pipelines.privacy.shown import credential
-from pipelines.settings.fields import Section, Text
+from pipelines.settings.document import Section, Text
 
 
 class Release(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.settings.fields import Memory, Section, Seed
+from pipelines.settings.document import Memory, Section, Seed
 
 
 class Split(Section):

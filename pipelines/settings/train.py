@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings.fields import Count, Device, Dim, Epochs, Positive, Section, Seed, Share, Strengths, Strict
+from pipelines.settings.document import Count, Device, Dim, Epochs, Positive, Section, Seed, Share, Strengths, Strict
 
 
 class Rerank(Strict):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.settings.fields import Count, Memory, Section, Share, Strict, Text
+from pipelines.settings.document import Count, Memory, Section, Share, Strict, Text
 
 
 class Tolerances(Strict):

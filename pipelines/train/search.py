@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+
+from pipelines.artifacts import outputs
 
 REDUCTION = 3  # of several trials that reach a rung, so many times fewer go on
 RUNGS = 3  # the first is at 1 / REDUCTION^(RUNGS - 1) of the epochs
@@ -183,11 +184,6 @@ def read(journal: Path) -> list[Trial]:
 
 def append(journal: Path, trial: Trial) -> None:
     """Add a line, after what is sound of the journal, so that it survives a crash whole or not at all."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(asdict(known)) for known in read(journal)]
-    partial = journal.with_name(f"{journal.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write("\n".join([*lines, json.dumps(asdict(trial))]) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(journal)
+    lines = [json.dumps(asdict(known)) for known in [*read(journal), trial]]
+    with outputs.written(journal) as partial:
+        partial.write_text("\n".join(lines) + "\n", "utf-8")

@@ -67,11 +67,8 @@ def remember(path: Path, data: str, profile: dict[str, Any]) -> None:
     versions = read(path)
     if any(version["data"] == data for version in versions):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    outputs.write_json(partial, [*versions, {"data": data, **profile}][-KEPT:])
-    outputs.sync(partial)
-    partial.replace(path)
+    with outputs.written(path) as partial:
+        outputs.write_json(partial, [*versions, {"data": data, **profile}][-KEPT:])
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pipelines.artifacts import outputs, quarantine, tables
 from pipelines.privacy import modes
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Tables
+from pipelines.runtime.sql import literal
 from pipelines.settings.document import load
 from pipelines.settings.engine import Engine
 from pipelines.settings.validate import Validate
@@ -119,7 +120,7 @@ def views(engine: Tables, paths: dict[str, Path], left_out: Path | None = None) 
     if left_out is not None:
         interactions = quarantine.without(interactions, left_out, engine.parquet(left_out))
     return {
-        "columns": " union all ".join(f"select {quote(a)} as found, {quote(b)} as expected" for a, b in pairs),
+        "columns": " union all ".join(f"select {literal(a)} as found, {literal(b)} as expected" for a, b in pairs),
         "interactions": interactions,
         "items": suites.ITEMS.format(**files),
         "users": suites.USERS,
@@ -134,10 +135,6 @@ def column_pairs(table: str, found: pa.Schema, expected: pa.Schema, *, more: boo
         return f"{table}.{name} {schema.field(name).type if name in schema.names else 'absent'}"
 
     return [(words(found, name), words(expected, name)) for name in names]
-
-
-def quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def judge(

@@ -31,7 +31,7 @@ def tag(packaged: Path) -> str:
 def store(packaged: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BentoML store that holds the packaged Bento."""
     home = tmp_path_factory.mktemp("store")
-    bentos.run("import", str(packaged / "longtail.bento"), env=bentos.environment(home))
+    bentos.run("import", str(packaged / "longtail.tar"), env=bentos.environment(home))
     return home
 
 

@@ -25,10 +25,10 @@ from safetensors.numpy import save_file
 from models.evaluation.measure import Evaluation
 from pipelines.artifacts import best_releases, outputs, per_user, tables
 from pipelines.bentos import sources
-from pipelines.champion.stage import champion_of
 from pipelines.gate import attempts
 from pipelines.gate import verdict as verdicts
 from pipelines.registry import tags, version_files
+from pipelines.registry.champion import champion_of
 from pipelines.release import release
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
@@ -199,7 +199,7 @@ def package(seed: int, *, built: bool) -> None:
     bento: dict[str, Any] = {"built": False, "reason": "not built by hand"}
     with made.stage("package") as stage:
         if built:
-            stage.output("longtail.bento").write_bytes(b"bento of %d" % seed)
+            stage.output(version_files.ARCHIVE.name).write_bytes(b"bento of %d" % seed)
             bento = {
                 "built": True, "reason": "by hand", "tag": f"longtail:{seed}",
                 "sources": sources.digests(), "files": {"service.py": f"{seed}"}, "smoke": {},

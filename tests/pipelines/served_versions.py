@@ -35,7 +35,7 @@ def register(name: str, package: Path, changes: Mapping[str, Any] | None = None)
     """Register a version of the checkout around; its bento.json with `changes`. Returns the tag of its Bento."""
     verdict = package.parent / "gate" / "verdict.json"
     bento = outputs.read_json(package / "bento.json") | dict(changes or {})
-    archive = package / "longtail.bento"
+    archive = package / "longtail.tar"
     record = {
         "version": name,
         "replaced": None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from html import escape
 from typing import Any
 
 from models.gate import attempts
@@ -12,7 +12,7 @@ from models.gate.attempts import Place
 from models.gate.rules import percent
 from pipelines.gate.attempts import History, holdout_of
 from pipelines.gate.ledger import Judgement
-from pipelines.gate.report.wording import plain
+from pipelines.privacy.markdown import plain
 
 SHOWN = 20  # judgements that a report lists, the latest ones
 HEAD = ("judgement", "verdict", "level", "model", "settings", "by", "when", "run")
@@ -126,23 +126,24 @@ def place_of(entry: Judgement) -> str:
     return f"{entry.number} of split {entry.line + 1}" if entry.line else f"{entry.number}"
 
 
-def markdown(verdict: Record, holdout: Record, history: History) -> list[str]:
+@dataclass(frozen=True)
+class Section:
+    """What the reports tell of the judgements of this holdout."""
+
+    sentences: list[str]
+    rows: list[list[str]]  # the latest judgements, a cell per name in `head`
+    head: tuple[str, ...] = HEAD
+
+
+def section(verdict: Record, holdout: Record, history: History) -> Section:
     shown = same_holdout(verdict, history.earlier, history.mine)
-    rows = [f"| {' | '.join(plain(text) for text in row)} |" for row in cells(shown[-SHOWN:])]
+    renewals = renewal(verdict, holdout, shown, lines=lines(verdict, history))
+    return Section([*sentences(verdict), *renewals], list(cells(shown[-SHOWN:])))
+
+
+def markdown(section: Section) -> list[str]:
+    rows = [f"| {' | '.join(plain(text) for text in row)} |" for row in section.rows]
     return [
-        "## Attempts on this holdout", "", *(f"- {plain(text)}" for text in sentences(verdict)),
-        *(f"- {plain(text)}" for text in renewal(verdict, holdout, shown, lines=lines(verdict, history))), "",
+        "## Attempts on this holdout", "", *(f"- {plain(text)}" for text in section.sentences), "",
         *([f"| {' | '.join(HEAD)} |", "|--:|---|--:|---|---|---|---|---|", *rows, ""] if rows else []),
     ]  # fmt: skip
-
-
-def html(verdict: Record, holdout: Record, history: History) -> str:
-    shown = same_holdout(verdict, history.earlier, history.mine)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in cells(shown[-SHOWN:]))
-    renewals = renewal(verdict, holdout, shown, lines=lines(verdict, history))
-    told = "".join(f"<li>{escape(text)}" for text in [*sentences(verdict), *renewals])
-    head = "".join(f"<th>{name}" for name in HEAD)
-    table = (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>' if rows else ""
-    )
-    return f'<h2 id="attempts">Attempts on this holdout</h2><ul>{told}</ul>{table}'

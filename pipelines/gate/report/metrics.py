@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from typing import Any
 
 from models.evaluation.metrics import REGISTRY
 from pipelines.gate.report.rules import number
@@ -61,19 +61,14 @@ def markdown(models: Models) -> list[str]:
     ]
 
 
-def html(models: Models) -> str:
-    """A row per metric, the models side by side at each k."""
+def for_page(models: Models) -> dict[str, Any]:
+    """The table as page.html takes it: a row per metric, the models side by side at each k."""
     ks = ks_of(models)
-    top = "<tr><th>" + "".join(f'<th class="n" colspan="{len(ks)}">{escape(name)}' for name in models) + "</tr>"
-    below = "<tr><th>" + "".join(f'<th class="n">@{k}' for _ in models for k in ks) + "</tr>"
-    rows = ""
+    groups = []
     for kind, title in KINDS:
-        rows += f'<tr class="group"><th colspan="{1 + len(models) * len(ks)}">{title}</tr>'
+        rows = []
         for base in (base for base in bases(models) if REGISTRY[base].kind == kind):
-            told = REGISTRY[base].says + (f" ({remark(base)})" if remark(base) else "")
-            cells = (number(values.get(f"{base}@{k}")) for values in models.values() for k in ks)
-            rows += f"<tr><td>{base}<small>{escape(told)}</small>" + "".join(f'<td class="n">{cell}' for cell in cells)
-    return (
-        f"<h2>Metrics</h2><p>{SAYS}</p>"
-        f'<div class="wide"><table class="metrics"><thead>{top}{below}</thead><tbody>{rows}</tbody></table></div>'
-    )
+            meaning = REGISTRY[base].says + (f" ({remark(base)})" if remark(base) else "")
+            rows.append((base, meaning, [number(values.get(f"{base}@{k}")) for values in models.values() for k in ks]))
+        groups.append((title, rows))
+    return {"note": SAYS, "models": list(models), "ks": ks, "groups": groups}

@@ -1,31 +1,71 @@
-"""The rules of a verdict as cells, drawn intervals and an HTML table."""
+"""The rules of a verdict as a table: one list of columns for report.html, Markdown and the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from models.gate.rules import percent
+from pipelines.privacy.markdown import cell
 
 BAR = 25  # characters of a drawn interval
 Record = Mapping[str, Any]
 
 
-def row(rule: Record) -> list[str]:
-    """Name, metric, users, value, reference, gain, interval, bound and decision of a rule, as text."""
-    reference = f"{number(rule['reference_value'])} {rule['reference']}" if rule["reference"] else ""
-    return [
-        rule["name"],
-        bounded(rule),
-        f"{rule['n_users']:,}",
-        number(rule["value"]),
-        reference,
-        gain(rule),
-        interval(rule),
-        f"{required(rule)} {share_of(rule)}".strip(),
-        words(rule["decision"]),
-    ]
+@dataclass(frozen=True)
+class Column:
+    """A column of the rules' table in the report, on the terminal and in Airflow's log."""
+
+    heading: str
+    text: Callable[[Record], str]
+    below: Callable[[Record], str] = lambda rule: ""  # in smaller print; in Markdown in brackets
+    picture: Callable[[Record], str] = lambda rule: ""  # HTML, between the two
+    is_number: bool = False
+    is_spare: bool = False  # left out where 80 characters have to do
+
+    @property
+    def name(self) -> str:
+        return self.heading.split()[0]
+
+
+def markdown(rules: Sequence[Record]) -> list[str]:
+    """The table of rules, a line each."""
+    rows = [[markdown_cell(column, rule) for column in COLUMNS] for rule in rules]
+    heads = [column.heading.replace("\n", " ") for column in COLUMNS]
+    rulers = ["--:" if column.is_number else "---" for column in COLUMNS]
+    return [f"| {' | '.join(heads)} |", f"|{'|'.join(rulers)}|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def markdown_cell(column: Column, rule: Record) -> str:
+    text, below = cell(column.text(rule)), cell(column.below(rule))
+    return f"{text} ({below})" if below else text
+
+
+def name(rule: Record) -> str:
+    return str(rule["name"])
+
+
+def value(rule: Record) -> str:
+    return number(rule["value"])
+
+
+def reference(rule: Record) -> str:
+    return number(rule["reference_value"]) if rule["reference"] else ""
+
+
+def reference_name(rule: Record) -> str:
+    return rule["reference"] or ""
+
+
+def decision(rule: Record) -> str:
+    return words(rule["decision"])
+
+
+def users(rule: Record) -> str:
+    return f"{rule['n_users']:,}"
 
 
 def gain(rule: Record) -> str:
@@ -135,41 +175,10 @@ def drawn(rule: Record) -> str:
     return "".join(line) + f"  {words(rule['decision'])}"
 
 
-def html(verdict: Record) -> str:
-    """A row per rule, its decision first, with the reason below where it did not pass."""
-    head = (
-        '<thead><tr><th>rule<th>decision<th class="n">value<th class="n">reference<th class="n">gain (+ is better)'
-        '<th>interval and bound<th class="n">required<th class="n">users</tr></thead>'
-    )
-    return (
-        f'<h2>Rules</h2><table class="rules">{head}{"".join(body(rule) for rule in verdict["rules"])}</table>'
-        f'<p class="note">A dot is the measured gain over the reference (the value itself where a rule names none), '
-        f"the bar its interval {meaning(verdict)}; the dark line is the bound. A bar wholly on the green side passes, "
-        "wholly outside fails, across is inconclusive. Users are those who have a value of this metric.</p>"
-    )
-
-
-def body(rule: Record) -> str:
-    """The rows of a rule, together on a page."""
-    reference = number(rule["reference_value"]) if rule["reference"] else ""
-    gained = effect(rule, rule["effect"]) if rule["reference"] else ""
-    of = f"<small>{share_of(rule)}</small>"
-    why = f'<tr class="why"><td colspan="8">{escape(rule["reason"])}</td></tr>' if rule["decision"] != "pass" else ""
-    return (
-        f"<tbody><tr><td>{escape(rule['name'])}<small>{escape(bounded(rule))}</small></td>"
-        f'<td><span class="badge {rule["decision"]}">{words(rule["decision"])}</span></td>'
-        f'<td class="n" data-is="value">{number(rule["value"])}</td>'
-        f'<td class="n" data-is="reference">{reference}<small>{escape(rule["reference"] or "")}</small></td>'
-        f'<td class="n" data-is="gain (+ is better)">{gained}{of if rule["effect"] is not None else ""}</td>'
-        f'<td class="bar">{bar(rule)}</td><td class="n" data-is="required">{required(rule)}{of}</td>'
-        f'<td class="n" data-is="users">{rule["n_users"]:,}</td></tr>{why}</tbody>'
-    )
-
-
-def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
-    """The interval against its bound, the allowed side shaded, its ends below."""
+def bar(rule: Record, *, width: int = 190, height: int = 26) -> Markup:
+    """SVG of the interval against its bound, the allowed side shaded."""
     if rule["interval"] is None or rule["effect"] is None:
-        return ""
+        return Markup()
     low, high = rule["interval"]
     points = known(rule)
     margin = (max(points) - min(points)) * 0.12 or abs(points[0]) * 0.1 or 1.0
@@ -178,16 +187,25 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> str:
     def x(value: float) -> float:
         return round(float(value - left) / float(span) * width, 2)
 
-    bound, middle = x(rule["threshold"]), height / 2
+    limit, middle = x(rule["threshold"]), height / 2
     start, end = 0 if low is None else x(low), width if high is None else x(high)
-    allowed = (0.0, bound) if "max" in rule["bound"] else (bound, round(width - bound, 2))
+    allowed = (0.0, limit) if "max" in rule["bound"] else (limit, round(width - limit, 2))
     label = f"{interval(rule)}, {required(rule)} is required"
-    return (
+    return Markup(
         f'<svg class="{rule["decision"]}" width="{width}" height="{height}" role="img" aria-label="{label}">'
         f'<rect x="{allowed[0]}" y="2" width="{allowed[1]}" height="{height - 4}" rx="3" fill="#dcfce7"/>'
         f'<line x1="{start}" x2="{end}" y1="{middle}" y2="{middle}" stroke="var(--tone)" stroke-width="5" '
         'stroke-linecap="round" opacity=".45"/>'
-        f'<line x1="{bound}" x2="{bound}" y1="1" y2="{height - 1}" stroke="#0f172a" stroke-width="1.5"/>'
+        f'<line x1="{limit}" x2="{limit}" y1="1" y2="{height - 1}" stroke="#0f172a" stroke-width="1.5"/>'
         f'<circle cx="{x(rule["effect"])}" cy="{middle}" r="4.5" fill="var(--tone)"/></svg>'
-        f"<small>{interval(rule)}</small>"
     )
+
+
+COLUMNS = (
+    Column("rule", name, bounded),
+    Column("value", value, is_number=True),
+    Column("reference", reference, reference_name, is_number=True),
+    Column("gain (+ is better)\nand interval", gain, interval, bar, is_number=True),
+    Column("decision", decision, required),
+    Column("users", users, is_number=True, is_spare=True),
+)

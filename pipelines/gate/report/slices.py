@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from typing import Any
 
 from pipelines.gate.report.rules import number
-from pipelines.gate.report.wording import cell
+from pipelines.privacy.markdown import cell
 
 Table = Mapping[str, Sequence[str]]
 SHOWN = (("users", "ndcg"), ("users", "tail_recall"), ("items", "recall"))
@@ -78,7 +78,7 @@ def markdown(columns: Table) -> list[str]:
     for of, metric, found in tables(columns):
         names = list(cells(found[0])) if found else []
         lines += [
-            f"{metric} for slices of {of}{gains(names)}:",
+            f"{title(of, metric, names)}:",
             "",
             f"| slice | {of} | test events | {' | '.join(names)} |",
             f"|---|--:|--:|{'--:|' * len(names)}",
@@ -92,27 +92,13 @@ def markdown(columns: Table) -> list[str]:
     return lines
 
 
-def html(columns: Table) -> str:
-    """Small slices are pale and say so."""
-    blocks = ""
+def title(of: str, metric: str, names: Sequence[str]) -> str:
+    return f"{metric} for slices of {of}" + (", gain = candidate - champion" if GAIN in names else "")
+
+
+def for_page(columns: Table) -> Iterator[dict[str, Any]]:
+    """The tables as page.html takes them."""
     for of, metric, found in tables(columns):
         names = list(cells(found[0])) if found else []
-        head = f'<tr><th>slice<th class="n">{of}<th class="n">test events' + "".join(
-            f'<th class="n">{escape(name)}' for name in names
-        )
-        rows = "".join(
-            f"<tr{' class=small' if each.small else ''}><td>{escape(each.name)}"
-            f"{'<small>small</small>' if each.small else ''}</td>"
-            f'<td class="n">{each.n:,}</td><td class="n">{each.n_events:,}</td>'
-            + "".join(f'<td class="n">{text}</td>' for text in cells(each).values())
-            + "</tr>"
-            for each in found
-        )
-        table = f'<table class="dense"><thead>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        blocks += f'<h3>{metric} for slices of {of}{gains(names)}</h3><div class="wide">{table}</div>'
-    said = "".join(f"<p><strong>Of {of}.</strong> {says}</p>" for of, says in SAYS.items())
-    return f'<h2>Slices</h2>{said}{blocks}<p class="note">{SMALL.capitalize()}.</p>'
-
-
-def gains(names: Sequence[str]) -> str:
-    return ", gain = candidate - champion" if GAIN in names else ""
+        rows = [(each, list(cells(each).values())) for each in found]
+        yield {"of": of, "title": title(of, metric, names), "names": names, "rows": rows}

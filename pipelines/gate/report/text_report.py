@@ -11,22 +11,11 @@ from rich.table import Table
 
 from models.gate.rules import percent
 from pipelines.artifacts import best_releases
-from pipelines.gate.report import metrics
+from pipelines.gate.report import metrics, rules
 from pipelines.gate.report import slices as report_slices
-from pipelines.gate.report.rules import (
-    bounded,
-    by_whom,
-    drawn,
-    gain,
-    interval,
-    meaning,
-    number,
-    required,
-    row,
-    to_decide,
-    words,
-)
-from pipelines.gate.report.wording import cell, code, split_words, tail_words
+from pipelines.gate.report.rules import by_whom, drawn, meaning, to_decide, words
+from pipelines.gate.report.wording import split_words, tail_words
+from pipelines.privacy.markdown import cell, code
 from pipelines.privacy.shown import markup
 
 COLOURS = {"PROMOTE": "green", "HOLD": "yellow", "REJECT": "red"}
@@ -38,25 +27,25 @@ Record = Mapping[str, Any]
 def print_verdict(verdict: Record, console: Console | None = None) -> None:
     """Print a verdict.json as a table, two lines per rule so that it fits 80 columns, and its reason."""
     console = console or Console()
+    columns = [column for column in rules.COLUMNS if not column.is_spare]
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("rule")
-    for name in ("value", "reference", "gain (+ is better)\nand interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("decision", no_wrap=True)
+    for column in columns:
+        wraps = column.name == "rule"
+        table.add_column(column.heading, justify="right" if column.is_number else "left", no_wrap=not wraps)
     for rule in verdict["rules"]:
-        colour = DECISION_COLOURS[rule["decision"]]
-        reference = f"{number(rule['reference_value'])}\n{markup(rule['reference'])}" if rule["reference"] else ""
-        table.add_row(
-            f"{markup(rule['name'])}\n[dim]{markup(bounded(rule))}[/]",
-            number(rule["value"]),
-            reference,
-            f"{markup(gain(rule))}\n[dim]{interval(rule)}[/]",
-            f"[{colour}]{words(rule['decision'])}[/]\n[dim]{required(rule)}[/]",
-        )
+        table.add_row(*(terminal_cell(column, rule) for column in columns))
     console.print(table)
     console.print(f"[bold {COLOURS[verdict['verdict']]}]{verdict['verdict']}[/]  {markup(verdict['reason'])}")
     if asked := to_decide(verdict):
         console.print(markup(asked))
+
+
+def terminal_cell(column: rules.Column, rule: Record) -> str:
+    """Two lines in rich's markup: the text, and what stands below it."""
+    text, below = markup(column.text(rule)), markup(column.below(rule))
+    if column.name == "decision":
+        text = f"[{DECISION_COLOURS[rule['decision']]}]{text}[/]"
+    return f"{text}\n[dim]{below}[/]" if below else text
 
 
 def markdown(
@@ -80,9 +69,7 @@ def markdown(
         f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
         f"{corrected(verdict)}.",
         "",
-        "| rule | metric | users | value | reference | gain (+ is better) | interval | required | decision |",
-        "|---|---|--:|--:|--:|--:|--:|--:|---|",
-        *(f"| {' | '.join(cell(text) for text in row(rule))} |" for rule in verdict["rules"]),
+        *rules.markdown(verdict["rules"]),
         "",
         *(
             f"- «{cell(rule['name'])}», {words(rule['decision'])}: {cell(rule['reason'])}"

@@ -29,10 +29,7 @@ def moment(digest: str) -> datetime:
 
 def keep(moments: Iterable[tuple[str, datetime]]) -> None:
     """Remember the moments of files, by sha256, unless an earlier run has."""
-    folder().mkdir(parents=True, exist_ok=True)
     for digest, read in moments:
         if not (path := folder() / digest).is_file():
-            partial = path.with_name(f".{digest}.partial")
-            partial.write_text(read.isoformat() + "\n", "ascii")
-            outputs.sync(partial)
-            partial.replace(path)
+            with outputs.written(path) as partial:
+                partial.write_text(read.isoformat() + "\n", "ascii")

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from models.inference.event_bounds import MAX_ID
 from pipelines.artifacts.tables import ITEMS
-from pipelines.ingest.canonical.ledger import Check, Intake, Rows, identifier
-from pipelines.ingest.formats.delimited import literal
+from pipelines.ingest.canonical.ledger import Check, Intake, Rows
+from pipelines.runtime.sql import identifier, literal
 from pipelines.settings.ingest import ItemColumns
 
 TAKEN = ("item_id", "title", "text", "item_idx", "popularity", "is_head", "is_tail", "is_cold")  # by ingest and split

@@ -23,12 +23,12 @@ from pipelines.artifacts.tables import REJECTED, ROWS
 from pipelines.ingest.canonical import first_read
 from pipelines.ingest.canonical import pseudonyms as canonical_pseudonyms
 from pipelines.ingest.formats import delimited
-from pipelines.ingest.formats.delimited import literal
 from pipelines.ingest.formats.records import Dialect
 from pipelines.runtime import engine as engines
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Embedded, Tables
+from pipelines.runtime.sql import identifier, literal
 from pipelines.settings.engine import Engine
 
 NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
@@ -320,8 +320,3 @@ def joined(n_columns: int, dialect: Dialect) -> str:
             for f in fields
         ]
     return f"concat_ws({literal(dialect.delimiter)}, {', '.join(fields)})"
-
-
-def identifier(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -9,8 +9,8 @@ import pyarrow as pa
 from pipelines.artifacts import tables
 from pipelines.ingest.canonical import pseudonyms
 from pipelines.ingest.canonical.items import id_checks
-from pipelines.ingest.canonical.ledger import Intake, Rows, identifier
-from pipelines.ingest.formats.delimited import literal
+from pipelines.ingest.canonical.ledger import Intake, Rows
+from pipelines.runtime.sql import identifier, literal
 from pipelines.settings.ingest import UserColumns
 
 TAKEN = ("user_id", "user_idx", "group", "history")  # by ingest, split and evaluate

@@ -30,6 +30,7 @@ from pipelines.ingest.formats.records import (
     records,
     repair,
 )
+from pipelines.runtime.sql import literal
 
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
@@ -284,8 +285,3 @@ def numbered(con: duckdb.DuckDBPyConnection, relation: str, shifts: pa.Table, na
 
 
 NOTHING_REJECTED = _rejected([], [], [])
-
-
-def literal(text: str) -> str:
-    """Text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

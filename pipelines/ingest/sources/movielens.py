@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.ingest.canonical import interactions, items
+from pipelines.ingest.canonical import interactions, items, judgement
 from pipelines.ingest.canonical import users as canonical_users
 from pipelines.ingest.canonical.ledger import File, Intake, Rows
 from pipelines.ingest.formats.records import Dialect
@@ -78,7 +78,7 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None,
     interactions.collect(
         intake,
         [release.file(intake, "ratings")],
-        interactions.Rules(
+        judgement.Rules(
             columns=TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
             named_by=FORMAT,
             unit="s",

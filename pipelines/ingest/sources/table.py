@@ -5,7 +5,7 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
-from pipelines.ingest.canonical import interactions, items, users
+from pipelines.ingest.canonical import interactions, items, judgement, users
 from pipelines.ingest.canonical.ledger import File, Intake
 from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.ingest import Abuse, Table
@@ -25,7 +25,7 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abu
     interactions.collect(
         intake,
         files["interactions"],
-        interactions.Rules(
+        judgement.Rules(
             columns=params.columns,
             named_by="ingest.table.columns.{}",
             unit=params.timestamp_unit,

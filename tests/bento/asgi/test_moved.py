@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def elsewhere(store: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store into which the Bento was imported that another one exported."""
-    archive, home = tmp_path_factory.mktemp("export") / "moved.bento", tmp_path_factory.mktemp("elsewhere")
+    archive, home = tmp_path_factory.mktemp("export") / "moved.tar", tmp_path_factory.mktemp("elsewhere")
     bentos.run("export", tag, str(archive), env=bentos.environment(store))
     bentos.run("import", str(archive), env=bentos.environment(home))
     return home

@@ -99,7 +99,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, data
         outputs.verify(folder / "a.bin")
 
 
-KINDS = ("table.parquet", "model.safetensors", "metrics.json", "plot.csv", "longtail.bento", outputs.MANIFEST)
+KINDS = ("table.parquet", "model.safetensors", "metrics.json", "plot.csv", "longtail.tar", outputs.MANIFEST)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,7 +110,7 @@ def test_fifty_of_fifty_flipped_bits_are_refused_whatever_the_file(workspace: Wo
         save_file({"w": np.arange(500, dtype=np.float32)}, stage.output("model.safetensors"))
         outputs.write_json(stage.output("metrics.json"), {"ndcg@10": 0.25, "users": 500})
         tables.write_csv(stage.output("plot.csv"), [{"x": x, "y": x / 2} for x in range(50)])
-        stage.output("longtail.bento").write_bytes(bytes(range(256)) * 4)
+        stage.output("longtail.tar").write_bytes(bytes(range(256)) * 4)
     path = Path("data/split", kind)
     whole = path.read_bytes()
     read = path if kind != outputs.MANIFEST else path.with_name("table.parquet")

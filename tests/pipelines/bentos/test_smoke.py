@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def home(packaged: Path, tmp_path: Path) -> Path:
     """A store that holds the packaged Bento."""
-    store.run("import", str(packaged / "longtail.bento"), env=store.environment(tmp_path))
+    store.run("import", str(packaged / "longtail.tar"), env=store.environment(tmp_path))
     return tmp_path
 
 

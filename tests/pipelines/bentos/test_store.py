@@ -30,19 +30,19 @@ def described(**changes: Any) -> dict[str, Any]:
 
 def test_a_model_without_a_bento_cannot_be_served(home: Path) -> None:
     with pytest.raises(ValueError, match="this version has no Bento to serve: the verdict is HOLD"):
-        store.ensure_imported(Path("longtail.bento"), described(built=False, reason="the verdict is HOLD: few users"))
+        store.ensure_imported(Path("longtail.tar"), described(built=False, reason="the verdict is HOLD: few users"))
     assert not home.exists()
 
 
 def test_a_missing_archive_names_its_remedy(home: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"gone.bento is missing; run `dvc pull`, or `dvc repro package`"):
-        store.ensure_imported(Path("gone.bento"), described())
+    with pytest.raises(FileNotFoundError, match=r"gone.tar is missing; run `dvc pull`, or `dvc repro package`"):
+        store.ensure_imported(Path("gone.tar"), described())
 
 
 def test_something_that_is_no_archive_fails_in_one_line(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "no.bento").write_bytes(b"not an archive")
+    (tmp_path / "no.tar").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="`bentoml import` exited 1") as error:
-        store.ensure_imported(tmp_path / "no.bento", described())
+        store.ensure_imported(tmp_path / "no.tar", described())
     assert "\n" not in str(error.value)
 
 
@@ -82,13 +82,13 @@ def test_a_host_name_becomes_an_address() -> None:
 
 @pytest.mark.slow
 def test_a_bento_is_imported_once_and_again_when_the_store_was_changed(packaged: Path, home: Path) -> None:
-    archive, bento = packaged / "longtail.bento", outputs.read_json(packaged / "bento.json")
+    archive, bento = packaged / "longtail.tar", outputs.read_json(packaged / "bento.json")
     tag = store.ensure_imported(archive, bento)  # the store is missing
     model = store.folder(home, tag) / "src/packed/model.safetensors"
     assert outputs.sha256(model) == bento["digests"]["model"]
 
     before = model.stat().st_mtime_ns
-    assert store.ensure_imported(packaged / "gone.bento", bento) == tag  # in the store: no archive is needed
+    assert store.ensure_imported(packaged / "gone.tar", bento) == tag  # in the store: no archive is needed
     assert model.stat().st_mtime_ns == before
 
     model.write_bytes(b"changed")
@@ -101,13 +101,13 @@ def test_an_archive_that_holds_something_else_is_not_kept(packaged: Path, home: 
     bento = outputs.read_json(packaged / "bento.json")
     bento["files"]["src/packed/model.safetensors"] = "0" * 64
     with pytest.raises(ValueError, match=r"model.safetensors differs; run `dvc repro package --force`"):
-        store.ensure_imported(packaged / "longtail.bento", bento)
+        store.ensure_imported(packaged / "longtail.tar", bento)
     assert not store.folder(home, bento["tag"]).exists()
 
 
 @pytest.mark.slow
 def test_serve_answers_on_the_host_and_port_it_was_given(packaged: Path, home: Path) -> None:
-    tag = store.ensure_imported(packaged / "longtail.bento", outputs.read_json(packaged / "bento.json"))
+    tag = store.ensure_imported(packaged / "longtail.tar", outputs.read_json(packaged / "bento.json"))
     port = smoke.free_port()
     script = f"from pipelines.bentos import store; store.serve({tag!r}, host='127.0.0.1', port={port})"
     env = {**os.environ, "PYTHONPATH": str(REPO)}

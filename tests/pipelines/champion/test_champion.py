@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipelines.artifacts import outputs
 from pipelines.champion import stage as champion
+from pipelines.registry.champion import NONE
 from pipelines.release import release as releasing
 from tests import made
 from tests.conftest import edit_params
@@ -30,7 +31,7 @@ def written() -> dict[str, bytes]:
 def test_before_the_first_promotion_there_is_none(checkout: Checkout) -> None:
     checkout.candidate(1)
     assert set(written()) == {"champion.json", "manifest.json"}
-    assert outputs.read_json(FOLDER / "champion.json") == champion.NONE
+    assert outputs.read_json(FOLDER / "champion.json") == NONE
 
 
 def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Checkout) -> None:

@@ -173,7 +173,7 @@ def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
     assert "'v7.0.0' is not registered; there are v1.0.0" in error_of(run("lineage", "v7.0.0"))
     assert "no version has the Bento 'longtail:9'" in error_of(run("lineage", "longtail:9"))
     shutil.rmtree(".dvc/cache")
-    assert "longtail.bento of v1.0.0 is neither in the DVC cache nor in a remote" in error_of(run("serve"))
+    assert "longtail.tar of v1.0.0 is neither in the DVC cache nor in a remote" in error_of(run("serve"))
 
 
 def test_commands_work_from_a_folder_below(checkout: Checkout, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

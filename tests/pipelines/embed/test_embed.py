@@ -19,6 +19,7 @@ from pipelines.artifacts import checkpoint, outputs, tables
 from pipelines.embed import cache as embedding_cache
 from pipelines.embed import shards
 from pipelines.embed import stage as embed
+from pipelines.embed import vectors as item_vectors
 from pipelines.embed.shards import Halves, Keys
 from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
@@ -201,7 +202,7 @@ def test_what_is_no_text_is_made_one(workspace: Workspace) -> None:
 def test_an_interrupted_run_goes_on_from_the_cache(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(embed, "SHARD", 4)
+    monkeypatch.setattr(item_vectors, "SHARD", 4)
     write_items([f"text {n}" for n in range(12)])
     written: list[int] = []
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -107,7 +108,8 @@ def test_a_user_is_found_by_name_in_whatever_a_stage_writes(
     assert Traces(["u1"]).in_file(name, io.BytesIO(data)) == holds
 
 
-def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not() -> None:
+@pytest.mark.parametrize("packed", [bytes, lzma.compress], ids=["plain", "xz of early releases"])
+def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not(packed: Callable[[bytes], bytes]) -> None:
     def bento(name: str) -> io.BytesIO:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -116,10 +118,10 @@ def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not() -> None:
                 member.size = 2
                 tar.addfile(member, io.BytesIO(b"u1"))
         buffer.seek(0)
-        return io.BytesIO(lzma.compress(buffer.read()))
+        return io.BytesIO(packed(buffer.read()))
 
-    assert Traces(["u1"]).in_file("longtail.bento", bento("./src/packed/any.json"))
-    assert not Traces(["u1"]).in_file("longtail.bento", bento("./src/bento/page.js"))
+    assert Traces(["u1"]).in_file("longtail.tar", bento("./src/packed/any.json"))
+    assert not Traces(["u1"]).in_file("longtail.tar", bento("./src/bento/page.js"))
 
 
 def test_deleted_events_leave_no_bytes_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +156,7 @@ def released(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tag = register("v2.0.0", packaged)
     assign("v2.0.0")
     stored = home / "bentos" / tag.replace(":", "/")
-    with tarfile.open(packaged / "longtail.bento") as archive:
+    with tarfile.open(packaged / "longtail.tar") as archive:
         archive.extractall(stored, filter="data")
     return root
 
@@ -171,7 +173,7 @@ def test_what_serves_stays_until_another_version_does_and_is_named(released: Pat
     assert "objects of DVC's cache; `longtail run` trains" in lines[-1]
     forget.remove(user, found)
     left = {path.relative_to(released.parent) for path in holders(user, *places)}
-    archive = Path("checkout/.longtail/releases/v2.0.0/longtail.bento")
+    archive = Path("checkout/.longtail/releases/v2.0.0/longtail.tar")
     cached = {path for path in left if path.parts[:2] == ("checkout", ".dvc")}
     stored = {path for path in left if path.parts[0] == "bentoml"}
     assert left == {archive} | cached | stored

@@ -20,13 +20,14 @@ from models.evaluation.measure import Evaluation
 from models.gate import attempts
 from models.gate.attempts import Place
 from pipelines.artifacts import outputs, tables
-from pipelines.champion.stage import NONE
 from pipelines.gate import attempts as gate_attempts
 from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import page
 from pipelines.orchestration import run_tasks
+from pipelines.registry.champion import NONE
 from pipelines.release import candidate, lineage, release
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate
@@ -63,10 +64,9 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
 
 def shown(record: dict[str, Any], history: gate_attempts.History) -> dict[str, Any]:
     holdout = {**outputs.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
-    return {
-        "html": report_attempts.html(record, holdout, history),
-        "md": "\n".join(report_attempts.markdown(record, holdout, history)),
-    }
+    section = report_attempts.section(record, holdout, history)
+    macros: Any = page.environment().get_template("sections.html").module
+    return {"html": macros.attempts_section(section), "md": "\n".join(report_attempts.markdown(section))}
 
 
 def report(kind: str) -> str:

@@ -14,7 +14,6 @@ from rich.console import Console
 from pipelines.artifacts import outputs
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
-from pipelines.gate.report import page as report_page
 from pipelines.gate.report import rules, text_report
 from pipelines.gate.report import slices as report_slices
 from pipelines.orchestration import run_tasks
@@ -395,7 +394,7 @@ def test_both_reports_say_of_rules_that_do_not_pass_why_and_on_how_many_users_al
         assert f"- «{outcome['name']}», {outcome['decision']}: {outcome['reason']}" in markdown
         assert f"«{outcome['name']}»" in verdict["reason"] or "discriminate" in verdict["reason"]
     assert "gini@10, lower is better" in page.texts
-    assert "| fair | gini@10, lower is better | 480 | " in markdown
+    assert "| fair (gini@10, lower is better) | " in markdown
     low, high = other[-1]["interval"]
     assert f"{low:+.4f} … {high:+.4f}" in page.texts
 
@@ -405,8 +404,8 @@ def test_relative_gains_say_of_what(workspace: Workspace) -> None:
     judge()
     markdown = (OUT / "report.md").read_text("utf-8")
     (line,) = [line for line in markdown.splitlines() if line.startswith("| accuracy held")]
-    assert re.search(r"% of champion \| .* \| ≥ -5.0% of champion \| pass", line)
-    assert "of champion" in Page((OUT / "report.html").read_text("utf-8")).texts
+    assert re.search(r"% of champion \(.*\) \| pass \(≥ -5.0%\) \|", line)
+    assert any("% of champion" in text for text in Page((OUT / "report.html").read_text("utf-8")).texts)
 
 
 def test_who_approves_a_run_reads_the_same_rows_as_in_the_report(workspace: Workspace) -> None:
@@ -460,7 +459,7 @@ def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
     markdown = (OUT / "report.md").read_text("utf-8")
     (line,) = [line for line in markdown.splitlines() if line.startswith("| ") and "bold" in line]
     assert HTML_TAG not in line
-    assert len(re.findall(r"(?<!\\)\|", line)) == 10
+    assert len(re.findall(r"(?<!\\)\|", line)) == 7
 
 
 def printed(verdict: dict[str, Any], width: int = 80) -> str:
@@ -495,7 +494,6 @@ def test_an_interval_is_drawn_in_order() -> None:
 def test_a_control_that_no_rule_rejects_is_told_from_one_that_a_rule_cannot_judge(undecided: bool, said: str) -> None:
     control = {"model": "random", "rejected_by": [], "discriminates": False, "undecided": undecided}
     assert rules.by_whom(control).startswith(said)
-    assert f"random is {said}" in report_page.controls({"controls": [control]})
 
 
 @pytest.mark.parametrize(
@@ -516,7 +514,7 @@ def test_an_end_without_bound_is_said_and_drawn_to_the_edge(
     assert re.fullmatch(line, drawn)
     assert len(drawn) == rules.BAR + len("  pass")
     bar = rules.bar(rule, width=190)
-    assert bar.endswith(f"<small>{shown}</small>")
+    assert f'aria-label="{shown}, ' in bar
     low, high = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', bar)[0]
     assert ((float(low) == 0.0), (float(high) == 190.0)) == tuple(end is None for end in interval)
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.evaluation import leakage
 from pipelines.artifacts import outputs, tables
-from pipelines.evaluate.stage import split_of
+from pipelines.evaluate.contenders import split_of
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical.pseudonyms import pseudonym
 from pipelines.split import stage as split

@@ -20,8 +20,8 @@ from tests.conftest import Workspace
 
 
 def archived(folder: Path) -> dict[str, bytes]:
-    """Content of every file of longtail.bento."""
-    with tarfile.open(folder / "longtail.bento") as tar:
+    """Content of every file of longtail.tar."""
+    with tarfile.open(folder / "longtail.tar") as tar:
         files = {member.name.removeprefix("./"): tar.extractfile(member) for member in tar if member.isfile()}
         return {name: file.read() for name, file in files.items() if file}
 
@@ -32,7 +32,7 @@ def test_a_model_that_is_not_promoted_gets_no_bento_but_a_reason(workspace: Work
     package.main()
     bento = outputs.read_json(Path("data/package/bento.json"))
     assert bento == {"built": False, "reason": f"the verdict is {verdict}: every rule passes"}
-    assert not Path("data/package/longtail.bento").exists()
+    assert not Path("data/package/longtail.tar").exists()
 
 
 def test_another_model_than_the_judged_one_is_refused(workspace: Workspace) -> None:

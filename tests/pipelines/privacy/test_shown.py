@@ -19,9 +19,10 @@ from pipelines.artifacts import outputs
 from pipelines.cli import doctor, main
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
-from pipelines.gate.report import text_report, wording
+from pipelines.gate.report import text_report
 from pipelines.orchestration import run_tasks
 from pipelines.package import card as model_card
+from pipelines.privacy import markdown
 from pipelines.privacy.shown import credential, markup, redacted, shown, visible
 from pipelines.runtime import console
 from pipelines.settings.document import load
@@ -237,11 +238,11 @@ WORDS = [
 
 @pytest.mark.parametrize("text", WORDS)
 def test_a_cell_of_markdown_is_the_text_itself(text: str) -> None:
-    page = Tags(rendered(f"| name | b |\n|---|---|\n| x {wording.cell(text)} | 7 |\n"))
+    page = Tags(rendered(f"| name | b |\n|---|---|\n| x {markdown.cell(text)} | 7 |\n"))
     assert set(page.found) <= {"table", "thead", "tbody", "tr", "th", "td"}
     assert page.found.count("td") == 2
     assert " ".join(page.text.split()) == f"name b x {' '.join(visible(' '.join(text.split())).split())} 7"
-    line = Tags(rendered(f"- x {wording.plain(text)}\n"))
+    line = Tags(rendered(f"- x {markdown.plain(text)}\n"))
     assert set(line.found) <= {"ul", "li"}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines.artifacts import outputs
-from pipelines.champion.stage import champion_of
 from pipelines.registry import changes, tags, version_files
+from pipelines.registry.champion import champion_of
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
 from tests.conftest import edit_params

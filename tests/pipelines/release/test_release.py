@@ -13,8 +13,8 @@ import pytest
 from gto.api import deregister, history, show
 
 from pipelines.artifacts import outputs
-from pipelines.champion.stage import NONE, champion_of
 from pipelines.registry import tags, version_files
+from pipelines.registry.champion import NONE, champion_of
 from pipelines.registry.digests import digests
 from pipelines.release import lineage, release
 from pipelines.settings.champion import Champion
@@ -194,7 +194,7 @@ def test_a_model_swapped_under_the_same_tag_is_refused(checkout: Checkout) -> No
     checkout.candidate(1)
     version_files.ARCHIVE.write_bytes(b"bento of 2")
     rewrite(Path("data/package/bento.json"), {})
-    with pytest.raises(ValueError, match=r"dvc\.lock does not match data/package/longtail\.bento"):
+    with pytest.raises(ValueError, match=r"dvc\.lock does not match data/package/longtail\.tar"):
         release.promote()
     assert serving() is None
 
@@ -313,7 +313,7 @@ def test_a_flipped_byte_in_the_bento_is_refused(checkout: Checkout) -> None:
     content = bytearray(path.read_bytes())
     content[3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"longtail\.bento is corrupted"):
+    with pytest.raises(ValueError, match=r"longtail\.tar is corrupted"):
         release.promote()
 
 
@@ -525,7 +525,7 @@ def test_rollback_to_a_version_whose_bento_is_gone_is_refused(checkout: Checkout
     shutil.rmtree(".dvc/cache")
     before = refs(checkout)
     with pytest.raises(
-        FileNotFoundError, match=r"longtail\.bento of v1\.0\.0 is neither in the DVC cache nor in a remote"
+        FileNotFoundError, match=r"longtail\.tar of v1\.0\.0 is neither in the DVC cache nor in a remote"
     ):
         release.rollback()
     assert refs(checkout) == before
@@ -540,7 +540,7 @@ def test_a_corrupted_cache_object_is_noticed(checkout: Checkout) -> None:
         if path.is_file() and path.read_bytes() == b"bento of 1":
             path.chmod(0o644)
             path.write_bytes(b"bento of ?")
-    with pytest.raises(ValueError, match=r"longtail\.bento of v1\.0\.0 is corrupted"):
+    with pytest.raises(ValueError, match=r"longtail\.tar of v1\.0\.0 is corrupted"):
         release.rollback()
 
 
@@ -608,8 +608,13 @@ def test_the_users_branch_may_move_on(checkout: Checkout) -> None:
     assert git(checkout.root, "rev-parse", "longtail@v2.0.0^{commit}^") == git(checkout.root, "rev-parse", "HEAD")
 
 
-def test_a_release_from_before_the_code_lay_in_folders_is_compared_and_serves_again(checkout: Checkout) -> None:
-    """Then dvc.yaml named files such as pipelines/gate.py, which are in no checkout of now."""
+def test_a_release_from_before_the_code_lay_in_folders_is_compared_and_serves_again(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then dvc.yaml named files such as pipelines/gate.py, which no checkout has now, and Bentos were xz files."""
+    archive, files = version_files.ARCHIVE, version_files.FILES
+    monkeypatch.setattr(version_files, "ARCHIVE", version_files.FORMER_ARCHIVE)
+    monkeypatch.setattr(version_files, "FILES", (*files[:2], version_files.FORMER_ARCHIVE))
     graph = Path("dvc.yaml")
     now = graph.read_text()
     then = json.loads(now)
@@ -624,9 +629,13 @@ def test_a_release_from_before_the_code_lay_in_folders_is_compared_and_serves_ag
         Path(f"pipelines/{name}.py").unlink()
         shutil.rmtree(Path("data", name))
     graph.write_text(now)
+    monkeypatch.setattr(version_files, "ARCHIVE", archive)
+    monkeypatch.setattr(version_files, "FILES", files)
     commit(checkout.root, "folders")
     checkout.candidate(2)
     assert outputs.read_json(Path("data/champion/champion.json"))["version"] == "v1.0.0"
     checkout.promote()
     assert release.rollback().version == "v1.0.0"
+    version = tags.read(load(Champion)).version("v1.0.0")
+    assert version_files.archive(version.name, version.commit).name == "longtail.bento"
     assert [line for line in lineage.lineage("v1.0.0") if "PROMOTE" in line]

@@ -1,0 +1,131 @@
+"""The models under test: the candidate, the champion, the best releases and the references, over one catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import torch
+
+from models.evaluation import leakage
+from models.inference.factors import Factors
+from models.inference.reranking import Rerank
+from models.ranking import baselines
+from models.ranking.carry_over import carry_over
+from models.ranking.fold_in import fold_in
+from models.ranking.ranking import Scorer
+from pipelines.artifacts import best_releases, outputs, tables
+from pipelines.artifacts import model_file as model_files
+from pipelines.evaluate.holdout import Holdout, Sparse
+from pipelines.settings.evaluate import Evaluate
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model over the current catalogue."""
+
+    scorer: Scorer
+    recommendable: Bools  # (n_items,)
+    rerank: Rerank | None = None  # what makes lists of scores, if not their order ...
+    histories: Sparse | None = None  # ... and what it goes by (n_rows, n_items): all that the model knows of the users
+    popular: Scorer | None = None  # what users are served of whom it knows nothing
+
+
+def candidate(stage: outputs.StageRun, holdout: Holdout, device: torch.device) -> Contender:
+    model, _ = model_files.read(stage.input("train", "model.safetensors"))
+    everything = np.ones(len(holdout.items["item_id"]), np.bool_)
+    if len(model.item_factors) != len(everything):
+        raise ValueError(
+            f"data/train/model.safetensors has {len(model.item_factors)} items, data/split/items.parquet has "
+            f"{len(everything)}: the model is of another split; run `dvc repro train`"
+        )
+    return contender(model, holdout.histories, everything, device)
+
+
+def releases(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The releases to compare with, by the name of the model in the evaluation; none where nothing serves."""
+    return {"champion": champion, **best_releases.others(champion)} if champion["version"] else {}
+
+
+def left_out(champion: Mapping[str, Any], description: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Releases that cannot be compared with, by name: the reason in this holdout, and why files are absent."""
+    absent = {best_releases.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
+    unfair = {name: unfairness(release, description) for name, release in releases(champion).items()}
+    return {name: why for name, why in unfair.items() if why is not None}, absent
+
+
+def unfairness(release: Mapping[str, Any], description: Mapping[str, Any]) -> str | None:
+    """Why a release cannot be compared with on this holdout, in words; None where it can."""
+    if release.get("split") is None:
+        return f"the release of {release['version']} does not say how its data was split"
+    why = leakage.seen(split_of(release["split"]), split_of(description))
+    return f"{release['version']} has seen pairs of this holdout: {why}" if why else None
+
+
+def split_of(description: Mapping[str, Any]) -> leakage.Split:
+    """The split that holdout.json or the record of a release describes.
+
+    An early release lacks `cold_items` and `user_space`: it counts as one that withheld no item and knew users by their
+    ids.
+    """
+    cutoffs = description["cutoffs"]
+    return leakage.Split(
+        strategy=description["strategy"],
+        cutoffs=(cutoffs[0], cutoffs[1]) if cutoffs else None,
+        seed=description["seed"],
+        test=description["test"],
+        cold_items=description.get("cold_items") or 0.0,
+        user_space=description.get("user_space"),
+    )
+
+
+def released(
+    stage: outputs.StageRun, name: str, release: Mapping[str, Any], holdout: Holdout, device: torch.device
+) -> Contender:
+    """The model of a release over the current catalogue; name: of the model in the evaluation."""
+    prefix = "" if name == "champion" else best_releases.prefix(release)
+    model_file, items_file = f"{prefix}model.safetensors", f"{prefix}items.parquet"
+    for file, key in ((model_file, "model_sha256"), (items_file, "items_sha256")):
+        found = stage.inputs[stage.input("champion", file).as_posix()]
+        if found != release.get(key, found):  # releases of old do not name their items
+            raise ValueError(
+                f"data/champion/{file} is not that of {release['version']}: its sha256 is {found}, {key} is "
+                f"{release[key]}; run `dvc repro --force --downstream champion`"
+            )
+    model, provenance = model_files.read(stage.input("champion", model_file))
+    own_ids = tables.read(stage.input("champion", items_file), ["item_id"])["item_id"]
+    if len(own_ids) != len(model.item_factors):
+        raise ValueError(
+            f"data/champion has {len(own_ids):,} items and a model of {len(model.item_factors):,}; run "
+            "`dvc repro --force --downstream champion`"
+        )
+    source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
+    same_encoder = provenance.get("encoder") == holdout.encoder
+    aligned, recommendable = carry_over(model, source, holdout.embeddings if same_encoder else None)
+    # of a history the release can use what it was trained on, not the anchors it has been given just now
+    known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
+    known.eliminate_zeros()
+    return contender(aligned, known, recommendable, device)
+
+
+def contender(model: Factors, histories: Sparse, recommendable: Bools, device: torch.device) -> Contender:
+    scorer = baselines.factors(model, fold_in(model, histories, device=device), device=device)
+    return Contender(scorer, recommendable, model.rerank, histories, baselines.popularity(model.popularity_bias))
+
+
+def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[str, Contender]:
+    """The references; none by content where no item has a text."""
+    n_items = len(holdout.items["item_id"])
+    scorers = {
+        "popularity": baselines.popularity(holdout.catalogue.users_of_item),
+        "random": baselines.random(n_items, seed=params.seed),
+    }
+    if holdout.embeddings.any():
+        scorers["content"] = baselines.content(holdout.histories, holdout.embeddings, device=device)
+    return {name: Contender(scorers[name], np.ones(n_items, np.bool_)) for name in params.references if name in scorers}
