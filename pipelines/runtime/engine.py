@@ -129,5 +129,5 @@ def shortage(message: str, folder: Path, key: str, memory_limit: str) -> str | N
             f"make room on that disk, or raise {key}, which is {memory_limit}"
         )
     if "Out of Memory" in message:
-        return f"{key} is {memory_limit}, too little for this data ({first}); raise it"
+        return f"{key} is {memory_limit}, which is not enough for this data ({first}); raise it"
     return None

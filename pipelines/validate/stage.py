@@ -45,7 +45,7 @@ def main() -> None:
         if not report["success"]:
             modes.file(FAILED_PAGE).write_text(page, "utf-8")
             raise ValueError(
-                f"{report['verdict']}; see {FAILED_PAGE}, then correct the data "
+                f"{report['verdict']}; read {FAILED_PAGE}, then correct the data "
                 "or, if they are as intended, section validate of params.yaml"
             )
         outputs.write_json(stage.output("report.json"), report)
