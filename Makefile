@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of the tests compiles all files anew
 
-.PHONY: help setup run test test-faults lint unit docs clean airflow
+.PHONY: help setup run test test-faults lint unit coverage docs clean airflow
 .PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts
 .DEFAULT_GOAL := help
 
@@ -34,15 +34,21 @@ run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipelin
 	@longtail run
 
 # One process more than cores, five at most: many tests wait for servers.
+PROCESSES = $$(python -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
+
 test: lint  ## Everything: ruff, imports, mypy and all tests, shared out over the cores
 	@OMP_NUM_THREADS=1 python -m pytest --dist loadfile --no-loadscope-reorder --durations 10 \
-	  --numprocesses $$(python -c 'import os; print(min(os.cpu_count() or 1, 4) + 1)')
+	  --numprocesses $(PROCESSES)
 
 test-faults: $(STAMP)  ## What dies in the middle of a run, feedback stores that fail, two Celery workers: 20 minutes
 	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py tests/bento/feedback/test_store_faults.py
 
 unit: $(STAMP)  ## The fast tests alone
 	@python -m pytest -m 'not slow'
+
+coverage: $(STAMP)  ## Lines and branches that all tests run, in build/coverage; MARKS='not slow' for the fast ones
+	@OMP_NUM_THREADS=1 python -m pytest -m '$(MARKS)' --dist loadfile --no-loadscope-reorder --numprocesses $(PROCESSES) \
+	  --cov --cov-report term:skip-covered --cov-report html
 
 lint: $(STAMP)  ## ruff, the direction of imports and mypy --strict
 	@ruff check .
