@@ -9,11 +9,11 @@ from typing import Any
 
 import hypothesis
 import pytest
-from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pipelines.package.stage import main as run_package
 from tests import judged
+from tests.settings import edited
 
 REPO = Path(__file__).resolve().parents[1]
 SCREENSHOTS = REPO / "build" / "screenshots"  # what pages look like, to be looked at after a run of the tests
@@ -64,16 +64,10 @@ class Workspace:
 
 def edit_params(path: Path, section: str, changes: Mapping[str, Any]) -> None:
     """Change keys of a section of a params.yaml; a nested key is written `movielens.tags`."""
-    yaml = YAML()
-    document = yaml.load(path.read_text("utf-8"))
+    text = path.read_text("utf-8")
     for key, value in changes.items():
-        *parents, last = key.split(".")
-        node = document[section]
-        for parent in parents:
-            node = node[parent]
-        node[last] = value
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
+        text = edited(text, [section, *key.split(".")], value)
+    path.write_text(text, "utf-8")
 
 
 @pytest.fixture
