@@ -55,7 +55,8 @@ class Workspace:
         (root / "params.yaml").write_text(settings, "utf-8")
         shutil.copy(REPO / "dvc.yaml", root)
         for package in ("models", "pipelines"):  # the code that digests speak of
-            shutil.copytree(REPO / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(REPO / package, root / package, ignore=without, copy_function=shutil.copyfile)
 
     def params(self, section: str, changes: Mapping[str, Any]) -> None:
         """Change keys of a section; a nested key is written `movielens.tags`."""

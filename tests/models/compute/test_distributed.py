@@ -69,6 +69,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(two: list[Result]) -> None:
     als, losses = trained(SETTINGS, Ranks())
     scores = als.user_factors @ als.item_factors.T

@@ -49,6 +49,7 @@ def peer() -> npt.NDArray[np.float32]:
     return np.asarray(model.encode([TEXTS[0], TEXTS[1], TEXTS[3]], normalize_embeddings=True))
 
 
+@pytest.mark.slow
 def test_vectors_in_fp32_equal_those_of_sentence_transformers(
     workspace: Workspace, peer: npt.NDArray[np.float32]
 ) -> None:
@@ -270,6 +271,7 @@ def test_more_tokens_than_the_model_has_positions_are_refused(workspace: Workspa
         checkpoint.find(load(Embed))
 
 
+@pytest.mark.slow
 def test_a_prompt_is_read_from_the_model_and_params_have_the_last_word(workspace: Workspace) -> None:
     folder = copy_of_packaged(Path("encoder"))
     prompts = {"query": "query: ", "passage": "passage: "}
@@ -375,6 +377,7 @@ def test_two_writers_lose_nothing(workspace: Workspace) -> None:
     assert len(list(Path("cache").glob("*.safetensors"))) < 80  # and they were merged meanwhile
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_time_leaves_whole_shards(workspace: Workspace) -> None:
     for attempt in range(4):
         process = writer(attempt, 10_000)
@@ -449,6 +452,7 @@ def test_items_that_say_nearly_the_same_are_listed(workspace: Workspace, capsys:
     assert "2 pairs of items have texts of cosine 0.9 and more" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_columns_of_the_items_count_by_their_weights(workspace: Workspace) -> None:
     write_items(["A garden", "A garden", "A garden", ""], title=["Robots", "", "Robots", "Robots"])
     alone = []

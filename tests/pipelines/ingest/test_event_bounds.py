@@ -134,6 +134,7 @@ EVENTS = st.fixed_dictionaries(
 
 @given(events=st.lists(EVENTS, min_size=1, max_size=10))
 @settings(max_examples=15, phases=[Phase.explicit, Phase.generate])  # each is a whole loop
+@pytest.mark.slow
 def test_the_export_of_what_the_service_accepted_has_no_malformed_row(
     events: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -220,6 +221,7 @@ WRONG_ITEMS = {
 }
 
 
+@pytest.mark.slow
 def test_one_bad_row_of_every_kind_stops_nothing(raw: Path, workspace: Workspace) -> None:
     """The rows are in `rejected.parquet` with file, line and reason; no expectation of a row can fail by them."""
     write(raw, *WRONG)

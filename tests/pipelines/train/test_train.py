@@ -199,6 +199,7 @@ def test_a_search_trains_the_best_trial_and_never_does_worse_than_the_settings_i
     assert "search: trial" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_and_another_setting_starts_anew(prepared: Workspace) -> None:
     prepared.params("train", SEARCH)
     train.main()

@@ -58,6 +58,7 @@ def test_good_tables_pass_and_are_described(workspace: Workspace) -> None:
     assert observed["columns", "every column is there with its type"] == {"rows": 9, "unexpected": 0}
 
 
+@pytest.mark.slow
 def test_equal_tables_give_equal_reports_and_leave_nothing_else(workspace: Workspace) -> None:
     run_validate()
     before = {path.name: path.read_bytes() for path in Path("data/validate").iterdir()}
@@ -175,6 +176,7 @@ def test_each_family_of_expectations_can_fail(workspace: Workspace, family: str)
     assert Path("data/validate.failed.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_later_pass_removes_the_page_of_the_failure(workspace: Workspace) -> None:
     with pytest.raises(ValueError, match="positive"):
         run_validate(interactions(first(0.0)))
@@ -185,6 +187,7 @@ def test_a_later_pass_removes_the_page_of_the_failure(workspace: Workspace) -> N
     assert not Path("data/validate.failed.html").exists()
 
 
+@pytest.mark.slow
 def test_markup_in_the_data_stays_text_in_the_page(workspace: Workspace) -> None:
     with pytest.raises(ValueError, match="occurs once"):
         run_validate(items=catalogue([*IDS, *["<script>alert(1)</script>"] * 2]))
@@ -227,6 +230,7 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
     assert re.search(r'absent is positive \(it could not be evaluated: .*"absent".* does not exist', report["verdict"])
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_no_finding_about_the_data(workspace: Workspace) -> None:
     workspace.params("validate", {"memory_limit": "20MB"})
     many = interactions(rows(1000, 5000, per_user=200))

@@ -78,6 +78,7 @@ CUSTOM = {
 }
 
 
+@pytest.mark.slow
 def test_an_expectation_of_ones_own_stops_or_warns_like_any(workspace: Workspace) -> None:
     workspace.params("validate", {"custom": [CUSTOM]})
     assert judged()["n_expectations"] == 28
@@ -132,6 +133,7 @@ def test_drift_beside_the_last_good_version_is_said(workspace: Workspace, drift:
     assert report["success"]
 
 
+@pytest.mark.slow
 def test_a_version_is_set_beside_the_one_before_it_however_often_it_runs(workspace: Workspace) -> None:
     first = judged()
     second = judged(ROWS[: len(ROWS) // 2])
@@ -141,6 +143,7 @@ def test_a_version_is_set_beside_the_one_before_it_however_often_it_runs(workspa
     assert judged() == first
 
 
+@pytest.mark.slow
 def test_a_version_that_failed_is_no_measure_for_later_ones(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": []})
     judged()
@@ -166,6 +169,7 @@ def test_what_moved_is_a_distance_between_0_and_1(now: dict[str, int], before: d
     assert profile.moved({"x": 1}, before) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_an_expectation_that_is_named_like_markup_is_text_in_the_page(workspace: Workspace) -> None:
     custom = CUSTOM | {"says": "<img src=x onerror=alert(1)> is small", "kwargs": {"column": "value", "max_value": 0}}
     workspace.params("validate", {"custom": [custom]})
