@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pipelines.package.stage import main as run_package
 from tests import judged
+from tests.once import made_once
 from tests.settings import edited
 
 REPO = Path(__file__).resolve().parents[1]
@@ -23,11 +24,13 @@ hypothesis.settings.load_profile("untimed")
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares out tests over processes: those of a file stay together, and those of folders that share servers."""
+    """Shares out tests over processes: those of a file stay together, and those that share an Airflow or a Spark."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((folder for folder in ("tests/bento/", "tests/dags/") if file.startswith(folder)), file)
+        if file in ("tests/dags/test_airflow.py", "tests/dags/test_browser.py"):
+            return "airflow"
+        return "spark" if "[spark" in nodeid or file == "tests/pipelines/runtime/test_spark.py" else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,9 +92,12 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of the package stage for the hand-made model of `tests/judged.py`: bento.json and longtail.tar."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("packaged"))
-        Workspace(Path.cwd())
-        judged.write()
-        run_package()
-        return Path("data/package").absolute()
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            Workspace(folder)
+            judged.write()
+            run_package()
+
+    return made_once(tmp_path_factory, "packaged", make) / "data" / "package"

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pipelines.gate.report import charts
-from tests.pipelines.kept_states import folder_of_all
+from tests.once import folder_of_all
 from tests.pipelines.releases import Checkout
 
 
