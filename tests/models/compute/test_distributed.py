@@ -15,6 +15,8 @@ from models.compute.distributed import Ranks
 from models.training.als import Als, Interactions, Settings
 from models.training.anchor import TextAnchor
 
+pytestmark = pytest.mark.slow  # two processes that import torch
+
 N_USERS, N_ITEMS = 60, 40
 Result = dict[str, npt.NDArray[Any]]
 SETTINGS = Settings(
@@ -69,7 +71,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     return [dict(np.load(folder / f"{rank}.npz")) for rank in range(2)]
 
 
-@pytest.mark.slow
 def test_two_processes_give_what_one_gives(two: list[Result]) -> None:
     als, losses = trained(SETTINGS, Ranks())
     scores = als.user_factors @ als.item_factors.T

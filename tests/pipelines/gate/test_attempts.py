@@ -115,6 +115,7 @@ def test_another_seed_of_the_split_is_another_line_and_no_new_budget(checkout: C
     assert place(judge(2)) == (2, 0)
 
 
+@pytest.mark.slow
 def test_windows_of_time_that_meet_count_and_others_do_not(checkout: Checkout) -> None:
     def on(start: str, end: str, seed: int) -> tuple[int, int]:
         cutoffs = [start, f"{start}T00:00:00+00:00"]

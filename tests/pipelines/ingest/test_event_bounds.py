@@ -61,6 +61,7 @@ def outputs() -> dict[str, Any]:
     return files
 
 
+@pytest.mark.slow
 def test_a_future_event_is_a_rejected_row_and_the_data_are_validated(raw: Path, workspace: Workspace) -> None:
     workspace.params("validate", {"max_empty_text": 1.0})
     write(raw, f"late,i1,1,{NOW + 5 * DAY}", f"early,i1,1,{NOW - 60}", f"ahead,i1,1,{NOW + DAY - 600}")

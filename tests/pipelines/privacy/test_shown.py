@@ -249,6 +249,7 @@ def test_a_cell_of_markdown_is_the_text_itself(text: str) -> None:
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_equal_inputs_give_equal_files(prepared: Workspace) -> None:
     assert MODEL.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_pair_planted_in_the_test_period_changes_no_byte_of_the_model(workspace: Workspace) -> None:
     rows = canonical.rows(60, N_ITEMS)
     prepare(workspace, rows)

@@ -80,12 +80,14 @@ def test_more_than_the_share_stop_the_run(workspace: Workspace) -> None:
         validated([(u, i, 6.0, t) for u, i, _, t in ROWS[:most]] + [*ROWS[most:], ("bot", *ROWS[0][1:])])
 
 
+@pytest.mark.slow
 def test_a_share_of_nothing_leaves_nothing_out(workspace: Workspace) -> None:
     workspace.params("validate", {"max_quarantined": 0.0})
     with pytest.raises(ValueError, match=r"no value is above 5 \(1 of"):
         validated(with_bad_rows(1))
 
 
+@pytest.mark.slow
 def test_what_only_warns_stays_where_it_is(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": ["stars"]})
     report = validated(with_bad_rows(1))
@@ -101,6 +103,7 @@ WHOLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("expect", WHOLE)
+@pytest.mark.slow
 def test_an_expectation_of_a_whole_table_leaves_nothing_out(workspace: Workspace, expect: str) -> None:
     whole = STARS | {"expect": expect, "kwargs": {"column": "value", **WHOLE[expect]}}
     workspace.params("validate", {"custom": [whole]})

@@ -44,6 +44,7 @@ def first(value: Any) -> list[Row]:
     return [(user_id, item_id, value, timestamp), *ROWS[1:]]
 
 
+@pytest.mark.slow
 def test_good_tables_pass_and_are_described(workspace: Workspace) -> None:
     report = run_validate()
 
@@ -71,6 +72,7 @@ def test_equal_tables_give_equal_reports_and_leave_nothing_else(workspace: Works
     assert not list(workspace.root.rglob("gx*")) + list(workspace.root.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network(workspace: Workspace) -> None:
     run_validate()
 
@@ -238,6 +240,7 @@ def test_too_little_memory_is_no_finding_about_the_data(workspace: Workspace) ->
         run_validate(many, catalogue(item_ids(5000)))
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_refused(workspace: Workspace) -> None:
     run_validate()
     path = Path("data/ingest/items.parquet")

@@ -34,6 +34,7 @@ def judged(of: list[Row] = ROWS, **items: Any) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_what_only_warns_is_said_with_its_remedy_and_stops_nothing(workspace: Workspace) -> None:
     report = judged(text=["the same, words"] * 20 + ["The same words!"] * 40)
     assert report["success"]
@@ -43,6 +44,7 @@ def test_what_only_warns_is_said_with_its_remedy_and_stops_nothing(workspace: Wo
     assert "What to do" in Path("data/validate/report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_finding_stops_where_the_settings_say_so(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": []})
     with pytest.raises(ValueError, match=r"repeat another's words \(59 of 60 rows do not.*\[same_text\]"):
@@ -55,12 +57,14 @@ def test_a_code_that_is_none_is_refused(workspace: Workspace) -> None:
         judged()
 
 
+@pytest.mark.slow
 def test_an_event_in_the_future_names_the_setting_that_leaves_it_out(workspace: Workspace) -> None:
     late = datetime.now(UTC) + timedelta(days=3)
     with pytest.raises(ValueError, match=r"no timestamp lies in the future \(1 of .* with ingest\.until \[future\]"):
         judged([(*ROWS[0][:3], late), *ROWS[1:]])
 
 
+@pytest.mark.slow
 def test_items_that_nobody_touches_are_counted(workspace: Workspace) -> None:
     touched = [row for row in ROWS if row[1] < "i003"]
     workspace.params("validate", {"min_interactions": 1, "min_users": 1, "warn": ["few_touched_items"]})
@@ -102,6 +106,7 @@ def test_an_expectation_that_cannot_be_is_refused(workspace: Workspace, change: 
         judged()
 
 
+@pytest.mark.slow
 def test_an_expectation_that_cannot_be_evaluated_stops_even_where_it_only_warns(workspace: Workspace) -> None:
     nonsense = CUSTOM | {"kwargs": {"column": "absent", "max_value": 5}}
     workspace.params("validate", {"custom": [nonsense], "warn": ["stars"]})

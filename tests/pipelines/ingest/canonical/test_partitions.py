@@ -141,6 +141,7 @@ def test_a_damaged_partition_is_not_used(daily: Workspace, capsys: pytest.Captur
     assert outputs() == before
 
 
+@pytest.mark.slow
 def test_a_catalogue_that_learns_or_forgets_an_item_judges_its_events_anew(
     daily: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
