@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.settings import edited
 
 REPO = Path(__file__).resolve().parents[1]
 SCREENSHOTS = REPO / "build" / "screenshots"  # what pages look like, to be looked at after a run of the tests
-LONGEST = ("tests/dags/", "tests/test_", "tests/bento/")  # Airflow, whole runs, servers
+LONGEST = ("tests/dags/", "tests/test_", "tests/pipelines/runtime/test_spark.py", "tests/bento/")
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes depends on the machine
 hypothesis.settings.load_profile("untimed")
 
@@ -34,7 +35,10 @@ class ByServers(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that none is left for one process at the end; within a file nothing moves."""
+    """Begin with the longest files, so that none is left for one process at the end; within a file nothing moves.
+
+    They have Airflow, whole runs, Spark, servers.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def place(item: pytest.Item) -> tuple[int, bool]:
@@ -72,6 +76,14 @@ def edit_params(path: Path, section: str, changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
         text = edited(text, [section, *key.split(".")], value)
     path.write_text(text, "utf-8")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsynced() -> Iterator[None]:
+    """What stages write in this process need not outlast a power cut: no test can tell, and each would wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
