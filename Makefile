@@ -43,8 +43,8 @@ test: lint  ## Everything: ruff, imports, mypy and all tests, shared out over th
 test-faults: $(STAMP)  ## What dies in the middle of a run, feedback stores that fail, two Celery workers: 20 minutes
 	@LONGTAIL_FAULTS=1 python -m pytest tests/dags/test_faults.py tests/dags/test_celery.py tests/bento/feedback/test_store_faults.py
 
-unit: $(STAMP)  ## The fast tests alone
-	@python -m pytest -m 'not slow'
+unit: $(STAMP)  ## The fast tests alone, a minute on two cores
+	@OMP_NUM_THREADS=1 python -m pytest -m 'not slow' --dist loadfile --numprocesses auto
 
 coverage: $(STAMP)  ## Lines and branches that all tests run, in build/coverage; MARKS='not slow' for the fast ones
 	@OMP_NUM_THREADS=1 python -m pytest -m '$(MARKS)' --dist loadfile --no-loadscope-reorder --numprocesses $(PROCESSES) \

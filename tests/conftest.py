@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pipelines.package.stage import main as run_package
 from tests import judged
+from tests.once import made_once
+from tests.settings import edited
 
 REPO = Path(__file__).resolve().parents[1]
 SCREENSHOTS = REPO / "build" / "screenshots"  # what pages look like, to be looked at after a run of the tests
-LONGEST = ("tests/dags/", "tests/test_", "tests/bento/")  # Airflow, whole runs, servers
+LONGEST = ("tests/dags/", "tests/test_", "tests/pipelines/runtime/test_spark.py", "tests/bento/")
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes depends on the machine
 hypothesis.settings.load_profile("untimed")
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
-    """Shares out tests over processes: those of a file stay together, and those of folders that share servers."""
+    """Shares out tests over processes: those of a file stay together, and those that share an Airflow or a Spark."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((folder for folder in ("tests/bento/", "tests/dags/") if file.startswith(folder)), file)
+        if file in ("tests/dags/test_airflow.py", "tests/dags/test_browser.py"):
+            return "airflow"
+        return "spark" if "[spark" in nodeid or file == "tests/pipelines/runtime/test_spark.py" else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that none is left for one process at the end; within a file nothing moves."""
+    """Begin with the longest files, so that none is left for one process at the end; within a file nothing moves.
+
+    They have Airflow, whole runs, Spark, servers.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def place(item: pytest.Item) -> tuple[int, bool]:
@@ -55,7 +62,8 @@ class Workspace:
         (root / "params.yaml").write_text(settings, "utf-8")
         shutil.copy(REPO / "dvc.yaml", root)
         for package in ("models", "pipelines"):  # the code that digests speak of
-            shutil.copytree(REPO / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(REPO / package, root / package, ignore=without, copy_function=shutil.copyfile)
 
     def params(self, section: str, changes: Mapping[str, Any]) -> None:
         """Change keys of a section; a nested key is written `movielens.tags`."""
@@ -64,16 +72,18 @@ class Workspace:
 
 def edit_params(path: Path, section: str, changes: Mapping[str, Any]) -> None:
     """Change keys of a section of a params.yaml; a nested key is written `movielens.tags`."""
-    yaml = YAML()
-    document = yaml.load(path.read_text("utf-8"))
+    text = path.read_text("utf-8")
     for key, value in changes.items():
-        *parents, last = key.split(".")
-        node = document[section]
-        for parent in parents:
-            node = node[parent]
-        node[last] = value
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
+        text = edited(text, [section, *key.split(".")], value)
+    path.write_text(text, "utf-8")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsynced() -> Iterator[None]:
+    """What stages write in this process need not outlast a power cut: no test can tell, and each would wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -94,9 +104,12 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of the package stage for the hand-made model of `tests/judged.py`: bento.json and longtail.tar."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("packaged"))
-        Workspace(Path.cwd())
-        judged.write()
-        run_package()
-        return Path("data/package").absolute()
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            Workspace(folder)
+            judged.write()
+            run_package()
+
+    return made_once(tmp_path_factory, "packaged", make) / "data" / "package"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from ruamel.yaml import YAML
 
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
@@ -20,6 +19,7 @@ from pipelines.artifacts import checkpoint, embeddings_file, model_file, outputs
 from pipelines.settings.document import load
 from pipelines.settings.embed import Embed
 from tests import made, small_encoder
+from tests.settings import edited
 
 N_ITEMS, N_USERS = 40, 12
 ITEM_IDS = [f"i{i:03}" for i in range(N_ITEMS)]
@@ -103,11 +103,8 @@ def title(i: int) -> str:
 def name_encoder() -> None:
     """Write the encoder, and its name into params.yaml of the current folder."""
     small_encoder.write(Path(ENCODER), [*WORDS, "a", "story"])
-    yaml = YAML()
-    params = yaml.load(Path("params.yaml").read_text("utf-8"))
-    params["embed"]["model"] = ENCODER
-    with Path("params.yaml").open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
+    path = Path("params.yaml")
+    path.write_text(edited(path.read_text("utf-8"), ["embed", "model"], ENCODER), "utf-8")
 
 
 def items_table() -> pa.Table:

@@ -11,10 +11,13 @@ from tests.clones import Clone
 
 pytestmark = pytest.mark.slow
 
-SMALL: dict[str, dict[str, Any]] = {  # texts cut short and few dimensions: what is tested is the way through
-    "embed": {"max_length": 16},
-    "train": {"als.embedding_dim": 32, "als.epochs": 8},
-}
+SMALL: dict[str, dict[str, Any]] = {  # texts cut short, few dimensions and settings: the way through is tested
+    "embed": {"max_length": 5},
+    "train": {
+        "als.embedding_dim": 32, "als.epochs": 8,
+        "rerank.popularity": [], "rerank.xquad": [], "rerank.slots": [0.5, 1.0],
+    },
+}  # fmt: skip
 ANIME = {
     "source": "table",
     "table.interactions": ["anime_ratings.dat"],

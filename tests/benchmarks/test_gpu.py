@@ -25,6 +25,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_texts_are_timed_there(monkeypatch: pytest.MonkeyPatch) -> None:
     states: Any = PackedEncoder.__call__
     monkeypatch.setattr(PackedEncoder, "__call__", torch.no_grad()(states.__wrapped__))

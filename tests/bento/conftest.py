@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipelines.artifacts import outputs
 from pipelines.bentos import smoke
 from pipelines.bentos import store as bentos
 from tests.browser import chromium
+from tests.once import made_once
 
 HOSTS = "MAP *.test 127.0.0.1"  # other sites' names, which point to this machine
 
@@ -30,9 +32,12 @@ def tag(packaged: Path) -> str:
 @pytest.fixture(scope="session")
 def store(packaged: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BentoML store that holds the packaged Bento."""
-    home = tmp_path_factory.mktemp("store")
-    bentos.run("import", str(packaged / "longtail.tar"), env=bentos.environment(home))
-    return home
+
+    def make(home: Path) -> None:
+        bentos.run("import", str(packaged / "longtail.tar"), env=bentos.environment(home))
+
+    imported = made_once(tmp_path_factory, "store", make)
+    return shutil.copytree(imported, tmp_path_factory.mktemp("own") / "store")  # a server's end ends all of its store
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from pipelines.orchestration import form
 from pipelines.workspace import runs
 from tests.conftest import REPO, edit_params
 
+pytestmark = pytest.mark.slow  # most tests read what an Airflow process makes of the DAGs
+
 STAGES: dict[str, Any] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 ENDINGS = {"promote", "ask_for_approval", "promote_nothing", "hold", "reject"}
 

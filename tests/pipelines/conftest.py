@@ -6,14 +6,30 @@ import os
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from tests.pipelines.kept_states import folder_of_all
+from pipelines.gate.report import charts
+from tests.once import folder_of_all
 from tests.pipelines.releases import Checkout
 
 
 @pytest.fixture(scope="session")
 def kept_states(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder_of_all(tmp_path_factory)
+
+
+@pytest.fixture(autouse=True)
+def drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of the gate's report are composed, but drawn only for tests with the mark `drawn`: it takes half a second.
+
+    The others read what is beside them.
+    """
+    if request.node.get_closest_marker("drawn") is None:
+        monkeypatch.setattr(charts, "svg", undrawn)
+
+
+def undrawn(figure: Figure, name: str, label: str) -> str:
+    return f'<svg role="img" aria-label="{label}"></svg>'
 
 
 @pytest.fixture

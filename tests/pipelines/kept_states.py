@@ -11,17 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 NAMED = ("GIT_", "EMAIL", "HOME", "LONGTAIL_", "XDG_")  # variables that a step may depend on
-
-
-def folder_of_all(factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this run of the tests share."""
-    base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept-states"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 class KeptStates:

@@ -39,7 +39,7 @@ class Site(BaseHTTPRequestHandler):
 def site() -> Iterator[int]:
     """Port of another site, whose names are evil.test, friend.test and those of this machine."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 

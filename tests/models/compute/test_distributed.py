@@ -16,6 +16,8 @@ from models.training.als import Als, Interactions
 from models.training.anchor import TextAnchor
 from models.training.settings import Als as Settings
 
+pytestmark = pytest.mark.slow  # two processes that import torch
+
 N_USERS, N_ITEMS = 60, 40
 Result = dict[str, npt.NDArray[Any]]
 SETTINGS = Settings(

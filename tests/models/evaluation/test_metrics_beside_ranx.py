@@ -16,8 +16,6 @@ BY_RELEVANCE: dict[str, Any] = {
     if metric.kind == "accuracy"
 }
 
-ranx = pytest.importorskip("ranx", reason="ranx is in the optional extra «bench»: pip install 'longtail[bench]'")
-
 # its functions are compiled when they are first called: half a minute, kept beside them for the next time
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unsafe cast")]
 
@@ -44,6 +42,8 @@ def counted(lists: Lists, relevant: list[list[int]]) -> tuple[Bools, Counts]:
 
 
 def theirs(name: str, lists: Lists, relevant: list[list[int]], k: int) -> Floats:
+    # imported here: it takes two seconds, which other tests need not wait for
+    ranx = pytest.importorskip("ranx", reason="ranx is in the optional extra «bench»: pip install 'longtail[bench]'")
     wanted = ranx.Qrels({f"{u:03}": {str(item): 1 for item in items} for u, items in enumerate(relevant)})
     run = ranx.Run({f"{u:03}": {str(item): float(K - r) for r, item in enumerate(row)} for u, row in enumerate(lists)})
     found: Any = ranx.evaluate(wanted, run, f"{name}@{k}", return_mean=False)

@@ -35,6 +35,7 @@ def test_users_who_are_all_alike_have_neither_niche_nor_blockbuster_among_them()
 
 
 @given(rows=st.lists(st.sets(st.integers(0, 4)).map(sorted), min_size=1, max_size=20))
+@pytest.mark.slow
 def test_groups_are_ordered_by_the_share_of_head_and_equal_users_stay_together(rows: list[list[int]]) -> None:
     groups = slices.user_groups(histories(rows), IS_TAIL).tolist()
     order = {"niche": 0, "diverse": 1, "blockbuster": 2}

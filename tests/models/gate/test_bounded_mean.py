@@ -114,6 +114,7 @@ def shown_by(rng: np.random.Generator, n_users: int, flatness: float) -> Lists:
 
 
 @pytest.mark.parametrize("name", ["tail_coverage", "gini"])
+@pytest.mark.slow
 def test_p_values_of_what_all_lists_show_are_small_at_most_as_often_as_they_say(name: str) -> None:
     """150 experiments: «the difference of two models is the true one» is found wrong in 5 % or less; 14 at z = 2.4."""
     rng, n, is_tail = np.random.default_rng(7), 150, np.arange(2000) >= 400

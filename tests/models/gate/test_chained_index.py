@@ -98,6 +98,7 @@ def series(rng: np.random.Generator, *, drift: float, jitter: float, n: int) -> 
     return qualities
 
 
+@pytest.mark.slow
 def test_releases_that_lose_three_percent_each_are_stopped_and_steady_ones_are_not() -> None:
     """The best of noisy levels is chosen too often for its noise; ranked anew, it has that noise no more."""
     rng = np.random.default_rng(0)

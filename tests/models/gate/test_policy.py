@@ -571,6 +571,7 @@ LOWER_BOUNDS = [
     seed=st.integers(0, 1000),
     correction=st.sampled_from(["none", "holm"]),
 )
+@pytest.mark.slow
 def test_making_a_higher_is_better_metric_better_for_anybody_never_makes_the_verdict_worse(
     rules: list[Rule], level: float, noise: float, share: float, seed: int, correction: Literal["none", "holm"]
 ) -> None:
@@ -620,16 +621,19 @@ CONTROLLED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_candidate_exactly_at_the_bound_is_promoted_at_most_at_the_nominal_rate() -> None:
     """120 experiments at 95 %: 6 wrong promotions expected; up to 14 is what chance allows (z = 3.5)."""
     verdicts = experiments(120, [*CONTROLLED, AT_THE_EDGE[0]], HOW)
     assert 1 <= verdicts.count("PROMOTE") <= 14
 
 
+@pytest.mark.slow
 def test_with_several_rules_at_the_edge_wrong_promotions_become_rarer() -> None:
     assert experiments(60, [*CONTROLLED, *AT_THE_EDGE[:2]], HOW).count("PROMOTE") <= 2  # 0.25 % expected
 
 
+@pytest.mark.slow
 def test_wrong_rejections_grow_with_the_rules_and_holms_correction_takes_that_back() -> None:
     """Five rules at the edge: 1 - 0.95^5 = 23 % of 60 are rejected wrongly, and 5 % at most after the correction."""
     rules = [*CONTROLLED, *AT_THE_EDGE]

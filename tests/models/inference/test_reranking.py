@@ -145,6 +145,7 @@ def test_what_is_no_method_or_no_strength_is_refused(method: str, strength: floa
     method=st.sampled_from(METHODS), strength=st.floats(0, 5), share=st.floats(0, 1, width=32),
     n=st.integers(1, 40), k=st.integers(1, 12), seed=st.integers(0, 999),
 )  # fmt: skip
+@pytest.mark.slow
 def test_one_list_alone_is_the_list_among_many(
     method: str, strength: float, share: float, n: int, k: int, seed: int
 ) -> None:

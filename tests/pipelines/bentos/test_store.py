@@ -39,6 +39,7 @@ def test_a_missing_archive_names_its_remedy(home: Path) -> None:
         store.ensure_imported(Path("gone.tar"), described())
 
 
+@pytest.mark.slow
 def test_something_that_is_no_archive_fails_in_one_line(home: Path, tmp_path: Path) -> None:
     (tmp_path / "no.tar").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="`bentoml import` failed with exit status 1") as error:

@@ -80,6 +80,7 @@ def test_without_dvc_or_without_a_commit_the_remedy_is_named(
     assert "has no commit yet; run `git add . && git commit -m start`" in error_of(run("run"))
 
 
+@pytest.mark.slow
 def test_promote_status_rollback_lineage_speak_of_what_they_did(checkout: Checkout, run: Run) -> None:
     assert "serving    none yet in prod" in run("status")[1]
     checkout.candidate(1)
@@ -139,6 +140,7 @@ def test_a_run_reads_all_settings_before_its_first_stage(
     assert result[1] == ""
 
 
+@pytest.mark.slow
 def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout, run: Run) -> None:
     checkout.candidate(1)
     run("promote")
@@ -163,6 +165,7 @@ def test_lineage_goes_back_to_data_settings_code_and_verdict(checkout: Checkout,
     assert run("lineage", "longtail:2")[1] == out  # the tag that served answers give
 
 
+@pytest.mark.slow
 def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
     assert "data/gate/verdict.json is missing; run `dvc repro gate`" in error_of(run("promote"))
     assert "no version serves yet" in error_of(run("rollback"))

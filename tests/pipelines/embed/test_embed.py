@@ -49,6 +49,7 @@ def peer() -> npt.NDArray[np.float32]:
     return np.asarray(model.encode([TEXTS[0], TEXTS[1], TEXTS[3]], normalize_embeddings=True))
 
 
+@pytest.mark.slow
 def test_vectors_in_fp32_equal_those_of_sentence_transformers(
     workspace: Workspace, peer: npt.NDArray[np.float32]
 ) -> None:
@@ -58,6 +59,7 @@ def test_vectors_in_fp32_equal_those_of_sentence_transformers(
     np.testing.assert_allclose(embeddings()[[0, 1, 3]], peer, atol=1e-4)  # they are kept in 16 bits
 
 
+@pytest.mark.slow
 def test_vectors_in_bf16_have_their_direction(workspace: Workspace, peer: npt.NDArray[np.float32]) -> None:
     workspace.params("embed", {"precision": "bf16"})
     write_items(TEXTS)
@@ -74,6 +76,7 @@ def test_an_empty_text_has_the_zero_vector_and_is_counted_and_others_have_length
     assert "4 texts, 1 of them empty; 3 distinct, 3 to compute" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_vectors_are_reduced_to_components_of_what_was_in_train(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +98,7 @@ def test_vectors_are_reduced_to_components_of_what_was_in_train(
         embed.main()
 
 
+@pytest.mark.slow
 def test_only_new_texts_are_computed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write_items(TEXTS[:2])
     embed.main()
@@ -114,6 +118,7 @@ def test_equal_texts_are_computed_once_and_are_equal(workspace: Workspace, capsy
     assert (embeddings()[70] != embeddings()[0]).any()
 
 
+@pytest.mark.slow
 def test_a_damaged_vector_in_the_cache_is_computed_again_and_said(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +139,7 @@ def test_a_damaged_vector_in_the_cache_is_computed_again_and_said(
     assert "0 to compute" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_shard_is_removed_and_its_texts_are_computed_again(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +153,7 @@ def test_a_file_that_is_no_shard_is_removed_and_its_texts_are_computed_again(
     np.testing.assert_array_equal(embeddings(), before)
 
 
+@pytest.mark.slow
 def test_fp32_is_not_served_from_bf16_but_auto_takes_what_there_is(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +164,7 @@ def test_fp32_is_not_served_from_bf16_but_auto_takes_what_there_is(
         assert f"{computed} to compute" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_vectors_do_not_depend_on_the_other_texts_or_their_order(workspace: Workspace) -> None:
     texts = [f"{'word ' * (n % 7)}number {n}" for n in range(40)]
     write_items(texts)
@@ -173,6 +181,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_texts_have_finite_vectors_of_length_one_or_zero(workspace: Workspace) -> None:
     write_items(HOSTILE)
     embed.main()
@@ -190,6 +199,7 @@ def test_any_number_of_items_will_do(workspace: Workspace, texts: list[str]) -> 
     assert np.isfinite(embeddings()).all()
 
 
+@pytest.mark.slow
 def test_what_is_no_text_is_made_one(workspace: Workspace) -> None:
     write_items([b"caf\xc3\xa9", b"caf\xe9", None], pa.binary())
     embed.main()
@@ -199,6 +209,7 @@ def test_what_is_no_text_is_made_one(workspace: Workspace) -> None:
     assert np.linalg.norm(embeddings(), axis=1).round(3).tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_from_the_cache(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +251,7 @@ def test_worktrees_share_the_cache(workspace: Workspace, capsys: pytest.CaptureF
         assert embedding_cache.root().resolve() == here
 
 
+@pytest.mark.slow
 def test_another_length_prompt_or_number_of_dimensions_is_another_encoder(workspace: Workspace) -> None:
     digests = [checkpoint.find(load(Embed)).digest]
     for change in ({"max_length": 64}, {"prompt": "title: "}, {"dimensions": 64}):
@@ -248,6 +260,7 @@ def test_another_length_prompt_or_number_of_dimensions_is_another_encoder(worksp
     assert len(set(digests)) == 4
 
 
+@pytest.mark.slow
 def test_leading_dimensions_are_those_of_the_whole_vector(workspace: Workspace) -> None:
     write_items(TEXTS[:2])
     embed.main()
@@ -270,6 +283,7 @@ def test_more_tokens_than_the_model_has_positions_are_refused(workspace: Workspa
         checkpoint.find(load(Embed))
 
 
+@pytest.mark.slow
 def test_a_prompt_is_read_from_the_model_and_params_have_the_last_word(workspace: Workspace) -> None:
     folder = copy_of_packaged(Path("encoder"))
     prompts = {"query": "query: ", "passage": "passage: "}
@@ -366,6 +380,7 @@ def assert_cache_holds_what_was_written() -> int:
     return len(known)
 
 
+@pytest.mark.slow
 def test_two_writers_lose_nothing(workspace: Workspace) -> None:
     both = [writer(1, 40), writer(2, 40)]
     assert [process.wait(60) for process in both] == [0, 0]
@@ -375,6 +390,7 @@ def test_two_writers_lose_nothing(workspace: Workspace) -> None:
     assert len(list(Path("cache").glob("*.safetensors"))) < 80  # and they were merged meanwhile
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_time_leaves_whole_shards(workspace: Workspace) -> None:
     for attempt in range(4):
         process = writer(attempt, 10_000)
@@ -387,6 +403,7 @@ def test_a_writer_killed_at_any_time_leaves_whole_shards(workspace: Workspace) -
         assert assert_cache_holds_what_was_written() > 0
 
 
+@pytest.mark.slow
 def test_a_local_folder_is_an_encoder_and_its_cls_pooling_is_read(workspace: Workspace) -> None:
     folder = copy_of_packaged(Path("encoder"))
     (folder / "1_Pooling").mkdir()
@@ -449,6 +466,7 @@ def test_items_that_say_nearly_the_same_are_listed(workspace: Workspace, capsys:
     assert "2 pairs of items have texts of cosine 0.9 and more" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_columns_of_the_items_count_by_their_weights(workspace: Workspace) -> None:
     write_items(["A garden", "A garden", "A garden", ""], title=["Robots", "", "Robots", "Robots"])
     alone = []

@@ -199,6 +199,7 @@ def test_plots_have_rows_of_the_models_that_were_evaluated_and_no_other(workspac
     assert curve == sorted(curve)
 
 
+@pytest.mark.slow
 def test_every_table_is_cut_at_the_first_k(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     workspace.params("evaluate", {"k": [5, 20]})

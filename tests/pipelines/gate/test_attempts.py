@@ -106,6 +106,7 @@ def test_other_code_judges_the_same_attempt_and_leaves_a_trace(checkout: Checkou
     assert place(judge(2)) == (2, 0)
 
 
+@pytest.mark.slow
 def test_another_seed_of_the_split_is_another_line_and_no_new_budget(checkout: Checkout) -> None:
     judge(1)
     levels = [judge(1, seed=seed, holdout_sha256=f"{seed:064x}")["attempt"]["level"] for seed in range(10)]
@@ -114,6 +115,7 @@ def test_another_seed_of_the_split_is_another_line_and_no_new_budget(checkout: C
     assert place(judge(2)) == (2, 0)
 
 
+@pytest.mark.slow
 def test_windows_of_time_that_meet_count_and_others_do_not(checkout: Checkout) -> None:
     def on(start: str, end: str, seed: int) -> tuple[int, int]:
         cutoffs = [start, f"{start}T00:00:00+00:00"]
@@ -245,6 +247,7 @@ def test_the_question_of_an_approval_names_number_level_and_those_before(checkou
     assert "99.9194 % confidence instead of 95 %" in text
 
 
+@pytest.mark.slow
 def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -> None:
     checkout.candidate(1)
     checkout.promote()
@@ -269,6 +272,7 @@ def test_a_release_starts_an_epoch_and_a_rollback_does_not(checkout: Checkout) -
     assert "Judgement 1 of this holdout since v1.0.0 was promoted." in "\n".join(lineage.lineage("v2.0.0"))
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checkout: Checkout) -> None:
     checkout.candidate(1)
     checkout.promote()
@@ -324,6 +328,7 @@ def test_releases_older_than_the_ledger_are_named(checkout: Checkout, monkeypatc
         assert "older than the ledger" in "\n".join(lineage.lineage())
 
 
+@pytest.mark.slow
 def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Checkout, tmp_path: Path) -> None:
     share(checkout, tmp_path)
     other = clone(checkout, tmp_path / "other")
@@ -344,6 +349,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
         assert [number for _, number in kinds()] == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_list_is_told_to_people_and_programs(checkout: Checkout) -> None:
     assert "refs/longtail/ledger is missing" in longtail(checkout.root, "attempts").stdout
     judge(1)

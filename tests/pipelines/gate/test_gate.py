@@ -101,6 +101,7 @@ def test_a_candidate_equal_to_the_champion_holds_every_rule_against_it(workspace
     assert judge()["verdict"] == "PROMOTE"
 
 
+@pytest.mark.drawn
 def test_equal_inputs_give_equal_files(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     judge()
@@ -320,6 +321,7 @@ def page(workspace: Workspace) -> Page:
     return Page((OUT / "report.html").read_text("utf-8"))
 
 
+@pytest.mark.drawn
 def test_the_report_page_needs_nothing_but_itself(page: Page) -> None:
     assert {"script", "link", "img", "iframe"}.isdisjoint(page.tags)
     assert all(address.split()[1].startswith("#") for address in page.loads)
@@ -327,6 +329,7 @@ def test_the_report_page_needs_nothing_but_itself(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.drawn
 def test_the_report_page_shows_verdict_rules_models_and_digests(page: Page) -> None:
     verdict = outputs.read_json(OUT / "verdict.json")
     texts = " ".join(page.texts)
@@ -427,6 +430,7 @@ def test_reports_say_what_metrics_references_and_intervals_are(workspace: Worksp
         assert "480 of them the test events on which models are judged" in text
 
 
+@pytest.mark.drawn
 def test_charts_and_tables_can_be_read_out_and_state_their_k(page: Page) -> None:
     html = (OUT / "report.html").read_text("utf-8")
     assert page.tags.count("table") == page.tags.count("thead")
@@ -449,6 +453,7 @@ def test_a_rule_on_a_slice_is_judged_on_its_users(workspace: Workspace) -> None:
         gate.main()
 
 
+@pytest.mark.drawn
 def test_names_from_params_cannot_inject_markup(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1))
     workspace.params("gate", {"rules": [rule(name=HTML_TAG + "|[red]")]})

@@ -186,12 +186,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], cwd=folder, env=env)
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_nothing(one: Path) -> None:
     running = [start(one, str(100 * i)) for i in range(1, 5)]
     assert [process.wait() for process in running] == [0] * 4
     assert sorted(numbers()) == sorted(100 * i + j for i in range(1, 5) for j in range(5))
 
 
+@pytest.mark.slow
 def test_machines_that_publish_at_once_lose_nothing(one: Path, two: Path) -> None:
     running = [start(one, "100", "origin"), start(two, "200", "origin"), start(two, "300", "origin")]
     assert [process.wait() for process in running] == [0] * 3
@@ -201,6 +203,7 @@ def test_machines_that_publish_at_once_lose_nothing(one: Path, two: Path) -> Non
             assert sorted(numbers()) == sorted(100 * i + j for i in (1, 2, 3) for j in range(5))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_whole_entries(one: Path, two: Path) -> None:
     process = start(one, "100", "origin")
     while not numbers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,24 @@ def of_rule(**changes: Any) -> Callable[[Record], object]:
     return lambda record: record["rules"][0].update(changes)
 
 
+@pytest.fixture(scope="module")
+def judged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose candidate may be promoted, for copies."""
+    root = tmp_path_factory.mktemp("promoted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        Workspace(root)
+        holdouts.write_all(model(knowledge=1), model(knowledge=0.9))
+        assert judge()["verdict"] == "PROMOTE"
+    return root
+
+
 @pytest.fixture
-def promoted(workspace: Workspace) -> Record:
-    holdouts.write_all(model(knowledge=1), model(knowledge=0.9))
-    record = judge()
-    assert record["verdict"] == "PROMOTE"
+def promoted(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """The verdict in a copy of that workspace, which is the current folder."""
+    shutil.copytree(judged_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    record: Record = outputs.read_json(verdict.PATH)
     return record
 
 

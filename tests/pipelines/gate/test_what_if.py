@@ -123,6 +123,7 @@ def test_a_file_that_does_not_exist_is_said_to_be_none(judged: Workspace) -> Non
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "- " * 100_000, "{a: " * 100_000 + "1" + "}" * 100_000])
+@pytest.mark.slow
 def test_a_file_that_nests_without_end_is_an_error(judged: Workspace, text: str) -> None:
     FILE.write_text(text)
     with pytest.raises(ValueError, match=r"^other\.yaml nests lists or mappings too deeply"):

@@ -61,6 +61,7 @@ def outputs() -> dict[str, Any]:
     return files
 
 
+@pytest.mark.slow
 def test_a_future_event_is_a_rejected_row_and_the_data_are_validated(raw: Path, workspace: Workspace) -> None:
     workspace.params("validate", {"max_empty_text": 1.0})
     write(raw, f"late,i1,1,{NOW + 5 * DAY}", f"early,i1,1,{NOW - 60}", f"ahead,i1,1,{NOW + DAY - 600}")
@@ -134,6 +135,7 @@ EVENTS = st.fixed_dictionaries(
 
 @given(events=st.lists(EVENTS, min_size=1, max_size=10))
 @settings(max_examples=15, phases=[Phase.explicit, Phase.generate])  # each is a whole loop
+@pytest.mark.slow
 def test_the_export_of_what_the_service_accepted_has_no_malformed_row(
     events: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -220,6 +222,7 @@ WRONG_ITEMS = {
 }
 
 
+@pytest.mark.slow
 def test_one_bad_row_of_every_kind_stops_nothing(raw: Path, workspace: Workspace) -> None:
     """The rows are in `rejected.parquet` with file, line and reason; no expectation of a row can fail by them."""
     write(raw, *WRONG)

@@ -276,6 +276,7 @@ def test_events_from_a_day_on_are_left_out_and_are_not_malformed(workspace: Work
     assert account()["malformed"] == 0
 
 
+@pytest.mark.slow
 def test_a_link_within_the_folder_is_read_and_a_broken_one_is_named(workspace: Workspace, tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere.csv"
     outside.write_bytes(TABLE)

@@ -141,6 +141,7 @@ PIECES: dict[tuple[bytes, ...], str | None] = {
     pieces=st.lists(st.sampled_from(list(PIECES)), min_size=1, max_size=12),
     ends=st.lists(st.sampled_from([b"\n", b"\r\n"]), min_size=1, max_size=3),
 )
+@pytest.mark.slow
 def test_each_line_is_accepted_rejected_or_blank(
     tmp_path: Path, pieces: list[tuple[bytes, ...]], ends: list[bytes]
 ) -> None:

@@ -127,6 +127,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_no_command_says_a_secret_however_it_fails(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_traceback_says_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     assert "s3cret" not in output
 
 
+@pytest.mark.slow
 def test_what_a_tag_or_a_commit_says_reaches_the_terminal_as_text(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,6 +248,8 @@ def test_a_cell_of_markdown_is_the_text_itself(text: str) -> None:
     assert set(line.found) <= {"ul", "li"}
 
 
+@pytest.mark.drawn
+@pytest.mark.slow
 def test_a_rule_that_is_named_like_markup_is_text_in_every_report(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ ACTIONS = st.one_of(
 @example([("settings", "split", 1), ("run", "split", 0), ("restore", "split", 0)])
 @example([("serving", "champion", 1), ("run", "champion", 0), ("run", "gate", 0), ("run", "package", 0)])
 @example([("data", "ingest", 1), ("run", "ingest", 0), ("run", "evaluate", 0), ("run", "gate", 0)])
+@pytest.mark.slow
 def test_what_is_accepted_is_what_a_run_of_everything_would_judge(actions: list[Action]) -> None:
     """Whatever was run alone or restored: promote refuses it, or a run of all stages writes the same."""
     with small() as checkout:

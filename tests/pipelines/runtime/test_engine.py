@@ -13,6 +13,7 @@ from pipelines.runtime import engine
 MANY = "create table t as select md5(range::varchar) as m from range(1000000) order by m"
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_spills_and_nothing_of_it_remains(tmp_path: Path) -> None:
     with engine.connect(StageRun("split", tmp_path), "60MB") as con:
         con.execute(MANY)

@@ -88,7 +88,7 @@ def server() -> Iterator[HTTPServer]:
             pass
 
     found = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
+    threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
     yield found
     found.shutdown()
 

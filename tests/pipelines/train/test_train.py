@@ -70,6 +70,7 @@ def test_equal_inputs_give_equal_files(prepared: Workspace) -> None:
     assert MODEL.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_pair_planted_in_the_test_period_changes_no_byte_of_the_model(workspace: Workspace) -> None:
     rows = canonical.rows(60, N_ITEMS)
     prepare(workspace, rows)
@@ -199,6 +200,7 @@ def test_a_search_trains_the_best_trial_and_never_does_worse_than_the_settings_i
     assert "search: trial" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_and_another_setting_starts_anew(prepared: Workspace) -> None:
     prepared.params("train", SEARCH)
     train.main()

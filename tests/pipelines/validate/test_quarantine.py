@@ -28,7 +28,7 @@ STARS = {
 }
 LIKE = STARS | {"code": "known", "says": "no user is called bot", "expect": "expect_column_values_to_not_be_in_set"}
 KNOWN = LIKE | {"kwargs": {"column": "user_id", "value_set": ["bot"]}}
-ENGINES = ["duckdb", pytest.param("spark", marks=pytest.mark.slow)]
+ENGINES = ["duckdb", "spark"]
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def with_bad_rows(high: int, bots: int = 0) -> list[Row]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.slow
 def test_few_are_left_out_with_their_reasons_and_all_others_are_split(workspace: Workspace, engine: str) -> None:
     if engine == "spark":
         system.program("java")
@@ -70,6 +71,7 @@ def test_few_are_left_out_with_their_reasons_and_all_others_are_split(workspace:
     assert "bot" not in pq.read_table("data/split/users.parquet")["user_id"].to_pylist()
 
 
+@pytest.mark.slow
 def test_more_than_the_share_stop_the_run(workspace: Workspace) -> None:
     with pytest.raises(ValueError, match=r"no value is above 5 \(20 of .*\): ask the shop \[stars\]"):
         validated(with_bad_rows(20))
@@ -78,12 +80,14 @@ def test_more_than_the_share_stop_the_run(workspace: Workspace) -> None:
         validated([(u, i, 6.0, t) for u, i, _, t in ROWS[:most]] + [*ROWS[most:], ("bot", *ROWS[0][1:])])
 
 
+@pytest.mark.slow
 def test_a_share_of_nothing_leaves_nothing_out(workspace: Workspace) -> None:
     workspace.params("validate", {"max_quarantined": 0.0})
     with pytest.raises(ValueError, match=r"no value is above 5 \(1 of"):
         validated(with_bad_rows(1))
 
 
+@pytest.mark.slow
 def test_what_only_warns_stays_where_it_is(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": ["stars"]})
     report = validated(with_bad_rows(1))
@@ -99,6 +103,7 @@ WHOLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("expect", WHOLE)
+@pytest.mark.slow
 def test_an_expectation_of_a_whole_table_leaves_nothing_out(workspace: Workspace, expect: str) -> None:
     whole = STARS | {"expect": expect, "kwargs": {"column": "value", **WHOLE[expect]}}
     workspace.params("validate", {"custom": [whole]})

@@ -44,6 +44,7 @@ def first(value: Any) -> list[Row]:
     return [(user_id, item_id, value, timestamp), *ROWS[1:]]
 
 
+@pytest.mark.slow
 def test_good_tables_pass_and_are_described(workspace: Workspace) -> None:
     report = run_validate()
 
@@ -58,6 +59,7 @@ def test_good_tables_pass_and_are_described(workspace: Workspace) -> None:
     assert observed["columns", "every column is there with its type"] == {"rows": 9, "unexpected": 0}
 
 
+@pytest.mark.slow
 def test_equal_tables_give_equal_reports_and_leave_nothing_else(workspace: Workspace) -> None:
     run_validate()
     before = {path.name: path.read_bytes() for path in Path("data/validate").iterdir()}
@@ -70,6 +72,7 @@ def test_equal_tables_give_equal_reports_and_leave_nothing_else(workspace: Works
     assert not list(workspace.root.rglob("gx*")) + list(workspace.root.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_network(workspace: Workspace) -> None:
     run_validate()
 
@@ -175,6 +178,7 @@ def test_each_family_of_expectations_can_fail(workspace: Workspace, family: str)
     assert Path("data/validate.failed.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_later_pass_removes_the_page_of_the_failure(workspace: Workspace) -> None:
     with pytest.raises(ValueError, match="positive"):
         run_validate(interactions(first(0.0)))
@@ -185,6 +189,7 @@ def test_a_later_pass_removes_the_page_of_the_failure(workspace: Workspace) -> N
     assert not Path("data/validate.failed.html").exists()
 
 
+@pytest.mark.slow
 def test_markup_in_the_data_stays_text_in_the_page(workspace: Workspace) -> None:
     with pytest.raises(ValueError, match="occurs once"):
         run_validate(items=catalogue([*IDS, *["<script>alert(1)</script>"] * 2]))
@@ -227,6 +232,7 @@ def test_an_expectation_that_raises_counts_as_failed_and_says_why(tmp_path: Path
     assert re.search(r'absent is positive \(it could not be evaluated: .*"absent".* does not exist', report["verdict"])
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_no_finding_about_the_data(workspace: Workspace) -> None:
     workspace.params("validate", {"memory_limit": "20MB"})
     many = interactions(rows(1000, 5000, per_user=200))
@@ -234,6 +240,7 @@ def test_too_little_memory_is_no_finding_about_the_data(workspace: Workspace) ->
         run_validate(many, catalogue(item_ids(5000)))
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_refused(workspace: Workspace) -> None:
     run_validate()
     path = Path("data/ingest/items.parquet")

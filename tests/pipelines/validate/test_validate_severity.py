@@ -34,6 +34,7 @@ def judged(of: list[Row] = ROWS, **items: Any) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_what_only_warns_is_said_with_its_remedy_and_stops_nothing(workspace: Workspace) -> None:
     report = judged(text=["the same, words"] * 20 + ["The same words!"] * 40)
     assert report["success"]
@@ -43,6 +44,7 @@ def test_what_only_warns_is_said_with_its_remedy_and_stops_nothing(workspace: Wo
     assert "What to do" in Path("data/validate/report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_finding_stops_where_the_settings_say_so(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": []})
     with pytest.raises(ValueError, match=r"repeat another's words \(59 of 60 rows do not.*\[same_text\]"):
@@ -55,12 +57,14 @@ def test_a_code_that_is_none_is_refused(workspace: Workspace) -> None:
         judged()
 
 
+@pytest.mark.slow
 def test_an_event_in_the_future_names_the_setting_that_leaves_it_out(workspace: Workspace) -> None:
     late = datetime.now(UTC) + timedelta(days=3)
     with pytest.raises(ValueError, match=r"no timestamp lies in the future \(1 of .* with ingest\.until \[future\]"):
         judged([(*ROWS[0][:3], late), *ROWS[1:]])
 
 
+@pytest.mark.slow
 def test_items_that_nobody_touches_are_counted(workspace: Workspace) -> None:
     touched = [row for row in ROWS if row[1] < "i003"]
     workspace.params("validate", {"min_interactions": 1, "min_users": 1, "warn": ["few_touched_items"]})
@@ -78,6 +82,7 @@ CUSTOM = {
 }
 
 
+@pytest.mark.slow
 def test_an_expectation_of_ones_own_stops_or_warns_like_any(workspace: Workspace) -> None:
     workspace.params("validate", {"custom": [CUSTOM]})
     assert judged()["n_expectations"] == 28
@@ -101,6 +106,7 @@ def test_an_expectation_that_cannot_be_is_refused(workspace: Workspace, change: 
         judged()
 
 
+@pytest.mark.slow
 def test_an_expectation_that_cannot_be_evaluated_stops_even_where_it_only_warns(workspace: Workspace) -> None:
     nonsense = CUSTOM | {"kwargs": {"column": "absent", "max_value": 5}}
     workspace.params("validate", {"custom": [nonsense], "warn": ["stars"]})
@@ -132,6 +138,7 @@ def test_drift_beside_the_last_good_version_is_said(workspace: Workspace, drift:
     assert report["success"]
 
 
+@pytest.mark.slow
 def test_a_version_is_set_beside_the_one_before_it_however_often_it_runs(workspace: Workspace) -> None:
     first = judged()
     second = judged(ROWS[: len(ROWS) // 2])
@@ -141,6 +148,7 @@ def test_a_version_is_set_beside_the_one_before_it_however_often_it_runs(workspa
     assert judged() == first
 
 
+@pytest.mark.slow
 def test_a_version_that_failed_is_no_measure_for_later_ones(workspace: Workspace) -> None:
     workspace.params("validate", {"warn": []})
     judged()
@@ -166,6 +174,7 @@ def test_what_moved_is_a_distance_between_0_and_1(now: dict[str, int], before: d
     assert profile.moved({"x": 1}, before) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_an_expectation_that_is_named_like_markup_is_text_in_the_page(workspace: Workspace) -> None:
     custom = CUSTOM | {"says": "<img src=x onerror=alert(1)> is small", "kwargs": {"column": "value", "max_value": 0}}
     workspace.params("validate", {"custom": [custom]})

@@ -46,5 +46,6 @@ def test_length_is_what_is_asked_for_whatever_the_file_says(tokenizer: Any) -> N
     assert long[-1] == short[-1]  # [SEP] still ends a text that was cut
 
 
+@pytest.mark.slow
 def test_a_million_characters_are_cut(tokenizer: Any) -> None:
     assert [len(ids) for ids in tokenize(tokenizer, ["x" * 10**6, "é " * 500_000], max_length=64)] == [3, 64]

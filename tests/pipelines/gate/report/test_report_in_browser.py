@@ -15,7 +15,7 @@ from tests.conftest import SCREENSHOTS, Workspace
 from tests.pipelines import holdouts
 from tests.pipelines.holdouts import model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.drawn]
 
 
 @pytest.fixture(scope="module")

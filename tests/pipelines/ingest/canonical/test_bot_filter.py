@@ -103,6 +103,7 @@ def popularity() -> dict[str, int]:
     return {row["item_id"]: row["popularity"] for row in items.to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_flood_of_one_account_makes_an_item_one_user_more_popular_and_no_more(source: Workspace) -> None:
     source.params("split", {"strategy": "hash"})
     honest = [(f"u{u}", f"i{(u * k) % 97}", u * 50 + k) for u in range(400) for k in range(1, 12)]
@@ -181,6 +182,7 @@ def test_a_key_that_is_absent_or_short_is_refused(source: Workspace, monkeypatch
 
 @settings(deadline=None)
 @given(st.text(min_size=1), st.binary(min_size=16, max_size=200))
+@pytest.mark.slow
 def test_the_database_hashes_as_python_does(user_id: str, key: bytes) -> None:
     with duckdb.connect() as con:
         pseudonyms.use(con, key)

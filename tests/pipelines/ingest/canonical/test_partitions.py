@@ -60,6 +60,7 @@ EVENTS = st.lists(st.sampled_from([*GOOD, *BAD]), max_size=8).map(lambda lines: 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(days=st.lists(EVENTS, min_size=2, max_size=4), rule=st.sampled_from(["last", "max", "sum"]), late=st.booleans())
+@pytest.mark.slow
 def test_appending_files_gives_what_reading_everything_gives(
     daily: Workspace, days: list[list[str]], rule: str, late: bool
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_damaged_partition_is_not_used(daily: Workspace, capsys: pytest.Captur
     assert outputs() == before
 
 
+@pytest.mark.slow
 def test_a_catalogue_that_learns_or_forgets_an_item_judges_its_events_anew(
     daily: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_catalogue_that_learns_or_forgets_an_item_judges_its_events_anew(
     assert rejected() == [("day-1.csv", 3, "unknown_item")]
 
 
+@pytest.mark.slow
 def test_lines_are_right_in_a_file_that_several_threads_read(daily: Workspace) -> None:
     daily.params("ingest", {"table.items": ["items.csv"], "table.item_columns": {"item_id": "id", "title": "id"}})
     Path("raw/items.csv").write_text("id\n" + "".join(f"i{n}\n" for n in range(5000)))

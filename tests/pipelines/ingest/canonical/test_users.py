@@ -186,6 +186,7 @@ def test_the_users_of_the_one_million_ratings_have_gender_age_and_occupation(wor
     assert Path("ml/users.dat").read_text() == "2::M::56::16::70072\n"
 
 
+@pytest.mark.slow
 def test_a_column_of_the_users_becomes_slices(source: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """From the files of the source to slices.csv; whoever is in none of them, or says nothing, is in no slice."""
     events = canonical.rows(60, 40, per_user=12)

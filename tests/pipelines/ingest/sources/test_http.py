@@ -28,7 +28,7 @@ class Server(ThreadingHTTPServer):
         self.leads_to: str | None = None
         self.asked: list[dict[str, str]] = []
         self.url = f"http://{host}:{self.server_port}/rows.csv"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):

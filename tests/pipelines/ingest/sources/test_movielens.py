@@ -104,6 +104,7 @@ def test_a_column_that_grouplens_promises_must_be_there(workspace: Workspace) ->
         run(workspace, "ml")
 
 
+@pytest.mark.slow
 def test_ml_latest_small_is_accounted_for(workspace: Workspace, shared_data: Path) -> None:
     out = run(workspace, str(shared_data / "ml-latest-small"), max_rejected=0.0)
     assert (len(out["interactions"]), len(out["items"]), len(out["rejected"])) == (48_580, 9_742, 52_256)

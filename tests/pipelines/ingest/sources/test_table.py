@@ -277,6 +277,7 @@ def test_without_item_files_the_catalogue_is_what_has_events(raw: Source) -> Non
     assert rows("items") == [{"item_id": i, "title": i, "text": ""} for i in ("a", "b")]
 
 
+@pytest.mark.slow
 def test_the_anime_ratings_are_accounted_for(workspace: Workspace, shared_data: Path) -> None:
     changes = {
         "source": "table", "path": str(shared_data / "anime"), "max_rejected": 0.0,
