@@ -109,6 +109,8 @@ class Front:
             LOGGER.warning(warning)
         document = openapi.document(service, [module.PATHS for module in MODULES])
         self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
+        routed = [route.path for route in self.routes if isinstance(route, Route)]
+        service.watch.label = telemetry.labels([*self.endpoints, *OPEN, *routed])
         gc.collect()
         gc.freeze()  # all of this is permanent: garbage collection while requests wait shall not traverse it
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -18,13 +18,6 @@ from prometheus_client.core import GaugeMetricFamily
 from bento.monitoring.exposure_window import K, Window
 from models.inference.candidates import Indices
 
-ENDPOINTS = frozenset(
-    (
-        *("recommend", "recommend_for_items", "recommend_for_text", "similar_items", "explain", "model_info"),
-        *("recommend_batch", "feedback", "items", "users", "history", "lookup", "previous", "exposure", "metrics"),
-        *("livez", "readyz", "healthz", "docs", "docs.json", "explorer"),
-    )
-)
 METHODS = frozenset(("GET", "POST", "HEAD", "OPTIONS"))
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
 SEGMENTS = ("head", "tail", "cold")
@@ -37,11 +30,19 @@ def note(scope: Any) -> None:
     EXPLORES.set(PURPOSE in scope["headers"])
 
 
-@lru_cache(1024)
-def endpoint(path: str) -> str:
-    """Return the label of a path: an endpoint's name, since a path can be any text."""
-    first = path.strip("/").split("/")[0]
-    return "explorer" if path == "/" else first if first in ENDPOINTS else "other"
+def labels(paths: Iterable[str]) -> Callable[[str], str]:
+    """Return a function from a path to its label: that of one of these paths, since a path can be any text."""
+    names = {first(path) for path in paths}
+
+    def label(path: str) -> str:
+        name = first(path)
+        return name if name in names else "other"
+
+    return lru_cache(1024)(label)
+
+
+def first(path: str) -> str:
+    return "explorer" if path == "/" else path.strip("/").split("/")[0]
 
 
 class Watch:
@@ -50,6 +51,7 @@ class Watch:
     def __init__(self, tag: str, release: Mapping[str, Any], segments: Sequence[str]) -> None:
         """Register the counters; tag: of the model; release: from release.json; segments: of the items, by item_idx."""
         self.tag, self.verdict = tag, release["verdict"]
+        self.label = labels(())  # the application sets that of its paths
         self.gate = judged(release)
         self.segment = np.array([SEGMENTS.index(name) for name in segments], np.int8)
         self.window = Window(tag, self.segment > 0, int(self.gate.get("lists") or 0))
@@ -93,7 +95,7 @@ class Watch:
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count and log an answered request; path: as requested, known or not."""
-        name = endpoint(path)
+        name = self.label(path)
         self.request_of(name, status)()
         self.seconds_of(name)(seconds)
         if self.log is not None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from bento.monitoring.telemetry import endpoint
+from bento.monitoring.telemetry import first, labels
 from pipelines.bentos.smoke import call, post
 from tests.conftest import REPO
 from tests.judged import ITEM_IDS, N_USERS, USER_IDS
@@ -33,10 +33,11 @@ def value(found: dict[tuple[str, str], float], name: str, **labels: str) -> floa
 
 
 def test_endpoints_have_few_names_whatever_is_asked() -> None:
-    assert [endpoint(path) for path in ("/recommend", "/", "/explorer/ask.js", "/previous/recommend")] == [
+    label = labels(["/recommend", "/", "/explorer/ask.js", "/previous/{endpoint}"])
+    assert [label(path) for path in ("/recommend", "/", "/explorer/ask.js", "/previous/recommend")] == [
         *("recommend", "explorer", "explorer", "previous")
     ]
-    assert endpoint("/my%20secret/recommend") == endpoint("//") == "other"
+    assert label("/my%20secret/recommend") == label("//") == label("/items") == "other"
 
 
 @pytest.mark.slow
@@ -47,7 +48,23 @@ def test_requests_lists_and_items_are_counted(url: str) -> None:
     post(url, "recommend_for_items", {"item_ids": ITEM_IDS[:2], "k": 5})
     call(url, "recommend", {"user_id": 7})
     requests.get(f"{url}/what is this", timeout=10)
+    routes = (
+        "",
+        "docs",
+        "docs.json",
+        "exposure",
+        "explorer/explorer.js",
+        "items",
+        "metrics",
+        "previous",
+        "readyz",
+        "users",
+    )
+    for path in routes:
+        requests.get(f"{url}/{path}", timeout=10)
     after = metrics(url)
+    counted = {json.loads(labels).get("endpoint") for name, labels in after if name == "longtail_requests_total"}
+    assert {first(f"/{path}") for path in routes if path != "readyz"} <= counted
 
     def gained(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
