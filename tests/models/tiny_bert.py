@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 50,
@@ -18,16 +19,12 @@ SHAPE: dict[str, Any] = {
 
 def bert() -> tuple[Any, dict[str, Any]]:
     """The peer in eval mode, and its config.json."""
-    from transformers import BertConfig, BertModel  # three seconds, which no other test has to wait for
-
     torch.manual_seed(0)
     config = BertConfig(**SHAPE, initializer_range=0.4)
     return BertModel(config).train(False), config.to_dict()
 
 
 def roberta() -> tuple[Any, dict[str, Any]]:
-    from transformers import RobertaConfig, RobertaModel
-
     torch.manual_seed(0)
     config = RobertaConfig(**SHAPE, initializer_range=0.4, pad_token_id=1, type_vocab_size=1)
     return RobertaModel(config).train(False), config.to_dict()
