@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from models.evaluation import metrics
 from models.gate import rules
-from pipelines.settings.airflow import Airflow
-from pipelines.settings.champion import Champion
-from pipelines.settings.document import FILE, Section, load
-from pipelines.settings.embed import Embed
-from pipelines.settings.engine import Engine
+from pipelines.settings.document import FILE, SECTIONS, Section, load
 from pipelines.settings.evaluate import Evaluate
 from pipelines.settings.gate import Gate
 from pipelines.settings.ingest import Ingest
-from pipelines.settings.package import Package
-from pipelines.settings.release import Release
-from pipelines.settings.split import Split
-from pipelines.settings.train import Train
-from pipelines.settings.validate import Validate
 
-CLASSES: tuple[type[Section], ...] = (
-    *(Ingest, Validate, Split, Embed, Train, Champion, Evaluate, Gate, Package, Release, Airflow, Engine),
+CLASSES: tuple[type[Section], ...] = tuple(
+    getattr(import_module(f"pipelines.settings.{name}"), name.capitalize()) for name in SECTIONS
 )
 
 
