@@ -23,8 +23,8 @@ setup: $(STAMP)  ## Install everything into .venv (also done by every other targ
 
 # The stamp comes last: an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
-	  f"Python {v.major}.{v.minor} is too old: Longtail needs 3.11 or newer; name one with `make PYTHON=python3.12 ...`")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+	  f"Python {v.major}.{v.minor} is not supported: Longtail needs 3.11 to 3.13; name one with `make PYTHON=python3.12 ...`")'
 	@echo "Installing about 270 packages into $(VENV); this takes about a minute, once."
 	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install python3-venv."; exit 1; }
 	@$(BIN)/python .ci/install.py

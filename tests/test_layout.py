@@ -30,7 +30,7 @@ APART = (  # what commands, servers and Airflow do around the stages
     *("pipelines/feedback", "pipelines/settings/airflow.py", "pipelines/settings/check.py"),
 )
 TOP_LEVEL = {
-    *(".ci", ".dvc", ".dvcignore", ".gitignore"),
+    *(".ci", ".dvc", ".dvcignore", ".github", ".gitignore", ".pre-commit-config.yaml"),
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE"),
     *("Makefile", "mkdocs.yml", "docs"),
     *("pyproject.toml", "constraints.txt", "params.yaml", "dvc.yaml"),
