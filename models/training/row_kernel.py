@@ -6,6 +6,8 @@ half-sweep. A row's result depends only on that row, so neither on the number of
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -14,10 +16,10 @@ import numpy.typing as npt
 from numba import njit, prange
 
 from models.compute import compiled
-from models.training import pair_kernel
-from models.training.pair_kernel import add_errors
+from models.training import pair_kernel, plain_pair_kernel
 
-compiled.share(__file__, pair_kernel)
+compiled.share(__file__, pair_kernel, plain_pair_kernel)
+compiled.share(plain_pair_kernel.__file__)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer[Any]]
@@ -29,6 +31,25 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 TINY = 1e-30  # keeps the 0 / 0 of a solved row from becoming NaN
 CACHE = 1 << 17  # numbers that stay in the cache of a core from one step to the next
 ZERO, ONE = np.float32(0), np.float32(1)
+
+
+@njit(cache=True)
+def _probe(columns: Ints, floats: Floats) -> float:
+    return float(pair_kernel.add_errors(columns, 0, 0, floats, floats[None], floats, ZERO, floats, False, False))
+
+
+def chosen(probe: Callable[[Ints, Floats], float]) -> Any:
+    """Return the inner loop: `pair_kernel`'s, or the plain one with a warning if this LLVM rejects its vectors."""
+    try:
+        probe(np.zeros(1, np.int32), np.zeros(1, np.float32))
+    except Exception as error:  # llvmlite and Numba raise errors of many kinds for code that they cannot generate
+        problem = " ".join(str(error).split())[:200]
+        warnings.warn(f"models.training.pair_kernel does not compile here, training is slower: {problem}", stacklevel=2)
+        return plain_pair_kernel.add_errors
+    return pair_kernel.add_errors
+
+
+add_errors = chosen(_probe)
 
 
 def improve(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.compute import compiled
-from models.training import pair_kernel, row_kernel
+from models.training import pair_kernel, plain_pair_kernel, row_kernel
 
 
 def folder(path: Path, source: str) -> str:
@@ -32,7 +32,7 @@ def test_another_source_of_what_kernels_take_in_is_another_folder(
 
 
 def test_the_row_kernel_takes_in_the_pair_kernel() -> None:
-    assert compiled.INCLUDED[row_kernel.__file__] == (pair_kernel,)
+    assert compiled.INCLUDED[row_kernel.__file__] == (pair_kernel, plain_pair_kernel)
 
 
 def test_kernels_are_kept_there() -> None:

@@ -7,15 +7,17 @@ import pytest
 from llvmlite import ir
 from numba import njit
 
-from models.training import pair_kernel
+from models.training import pair_kernel, plain_pair_kernel, row_kernel
 from models.training.pair_kernel import GROUP, add_errors
 
 ROWS = 40
 
 
-@pytest.fixture(scope="module", params=[8, 16])
+@pytest.fixture(scope="module", params=[8, 16, "plain"])
 def compiled(request: pytest.FixtureRequest) -> Any:
-    """The kernel for processors with vectors of eight numbers, and of sixteen."""
+    """The kernel for processors with vectors of eight numbers, and of sixteen; its twin in plain Numba."""
+    if request.param == "plain":
+        return plain_pair_kernel.add_errors
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_kernel, "WIDTH", request.param)
         patch.setattr(pair_kernel, "ROW", ir.VectorType(pair_kernel.FLOAT, request.param))
@@ -55,3 +57,12 @@ def test_every_number_of_pairs_and_dimension_equals_plain_numpy(
             total = compiled(columns, begin, begin + n, weights, fixed, x[:d], target, out[:d], wanted, bool(n % 2))
             assert total == pytest.approx(float((w * errors**2).sum()), rel=1e-5, abs=1e-5)
             np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_plain_kernel_stands_in_where_the_vectors_do_not_compile() -> None:
+    def broken(columns: Any, floats: Any) -> float:
+        raise RuntimeError("LLVM IR parsing error")
+
+    with pytest.warns(UserWarning, match="does not compile here, training is slower: LLVM IR parsing error"):
+        assert row_kernel.chosen(broken) is plain_pair_kernel.add_errors
+    assert row_kernel.add_errors is pair_kernel.add_errors
