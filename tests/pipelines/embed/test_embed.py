@@ -305,7 +305,7 @@ def test_a_module_that_is_not_computed_here_is_refused(workspace: Workspace) -> 
     kinds = ["sentence_transformers.models.Transformer", "sentence_transformers.models.Dense"]
     (folder / "modules.json").write_text(json.dumps([{"type": kind} for kind in kinds]))
     workspace.params("embed", {"model": "encoder"})
-    with pytest.raises(ValueError, match="asks for Dense"):
+    with pytest.raises(ValueError, match="lists Dense"):
         checkpoint.find(load(Embed))
 
 
@@ -436,7 +436,7 @@ def test_a_hub_id_that_cannot_be_had_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     workspace.params("embed", {"model": "nobody/nothing"})
-    with pytest.raises(FileNotFoundError, match=r"'nobody/nothing' cannot be had.*`packaged`"):
+    with pytest.raises(FileNotFoundError, match=r"'nobody/nothing', which cannot be fetched.*`packaged`"):
         checkpoint.find(load(Embed))
 
 

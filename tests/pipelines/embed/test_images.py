@@ -139,5 +139,5 @@ def test_settings_that_cannot_be_meant_are_refused(
 def test_an_encoder_without_settings_for_images_is_incomplete(clip: Any) -> None:
     Path("clip/preprocessor_config.json").unlink()
     write_items(["a cover"], cover=["red.png"])
-    with pytest.raises(FileNotFoundError, match=r"has no preprocessor_config.json, which images need"):
+    with pytest.raises(FileNotFoundError, match=r"has no preprocessor_config.json, required for images"):
         embed.main()

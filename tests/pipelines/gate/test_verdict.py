@@ -178,7 +178,7 @@ def test_a_verdict_of_an_earlier_gate_is_said_to_be_one(promoted: Record) -> Non
 @pytest.mark.parametrize("text", ["[]", "null", "5", "{", "[" * 100_000])
 def test_what_is_no_object_is_not_read(promoted: Record, text: str) -> None:
     rewrite(text)
-    with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is (no verdict|not JSON)"):
+    with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is (no verdict|not valid JSON)"):
         verdict.read()
 
 

@@ -156,7 +156,7 @@ def test_embeddings_of_other_items_are_refused(prepared: Workspace) -> None:
 
 def test_a_model_file_of_another_kind_is_refused(workspace: Workspace) -> None:
     Path("x.safetensors").write_bytes(b"not a model")
-    with pytest.raises(ValueError, match="is not a model file"):
+    with pytest.raises(ValueError, match="is not a valid model file"):
         model_file.read(Path("x.safetensors"))
 
 
