@@ -104,7 +104,7 @@ def test_what_dvc_was_told_to_take_for_up_to_date_is_made_again_by_the_named_com
     clone.dvc("commit", "--force", "train")
     printed = clone.dvc("repro", status=255)
     assert "gate: error: data/train was made with other settings than now: train; run `dvc repro`" in printed
-    assert "or `dvc repro --force --downstream train` where that finds nothing to do" in printed
+    assert "or `dvc repro --force --downstream train` if that runs nothing" in printed
     clone.dvc("repro", "--force", "--downstream", "train")  # the remedy
     assert "rejects it" not in clone.longtail("status")
 

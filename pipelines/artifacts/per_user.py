@@ -1,7 +1,7 @@
-"""per_user.parquet: what every model does for every user, from which a policy can decide again and again.
+"""per_user.parquet: the results of every model for every user, from which a policy can be decided repeatedly.
 
-One row per model and user, users in the same order for all models: metrics (null where undefined), the list, and the
-slices that the user belongs to.
+One row per model and user, users in the same order for all models: metrics (null if undefined), the list, and the
+slices of the user.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from models.evaluation.slices import Names, members
 from pipelines.artifacts import tables
 from pipelines.artifacts.per_user_check import check_columns, check_users, check_values
 
-SLICING, COUNT = "slice:", "count:"  # how columns of slicings, and of what ratios are made of, begin
+SLICING, COUNT = "slice:", "count:"  # prefixes of the columns of slicings, and of numerators and denominators
 
 
 def table(
     results: Mapping[str, Evaluation], user_idx: npt.NDArray[np.int32], slicings: Mapping[str, Names]
 ) -> pa.Table:
-    """The table of evaluations by model, the users sliced as they are."""
+    """Return the table of evaluations by model, with the slices of the users."""
     parts = []
     sliced = {f"{SLICING}{name}": pa.array(values.tolist()).dictionary_encode() for name, values in slicings.items()}
     for name, result in results.items():
@@ -43,9 +43,9 @@ def table(
 
 
 def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, Bools]]:
-    """Evaluations by model, and who belongs to which slice (n_users,), by `<slicing>=<value>`.
+    """Return evaluations by model, and the members of each slice (n_users,), by `<slicing>=<value>`.
 
-    Raises ValueError where the models were not judged on the same users, or values are none that metrics can have.
+    Raises ValueError if the models were evaluated on different users, or values are not valid for their metrics.
     """
     everything = tables.read(path)
     try:
@@ -63,7 +63,7 @@ def read(path: Path, *, n_items: int) -> tuple[dict[str, Evaluation], dict[str, 
 
 
 def users(path: Path) -> npt.NDArray[np.integer[Any]]:
-    """user_idx (n_users,) of the rows of every evaluation."""
+    """Return user_idx (n_users,) of the rows of every evaluation."""
     table: Any = tables.read(path, ["model", "user_idx"])
     of_first = pc.equal(table["model"], table["model"][0])
     found: npt.NDArray[np.integer[Any]] = table.filter(of_first)["user_idx"].to_numpy()
@@ -71,7 +71,7 @@ def users(path: Path) -> npt.NDArray[np.integer[Any]]:
 
 
 def evaluation(part: pa.Table) -> Evaluation:
-    """The evaluation of one model."""
+    """Return the evaluation of one model."""
     counts = [name for name in part.column_names if name.startswith(COUNT)]
     metrics = [name for name in part.column_names if "@" in name and name not in counts]
     return Evaluation(
@@ -82,7 +82,7 @@ def evaluation(part: pa.Table) -> Evaluation:
 
 
 def slices(users: pa.Table) -> dict[str, Bools]:
-    """Members (n_users,) of every slice that the table names."""
+    """Return the members (n_users,) of every slice in the table."""
     found: dict[str, Bools] = {}
     for column in users.column_names:
         if column.startswith(SLICING):
@@ -92,7 +92,7 @@ def slices(users: pa.Table) -> dict[str, Bools]:
 
 
 def padded(lists: pa.ChunkedArray[Any]) -> Lists:
-    """Lists of any length as one array (n_users, longest), -1 after their ends."""
+    """Return lists of any length as one array (n_users, longest), -1 after their ends."""
     lengths = pc.list_value_length(lists).to_numpy()
     array = np.full((len(lengths), lengths.max(initial=0)), -1, np.int32)
     array[np.arange(array.shape[1]) < lengths[:, None]] = pc.list_flatten(lists).to_numpy()

@@ -1,4 +1,4 @@
-"""What per_user.parquet has to hold for a policy to decide from it; each check raises ValueError where it does not."""
+"""Checks of per_user.parquet before a policy decides from it; each raises ValueError for an invalid table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from models.evaluation import measure, metrics
 from models.evaluation.measure import Evaluation
 from models.evaluation.metric import Catalogue, Floats, Lists
 
-ROUNDING = 1e-4  # of values, by which a metric may leave its range: cosines of float32 vectors do
-EQUAL = 1e-9  # relative difference of the same mean, taken twice
+ROUNDING = 1e-4  # tolerance of a metric's range: cosines of float32 vectors exceed 1
+EQUAL = 1e-9  # relative tolerance for equal means
 
 
 def check_columns(table: pa.Table, values: list[str], *, n_items: int) -> None:
-    """Columns of the right type without gaps, and items of the catalogue; only `values` of metrics may be null."""
+    """Check types, nulls and item_idx of the columns; only `values` of metrics may be null."""
     types = pa.types
     kinds: dict[str, Any] = {
         "model": types.is_string,
@@ -27,11 +27,11 @@ def check_columns(table: pa.Table, values: list[str], *, n_items: int) -> None:
         "items": lambda of: types.is_list(of) and types.is_integer(of.value_type),
     }
     if not table.num_rows:
-        raise ValueError("it holds no rows")
+        raise ValueError("it has no rows")
     for name in (*kinds, *values):
         if name not in table.column_names or not kinds.get(name, types.is_floating)(table[name].type):
             found = table[name].type if name in table.column_names else "missing"
-            raise ValueError(f"column {name} is {found}, which is not what evaluate writes")
+            raise ValueError(f"column {name} is {found}, unlike in the output of evaluate")
     for name in kinds:
         if table[name].null_count:
             raise ValueError(f"column {name} is null in {table[name].null_count} rows")
@@ -45,7 +45,7 @@ def check_columns(table: pa.Table, values: list[str], *, n_items: int) -> None:
 
 
 def check_users(parts: Mapping[str, pa.Table]) -> None:
-    """The same users in the same order for every model, each once."""
+    """Check that every model has the same users in the same order, each once."""
     first, *others = (part["user_idx"] for part in parts.values())
     if any(not each.equals(first) for each in others):
         raise ValueError("it has other users for some models")
@@ -54,7 +54,7 @@ def check_users(parts: Mapping[str, pa.Table]) -> None:
 
 
 def check_values(model: str, evaluation: Evaluation) -> None:
-    """Values within the range of their metric, and no item twice in a list."""
+    """Check that values are within the range of their metric, and that no list repeats an item."""
     for name, values in evaluation.per_user.items():
         metric = metrics.look_up(name)[1]
         check_range(f"{name} of {model}", values[~np.isnan(values)], metric.lowest, metric.highest)
@@ -72,13 +72,13 @@ def check_range(what: str, values: Floats, lowest: float, highest: float) -> Non
 
 
 def repeating(lists: Lists) -> int:
-    """How many lists (n_users, k) hold an item twice."""
+    """Count the lists (n_users, k) that repeat an item."""
     ordered = np.sort(lists, axis=1)
     return int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1).sum())
 
 
 def check_sums(evaluations: Mapping[str, Evaluation], said: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """The figures of metrics.json are what the values of users amount to."""
+    """Check that the figures of metrics.json follow from the values of users."""
     for model, evaluation in evaluations.items():
         ks = sorted({metrics.look_up(name)[2] for name in evaluation.per_user})
         figures, expected = measure.summary(evaluation, catalogue, ks=ks), said["models"][model]

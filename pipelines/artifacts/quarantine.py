@@ -1,4 +1,4 @@
-"""Interactions that fail expectations of one's own and are left out of training, each kept with its reason."""
+"""Interactions that fail custom expectations and are left out of training, each stored with its reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _columns: list[pa.Field[Any]] = [
     pa.field("user_id", pa.string(), nullable=False),
     pa.field("item_id", pa.string(), nullable=False),
     pa.field("code", pa.string(), nullable=False),  # of the expectation
-    pa.field("reason", pa.string(), nullable=False),  # what it expects of every row
+    pa.field("reason", pa.string(), nullable=False),  # the expected property of every row
 ]
 SCHEMA = pa.schema(_columns)
 KEPT = """
@@ -37,15 +37,15 @@ def n_interactions(failed: Iterable[dict[str, str]]) -> int:
 
 
 def words(failed: Sequence[dict[str, str]]) -> str:
-    """Say how many interactions are left out, and by which expectations."""
+    """Return a sentence with the number of interactions left out and the expectations that they fail."""
     counts = Counter(row["code"] for row in failed)
     n = n_interactions(failed)
     of = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
-    return f"{n} interaction{'s' * (n > 1)} left out as data/validate/{NAME} says ({of})"
+    return f"{n} interaction{'s' * (n > 1)} left out, see data/validate/{NAME} ({of})"
 
 
 def without(interactions: str, path: Path, quarantine: str) -> str:
-    """SQL of the interactions that are not in the file at `path`, whose rows `quarantine` is SQL of."""
+    """Return SQL of the interactions that are not in the file at `path`; `quarantine`: SQL of its rows."""
     if not pq.read_metadata(path).num_rows:
         return interactions
     return KEPT.format(interactions=interactions, quarantine=quarantine)

@@ -1,4 +1,4 @@
-"""Parquet tables with page checksums, the schemas of the canonical ones, and small CSV tables for plots."""
+"""Parquet tables with page checksums, schemas of the canonical tables, and small CSV tables for plots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _interactions: list[pa.Field[Any]] = [
     pa.field("user_id", pa.string(), nullable=False),
     pa.field("item_id", pa.string(), nullable=False),
     pa.field("value", pa.float32(), nullable=False),
-    pa.field("timestamp", pa.timestamp("us", tz="UTC")),  # of the first event whose time is known
+    pa.field("timestamp", pa.timestamp("us", tz="UTC")),  # of the first event with a known time
     pa.field("n_events", pa.int32(), nullable=False),  # input rows merged into this pair
 ]
 _items: list[pa.Field[Any]] = [  # further columns of the source follow
@@ -29,22 +29,22 @@ _users: list[pa.Field[Any]] = [  # further columns of the source follow, as text
 ]
 _rejected: list[pa.Field[Any]] = [
     pa.field("file", pa.string(), nullable=False),
-    pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, its header where it has one
+    pa.field("line", pa.int64(), nullable=False),  # 1 is the first line of the file, also if it is the header
     pa.field("reason", pa.string(), nullable=False),  # a short code such as value_not_a_number
-    pa.field("detail", pa.string(), nullable=False),  # what was found and what was expected
+    pa.field("detail", pa.string(), nullable=False),  # the value found and the value expected
     pa.field("raw", pa.string()),
 ]
 ROWS = 122_880  # of a row group: DuckDB's own, so that its batches pass unchanged
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a text starts that a spreadsheet would compute
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # the start of a text that a spreadsheet evaluates
 INTERACTIONS, ITEMS = pa.schema(_interactions), pa.schema(_items)
 USERS, REJECTED = pa.schema(_users), pa.schema(_rejected)
 
 
 def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
-    """Write a table, or a stream of batches in bounded memory; returns the number of rows."""
+    """Write a table, or a stream of batches in bounded memory; return the number of rows."""
     rows = 0
     batches = table.to_reader() if isinstance(table, pa.Table) else table
-    alike = [field.name for field in batches.schema if not pa.types.is_timestamp(field.type)]  # moments seldom recur
+    alike = [field.name for field in batches.schema if not pa.types.is_timestamp(field.type)]  # times rarely repeat
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": alike, "write_page_checksum": True}
     with pq.ParquetWriter(path, batches.schema, **options) as writer:
         for batch in ahead(batches):
@@ -54,7 +54,7 @@ def write(table: pa.Table | pa.RecordBatchReader, path: Path) -> int:
 
 
 def ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches; each is computed, by another thread, while the one before it is in use."""
+    """Yield the same batches; another thread computes each while the one before it is in use."""
     coming = iter(batches)
     with ThreadPoolExecutor(1) as thread:
         batch = thread.submit(next, coming, None)
@@ -64,7 +64,7 @@ def ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def even(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The same rows in batches of ROWS, columns by place: how an engine cut and called them must not show in a file."""
+    """Yield the same rows in batches of ROWS, columns by position, so that files do not depend on the engine."""
 
     def cut() -> Iterator[pa.RecordBatch]:
         rest = schema.empty_table()
@@ -79,14 +79,14 @@ def even(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a table whose pages are checked against their checksums."""
+    """Read a table and verify the checksums of its pages."""
     return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as they come, so that a long run can be watched; NaN becomes an empty field.
+    """Write rows of equal keys as they arrive, so that a long run can be followed; NaN becomes an empty field.
 
-    People open these files: an apostrophe stands before a text that a spreadsheet would take for a formula.
+    A text that a spreadsheet would evaluate as a formula gets an apostrophe before it.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = None
@@ -99,7 +99,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def harmless(value: Any) -> Any:
-    """A cell as it may stand in a spreadsheet; numbers, also those written as text, are what they are."""
+    """Return a cell that is safe in a spreadsheet; numbers, also those written as text, stay unchanged."""
     if not isinstance(value, str) or not FORMULA.match(value):
         return value
     try:
@@ -110,7 +110,7 @@ def harmless(value: Any) -> Any:
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
-    """Columns of such a table by name, as the text that it was."""
+    """Read the columns of such a table by name, as the original text."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [as_it_was(row[name]) for row in rows] for name in (rows[0] if rows else {})}

@@ -1,1 +1,1 @@
-"""Stage 6: the version that the candidate has to replace."""
+"""Stage 6: find the version that the candidate has to replace."""

@@ -1,11 +1,11 @@
-"""Writes data/champion: which version the candidate has to replace, and that version's model and items.
+"""Writes data/champion: the version that the candidate has to replace, with its model and items.
 
-That is the version that serves now. Where the candidate itself serves, it is the champion that the candidate was
-compared with when it was promoted, so that a repeated run compares with the same model and changes nothing.
+That is the version in service. If the candidate itself serves, it is the champion that the candidate was compared with
+at its promotion, so that a repeated run compares with the same model and changes nothing.
 
 Rules may also compare with the `best` of the releases that led to the champion, so that a series of them, each slightly
-worse than the one before, cannot wear a model down. Verdicts tell which one that is; it is evaluated anew like the
-champion, so that a wrong choice among nearly equal releases costs little.
+worse than the one before, cannot erode quality. It is chosen by the comparisons in earlier verdicts; it is evaluated
+again like the champion, so that a wrong choice among nearly equal releases costs little.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.settings.document import load
 from pipelines.settings.release import Release
 from pipelines.workspace import git
 
-FILES = (version_files.MODEL, version_files.ITEMS)  # what a version is compared by
+FILES = (version_files.MODEL, version_files.ITEMS)  # required for a comparison
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         for release in best_releases.others(champion).values():
             try:
                 copy(obtain(release), stage, prefix=best_releases.prefix(release))
-            except (FileNotFoundError, ValueError) as error:  # its rules are inconclusive, others need not wait for it
+            except (FileNotFoundError, ValueError) as error:  # its rules are inconclusive, others are unaffected
                 absent[release["version"]] = str(error)
         outputs.write_json(stage.output("champion.json"), champion | {"absent": absent})
     say("champion", champion["version"] or "none yet")
@@ -61,7 +61,7 @@ def copy(kept: Iterable[Path], stage: outputs.StageRun, *, prefix: str) -> None:
 
 
 def fetch_registry(params: Champion) -> None:
-    """Learn what other machines have promoted. Offline the run goes on: promote refuses where it was outdated."""
+    """Fetch the promotions of other machines. Offline the run continues: promote refuses if the result is outdated."""
     remote = load(Release).remote
     if remote is None:
         return

@@ -1,1 +1,1 @@
-"""Stage 4: item texts and images as unit vectors, through the cache."""
+"""Stage 4: embed item texts and images as unit vectors, through the cache."""

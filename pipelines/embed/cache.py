@@ -1,7 +1,7 @@
-"""Vectors of texts that were embedded before, in `.longtail/embeddings/<encoder>/<precision>` of all worktrees.
+"""Cache of text vectors, in `.longtail/embeddings/<encoder>/<precision>`, shared by all worktrees.
 
-A folder holds immutable shards; writers add files and never change one, so that neither a second writer nor a killed
-one can spoil what others read.
+A folder contains immutable shards; writers add files and never change one, so that neither a second nor a killed
+writer can corrupt the data of readers.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from pipelines.embed.shards import Halves, Keys, Shard
 from pipelines.workspace import git
 
 Rows = npt.NDArray[np.intp]
-FULL = 1 << 16  # rows: a shard of as many is left alone; smaller ones are merged
-MANY = 16  # small shards that are merged into one
-STALE = 3600.0  # seconds after which a half-written file is a killed writer's
+FULL = 1 << 16  # rows of a full shard; smaller ones are merged
+MANY = 16  # number of small shards that triggers a merge
+STALE = 3600.0  # seconds after which a partial file counts as left by a killed writer
 
 
 def root() -> Path:
-    """Folder of the cache, which all worktrees share."""
+    """Return the folder of the cache, shared by all worktrees."""
     return git.state_folder() / "embeddings"
 
 
 def key(text: str) -> bytes:
-    """128 bits that identify a text."""
+    """Return 128 bits that identify a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def keys_of(texts: Iterable[str]) -> Keys:
-    """Keys of texts, (n, 2)."""
+    """Return the keys of texts, (n, 2)."""
     return np.frombuffer(b"".join(map(key, texts)), "<u8").reshape(-1, 2).astype(np.uint64, copy=False)
 
 
 def add(folder: Path, keys: Keys, vectors: Halves) -> None:
-    """Store vectors (n, t) under their keys, durably; whoever opens the cache from now on finds them."""
+    """Store vectors (n, t) under their keys, durably, for every cache opened from now on."""
     shards.write(folder, keys, vectors)
 
 
 class EmbeddingCache:
-    """Vectors of length `dim` by key, from the shards that `folders` hold now; the first folder leads."""
+    """Cached vectors of length `dim` by key, from the present shards of `folders`; the first folder has priority."""
 
     def __init__(self, folders: Sequence[Path], dim: int) -> None:
         self.dim = dim
-        self.damaged: list[Path] = []  # files that were no whole shards
+        self.damaged: list[Path] = []  # files that are not valid shards
         self.shards: list[Shard] = []
         for folder in folders:
             opened, damaged = open_all(folder, dim)
@@ -60,20 +60,20 @@ class EmbeddingCache:
             self.damaged += damaged
         self.starts = np.cumsum([0, *(len(shard.keys) for shard in self.shards)])
         keys = np.concatenate([np.zeros((0, 2), np.uint64), *(shard.keys for shard in self.shards)])
-        self.order = np.argsort(keys[:, 0], kind="stable")  # equal keys: the one of the first folder leads
+        self.order = np.argsort(keys[:, 0], kind="stable")  # for equal keys the first folder has priority
         self.high, self.low = keys[self.order, 0], keys[self.order, 1]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def find(self, keys: Keys) -> Rows:
-        """Row of each key (n, 2) for `read`, or -1 where it is not known. Quickest when keys are in order."""
+        """Return the row of each key (n, 2) for `read`, or -1 for a missing one. Fastest if keys are in order."""
         rows = np.full(len(keys), -1, np.intp)
         if len(self) == 0:
             return rows
         at = np.searchsorted(self.high, keys[:, 0])
         asked = np.arange(len(keys))
-        while len(asked):  # once, but for texts whose first 64 bits agree
+        while len(asked):  # once, except for keys with equal first 64 bits
             asked = asked[at[asked] < len(self)]
             asked = asked[self.high[at[asked]] == keys[asked, 0]]
             hit = self.low[at[asked]] == keys[asked, 1]
@@ -83,7 +83,7 @@ class EmbeddingCache:
         return rows
 
     def read(self, rows: Rows) -> tuple[Halves, npt.NDArray[np.bool_]]:
-        """Vectors (b, t) of rows that were found, and which of them are undamaged."""
+        """Return the vectors (b, t) of found rows, and a mask of the undamaged ones."""
         vectors, intact = np.empty((len(rows), self.dim), np.float16), np.zeros(len(rows), np.bool_)
         owner = np.searchsorted(self.starts, rows, side="right") - 1
         for number in np.unique(owner):
@@ -93,25 +93,25 @@ class EmbeddingCache:
         return vectors, intact
 
     def owners(self, rows: Rows) -> list[Path]:
-        """Files that hold the rows."""
+        """Return the files with the rows."""
         return [self.shards[n].path for n in np.unique(np.searchsorted(self.starts, rows, side="right") - 1)]
 
     def touch(self) -> None:
-        """Say that this encoder's shards were of use now: what was not for the longest time is removed first."""
+        """Mark this encoder's shards as used now: the least recently used ones are removed first."""
         for shard in self.shards:
-            with suppress(OSError):  # removed meanwhile, or another user's
+            with suppress(OSError):  # removed meanwhile, or owned by another user
                 os.utime(shard.path)
 
 
 def open_all(folder: Path, dim: int) -> tuple[list[Shard], list[Path]]:
-    """Shards of a folder, and the files there that are none; a shard that is merged meanwhile is found merged."""
+    """Return the shards of a folder, and its invalid files; a shard that is merged meanwhile is found merged."""
     while True:
         opened, damaged = [], []
         try:
             for path in sorted(folder.glob(f"*{shards.SUFFIX}")):
                 try:
                     opened.append(shards.open_shard(path, dim))
-                except ValueError:  # as JSON and numpy raise it as well
+                except ValueError:  # JSON and numpy raise it too
                     damaged.append(path)
         except FileNotFoundError:
             continue
@@ -119,7 +119,7 @@ def open_all(folder: Path, dim: int) -> tuple[list[Shard], list[Path]]:
 
 
 def merge(folder: Path, dim: int) -> None:
-    """Make one shard of many small ones, leaving out rows that are damaged; nothing where another process does so."""
+    """Merge many small shards into one, without damaged rows; do nothing if another process is merging."""
     with alone(folder) as granted:
         if not granted:
             return
@@ -133,7 +133,7 @@ def merge(folder: Path, dim: int) -> None:
 
 
 def groups(small: Sequence[Shard]) -> Iterator[list[Shard]]:
-    """Consecutive shards that together fill one, or are the last."""
+    """Yield groups of consecutive shards that together fill one, or are the last."""
     group: list[Shard] = []
     for shard in small:
         group.append(shard)
@@ -145,14 +145,14 @@ def groups(small: Sequence[Shard]) -> Iterator[list[Shard]]:
 
 
 def drop_damaged(paths: Iterable[Path], dim: int) -> None:
-    """Write shards anew without the rows that are damaged."""
+    """Rewrite shards without their damaged rows."""
     for path in paths:
         with suppress(FileNotFoundError), alone(path.parent):
             rewrite(path.parent, [shards.open_shard(path, dim)])
 
 
 def rewrite(folder: Path, group: Sequence[Shard]) -> None:
-    """Replace shards by one that holds the undamaged rows of all, each key once."""
+    """Replace shards by one with the undamaged rows of all, each key once."""
     kept = [(shard, shard.read(np.arange(len(shard.keys)))) for shard in group]
     keys = np.concatenate([shard.keys[intact] for shard, (_, intact) in kept])
     vectors = np.concatenate([vectors[intact] for _, (vectors, intact) in kept])
@@ -164,7 +164,7 @@ def rewrite(folder: Path, group: Sequence[Shard]) -> None:
 
 
 def prune(folder: Path, limit: int) -> tuple[int, int]:
-    """Remove what was not of use for the longest time until `limit` bytes remain; files removed, bytes freed."""
+    """Remove the least recently used files until `limit` bytes remain; return numbers of files and bytes removed."""
     for path in folder.rglob(f"{shards.PARTIAL}*"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE:
@@ -185,7 +185,7 @@ def prune(folder: Path, limit: int) -> tuple[int, int]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Whether this process alone may rewrite shards of the folder; the system takes that back from a killed one."""
+    """Yield whether this process holds the folder's lock for rewriting; the system releases that of a killed one."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

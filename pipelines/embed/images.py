@@ -1,4 +1,4 @@
-"""Columns of the items that name image files: equal files are one, and vectors come from a CLIP-like encoder."""
+"""Image columns of the items: equal files count as one, and vectors are computed by a CLIP-like encoder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pipelines.runtime.console import say
 if TYPE_CHECKING:
     import torch
 
-BATCH = 32  # images in the encoder at once
+BATCH = 32  # images per batch
 Pixels = npt.NDArray[np.float32]
 
 
 def contents(column: Column, folder: Path, name: str) -> tuple[Column, dict[str, Path]]:
-    """sha256 of the file that each row names below `folder`, empty where there is none; and where each content is.
+    """Return the sha256 of each row's file below `folder`, empty if there is none; and a path for each content.
 
-    Raises ValueError where no file is found at all.
+    Raises ValueError if all files are missing.
     """
     files: dict[str, str] = {}
     found: dict[str, Path] = {}
@@ -54,7 +54,7 @@ def contents(column: Column, folder: Path, name: str) -> tuple[Column, dict[str,
 def vectors(
     rows: Rows, paths: list[Path], encoder: checkpoint.Encoder, *, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
-    """Yield (rows, vectors) of the files that are images; the others are said, and raise ValueError where all are."""
+    """Yield (rows, vectors) of readable images; the others are logged. Raises ValueError if all are unreadable."""
     import torch
 
     tower, processor = checkpoint.load_images(encoder, device=device, dtype=dtype)
@@ -68,14 +68,14 @@ def vectors(
                 batch = torch.from_numpy(np.stack([image for image in read if not isinstance(image, str)]))
                 yield rows[start : start + BATCH][intact], tower(batch, dim=encoder.dim).numpy()
     if broken:
-        text = f"{len(broken):,} files are no images that can be read, such as {broken[0]}"
+        text = f"{len(broken):,} files are not readable images, such as {broken[0]}"
         if len(broken) == len(rows):
-            raise ValueError(f"{text}: embed.images may name the wrong column")
+            raise ValueError(f"{text}; correct embed.images, which may have the wrong column")
         say("embed", f"{text}: these items have no image")
 
 
 def pixels(path: Path, processor: Any) -> Pixels | str:
-    """An image as the encoder's own settings prepare it, (3, height, width); or why it cannot be read."""
+    """Return an image preprocessed by the encoder's settings, (3, height, width); or why it is unreadable."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -84,5 +84,5 @@ def pixels(path: Path, processor: Any) -> Pixels | str:
             return prepared
     except UnidentifiedImageError:
         return f"{path} (no known format)"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # as Pillow's formats raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # errors of Pillow's formats
         return f"{path} ({error})"

@@ -1,4 +1,4 @@
-"""data/embed/near_duplicates.csv: pairs of items whose texts say nearly the same, nearest first."""
+"""data/embed/near_duplicates.csv: pairs of items with texts of nearly the same meaning, nearest first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from models.encoders.near_duplicates import near
 from pipelines.artifacts.embeddings_file import Vectors
 
 NAME = "near_duplicates.csv"
-PAIRS = 2e9  # of vectors that are compared at most: half a minute. Of a larger catalogue a sample is compared with all
+PAIRS = 2e9  # limit on compared pairs: half a minute. In a larger catalogue a sample is compared with all items
 LISTED = 10_000
 SEED = 0
 
 
 def find(vectors: Vectors, items: pa.Table, *, cosine: float) -> tuple[list[dict[str, Any]], str]:
-    """Rows of the file, and the sentence about them. items: item_id and text of every row of vectors (n, t)."""
+    """Return the rows of the file, and a sentence about them. items: item_id and text of each row of vectors (n, t)."""
     n = len(vectors)
     asked = min(n, int(PAIRS // max(n, 1)))
     among = np.sort(np.random.default_rng(SEED).choice(n, asked, replace=False)) if asked < n else np.arange(n)

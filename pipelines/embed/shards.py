@@ -1,7 +1,7 @@
-"""One file of the embedding cache: sorted 128-bit keys and a float16 matrix beside them, read by memory map.
+"""Shard, a file of the embedding cache: sorted 128-bit keys and a float16 matrix beside them, memory-mapped.
 
-Every row has a check sum over its key and its vector, so that a damaged row is noticed where it is read, without
-reading the whole file first.
+Every row has a checksum over its key and its vector, so that a damaged row is detected when it is read, without
+reading the whole file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARTIAL = ".partial-"
 
 @dataclass(frozen=True)
 class Shard:
-    """keys (n, 2) in ascending order, sums (n,), vectors (n, t)."""
+    """Shard: keys (n, 2) in ascending order, sums (n,), vectors (n, t)."""
 
     path: Path
     keys: Keys
@@ -37,13 +37,13 @@ class Shard:
     vectors: Halves
 
     def read(self, rows: npt.NDArray[np.intp]) -> tuple[Halves, npt.NDArray[np.bool_]]:
-        """Vectors (b, t) of the rows, and which of them are as they were written."""
+        """Return the vectors (b, t) of the rows, and a mask of the undamaged ones."""
         vectors = self.vectors[rows]
         return vectors, check_sums(self.keys[rows], vectors) == self.sums[rows]
 
 
 def write(folder: Path, keys: Keys, vectors: Halves) -> Path:
-    """Store rows durably under a name that their content gives: aside first, then renamed, so never half."""
+    """Store rows durably under a name from their content: in a temporary file, renamed when it is complete."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     keys, vectors = np.ascontiguousarray(keys[order]), np.ascontiguousarray(vectors[order])
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,9 @@ def write(folder: Path, keys: Keys, vectors: Halves) -> Path:
 
 
 def open_shard(path: Path, dim: int) -> Shard:
-    """Map a shard of vectors of length `dim`. Raises ValueError where it is no whole one, OSError where it is gone."""
+    """Map a shard of vectors of length `dim`. Raises ValueError if it is not valid, OSError if it is missing."""
     with path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ValueError where the file is empty
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # raises ValueError for an empty file
     start = 8 + int.from_bytes(content[:8], "little")
     if start > len(content):
         raise ValueError(f"{path} ends within its header")
@@ -76,12 +76,12 @@ def open_shard(path: Path, dim: int) -> Shard:
         raise ValueError(f"{path} has a damaged header: {error!r}") from None
     n = len(sums)
     if keys.shape != (n, 2) or vectors.shape != (n, dim):
-        raise ValueError(f"{path} does not hold {n} rows of {dim}")
+        raise ValueError(f"{path} does not have {n} rows of {dim}")
     return Shard(path, keys, sums, vectors)
 
 
 def length(path: Path) -> int:
-    """Number of texts that a shard holds; 0 where it is none."""
+    """Return the number of texts in a shard; 0 if it is not valid."""
     try:
         with safe_open(path, framework="numpy") as file:
             return int(file.get_slice("sums").get_shape()[0])
@@ -90,16 +90,16 @@ def length(path: Path) -> int:
 
 
 def check_sums(keys: Keys, vectors: Halves) -> npt.NDArray[np.uint64]:
-    """One number a row, (n,): its 16-bit words and its key times odd weights, modulo 2^64.
+    """Return a checksum per row, (n,): its 16-bit words and its key times odd weights, modulo 2^64.
 
-    A weight being odd, no change of a single word leaves the sum as it was.
+    As weights are odd, every change of a single word changes the sum.
     """
     if vectors.shape[1] % 4:
         vectors = np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % 4)))
     words = np.ascontiguousarray(vectors).view(np.uint64)  # (n, t / 4)
     weights = np.arange(words.shape[1] + 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     weights |= np.uint64(1)
-    sums = keys @ weights[:2] + np.uint64(1)  # so that a row of zeros has no sum of zero
-    for start in range(0, len(sums), 1024):  # the products of a few rows stay in the processor's cache
+    sums = keys @ weights[:2] + np.uint64(1)  # so that the sum of a row of zeros is not 0
+    for start in range(0, len(sums), 1024):  # the products of a few rows fit into the processor's cache
         sums[start : start + 1024] += words[start : start + 1024] @ weights[2:]
     return np.asarray(sums, np.uint64)

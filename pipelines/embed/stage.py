@@ -1,9 +1,9 @@
-"""data/embed: embeddings.safetensors, one unit vector per item; no text is ever computed twice.
+"""data/embed: embeddings.safetensors, one unit vector per item; no text is computed twice.
 
-near_duplicates.csv lists items whose texts say nearly the same.
+near_duplicates.csv lists items with texts of nearly the same meaning.
 
-`torchrun --nproc-per-node=2 -m pipelines.embed` computes in several processes or on several GPUs, which meet in the
-cache; on several machines `.longtail` has to be a folder that all share.
+`torchrun --nproc-per-node=2 -m pipelines.embed` computes in several processes or on several GPUs, which exchange
+vectors through the cache; on several machines `.longtail` has to be a shared folder.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ def main() -> None:
                 reduce(vectors, fitted(vectors, path, params.reduce), stage, encoder, params)
     removed, freed = embedding_cache.prune(embedding_cache.root(), int(params.cache_gigabytes * 1e9))
     if removed:
-        say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, as embed.cache_gigabytes says")
+        say("embed", f"removed {removed} files ({freed / 1e9:.1f} GB) of the cache, by embed.cache_gigabytes")
 
 
 @contextmanager
 def room(stage: outputs.StageRun, n: int, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Vectors]:
-    """Zeros (n, t) for the encoder's vectors: the output itself, or a file for a while where they will be reduced."""
+    """Yield zeros (n, t) for the encoder's vectors: the output itself, or a temporary file if they will be reduced."""
     if params.reduce is None:
         with output(stage, n, encoder, params, None) as vectors:
             yield vectors
     else:
         with TemporaryFile(dir=stage.folder) as file:
-            os.posix_fallocate(file.fileno(), 0, n * encoder.dim * 4)  # a map that finds no room kills without a word
+            os.posix_fallocate(file.fileno(), 0, n * encoder.dim * 4)  # a full disk kills writers of a map
             yield np.memmap(file, np.float32, "w+", shape=(n, encoder.dim))
 
 
@@ -75,7 +75,7 @@ def output(
 
 
 def fitted(vectors: Vectors, items: Path, how: Reduce) -> Projection:
-    """The projection of vectors (n, t) that those of the items in train ask for."""
+    """Return the projection of vectors (n, t), fitted on those of the items in train."""
     trained = np.flatnonzero(tables.read(items, ["popularity"])["popularity"].to_numpy() > 0)
     return projection_of(vectors, trained, method=how.method, dim=how.dimensions)
 
@@ -83,9 +83,9 @@ def fitted(vectors: Vectors, items: Path, how: Reduce) -> Projection:
 def reduce(
     vectors: Vectors, projection: Projection, stage: outputs.StageRun, encoder: checkpoint.Encoder, params: Embed
 ) -> None:
-    """Write the principal components of vectors (n, t), and the projection that gives them."""
+    """Write the principal components of vectors (n, t), and their projection."""
     embeddings_file.write_projection(projection, stage.output(embeddings_file.PROJECTION))
     with output(stage, len(vectors), encoder, params, projection) as reduced:
         for start in range(0, len(vectors), item_vectors.CHUNK):
             reduced[start : start + item_vectors.CHUNK] = projection(vectors[start : start + item_vectors.CHUNK])
-    say("embed", f"{reduced.shape[1]} components of {encoder.dim} hold {projection.kept:.1%} of the variance")
+    say("embed", f"{reduced.shape[1]} components of {encoder.dim} explain {projection.kept:.1%} of the variance")

@@ -1,4 +1,4 @@
-"""A column of item texts, however many: their keys, which of them are equal, and which say nothing."""
+"""Column of item texts of any length: keys of the texts, equal texts and empty texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 16  # texts at once as Python strings
 
 
 class Texts:
-    """keys (n, 2); first (n,): for each row the first one with the same text; empty (n,); characters (n,)."""
+    """Texts: keys (n, 2); first (n,): for each row the first one with the same text; empty (n,); characters (n,)."""
 
     def __init__(self, column: Column) -> None:
         self.column = as_text(column)
@@ -31,12 +31,12 @@ class Texts:
         return len(self.column)
 
     def distinct(self) -> Rows:
-        """Rows of each text that is not empty, once, in the order of keys."""
+        """Return a row of each distinct text that is not empty, in the order of keys."""
         rows = np.flatnonzero((self.first == np.arange(len(self))) & ~self.empty)
         return rows[np.argsort(self.keys[rows, 0])]
 
     def repeated(self) -> Rows:
-        """Rows whose text another row before them has."""
+        """Return the rows whose text occurs in an earlier row."""
         return np.flatnonzero((self.first != np.arange(len(self))) & ~self.empty)
 
     def take(self, rows: Rows) -> list[str]:
@@ -44,7 +44,7 @@ class Texts:
 
 
 def as_text(column: Column) -> Column:
-    """The column without nulls; whatever else it holds is made a text."""
+    """Return the column without nulls, with values of other types converted to text."""
     if pa.types.is_string(column.type):
         large = column.cast(pa.large_string())  # no bound at 2 GB
         return cast(Column, pc.fill_null(large, pa.scalar("", pa.large_string())))
@@ -52,13 +52,13 @@ def as_text(column: Column) -> Column:
 
 
 def lengths(column: Column) -> npt.NDArray[np.int64]:
-    """Characters of each text, (n,)."""
+    """Return the number of characters of each text, (n,)."""
     return cast("npt.NDArray[np.int64]", np.asarray(pc.utf8_length(column).to_numpy(), np.int64))
 
 
 def first_of_equals(keys: npt.NDArray[np.uint64]) -> Rows:
-    """For each row the first one with the same key, (n,)."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first row leads its equals
+    """Return for each row the first one with the same key, (n,)."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first of equal rows stays first
     ordered = keys[order]
     begins = np.ones(len(keys), np.bool_)
     begins[1:] = (ordered[1:] != ordered[:-1]).any(1)

@@ -1,4 +1,4 @@
-"""How far a long computation over texts is: texts/s and the time left, on a bar or in a line every few seconds."""
+"""Progress of a long computation over texts: texts/s and the time left, on a bar or in a line every few seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERY = 5.0  # seconds between two lines
 
 
 class Throughput:
-    """Counts texts and the characters they hold, for time goes by characters and people count texts."""
+    """Meter of texts and their characters: time depends on characters, while the display counts texts."""
 
     def __init__(self, name: str, *, texts: int, characters: int) -> None:
         self.name = name
@@ -42,16 +42,16 @@ class Throughput:
         return max(1e-9, time.monotonic() - self.started)
 
     def rate(self) -> float:
-        """Texts a second so far."""
+        """Return the texts per second so far."""
         return self.done / self.seconds()
 
     def left(self) -> float:
-        """Seconds, if every character takes as long as those so far."""
+        """Return the seconds left, at the present time per character."""
         return self.seconds() * (self.characters - self.done_characters) / max(1, self.done_characters)
 
 
 def clock(seconds: float) -> str:
-    """1:02:03, or 2:03."""
+    """Format seconds as 1:02:03, or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Vectors of the items' texts and images: found in the cache or computed, and mixed to one vector per item."""
+"""Vectors of the items' texts and images: read from the cache or computed, and combined to one vector per item."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from pipelines.settings.embed import Embed
 if TYPE_CHECKING:
     import torch
 
-SHARD = 4096  # texts between two writes of the cache: what an interrupted run loses at most
+SHARD = 4096  # texts between two writes of the cache: the most that an interrupted run loses
 
 
-CHUNK = 1 << 16  # rows at once where nothing is computed
+CHUNK = 1 << 16  # rows per step if nothing is computed
 
 
 def compute_share(encoder: checkpoint.Encoder, params: Embed) -> bool:
-    """As one of the processes that torchrun started, put our part of the new texts into the cache; wait for the others.
+    """Write this process's share of the new texts to the cache, under torchrun, and wait for the others.
 
-    Whether this is the process that writes what all have computed.
+    Return whether this is the process that writes the results of all.
     """
     import torch
 
@@ -53,28 +53,28 @@ def compute_share(encoder: checkpoint.Encoder, params: Embed) -> bool:
             new = ours[open_cache(part.encoder, params).find(part.texts.keys[ours]) < 0]
             for _ in computed(part, new, params, device):
                 pass
-        ranks.sum(torch.zeros(1, device=device))  # all have come here
+        ranks.sum(torch.zeros(1, device=device))  # barrier: wait for all ranks
         return ranks.rank == 0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One column of the items: its texts, or the digests of its images, each with the file that has it."""
+    """Column of the items: its texts, or the digests of its images, each with a file of that content."""
 
     texts: Texts
-    weight: float  # how much it counts
+    weight: float  # of the column in the sum
     encoder: checkpoint.Encoder
     images: dict[str, Path] | None = None
 
 
 def parts(path: Path, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Part]:
-    """What is embedded of the items. Raises ValueError where a column does not exist."""
+    """Return the columns to embed. Raises ValueError if a column does not exist."""
     known = pq.read_schema(path).names
     if apart := params.images.keys() - params.columns.keys():
-        raise ValueError(f"embed.images names {', '.join(sorted(apart))}, for which embed.columns has no weight")
+        raise ValueError(f"embed.images has {', '.join(sorted(apart))}, missing from embed.columns; add a weight there")
     for name, weight in params.columns.items():
         if name not in known:
-            raise ValueError(f"embed.columns names {name!r}, which the items do not have; they have {', '.join(known)}")
+            raise ValueError(f"embed.columns has {name!r}, expected some of the items' columns {', '.join(known)}")
         column = tables.read(path, [name]).column(0)
         if name in params.images:
             digests, files = images.contents(column, Path(params.images[name]), name)
@@ -86,7 +86,7 @@ def parts(path: Path, encoder: checkpoint.Encoder, params: Embed) -> Iterator[Pa
 def mix(vectors: Vectors, parts: Iterable[Part], params: Embed) -> None:
     """Write every item's vector into `vectors`, zeros (n, t): the weighted sum over its columns, at length one.
 
-    A column that is empty for an item has no say; an item with nothing but empty ones keeps the zero vector.
+    An empty column of an item does not count; an item with only empty columns keeps the zero vector.
     """
     first, *others = parts
     fill(vectors, first, params)
@@ -94,7 +94,7 @@ def mix(vectors: Vectors, parts: Iterable[Part], params: Embed) -> None:
         return
     vectors *= np.float32(first.weight)
     for other in others:
-        with TemporaryFile() as file:  # not in memory: it is as large as the result
+        with TemporaryFile() as file:  # on disk, since it is as large as the result
             one = np.memmap(file, np.float32, "w+", shape=vectors.shape)
             fill(one, other, params)
             for start in range(0, len(vectors), CHUNK):
@@ -104,7 +104,7 @@ def mix(vectors: Vectors, parts: Iterable[Part], params: Embed) -> None:
 
 
 def fill(vectors: Vectors, part: Part, params: Embed) -> None:
-    """Write every text's vector into `vectors`, zeros (n, t): found or computed, and copied to equal texts.
+    """Write every text's vector into `vectors`, zeros (n, t): from the cache or computed, and copied to equal texts.
 
     An item without text keeps the zero vector.
     """
@@ -118,7 +118,7 @@ def fill(vectors: Vectors, part: Part, params: Embed) -> None:
     )
     cache.touch()
     if len(new):
-        from models.compute.device import choose  # and torch with it, only where there is something to compute
+        from models.compute.device import choose  # imports torch, so only if there is something to compute
 
         for rows, halves in computed(part, new, params, choose(params.device)):
             vectors[rows] = unit(halves)
@@ -129,7 +129,7 @@ def fill(vectors: Vectors, part: Part, params: Embed) -> None:
 
 
 def open_cache(encoder: checkpoint.Encoder, params: Embed) -> EmbeddingCache:
-    """The encoder's vectors of the precision asked for; of every one where none is."""
+    """Open the encoder's vectors of the given precision, or of every precision if none is given."""
     asked = ["bf16", "fp32"] if params.precision == "auto" else [params.precision]
     folder = embedding_cache.root() / encoder.digest
     cache = EmbeddingCache([folder / precision for precision in asked], encoder.dim)
@@ -140,7 +140,7 @@ def open_cache(encoder: checkpoint.Encoder, params: Embed) -> EmbeddingCache:
 
 
 def recall(vectors: Vectors, texts: Texts, rows: Rows, cache: EmbeddingCache) -> npt.NDArray[np.bool_]:
-    """Write the vectors that the cache has; which of the rows it had, (b,)."""
+    """Write the cached vectors; return a mask of the rows in the cache, (b,)."""
     at = cache.find(texts.keys[rows])
     known = at >= 0
     damaged: list[Rows] = []
@@ -152,13 +152,13 @@ def recall(vectors: Vectors, texts: Texts, rows: Rows, cache: EmbeddingCache) ->
         damaged.append(at[here[~intact]])
     if n_damaged := sum(map(len, damaged)):
         paths = cache.owners(np.concatenate(damaged))
-        say("embed", f"{n_damaged:,} texts are computed again: {', '.join(map(str, paths))} was damaged")
+        say("embed", f"{n_damaged:,} texts are computed again, because of damage in {', '.join(map(str, paths))}")
         embedding_cache.drop_damaged(paths, cache.dim)
     return known
 
 
 def unit(halves: Halves | Vectors) -> Vectors:
-    """Vectors (b, t) at full length again; rounding to 16 bits has changed it by about 1e-4. Zero stays zero."""
+    """Normalise vectors (b, t) to length one; rounding to 16 bits changed it by about 1e-4. Zero stays zero."""
     vectors = halves.astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     np.divide(vectors, lengths, out=vectors, where=lengths > 0)
@@ -166,7 +166,7 @@ def unit(halves: Halves | Vectors) -> Vectors:
 
 
 def computed(part: Part, new: Rows, params: Embed, device: torch.device) -> Iterator[tuple[Rows, Halves]]:
-    """Yield (rows, vectors) of the rows `new`, each when it is in the cache."""
+    """Yield (rows, vectors) of the rows `new`, each when it is stored in the cache."""
     import torch
 
     from models.compute.precision import choose
@@ -188,7 +188,7 @@ def of_texts(
     texts: Texts, new: Rows, encoder: checkpoint.Encoder, params: Embed, device: torch.device, dtype: torch.dtype,
     folder: Path,
 ) -> Iterator[tuple[Rows, Halves]]:  # fmt: skip
-    """The same of texts; longest first."""
+    """Compute and store vectors of texts, longest first."""
     from models.encoders.text_encoder import encode
 
     states, tokenizer = checkpoint.load(encoder, device=device, dtype=dtype)
@@ -209,13 +209,13 @@ def of_texts(
     meter.close()
     say("embed", f"{len(new):,} texts in {meter.seconds():.1f} s ({meter.rate():,.0f} texts/s) in {folder.name}")
     if cut:
-        say("embed", f"{cut:,} texts fill {encoder.max_length} tokens: what is beyond is not read (embed.max_length)")
+        say("embed", f"{cut:,} texts reach {encoder.max_length} tokens (embed.max_length): longer ones are truncated")
 
 
 def tokenized(
     texts: Texts, new: Rows, encoder: checkpoint.Encoder, tokenizer: object
 ) -> Iterator[tuple[Rows, list[list[int]]]]:
-    """Rows of a shard and their token ids; while one shard is computed the next is tokenized."""
+    """Yield the rows of a shard and their token ids; the next shard is tokenized while one is computed."""
 
     def tokens(rows: Rows) -> list[list[int]]:
         return tokenize(tokenizer, [encoder.prompt + text for text in texts.take(rows)], max_length=encoder.max_length)

@@ -1,1 +1,1 @@
-"""Stage 7: candidate, champion and baselines on one holdout."""
+"""Stage 7: evaluate candidate, champion and baselines on one holdout."""

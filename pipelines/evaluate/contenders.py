@@ -1,4 +1,4 @@
-"""The models under test: the candidate, the champion, the best releases and the references, over one catalogue."""
+"""Models under test: the candidate, the champion, the best releases and the references, over one catalogue."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Contender:
-    """A model over the current catalogue."""
+    """Model over the current catalogue."""
 
     scorer: Scorer
     recommendable: Bools  # (n_items,)
-    rerank: Rerank | None = None  # what makes lists of scores, if not their order ...
-    histories: Sparse | None = None  # ... and what it goes by (n_rows, n_items): all that the model knows of the users
-    popular: Scorer | None = None  # what users are served of whom it knows nothing
+    rerank: Rerank | None = None  # re-ranking of the scores, if any ...
+    histories: Sparse | None = None  # ... and its input (n_rows, n_items): the users' histories in the model
+    popular: Scorer | None = None  # fallback for unknown users
 
 
 def candidate(stage: outputs.StageRun, holdout: Holdout, device: torch.device) -> Contender:
@@ -49,19 +49,19 @@ def candidate(stage: outputs.StageRun, holdout: Holdout, device: torch.device) -
 
 
 def releases(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The releases to compare with, by the name of the model in the evaluation; none where nothing serves."""
+    """Return the releases to compare with, by the name of the model in the evaluation; none if no version serves."""
     return {"champion": champion, **best_releases.others(champion)} if champion["version"] else {}
 
 
 def left_out(champion: Mapping[str, Any], description: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Releases that cannot be compared with, by name: the reason in this holdout, and why files are absent."""
+    """Return the releases that cannot be compared with, by name: reasons in this holdout, and for missing files."""
     absent = {best_releases.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
     unfair = {name: unfairness(release, description) for name, release in releases(champion).items()}
     return {name: why for name, why in unfair.items() if why is not None}, absent
 
 
 def unfairness(release: Mapping[str, Any], description: Mapping[str, Any]) -> str | None:
-    """Why a release cannot be compared with on this holdout, in words; None where it can."""
+    """Return the reason why a release cannot be compared with on this holdout; None if it can."""
     if release.get("split") is None:
         return f"the release of {release['version']} does not say how its data was split"
     why = leakage.seen(split_of(release["split"]), split_of(description))
@@ -69,10 +69,10 @@ def unfairness(release: Mapping[str, Any], description: Mapping[str, Any]) -> st
 
 
 def split_of(description: Mapping[str, Any]) -> leakage.Split:
-    """The split that holdout.json or the record of a release describes.
+    """Return the split described by holdout.json or by the record of a release.
 
-    An early release lacks `cold_items` and `user_space`: it counts as one that withheld no item and knew users by their
-    ids.
+    An early release lacks `cold_items` and `user_space`: it counts as one without withheld items that identified users
+    by their ids.
     """
     cutoffs = description["cutoffs"]
     return leakage.Split(
@@ -88,12 +88,12 @@ def split_of(description: Mapping[str, Any]) -> leakage.Split:
 def released(
     stage: outputs.StageRun, name: str, release: Mapping[str, Any], holdout: Holdout, device: torch.device
 ) -> Contender:
-    """The model of a release over the current catalogue; name: of the model in the evaluation."""
+    """Return the model of a release over the current catalogue; name: of the model in the evaluation."""
     prefix = "" if name == "champion" else best_releases.prefix(release)
     model_file, items_file = f"{prefix}model.safetensors", f"{prefix}items.parquet"
     for file, key in ((model_file, "model_sha256"), (items_file, "items_sha256")):
         found = stage.inputs[stage.input("champion", file).as_posix()]
-        if found != release.get(key, found):  # releases of old do not name their items
+        if found != release.get(key, found):  # old releases do not record their items
             raise ValueError(
                 f"data/champion/{file} is not that of {release['version']}: its sha256 is {found}, {key} is "
                 f"{release[key]}; run `dvc repro --force --downstream champion`"
@@ -108,7 +108,7 @@ def released(
     source = pc.index_in(holdout.items["item_id"], value_set=own_ids.combine_chunks()).fill_null(-1).to_numpy()
     same_encoder = provenance.get("encoder") == holdout.encoder
     aligned, recommendable = carry_over(model, source, holdout.embeddings if same_encoder else None)
-    # of a history the release can use what it was trained on, not the anchors it has been given just now
+    # from a history, the release can use the items it was trained on, not the anchors added here
     known = holdout.histories.multiply((source >= 0).astype(np.float32)).tocsr()
     known.eliminate_zeros()
     return contender(aligned, known, recommendable, device)
@@ -120,7 +120,7 @@ def contender(model: Factors, histories: Sparse, recommendable: Bools, device: t
 
 
 def controls(holdout: Holdout, params: Evaluate, device: torch.device) -> dict[str, Contender]:
-    """The references; none by content where no item has a text."""
+    """Return the references; without content if no item has a text."""
     n_items = len(holdout.items["item_id"])
     scorers = {
         "popularity": baselines.popularity(holdout.catalogue.users_of_item),

@@ -1,4 +1,4 @@
-"""The holdout as arrays: its users, what they interacted with before, and the test pairs that lists are measured by."""
+"""Holdout as arrays: its users, their earlier interactions, and the test pairs to evaluate lists by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sparse = csr_array[Any]
 
 @dataclass(frozen=True)
 class Holdout:
-    """The split as arrays; a row is a user with test interactions."""
+    """Split as arrays; a row is a user with test interactions."""
 
     user_idx: npt.NDArray[np.int32]  # (n_rows,)
     items: pa.Table
@@ -33,7 +33,7 @@ class Holdout:
 
 
 def read(stage: outputs.StageRun, *, n_users: int) -> Holdout:
-    """Read the split and the embeddings of its items. Raises ValueError where the test set has no users."""
+    """Read the split and the embeddings of its items. Raises ValueError if the test set has no users."""
     items = tables.read(stage.input("split", "items.parquet"))
     train, valid, test = (
         tables.read(stage.input("split", f"{part}.parquet"), ["user_idx", "item_idx"])
@@ -58,7 +58,7 @@ def read(stage: outputs.StageRun, *, n_users: int) -> Holdout:
 
 
 def pairs(table: pa.Table, user_idx: npt.NDArray[np.int32], shape: tuple[int, int]) -> Sparse:
-    """The table's pairs of the given users as ones in a sparse (n_rows, n_items)."""
+    """Return the table's pairs of the given users as ones in a sparse (n_rows, n_items)."""
     users, items = table["user_idx"].to_numpy(), table["item_idx"].to_numpy()
     evaluated = np.isin(users, user_idx)
     rows = np.searchsorted(user_idx, users[evaluated])

@@ -1,8 +1,8 @@
-"""slices.csv: every model's metrics for groups of users and of items, and how much they rest on.
+"""slices.csv: every model's metrics for groups of users and of items, with their sample sizes.
 
-A row per slice and model. `of` says whether the slice is of users or of items, `n` how many of them it has, `n_events`
-how many test events it is judged on; a slice is `small` where these are fewer than the settings ask, users or events.
-Tail recall is of the `n_tail_users` alone who have a test event on the tail, and `small_tail` where these are too few.
+A row per slice and model. `of`: users or items, `n`: their number, `n_events`: test events of the slice; a slice is
+`small` if it has fewer users or events than the settings require. Tail recall is of the `n_tail_users` with a test
+event on the tail alone, and `small_tail` if these are too few.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from models.evaluation.metric import Catalogue
 from models.evaluation.slices import Names
 from pipelines.settings.evaluate import Slices
 
-MAX_VALUES = 100  # a column with more is no category
+MAX_VALUES = 100  # a column with more is not a category
 Slicings = dict[str, Names]
 
 
 def of_users(histories: csr_array[Any], catalogue: Catalogue, users: pa.Table, names: Sequence[str]) -> Slicings:
-    """How the users of the rows are sliced: by group, by length of history, by the named columns of `users`."""
+    """Return the slicings of the rows' users: by group, by length of history, by the given columns of `users`."""
     found = {
         "group": slices.user_groups(histories, catalogue.is_tail),
         "history": slices.history_lengths(histories),
@@ -35,18 +35,18 @@ def of_users(histories: csr_array[Any], catalogue: Catalogue, users: pa.Table, n
 
 
 def of_items(catalogue: Catalogue, items: pa.Table, names: Sequence[str]) -> Slicings:
-    """How the items are sliced: by popularity decile, by part, by the named columns of `items`."""
+    """Return the slicings of the items: by popularity decile, by part, by the given columns of `items`."""
     found = slices.item_slicings(catalogue)
     return found | {name: categories(items, name, "items", apart_from=found) for name in names}
 
 
 def categories(table: pa.Table, name: str, what: str, *, apart_from: Slicings) -> Names:
-    """A column as text, "" where it is null or not a number.
+    """Return a column as text, "" for null and NaN.
 
-    Raises ValueError where it is missing, has very many values, lists for values, or the name of a slicing that exists.
+    Raises ValueError if it is missing, has too many values, has lists as values, or has the name of another slicing.
     """
     if name in apart_from:
-        raise ValueError(f"evaluate.slices.{what}: {name!r} is a slicing of its own already; rename the column")
+        raise ValueError(f"evaluate.slices.{what}: {name!r} is the name of a built-in slicing; rename the column")
     if name not in table.column_names:
         raise ValueError(
             f"evaluate.slices.{what}: there is no column {name!r}; data/split/{what}.parquet has "
@@ -54,13 +54,13 @@ def categories(table: pa.Table, name: str, what: str, *, apart_from: Slicings) -
         )
     column = table[name].combine_chunks()
     if pa.types.is_nested(column.type):
-        raise ValueError(f"evaluate.slices.{what}: {name!r} holds {column.type}, no categories; name another")
+        raise ValueError(f"evaluate.slices.{what}: {name!r} is {column.type}, expected categories; set another column")
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     encoded = column.dictionary_encode()
     if (n := len(encoded.dictionary)) > MAX_VALUES:
         raise ValueError(
-            f"evaluate.slices.{what}: {name!r} has {n:,} values, a category at most {MAX_VALUES}; name another"
+            f"evaluate.slices.{what}: {name!r} has {n:,} values, expected at most {MAX_VALUES}; set another column"
         )
     values: Names = np.array(["", *map(str, encoded.dictionary.to_pylist())], dtype=object)
     return np.asarray(values[1 + encoded.indices.fill_null(-1).to_numpy()])
@@ -76,7 +76,7 @@ def rows(
     k: int,
     params: Slices,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of slices.csv, of users first."""
+    """Return the rows of slices.csv, slices of users first."""
     columns = [f"{name}@{k}" for name in (*slices.USER_METRICS, "exposure", "item_coverage")]
     wants_tail = np.bincount(relevant.among(catalogue.is_tail).rows, minlength=next(map(len, users.values()))) > 0
     for of, slicings in (("users", users), ("items", items)):

@@ -1,4 +1,4 @@
-"""data/evaluate: candidate, champion, best releases and references on the same holdout, per user and in sum.
+"""data/evaluate: candidate, champion, best releases and references on the same holdout, per user and in total.
 
 metrics.json (all models), per_user.parquet, slices.csv (groups of users and items), and for plots, at the first of
 `evaluate.k`, deciles.csv (recall per popularity decile), exposure.csv (Lorenz curves) and tradeoff.csv (accuracy and
@@ -88,7 +88,7 @@ def judge(name: str, contender: Contender, holdout: Holdout, params: Evaluate) -
 def ranked(
     name: str, contender: Contender, holdout: Holdout, params: Evaluate, *, rows: npt.NDArray[np.int64]
 ) -> Lists:
-    """Lists (len(rows), largest k) of unseen, recommendable items, as they would be served."""
+    """Return lists (len(rows), largest k) of unseen, recommendable items, as they would be served."""
     options: Any = {"rows": rows, "allowed": contender.recommendable, "k": max(params.k), "batch": params.batch_users}
     if contender.rerank is None or contender.histories is None:
         batches = recommend(contender.scorer, holdout.seen, **options)
@@ -107,9 +107,9 @@ def ranked(
 def write_slices(
     stage: outputs.StageRun, results: Mapping[str, measure.Evaluation], holdout: Holdout, params: Evaluate
 ) -> None:
-    """slices.csv, and per_user.parquet, which says what slices a user belongs to."""
+    """Write slices.csv, and per_user.parquet with the slices of each user."""
     everybody = tables.read(stage.input("split", "users.parquet"))
-    users = everybody.take(holdout.user_idx)  # a user's row is the user's index
+    users = everybody.take(holdout.user_idx)  # the row of a user is its user_idx
     by_user = slices.of_users(holdout.histories, holdout.catalogue, users, params.slices.users)
     by_item = slices.of_items(holdout.catalogue, holdout.items, params.slices.items)
     tables.write(per_user.table(results, holdout.user_idx, by_user), stage.output("per_user.parquet"))
@@ -126,7 +126,7 @@ def write_plots(
     holdout: Holdout,
     params: Evaluate,
 ) -> None:
-    """Long tables, a row per point: a model that was not evaluated has none, and neither has what is undefined."""
+    """Write long tables, a row per point, without models that were not evaluated and without undefined values."""
     k = params.k[0]
     deciles, exposure, tradeoff = [], [], []
     for name, result in results.items():

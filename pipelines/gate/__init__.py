@@ -1,1 +1,1 @@
-"""Stage 8: the verdict by its schema, the ledger of judgements, and what other policies would decide."""
+"""Stage 8: decide the verdict by its schema, keep the ledger of judgements, and try other policies."""

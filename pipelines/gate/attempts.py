@@ -1,7 +1,7 @@
-"""Judgements of candidates, counted: at which level the next one has to pass, and what promote asks of the ledger.
+"""Count of judgements of candidates: the level that the next one has to meet, and promote's checks of the ledger.
 
-A judgement is of a model on a holdout against a champion by a policy. The same four again are the same attempt, with
-the same number and level, so that a repeated run gives the same verdict.
+A judgement is defined by its model, holdout, champion and policy. Equal ones are the same attempt, with the same
+number and level, so that a repeated run gives the same verdict.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PathOf = Callable[[str, str], Path]  # (stage, name) to the verified file
 
 @dataclass(frozen=True)
 class Subject:
-    """The things that are judged, in the words of the ledger."""
+    """Subject of a judgement, in the terms of the ledger."""
 
     judgement: str
     digests: Mapping[str, str]
@@ -54,7 +54,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Scope:
-    """The registry's side: whose judgements count together, and since when."""
+    """Scope of the count from the registry: the judgements that count together, and their epoch."""
 
     artifact: str
     environment: str
@@ -63,7 +63,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class History:
-    """Entries for the report: candidates judged earlier in the epoch, policies that were only tried, this judgement."""
+    """Entries for the report: candidates judged earlier in the epoch, tried policies, this judgement."""
 
     earlier: tuple[Judgement, ...] = ()
     tried: tuple[Judgement, ...] = ()
@@ -71,7 +71,7 @@ class History:
 
 
 def judge(params: Gate, saved: verdicts.Saved, champion: Record, path: PathOf) -> tuple[dict[str, Any], History]:
-    """verdict.json at the level that this candidate has to meet, entered in the ledger, and what came before it."""
+    """Return verdict.json at the level that this candidate has to meet, entered in the ledger, and earlier entries."""
     digests = registry_digests.digests()
     subject = subject_of(params, digests, champion)
     if not in_git():
@@ -91,23 +91,23 @@ def judge(params: Gate, saved: verdicts.Saved, champion: Record, path: PathOf) -
                 record = verdicts.record(params, saved, champion, attempt)
             record = record | {"attempt": attempt, "digests": digests}
             entry = entry_of("judgement", subject, scope, record, split, window)
-            if (entered := known(ledger, entry)) is not None:  # with the time of then: equal inputs give equal reports
+            if (entered := known(ledger, entry)) is not None:  # with its original time: equal inputs give equal reports
                 return record, History(earlier, tried, entered)
             ledgers.append(ledger, entry)
             if not notes:
-                notes = synchronized(remote)  # another machine may have been faster: then its number is taken
+                notes = synchronized(remote)  # another machine may have taken the number first
     raise ValueError(f"{ledgers.REF} changes faster than a candidate can be judged; run `dvc repro gate` again")
 
 
 def confirm(verdict: Record, *, shared: bool = True) -> None:
-    """Raise ValueError where the ledger does not hold this verdict with its number and level.
+    """Raise ValueError if the ledger lacks this verdict with its number and level.
 
-    shared: with what other machines have added; GitError where the remote cannot be reached.
+    shared: include the entries of other machines; raises GitError if the remote cannot be reached.
     """
     params, attempt = load(Gate), verdict["attempt"]
     subject = subject_of(params, verdict["digests"], verdict["champion"])
     if attempt is None or attempt["judgement"] != subject.judgement:
-        raise ValueError(f"{verdicts.PATH} does not name its entry in the ledger of judgements; {verdicts.AGAIN}")
+        raise ValueError(f"{verdicts.PATH} has no reference to the ledger of judgements; {verdicts.AGAIN}")
     with git.lock(ledgers.LOCK):
         if shared and (remote := load(Release).remote) is not None:
             ledgers.synchronize(remote)
@@ -117,7 +117,7 @@ def confirm(verdict: Record, *, shared: bool = True) -> None:
     if not entries:
         raise ValueError(
             f"{ledgers.REF} has no entry of this judgement: the verdict was restored from DVC's cache, or its entry "
-            f"was made elsewhere and never published; {verdicts.AGAIN}, which enters it"
+            f"was made on another machine and never published; {verdicts.AGAIN} to enter it"
         )
     first = entries[0]
     scope = Scope(first.artifact, first.environment, first.epoch)
@@ -126,19 +126,19 @@ def confirm(verdict: Record, *, shared: bool = True) -> None:
     if differ := [name for name in ("epoch", "number", "line", "rule", "level") if attempt[name] != expected[name]]:
         told = ", ".join(f"{name} {attempt[name]} instead of {expected[name]}" for name in differ)
         raise ValueError(
-            f"the verdict was given with another place in the ledger of judgements ({told}), since entries of other "
-            f"machines came before it or it was altered; {verdicts.AGAIN}"
+            f"the verdict has another position in the ledger of judgements ({told}), since entries of other "
+            f"machines precede it or it was altered; {verdicts.AGAIN}"
         )
     given = (attempt["number"], attempt["line"], attempt["level"], verdict["verdict"], verdict["digests"])
     if given not in [(e.number, e.line, e.level, e.verdict, e.digests) for e in entries]:
         raise ValueError(
             f"{ledgers.REF} has this judgement with the verdict {entries[-1].verdict} at level {entries[-1].level:g}, "
-            f"not with {verdict['verdict']} at {attempt['level']:g} and these data, settings and code; {verdicts.AGAIN}"
+            f"not {verdict['verdict']} at {attempt['level']:g} with these data, settings and code; {verdicts.AGAIN}"
         )
 
 
 def record_what_if(policy: Gate, given: Record, other: Record) -> None:
-    """Enter a policy that was only tried on the judged candidate; counted apart, and once."""
+    """Enter a policy that was only tried on the judged candidate; counted separately, and once."""
     if not in_git():
         return
     subject, scope = subject_of(policy, given["digests"], given["champion"]), scope_now(given["digests"]["model"])
@@ -159,10 +159,10 @@ def record_what_if(policy: Gate, given: Record, other: Record) -> None:
 
 
 def begin_anew(reason: str) -> Lost:
-    """Enter a person's word that the history before is lost; raises ValueError where nothing is missing."""
+    """Enter a person's statement that the earlier history is lost; raises ValueError if nothing is missing."""
     champion = load(Champion)
     if (missing := missing_release(ledgers.read(), recorded_releases())) is None:
-        raise ValueError("the ledger of judgements lacks nothing that is known of, so there is nothing to begin anew")
+        raise ValueError("the ledger of judgements has all known entries; there is nothing to begin anew")
     epoch = epoch_of(tags.read(champion), None)
     entry = Lost(
         kind="lost", artifact=champion.name, environment=champion.environment, epoch=epoch,
@@ -174,7 +174,7 @@ def begin_anew(reason: str) -> Lost:
 
 
 def subject_of(params: Gate, digests: Mapping[str, str], champion: Record) -> Subject:
-    """What is judged: settings that cannot change a decision are no part of it, code neither."""
+    """Return the subject of the judgement; settings that cannot change a decision, and code, are not part of it."""
     registered, settings = load(Champion), params.model_dump(mode="json")
     policy = recipe.of_values({"gate": settings, "random": load(Evaluate).seed})
     names = ("model", "split", "tail")
@@ -188,7 +188,7 @@ def subject_of(params: Gate, digests: Mapping[str, str], champion: Record) -> Su
 
 
 def placed(ledger: Ledger, subject: Subject, scope: Scope, holdout: Holdout) -> tuple[Place, str | None]:
-    """Place and epoch of a judgement: those it had the first time, in the order of the ledger, else the next ones."""
+    """Return position and epoch of a judgement: those of its first entry in the ledger, else the next ones."""
     earlier, epoch = before(ledger, subject, scope)
     lost = sum(isinstance(entry, Lost) and entry.epoch == epoch and within(entry, scope) for entry in ledger.entries)
     known = [holdout_of(entry.split, entry.window) for entry in earlier]
@@ -196,7 +196,7 @@ def placed(ledger: Ledger, subject: Subject, scope: Scope, holdout: Holdout) -> 
 
 
 def before(ledger: Ledger, subject: Subject, scope: Scope) -> tuple[list[Judgement], str | None]:
-    """The candidates judged in the same epoch before a judgement, an entry each, and that epoch."""
+    """Return the candidates judged before in the same epoch, an entry each, and that epoch."""
     first: dict[str, Judgement] = {}
     for entry in judgements(ledger):
         if within(entry, scope):
@@ -214,7 +214,7 @@ def before(ledger: Ledger, subject: Subject, scope: Scope) -> tuple[list[Judgeme
 def history(
     ledger: Ledger, subject: Subject, scope: Scope, epoch: str | None
 ) -> tuple[tuple[Judgement, ...], tuple[Judgement, ...]]:
-    """Candidates judged before in the epoch, with their latest verdict, and policies that were only tried."""
+    """Return candidates judged before in the epoch, with their latest verdict, and policies that were only tried."""
     latest = {entry.judgement: entry for entry in judgements(ledger)}
     tried = {entry.judgement: entry for entry in judgements(ledger, "what-if")}
     return (
@@ -235,7 +235,7 @@ def described(
     subject: Subject, epoch: str | None, where: Place, earlier: Sequence[Judgement], tried: Sequence[Judgement],
     notes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """The part of verdict.json that is about attempts."""
+    """Return the part of verdict.json about attempts."""
     spent = attempts.level(where, alpha=subject.alpha, half=subject.half) if subject.rule == "spend" else subject.alpha
     verdicts = [entry.verdict for entry in earlier]
     return {
@@ -261,25 +261,25 @@ def in_git() -> bool:
 
 
 def synchronized(remote: str | None) -> list[str]:
-    """Bring the ledger and that of the remote together; a sentence for the report where that cannot be done now."""
+    """Merge the ledger and that of the remote; return a sentence for the report if that fails."""
     if remote is None:
         return []
     try:
         ledgers.synchronize(remote)
     except git.GitError as error:
-        said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:200]  # no password of a URL in a report
+        said = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))[:200]  # without passwords of URLs
         return [f"release.remote {remote!r} could not be reached ({said}): judgements of other machines may be missing"]
     return []
 
 
 def completeness(ledger: Ledger) -> list[str]:
-    """Sentences about judgements that this ledger cannot hold; raises ValueError where some are known to be missing."""
+    """Return sentences about judgements that this ledger cannot have; raises ValueError if known ones are missing."""
     recorded = recorded_releases()
     if (missing := missing_release(ledger, recorded)) is not None:
         raise ValueError(
-            f"{ledgers.REF} has no entry of the judgement that {missing[0]} was promoted by, so that its history is "
-            f"missing here and nobody knows how often this holdout was used; {ledgers.REMEDY}, or, where it is gone "
-            'for good, `longtail attempts --begin-anew "why"`'
+            f"{ledgers.REF} has no entry of the judgement that promoted {missing[0]}, so its history is missing here "
+            f"and the number of uses of this holdout is unknown; {ledgers.REMEDY}, or, if it is lost for good, run "
+            '`longtail attempts --begin-anew "why"`'
         )
     notes = []
     if old := [name for name, judgement in recorded.items() if judgement is None]:
@@ -290,7 +290,7 @@ def completeness(ledger: Ledger) -> list[str]:
 
 
 def elsewhere() -> list[str]:
-    """That a clone has no release.remote, over which it would learn of judgements where it came from."""
+    """Return a sentence if a clone has no release.remote, so that it misses the judgements of its origin."""
     remotes = git.git("remote").split()
     if not remotes or load(Release).remote is not None:
         return []
@@ -301,7 +301,7 @@ def elsewhere() -> list[str]:
 
 
 def recorded_releases() -> dict[str, str | None]:
-    """The judgement that each version was promoted by, in ascending order; None where it is older than the ledger."""
+    """Return the judgement that promoted each version, in ascending order; None if it is older than the ledger."""
     attempts_of = {
         name: document.get("attempt")
         for name, document in release_files(tags.read(load(Champion)), version_files.VERDICT).items()
@@ -310,23 +310,23 @@ def recorded_releases() -> dict[str, str | None]:
 
 
 def missing_release(ledger: Ledger, recorded: Mapping[str, str | None]) -> tuple[str, str] | None:
-    """The newest release with an entry in the ledger of its time, and that entry, where this ledger lacks it."""
+    """Return the newest release with an entry in the ledger of its time, and that entry, if this ledger lacks it."""
     known = {entry.judgement for entry in ledger.entries}
     found = next(((name, key) for name, key in reversed(list(recorded.items())) if key is not None), None)
     return None if found is None or found[1] in known else found
 
 
 def scope_now(model: str) -> Scope:
-    """Whose judgements count together with one of a model that is made now."""
+    """Return the scope of judgements that count together with one of a present model."""
     champion = load(Champion)
     return Scope(champion.name, champion.environment, epoch_of(tags.read(champion), model))
 
 
 def epoch_of(registry: Registry, model: str | None) -> str | None:
-    """The last version with which another model than all before began to serve; None before there was one.
+    """Return the last version that first put a new model into service; None if there is none.
 
-    Neither a rollback begins an epoch nor a rolled back model that is promoted again: else they would buy new levels.
-    The version of the judged model itself does not count, which is judged once more against the one before it.
+    Neither a rollback nor a repeated promotion of a rolled back model begins an epoch: they must not reset the levels.
+    The version of the judged model itself does not count, as it is judged again against the one before it.
     """
     documents = release_files(registry, version_files.RECORD)
     seen, epoch = {model}, None
@@ -339,19 +339,19 @@ def epoch_of(registry: Registry, model: str | None) -> str | None:
 
 
 def release_files(registry: Registry, path: str) -> dict[str, Any]:
-    """A JSON file of all release commits that carry it, by version."""
+    """Read a JSON file of all release commits that have it, by version."""
     contents = git.read_files([f"{version.commit}:{path}" for version in registry.versions.values()])
     found = zip(registry.versions, contents, strict=True)
     return {name: json.loads(content) for name, content in found if content is not None}
 
 
 def split_of(path: PathOf) -> tuple[dict[str, Any], list[str] | None]:
-    """How the holdout was made, and the first and last moment of its events under a split by time."""
+    """Return the split of the holdout, and the first and last time of its events in a split by time."""
     described = outputs.read_json(path("split", "holdout.json"))
     split = {name: described[name] for name in ("strategy", "seed", "test", "cold_items", "cutoffs")}
     if not described["cutoffs"]:
         return split, None
-    import pyarrow.compute as pc  # a fifth of a second, which commands that judge nothing save
+    import pyarrow.compute as pc  # takes a fifth of a second; only judging needs it
 
     last = pc.max(tables.read(path("split", "test.parquet"), ["timestamp"])["timestamp"]).as_py()
     return split, [described["cutoffs"][1], last.isoformat()]
@@ -368,7 +368,7 @@ def entry_of(
     kind: Literal["judgement", "what-if"], subject: Subject, scope: Scope, record: Record, split: dict[str, Any],
     window: list[str] | None,
 ) -> Judgement:  # fmt: skip
-    """The entry of a verdict that was given now, by whoever runs this."""
+    """Return the entry of a present verdict, with the user who runs this."""
     attempt = record["attempt"]
     return Judgement(
         kind=kind, artifact=scope.artifact, environment=scope.environment, epoch=attempt["epoch"],
@@ -380,14 +380,14 @@ def entry_of(
 
 
 def settings() -> dict[str, Any]:
-    """Settings of the model in params.yaml that tell candidates apart, in short."""
+    """Return the settings of the model in params.yaml that distinguish candidates, in short."""
     train = load(Train).model_dump(mode="json")
     chosen = {"model": train["model"], "seed": train["seed"], "anchor": train["anchor"], **train[train["model"]]}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
 def known(ledger: Ledger, entry: Judgement) -> Judgement | None:
-    """The entry of this judgement with this verdict, place, data, settings and code, where the ledger has it."""
+    """Return the entry of this judgement with this verdict, position, data, settings and code, if there is one."""
     names = ("kind", "judgement", "number", "line", "level", "verdict", "digests")
     same = (
         other

@@ -1,8 +1,8 @@
-"""The ledger of judgements as Git knows it: `refs/longtail/ledger`, a chain of commits with one entry in each message.
+"""Ledger of judgements in Git: `refs/longtail/ledger`, a chain of commits with one entry in each message.
 
-Entries are only ever added. A machine adds to the ref by compare-and-set. With a remote, the remote's chain gives the
-order: entries that it lacks are put on top of it, here as there, so that machines that were offline lose nothing. Every
-commit carries its position, which tells a chain that was cut (by a shallow clone, say) from one that is short.
+Entries are only ever added. A machine adds to the ref by compare-and-set. With a remote, the remote's chain defines the
+order: entries that it lacks are appended to it, here and there, so that machines that were offline lose nothing. Every
+commit has its position, which distinguishes a truncated chain (such as of a shallow clone) from a short one.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from pipelines.workspace import git
 REF = "refs/longtail/ledger"
 LOCK = "longtail-ledger"
 TRIES = 20
-FIELD, END = "\x1f", "\x1e"  # JSON escapes both
-REMEDY = f"fetch it from where it is whole, `git fetch --unshallow REMOTE` or `git fetch REMOTE +{REF}:{REF}`"
+FIELD, END = "\x1f", "\x1e"  # JSON escapes both of them
+REMEDY = f"fetch it from a complete copy with `git fetch --unshallow REMOTE` or `git fetch REMOTE +{REF}:{REF}`"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Common(BaseModel):
-    """Fields of every entry; those of newer versions are kept as they are."""
+    """Fields of every entry; fields of newer versions are preserved."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     artifact: str
     environment: str
-    epoch: str | None  # the version whose promotion the epoch began with; null: before the first one
+    epoch: str | None  # the version whose promotion began the epoch; null: before the first one
     by: str
     at: str
-    run: str | None  # of Airflow
+    run: str | None  # id of the run in Airflow
 
 
 class Judgement(Common):
-    """A candidate that a policy has judged on a holdout; of `what-if`, a policy that was only tried."""
+    """Judgement of a candidate by a policy on a holdout; for `what-if`, by a policy that was only tried."""
 
     kind: Literal["judgement", "what-if"]
-    judgement: Sha256  # of the candidate, the policy, the champion and the holdout: the same ones are one attempt
+    judgement: Sha256  # of the candidate, the policy, the champion and the holdout: equal ones are one attempt
     number: Annotated[int, Field(ge=1)]
     line: Annotated[int, Field(ge=0)]
     rule: Literal["spend", "count"]
@@ -53,15 +53,15 @@ class Judgement(Common):
     digests: dict[str, Sha256]
     policy: Sha256
     split: dict[str, Any]
-    window: Annotated[list[str], Field(min_length=2, max_length=2)] | None  # first and last moment of test
+    window: Annotated[list[str], Field(min_length=2, max_length=2)] | None  # first and last time of test
     settings: dict[str, Any]  # of the model, in short
 
 
 class Lost(Common):
-    """A person's word that the history before is gone for good."""
+    """Statement of a person that the earlier history is lost for good."""
 
     kind: Literal["lost"]
-    judgement: Sha256  # of the newest release, which the ledger should hold and does not
+    judgement: Sha256  # of the newest release, which is missing from the ledger
     reason: str
 
 
@@ -70,25 +70,25 @@ ENTRY: TypeAdapter[Judgement | Lost] = TypeAdapter(Entry)
 
 
 class DamagedError(ValueError):
-    """The chain is not one that was only ever added to."""
+    """Damaged chain: not a complete chain that entries were only added to."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The entries in their order, and the commit of the last one."""
+    """Entries in their order, and the commit of the last one."""
 
     tip: str | None
     entries: tuple[Judgement | Lost, ...]
 
 
 def read() -> Ledger:
-    """The ledger as it is known here; empty where the ref is missing. Raises DamagedError."""
+    """Read the local ledger; empty if the ref is missing. Raises DamagedError."""
     tip = git.commit_of(REF)
     return Ledger(tip, () if tip is None else chain(tip, "here"))
 
 
 def chain(tip: str, where: str) -> tuple[Judgement | Lost, ...]:
-    """The entries up to a commit; raises DamagedError where one is missing or cannot be read."""
+    """Read the entries up to a commit; raises DamagedError if one is missing or unreadable."""
     try:
         text = git.git("rev-list", f"--format=%P{FIELD}%B{END}", tip, env={"GIT_NO_REPLACE_OBJECTS": "1"})
     except git.GitError as error:
@@ -105,7 +105,7 @@ def chain(tip: str, where: str) -> tuple[Judgement | Lost, ...]:
             sequence, entry = document["sequence"], ENTRY.validate_json(json.dumps(document["entry"]))
         except (ValueError, KeyError, TypeError) as error:
             said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise damaged(where, commit, f"its message is not an entry of version 1 ({said})") from None
+            raise damaged(where, commit, f"its message is not a valid entry of version 1 ({said})") from None
         if sequence != position:
             raise damaged(
                 where, commit, f"it is number {sequence} and the {position} oldest one there: history is missing"
@@ -121,7 +121,7 @@ def damaged(where: str, commit: str, text: str) -> DamagedError:
 
 
 def append(ledger: Ledger, entry: Judgement | Lost) -> bool:
-    """Add an entry after the last one; False where another process was faster."""
+    """Add an entry after the last one; return False if another process was faster."""
     tip = extended(ledger.tip, len(ledger.entries), [entry])
     try:
         git.move_ref(REF, tip, ledger.tip)
@@ -133,7 +133,7 @@ def append(ledger: Ledger, entry: Judgement | Lost) -> bool:
 
 
 def extended(tip: str | None, length: int, entries: Sequence[Judgement | Lost]) -> str:
-    """The last of new commits on top of a chain of some length, one for each entry; no ref points to it yet."""
+    """Create a commit for each entry on top of a chain, and return the last; no ref points to it yet."""
     empty = git.git("mktree", stdin=b"")
     for sequence, entry in enumerate(entries, start=length + 1):
         body = json.dumps({"sequence": sequence, "entry": json.loads(text_of(entry))}, indent=1, sort_keys=True)
@@ -145,14 +145,14 @@ def extended(tip: str | None, length: int, entries: Sequence[Judgement | Lost]) 
 
 
 def text_of(entry: Judgement | Lost) -> str:
-    """The entry as canonical JSON, by which machines find that they hold the same."""
+    """Return the entry as canonical JSON, by which machines recognise equal entries."""
     return json.dumps(entry.model_dump(mode="json"), sort_keys=True)
 
 
 def synchronize(remote: str) -> None:
-    """Let both chains, the one here and that of a Git remote, hold the entries of both.
+    """Synchronise the local chain and that of a Git remote, so that both have all entries.
 
-    Raises GitError where the remote cannot be reached or refuses, DamagedError where a chain is damaged.
+    Raises GitError if the remote cannot be reached or refuses, DamagedError if a chain is damaged.
     """
     failure: git.GitError | None = None
     for _ in range(TRIES):
@@ -178,7 +178,7 @@ def synchronize(remote: str) -> None:
 
 
 def remote_tip(remote: str) -> str | None:
-    """The last commit of a remote's chain, fetched; None where the remote has none."""
+    """Fetch the last commit of a remote's chain; None if the remote has none."""
     listed = git.git("ls-remote", remote, REF).split()
     if not listed:
         return None

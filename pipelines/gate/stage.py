@@ -3,9 +3,9 @@
 A rejected candidate is a result, not an error: the stage succeeds whatever the verdict is.
 
 The stage has one effect beside its files: it enters the judgement in the ledger `refs/longtail/ledger`, and in that of
-`release.remote` where one is set. The level it judges at depends on what the ledger holds. The same candidate again has
-the same entry, number and level. Where DVC restores the files from its cache, the stage does not run and enters
-nothing: promote then asks for this stage to be forced, unless the entry is there from the first time.
+`release.remote` if it is set. The level of the judgement depends on the entries of the ledger. The same candidate again
+has the same entry, number and level. If DVC restores the files from its cache, the stage does not run and enters
+nothing: promote then requires a forced run of this stage, unless the entry exists from the first time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
         for name in digests.TABLES:
             stage.input("ingest", name)
         verdict.check_champion(saved, champion)
-        # after the checks above, which know more of what is wrong, and before the ledger, which counts what is judged
+        # after the checks above, whose errors are more specific, and before the ledger, which counts judgements
         chain.check_before(STAGE)
         record, history = attempts.judge(params, saved, champion, stage.input)
         outputs.write_json(stage.output("verdict.json"), record)
@@ -72,18 +72,18 @@ def main() -> None:
 
 
 def wide(columns: Mapping[str, Sequence[str]], x: str, y: str) -> dict[str, list[str]]:
-    """A long table as one with a row per `x` and a column per model, which is empty where the model has no `y`."""
+    """Pivot a long table: a row per `x` and a column per model, empty if the model has no `y`."""
     cells = dict(zip(zip(columns["model"], columns[x], strict=True), columns[y], strict=True))
     rows, models = list(dict.fromkeys(columns[x])), dict.fromkeys(columns["model"])
     return {x: rows} | {model: [cells.get((model, row), "") for row in rows] for model in models}
 
 
 def check_lineage(metrics: Record, holdout: Record, provenance: Record) -> None:
-    """Raise ValueError where metrics, model and split do not speak of the same tail and holdout.
+    """Raise ValueError if metrics, model and split are of different tails or holdouts.
 
-    That is no verdict about the candidate: the figures are of something else, so nothing at all is written.
+    That is an error, not a verdict on the candidate: nothing is written.
     """
-    # a model knows its tail but no holdout: its file must not change with the test set
+    # a model file records its tail but not the holdout: it must not change with the test set
     for key, name, source, stage in (
         ("tail_sha256", "metrics", metrics, "evaluate"),
         ("holdout_sha256", "metrics", metrics, "evaluate"),

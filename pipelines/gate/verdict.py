@@ -1,7 +1,7 @@
-"""verdict.json as a document: read by its schema `verdict.schema.json`, and decided from what evaluate has saved.
+"""verdict.json: read by its schema `verdict.schema.json`, and decided from the saved values of evaluate.
 
-The gate writes what `record` says; promote and what-if ask it once more. Nobody has to forge a verdict for it to be
-wrong: a rule that was removed by hand is enough.
+The gate writes the result of `record`; promote and what-if compute it again. A verdict can be wrong without being
+forged: removing a rule by hand is enough.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from pipelines.settings.gate import Gate, figure
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")
-SCHEMA_VERSION = 2  # raised where a reader of older verdicts would misread newer ones
+SCHEMA_VERSION = 2  # raised when readers of older verdicts would misread newer ones
 AGAIN = "run `dvc repro --force --downstream gate`"
-MANY = 20_000  # users from which on deciding takes a while
-SHORT = 12  # characters of a digest that people compare
+MANY = 20_000  # number of users from which deciding takes noticeable time
+SHORT = 12  # characters of a shortened digest
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What evaluate has saved, from which any policy can decide."""
+    """Saved values of evaluate, from which any policy can be decided."""
 
     evaluations: Mapping[str, Evaluation]
     slices: Mapping[str, Bools]
     is_tail: Bools  # (n_items,)
     metrics: Record  # metrics.json
-    read: Mapping[str, str]  # sha256 of what evaluate has read, by path
+    read: Mapping[str, str]  # sha256 of evaluate's inputs, by path
 
 
 def read() -> dict[str, Any]:
-    """verdict.json of the working tree; raises ValueError where it is not what its manifest or schema says."""
-    from jsonschema import Draft202012Validator  # a third of a second
+    """Read verdict.json of the working tree; raises ValueError if it does not match its manifest or schema."""
+    from jsonschema import Draft202012Validator  # takes a third of a second
     from jsonschema.exceptions import best_match
 
     outputs.verify(PATH)
@@ -58,12 +58,12 @@ def read() -> dict[str, Any]:
             f"the gate wrote it; {AGAIN}"
         )
     if error := best_match(Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).iter_errors(verdict)):
-        raise ValueError(f"{PATH} is no verdict: {error.message[:200]} at {error.json_path}; {AGAIN}")
+        raise ValueError(f"{PATH} is not a valid verdict: {error.message[:200]} at {error.json_path}; {AGAIN}")
     return verdict
 
 
 def saved(path: Callable[[str, str], Path]) -> Saved:
-    """path: (stage, name) to the file; raises ValueError where the files do not speak of the same models and users."""
+    """Read the saved values; path: (stage, name) to the file. Raises ValueError if files differ in models or users."""
     metrics: dict[str, Any] = outputs.read_json(path("evaluate", "metrics.json"))
     per_user = path("evaluate", "per_user.parquet")
     is_tail = tables.read(path("split", "items.parquet"), ["is_tail"])["is_tail"].to_numpy()
@@ -79,9 +79,9 @@ def saved(path: Callable[[str, str], Path]) -> Saved:
 
 
 def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> dict[str, Any]:
-    """verdict.json, but for the digests: what a policy says of the saved values. champion: champion.json.
+    """Return verdict.json without the digests: a policy's decision on the saved values. champion: champion.json.
 
-    attempt: place of the judgement in the ledger, by which the level is spent.
+    attempt: position of the judgement in the ledger, which determines its level.
     """
     check_champion(judged, champion)
     rules, how = policy_of(params, attempt)
@@ -96,7 +96,7 @@ def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> di
 
 
 def check_champion(judged: Saved, champion: Record) -> None:
-    """Raise ValueError where another champion or best release was evaluated, or none."""
+    """Raise ValueError if another champion or best release was evaluated, or none."""
     models, version = judged.metrics["models"], champion["version"]
     evaluated = CHAMPION in models or judged.metrics["unfair_champion"] is not None
     if (version is not None) != evaluated:
@@ -106,7 +106,7 @@ def check_champion(judged: Saved, champion: Record) -> None:
     model = judged.read.get(f"{DATA}/champion/model.safetensors")
     if CHAMPION in models and model != champion.get("model_sha256"):
         raise ValueError(
-            f"the champion is {version} with the model {champion.get('model_sha256')}, but the one that was evaluated "
+            f"the champion is {version} with the model {champion.get('model_sha256')}, but the evaluated one "
             f"is {model}; run `dvc repro evaluate`"
         )
     left_out = {**judged.metrics["unfair_best"], **judged.metrics["absent_best"]}
@@ -114,13 +114,13 @@ def check_champion(judged: Saved, champion: Record) -> None:
         model = judged.read.get(f"{DATA}/champion/{best_releases.prefix(release)}model.safetensors")
         if name not in left_out and (name not in models or model != release["model_sha256"]):
             raise ValueError(
-                f"the best release is {release['version']} with the model {release['model_sha256']}, but the one that "
-                f"was evaluated is {model}; run `dvc repro evaluate`"
+                f"the best release is {release['version']} with the model {release['model_sha256']}, but the evaluated "
+                f"one is {model}; run `dvc repro evaluate`"
             )
 
 
 def policy_of(params: Gate, attempt: Record) -> tuple[list[Rule], Procedure]:
-    """The section of params.yaml as what decides, at the place of an attempt."""
+    """Return the policy in params.yaml, at the level of an attempt's position."""
     settings = params.model_dump()
     rules = [Rule(**rule) for rule in settings.pop("rules")]
     del settings["attempts"]
@@ -128,7 +128,7 @@ def policy_of(params: Gate, attempt: Record) -> tuple[list[Rule], Procedure]:
 
 
 def passing(params: Gate, attempt: Record) -> float | None:
-    """Confidence that passing needs at the place of an attempt; None: that of the policy, as for the first one."""
+    """Return the confidence for passing at an attempt's position; None: that of the policy, as for the first one."""
     where = attempts.Place(attempt["number"], attempt["line"])
     if params.attempts.rule == "count" or where == attempts.Place(1, 0):
         return None
@@ -136,19 +136,19 @@ def passing(params: Gate, attempt: Record) -> float | None:
 
 
 def decide_again(verdict: Record) -> None:
-    """Raise ValueError where a verdict is not what the policy of params.yaml says of the saved values."""
+    """Raise ValueError if a verdict differs from the decision of the policy in params.yaml on the saved values."""
     if verdict["n_users"] >= MANY:
         say("longtail", f"deciding again, from the saved values of {verdict['n_users']:,} users")
     again = json.loads(json.dumps(record(load(Gate), saved(verified), verdict["champion"], verdict["attempt"])))
     if other := [name for name, value in again.items() if not same(value, verdict[name])]:
         raise ValueError(
-            f"{PATH} is not what gate in params.yaml says of the saved values, which is {again['verdict']}: "
+            f"{PATH} does not match gate in params.yaml on the saved values, which is {again['verdict']}: "
             f"{' and '.join(other)} differ; {AGAIN}"
         )
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, but for the last digits of a sum: other processors and numbers of threads add in another order."""
+    """Return whether values are equal except for rounding: processors and thread counts change the order of sums."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -159,16 +159,16 @@ def same(one: Any, other: Any) -> bool:
 
 
 def verified(stage: str, name: str) -> Path:
-    """Path of a stage's file, verified against its manifest."""
+    """Return the path of a stage's file, verified against its manifest."""
     path = DATA / stage / name
     outputs.verify(path)
     return path
 
 
 def check_inputs() -> None:
-    """Raise ValueError where a file that the verdict was read from is another one now.
+    """Raise ValueError if an input file of the verdict has changed.
 
-    Not of the champion's: that one may be another by now, and promote has its own answer to that.
+    The champion's files are exempt: the champion may be another one by now, which promote checks itself.
     """
     inputs: dict[str, str] = outputs.read_manifest(PATH.parent)["inputs"]
     judged = {path: sha256 for path, sha256 in inputs.items() if not path.startswith(f"{DATA.as_posix()}/champion/")}
@@ -177,7 +177,7 @@ def check_inputs() -> None:
 
 
 def summary(verdict: Record) -> Record:
-    """What `dvc metrics diff` compares: the verdict, the figures that its rules speak of, and what it rests on."""
+    """Return the content of `dvc metrics diff`: the verdict, the figures of its rules, and its basis."""
     of: dict[str, dict[str, float]] = {CANDIDATE: {}, CHAMPION: {}, BEST: {}}
     best = best_releases.models(verdict["champion"])
     for rule in verdict["rules"]:

@@ -1,6 +1,6 @@
-"""What another policy would say of the candidate that was judged: from the saved values, at the level of its judgement.
+"""Decision of another policy on the judged candidate: from the saved values, at the level of its judgement.
 
-No file is written. The ledger of judgements gets an entry, which is counted apart.
+No file is written. The ledger of judgements gets an entry, which is counted separately.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.settings import document as settings_document
 from pipelines.settings.document import SECTIONS
 from pipelines.settings.gate import Gate
 
-JUDGED = (  # what the verdict was read from
+JUDGED = (  # inputs of the verdict
     DATA / "evaluate" / "metrics.json",
     DATA / "evaluate" / "per_user.parquet",
     DATA / "split" / "items.parquet",
@@ -35,9 +35,9 @@ Record = Mapping[str, Any]
 
 
 def decide(path: Path) -> tuple[Record, Record]:
-    """The verdict as it was given, and as the policy of a file gives it on the same values.
+    """Return the verdict as given, and the verdict of a file's policy on the same values.
 
-    Raises ValueError where the saved values are not those that were judged, or the policy is none.
+    Raises ValueError if the saved values are not the judged ones, or the policy is not valid.
     """
     given = verdict.read()
     inputs = outputs.read_manifest(PATH.parent)["inputs"]
@@ -53,19 +53,19 @@ def decide(path: Path) -> tuple[Record, Record]:
 
 
 def read(path: Path) -> Gate:
-    """The policy of a file: a `gate` section, alone or in a whole params.yaml, or keys of one without the heading.
+    """Read the policy of a file: a `gate` section, alone or in a whole params.yaml, or keys of one without the heading.
 
-    What it does not say is taken from params.yaml.
+    Missing keys are taken from params.yaml.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; name a YAML file that holds `rules:` or a `gate:` section")
+        raise FileNotFoundError(f"{path} does not exist; give a YAML file with `rules:` or a `gate:` section")
     document = settings_document.document(path)
     if "gate" in document:
         for name in document.keys() - set(SECTIONS):
             raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
         document = document["gate"]
     if not isinstance(document, dict) or not document:
-        raise ValueError(f"{path} holds no policy; expected some of {', '.join(Gate.model_fields)}")
+        raise ValueError(f"{path} has no policy, expected some of {', '.join(Gate.model_fields)}; add a `gate` section")
     try:
         return Gate.model_validate(settings_document.read()["gate"] | document)
     except ValidationError as error:
@@ -99,10 +99,10 @@ def print_both(given: Record, other: Record, console: Console | None = None) -> 
 
 
 def key(rule: Record) -> tuple[Any, ...]:
-    """What makes rules of two policies one row; their bounds may differ."""
+    """Return the identity of a rule, by which rules of two policies form one row; their bounds may differ."""
     return tuple(rule[name] for name in ("name", "metric", "slice", "reference"))
 
 
 def decided(rule: Record | None) -> str:
-    """Decision and bound; a dash where the policy has no such rule."""
+    """Return decision and bound; a dash if the policy has no such rule."""
     return "–" if rule is None else text_report.terminal_cell(COLUMNS["decision"], rule)

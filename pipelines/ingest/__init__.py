@@ -1,1 +1,1 @@
-"""Stage 1: any supported source as canonical tables, with a reason for every rejected row."""
+"""Stage 1: convert any supported source to canonical tables, with a reason for every rejected row."""

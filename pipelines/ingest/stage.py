@@ -1,4 +1,4 @@
-"""Writes interactions, items, users and rejected.parquet, and summary.json: any source as canonical tables."""
+"""Writes interactions, items, users and rejected.parquet, and summary.json: canonical tables of any source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.settings.document import load
 from pipelines.settings.engine import Engine
 from pipelines.settings.ingest import Ingest
 
-REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # where a failed run leaves what it rejected
+REJECTED_FILE = outputs.DATA / "ingest.rejected.parquet"  # the rejected rows of a failed run
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     for kind, count in counts.items():
         say("ingest", describe(kind, count))
         for file in count["unfinished_files"]:
-            say("ingest", f"{file} does not end with a line end: its last row may be cut short")
+            say("ingest", f"{file} does not end with a line end: its last row may be truncated")
     seconds = time.monotonic() - started
     say("ingest", f"{n_pairs:,} pairs of {n_users:,} users and {n_items:,} items in {seconds:.1f} s")
 
@@ -58,8 +58,8 @@ def collect(desk: Intake, params: Ingest) -> None:
 
 
 def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rejected: Path) -> None:
-    """Raise ValueError, and keep the rejected rows, where nothing was accepted or too much was malformed."""
-    kinds = ["items", "tags", "users", "interactions"]  # events of lost items would be unknown
+    """Raise ValueError, and keep the rejected rows, if no row was accepted or too many were malformed."""
+    kinds = ["items", "tags", "users", "interactions"]  # interactions last: events of rejected items are unknown
     for kind in sorted(counts, key=kinds.index):
         count = counts[kind]
         malformed = count["malformed"] / max(count["read"], 1)
@@ -77,11 +77,11 @@ def refuse_bad_input(counts: dict[str, dict[str, Any]], max_rejected: float, rej
 
 
 def refuse_other_size(read: int, expected: int | None) -> None:
-    """Raise ValueError where not all the rows of interactions are there that the settings declare."""
+    """Raise ValueError if the number of interaction rows differs from the settings."""
     if expected not in (None, read):
         raise ValueError(
             f"{read:,} rows of interactions were read, ingest.expected_rows is {expected:,}; "
-            "a file is cut short or missing, or the number is out of date: correct either"
+            "a file is truncated or missing, or the number is out of date: correct either"
         )
 
 
@@ -90,7 +90,7 @@ def by_count(reasons: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def describe(kind: str, count: dict[str, Any]) -> str:
-    """One line about the rows of a kind: how many were read, accepted and rejected for what."""
+    """Return one line about the rows of a kind: numbers of read, accepted and rejected rows, with the reasons."""
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in by_count(count["reasons"]))
     line = f"{kind}: {count['read']:,} rows read, {count['accepted']:,} accepted, {count['rejected']:,} rejected"
     return line + (f" ({reasons})" if reasons else "")

@@ -1,1 +1,1 @@
-"""Stage 9: the contents of the Bento and its model card."""
+"""Stage 9: build the Bento, with its contents and model card."""

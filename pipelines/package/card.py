@@ -1,4 +1,4 @@
-"""The model card: what a served model is, how it was judged, and what it takes, for whoever meets it without us."""
+"""Model card for new users: a served model, its verdict, and the resources it needs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(
     holdout: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> str:
-    """The card as Markdown; about: release.json of the Bento."""
+    """Return the card as Markdown; about: release.json of the Bento."""
     lines = [
         HEAD.format(tag=tag),
         f"**{verdict['verdict']}**: {cell(verdict['reason'])}",
@@ -67,7 +67,7 @@ def rules(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 def figures(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Metrics of all models on the same holdout."""
+    """Yield the table of metrics of all models on the same holdout."""
     models = metrics["models"]
     shown = [name for name in METRICS if any(name in values for values in models.values())]
     yield from (f"## Figures of {metrics['n_users']:,} users of the holdout", "")
@@ -99,7 +99,7 @@ def digests(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 def sizes(archive: Path, packed: Path, requirements: Path, *, seconds: float, memory: float) -> str:
-    """A section on what it takes; seconds: from a server's start until it was ready; memory: bytes of its worker."""
+    """Return the section on resources; seconds: from a server's start until ready; memory: bytes of its worker."""
     lines = ["", "## What it takes", "", "| | |", "|---|--:|", f"| archive | {megabytes(archive.stat().st_size)} |"]
     for part in sorted(packed.iterdir()):
         files = [part] if part.is_file() else sorted(path for path in part.rglob("*") if path.is_file())
@@ -114,7 +114,7 @@ def sizes(archive: Path, packed: Path, requirements: Path, *, seconds: float, me
 
 
 def environment(requirements: Path) -> tuple[int, int]:
-    """How many packages a requirements file leads to, and their bytes, as they are installed here."""
+    """Return the number of packages that a requirements file installs, and their bytes as installed here."""
     lines = [line.partition("#")[0].strip() for line in requirements.read_text("utf-8").splitlines()]
     waiting, seen, size = [Requirement(line) for line in lines if line], set[str](), 0
     while waiting:

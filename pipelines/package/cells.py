@@ -1,4 +1,4 @@
-"""Whether the Bento of a large catalogue searches it in cells: only where that finds what the full search finds."""
+"""Search in cells for the Bento of a large catalogue: only if it finds the same items as the full search."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from models.inference.reranking import none, rerank
 from models.packaging.cell_building import build
 from pipelines.package.contents import Users
 
-LARGE = 2**22  # numbers in the item vectors: up to that the full search takes a millisecond at most
+LARGE = 2**22  # numbers in the item vectors: up to this the full search takes a millisecond at most
 RECALL, K = 0.99, 10
-CROWD = 200  # users on whom recall is measured
-SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)  # of the catalogue; more would not be worth it
+CROWD = 200  # users for the measurement of recall
+SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)  # of the catalogue; more would save too little
 
 
 def write_cells(model: Factors, users: Users, path: Path, *, large: int = LARGE) -> tuple[str, Cells | None]:
-    """Write the cells where the catalogue is large and some share of it suffices; what to say of it, and the cells."""
+    """Write the cells if the catalogue is large and a share of it suffices; return a sentence, and the cells."""
     n, d = model.item_factors.shape
     if n * d <= large:
         return f"flat: all {n:,} items are looked at", None
@@ -45,7 +45,7 @@ def write_cells(model: Factors, users: Users, path: Path, *, large: int = LARGE)
 
 
 def recall(model: Factors, cells: Cells, crowd: list[npt.NDArray[np.int32]]) -> float:
-    """Share of the judged lists' items that lists from cells hold, mean over users."""
+    """Return the share of the judged lists' items that are in the lists from cells, mean over users."""
     how = model.rerank or none(np.zeros(len(model.item_factors), np.bool_))
     shares = []
     for history in crowd:

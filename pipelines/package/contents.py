@@ -1,4 +1,4 @@
-"""The files of the Bento that `bento/model/files.py` reads beside the model: items and users."""
+"""Files of the Bento that `bento/model/files.py` reads beside the model: items and users."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from models.inference.strings import arrays_of
 
 SEGMENTS = ("head", "tail", "cold")  # a cold item is a tail item without any training user
 OWN = {"item_idx", "item_id", "title", "text", "popularity", "is_head", "is_tail", "is_cold"}
-MAX_VALUES = 1000  # of a column that lists can be filtered by
+MAX_VALUES = 1000  # distinct values of a column for filters
 SEPARATORS = re.compile(r" *[|,] *")  # between several values in one cell
 
 
 def write_items(items: pa.Table, path: Path) -> None:
-    """By item_idx: id, title, segment, popularity; and which items hold each value of each further column."""
+    """Items by item_idx: id, title, segment, popularity; and the items with each value of each further column."""
     ids, titles = ([str(value) for value in items[name].to_pylist()] for name in ("item_id", "title"))
     segment = np.where(items["is_cold"], 2, np.where(items["is_tail"], 1, 0)).astype(np.uint8)
     columns: dict[str, list[list[str]]] = {"segment": [[SEGMENTS[code]] for code in segment]}
@@ -38,9 +38,9 @@ def write_items(items: pa.Table, path: Path) -> None:
 
 
 def cells(column: pa.ChunkedArray[Any]) -> list[list[str]] | None:
-    """The values that each item holds; None for a column that nobody would filter by.
+    """Return the values of each item; None for a column that is unsuitable for filters.
 
-    A text that lists several is held as a whole as well, unless there are too many of these.
+    A text with several values also counts as one value, unless there are too many such texts.
     """
     kind, values = column.type, column.to_pylist()
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
@@ -59,7 +59,7 @@ def few(held: list[list[str]]) -> list[list[str]] | None:
 
 @dataclass(frozen=True)
 class Users:
-    """Users in order of user_id, and all that each has touched, as a CSR matrix."""
+    """Users in order of user_id, and the items each has interacted with, as a CSR matrix."""
 
     user_id: list[str]
     offsets: npt.NDArray[np.int64]  # (n_users + 1,)
@@ -73,10 +73,10 @@ class Users:
 
 
 def histories(interactions: pa.Table, items: pa.Table) -> Users:
-    """Full histories, those of valid and test included: what a user has seen, whenever it was."""
+    """Return the full histories, including valid and test: all items that a user has seen."""
     item_idx = pc.index_in(interactions["item_id"], value_set=items["item_id"])
     if item_idx.null_count:
-        raise ValueError(f"data/split lacks the items of {item_idx.null_count} interactions; run `dvc repro split`")
+        raise ValueError(f"data/split has no items for {item_idx.null_count} interactions; run `dvc repro split`")
     user_id = pc.unique(interactions["user_id"]).sort()
     user_idx = pc.index_in(interactions["user_id"], value_set=user_id).to_numpy()
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user_idx, minlength=len(user_id)))])

@@ -1,8 +1,8 @@
-"""The text encoder of the Bento, as `bento/model/encoder.py` reads it, checked against data/embed before it counts.
+"""Text encoder of the Bento in the format of `bento/model/encoder.py`, checked against data/embed before it is used.
 
 half     the encoder itself, its weights in 16 bits
-int8     the same with matrices in eight bits, only where nearest items stay what they are
-static   a table of tokens distilled from it: coarse, and as cheap as a text can be
+int8     the same with matrices in eight bits, only if nearest items stay the same
+static   a table of tokens distilled from it: coarse, with the lowest cost per text
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ from pipelines.artifacts.outputs import read_json
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
 Form = Literal["half", "int8", "static"]
-N_SAMPLE = 32  # items whose vectors are compared
-N_ASKED, K = 200, 10  # items whose neighbours are compared, and how many
-NEAR = 0.999  # cosine of each; bf16, in which they may have been computed, leaves 0.9999
-KEPT = 0.95  # share of the neighbours that int8 has to keep
-N_FITTED = 20_000  # texts that a table is fitted on
+N_SAMPLE = 32  # items for the comparison of vectors
+N_ASKED, K = 200, 10  # items for the comparison of neighbours, and neighbours of each
+NEAR = 0.999  # minimum cosine of each; computation in bf16 gives 0.9999
+KEPT = 0.95  # share of the neighbours that int8 has to preserve
+N_FITTED = 20_000  # texts for fitting a table
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the vectors (n, t) of data/embed were made of: texts of one or several columns, and how much each counts."""
+    """Source of the vectors (n, t) of data/embed: texts of one or several columns, and the weight of each."""
 
     texts: list[list[str]]
     weights: list[float]
     vectors: Floats
-    projection: Projection | None = None  # how they were reduced, if they were
+    projection: Projection | None = None  # their reduction, if any
 
     def rows(self, most: int) -> npt.NDArray[np.intp]:
-        """Items that have a vector, evenly spread."""
+        """Return evenly spread items that have a vector."""
         rows = np.flatnonzero(self.vectors.any(axis=1))
         return rows[:: max(1, len(rows) // most)][:most]
 
     def of(self, row: int, vector: Callable[[str], Floats]) -> Floats:
-        """An item's unit vector by an encoder of texts."""
+        """Return an item's unit vector by an encoder of texts."""
         mixed = np.sum([w * vector(texts[row]) for texts, w in zip(self.texts, self.weights, strict=True)], axis=0)
         whole = static_encoder.unit(mixed)
         return whole if self.projection is None else self.projection(whole[None])[0]
 
 
 def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample, form: Form = "half") -> dict[str, Any]:
-    """Write the encoder for serving; how to use it, or the reason why there is none.
+    """Write the encoder for serving; return its use, or the reason why there is none.
 
-    Raises ValueError where, as it is written, it gives items other vectors than they have, or other neighbours.
+    Raises ValueError if the written encoder gives items other vectors than data/embed, or other neighbours.
     """
     if model.neighbours is None:
         return {"reason": "its model was trained without texts"}
@@ -91,7 +91,7 @@ def write(model: Factors, encoder: Encoder, folder: Path, sample: Sample, form: 
 def prepared(
     form: Form, weights: Arrays, config: dict[str, Any], encoder: Encoder, sample: Sample
 ) -> tuple[Arrays, Callable[[str], Floats]]:
-    """What is written, and the vector that it gives a text."""
+    """Return the written arrays, and a function from a text to its vector."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
@@ -118,7 +118,7 @@ def prepared(
 
 
 def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample) -> Floats:
-    """The table (v, t) of the encoder's tokens, fitted on the items of the sample."""
+    """Return the table (v, t) of the encoder's tokens, fitted on the items of the sample."""
     import torch
 
     from models.compute.precision import choose
@@ -126,7 +126,7 @@ def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample)
 
     device = torch.device("cpu")
     states, tokenizer = load(encoder, device=device, dtype=choose("auto", device))
-    around = tokenizer.encode("").ids  # what stands before and after every text
+    around = tokenizer.encode("").ids  # the tokens before and after every text
     before, after = around[: len(around) // 2], around[len(around) // 2 :]
     ids = [[*before, number, *after] for number in range(tokenizer.get_vocab_size())]
     alone = np.zeros((len(ids), encoder.dim), np.float32)
@@ -138,7 +138,7 @@ def distil(encoder: Encoder, tokens: Callable[[str], list[int]], sample: Sample)
 
 
 def checked(form: Form, sample: Sample, vector: Callable[[str], Floats]) -> dict[str, float]:
-    """What the encoder keeps of the items' vectors; raises ValueError where that is too little for its form."""
+    """Return the encoder's agreement with the items' vectors; raises ValueError if it is too low for its form."""
     rows = sample.rows(N_SAMPLE if form == "half" else N_ASKED)
     found = np.array([sample.of(row, vector) for row in rows.tolist()], np.float32).reshape(-1, sample.vectors.shape[1])
     exact = sample.vectors[rows]

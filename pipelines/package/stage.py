@@ -1,6 +1,6 @@
-"""Writes `bento.json`, and for a model whose verdict is PROMOTE `longtail.tar`, built, exported and smoke-tested.
+"""Writes `bento.json`, and for a model with the verdict PROMOTE `longtail.tar`, built, exported and smoke-tested.
 
-`card.md`, the model card, is beside it, and in the Bento without what was measured of it.
+`card.md`, the model card, is beside it, and in the Bento without the measurements of it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pipelines.settings.embed import Embed
 from pipelines.settings.package import Package
 
 CHECKOUT = Path(pipelines.__file__).resolve().parents[1]
-CARD = "README.md"  # of the Bento; bentofile.yaml names it
-PACKED = "packed"  # folder of the Bento that holds model, items, users and verdict; bento/model/files.py reads it
+CARD = "README.md"  # of the Bento, as in bentofile.yaml
+PACKED = "packed"  # folder of the Bento with model, items, users and verdict; bento/model/files.py reads it
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
             say("package", f"building {tag}")
             labels = {"verdict": verdict["verdict"], "model": verdict["digests"]["model"][:12]}
             store.build(context, archive, tag=tag, labels=labels, home=Path(temp) / "build")
-            say("package", "asking the exported Bento over HTTP")
+            say("package", "sending requests to the exported Bento over HTTP")
             ids = list(map(str, items["item_id"].to_pylist()))
             probe = smoke_test.Probe(factors, ids, users.user_id[0], users.history(0), cells)
             home = Path(temp) / "smoke"
@@ -101,7 +101,7 @@ def main() -> None:
             "smoke": smoke,
         }
         outputs.write_json(stage.output("bento.json"), report)
-    say("package", f"{tag} answers as the judged model does")
+    say("package", f"{tag} gives the same answers as the judged model")
 
 
 def refuse_other_model(actual: str, verdict: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def refuse_other_model(actual: str, verdict: dict[str, Any]) -> None:
     if actual != judged:
         raise ValueError(
             f"data/train/model.safetensors is not the model that was judged: its sha256 is {actual}, "
-            f"the verdict speaks of {judged}; run `dvc repro package`"
+            f"that of the verdict is {judged}; run `dvc repro package`"
         )
 
 
@@ -122,7 +122,7 @@ def refuse_other_encoder(actual: str, provenance: dict[str, Any]) -> None:
 
 
 def copy_code(context: Path) -> None:
-    """The serving code, at its paths in the checkout, and `bentofile.yaml` at the root, where BentoML looks for it."""
+    """Copy the serving code, at its paths in the checkout, and `bentofile.yaml` to the root, as BentoML requires."""
     for path in sources.code(CHECKOUT):
         target = context / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def copy_code(context: Path) -> None:
 
 
 def pack(folder: Path, unchanged: list[Path], items: pa.Table, users: contents.Users) -> None:
-    """Write what bento/model/files.py reads of the data; `unchanged` files keep the bytes that were judged."""
+    """Write the data files for bento/model/files.py; `unchanged` files keep the bytes that were judged."""
     folder.mkdir()
     for path in unchanged:
         shutil.copy(path, folder)
@@ -143,33 +143,33 @@ def pack_encoder(
     stage: outputs.StageRun, model: Factors, folder: Path, items: pa.Table, embedded: tuple[Vectors, str],
     form: packed_encoder.Form,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the encoder that made the items' vectors, where serving can run it; what the service has to know of it."""
+    """Write the encoder of the items' vectors, if serving can run it; return its description for the service."""
     params, (vectors, digest) = load(Embed), embedded
     encoder, projection = checkpoint.find(params), None
     if params.reduce is not None:
         projection = embeddings_file.read_projection(stage.input("embed", embeddings_file.PROJECTION))
     if embeddings_file.identity(encoder.digest, projection) != digest:
-        raise ValueError("embed in params.yaml names another encoder than the one of data/embed; run `dvc repro`")
+        raise ValueError("embed in params.yaml has another encoder than data/embed; run `dvc repro`")
     texts = {name: [clean(text) for text in items[name].to_pylist()] for name in params.columns}
     sample = packed_encoder.Sample(list(texts.values()), list(params.columns.values()), vectors, projection)
     return packed_encoder.write(model, encoder, folder, sample, form)
 
 
 def digests(context: Path) -> dict[str, str]:
-    """sha256 of every file that goes into the Bento, by its path there."""
+    """Return the sha256 of every file in the Bento, by its path there."""
     folders = [context / "bento", context / "models", context / PACKED]
     paths = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(context).as_posix(): outputs.sha256(path) for path in paths}
 
 
 def version(files: dict[str, str]) -> str:
-    """Version that equal files share: the first 12 hex digits of the digest of their digests."""
+    """Return a version, equal for equal files: the first 12 hex digits of the digest of their digests."""
     lines = "\n".join(f"{path} {digest}" for path, digest in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 def release(verdict: dict[str, Any], head_share: float) -> dict[str, Any]:
-    """What the service says of its model."""
+    """Return the service's description of its model."""
     tail = (
         f"head: the fewest most popular items that hold {head_share:.0%} of the training interactions; "
         "tail: every other item of the catalogue; cold: a tail item without any training interaction"

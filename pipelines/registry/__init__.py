@@ -1,1 +1,1 @@
-"""Recognise versions and candidates: tags, verified files, digests, the chain of stages, what has changed."""
+"""Recognise versions and candidates: tags, verified files, digests, the chain of stages, changes between versions."""

@@ -1,7 +1,7 @@
-"""The chain of stages: each was made from the files, the settings and the code that are there now.
+"""Chain of stages: each was made from the present files, settings and code.
 
-DVC keeps the chain closed as long as it runs all stages that are out of date. One that is run alone, by DVC or by hand,
-leaves it open: the figures of evaluate are then those of another model than the gate names.
+DVC keeps the chain closed as long as it runs all outdated stages. A stage that is run alone, by DVC or by hand, breaks
+it: the figures of evaluate are then of another model than the one in the verdict.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ LAST = "package"
 
 
 def check_before(stage: str) -> None:
-    """Raise ValueError where a stage that `stage` rests on was made from other files, settings or code than are there.
+    """Raise ValueError if a stage that `stage` depends on was made from other files, settings or code than now.
 
-    Of several, the first one in running order is named: what follows it has to run again anyway.
+    Of several, the error names the first one in running order: the later ones have to run again anyway.
     """
     stages = recipe.stages()
     seen: dict[str, str] = {}
@@ -29,9 +29,9 @@ def check_before(stage: str) -> None:
 
 
 def check_candidate() -> None:
-    """Raise ValueError where any stage up to the Bento was made from anything else than is there.
+    """Raise ValueError if any stage up to the Bento was made from other files, settings or code than now.
 
-    The champion may be another one by now, which promote compares for itself; all who read it must have read the same.
+    The champion may be another one by now, which promote checks itself; all its readers must have read the same one.
     """
     stages = recipe.stages()
     seen: dict[str, str] = {}
@@ -41,19 +41,19 @@ def check_candidate() -> None:
 
 
 def manifests() -> list[Path]:
-    """The manifests that tell what every stage of a candidate was made from."""
+    """Return the manifests with the inputs of every stage of a candidate."""
     return [DATA / name / outputs.MANIFEST for name, stage in recipe.stages().items() if "always_changed" not in stage]
 
 
 def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, settled: bool = True) -> None:
-    """seen: sha256 by path, filled here. settled: also what a stage wrote that always runs has to be as it was read."""
+    """Check a stage. seen: sha256 by path, filled here. settled: check also the outputs of stages that always run."""
     manifest = outputs.read_manifest(DATA / name)
     for kind, now in recipe.of(name).items():
         if other := differing(manifest.get(kind, {}), now):
             raise ValueError(f"data/{name} was made with other {kind} than now: {listed(other)}; {again(name)}")
     for path in recipe.read_by(stages[name]):
         if not any(path == Path(known) or path in Path(known).parents for known in manifest["inputs"]):
-            raise ValueError(f"{DATA / name / outputs.MANIFEST} does not say which {path} was read; {again(name)}")
+            raise ValueError(f"{DATA / name / outputs.MANIFEST} does not list its input {path}; {again(name)}")
     for path, recorded in of_stages(manifest["inputs"], stages):
         changes = stages[path.parts[1]].get("always_changed") and not settled
         key = path.as_posix()
@@ -67,7 +67,7 @@ def check_stage(name: str, stages: Mapping[str, Any], seen: dict[str, str], *, s
 
 
 def of_stages(inputs: Mapping[str, str], stages: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """The inputs that a stage wrote; others are raw data."""
+    """Yield the inputs that are outputs of stages; others are raw data."""
     for name, recorded in inputs.items():
         path = Path(name)
         if path.parts[:1] == DATA.parts and len(path.parts) > 2 and path.parts[1] in stages:
@@ -75,9 +75,9 @@ def of_stages(inputs: Mapping[str, str], stages: Mapping[str, Any]) -> Iterator[
 
 
 def changed_sources() -> list[str]:
-    """Raw files that are not on this machine, or not as ingest read them, in words.
+    """Return sentences about raw files that are missing on this machine, or changed since ingest read them.
 
-    That is no reason to refuse: the verdict speaks of the tables that ingest wrote, a live source moves on while a
+    That is not an error: the verdict is about the tables that ingest wrote, a live source changes while a
     model is trained, and a machine that has pulled the data has no raw files at all.
     """
     inputs: dict[str, str] = outputs.read_manifest(DATA / "ingest")["inputs"]
@@ -86,7 +86,7 @@ def changed_sources() -> list[str]:
 
 
 def since(path: Path, recorded: str) -> str | None:
-    """What became of a raw file since it was read; None where it is the same."""
+    """Return the change of a raw file since it was read; None if it is the same."""
     if not path.is_file():
         return f"{path} is not on this machine"
     try:
@@ -100,5 +100,5 @@ def listed(names: list[str]) -> str:
 
 
 def again(stage: str) -> str:
-    """The remedy; DVC takes for up to date what was committed or edited while it ran."""
-    return f"run `dvc repro`, or `dvc repro --force --downstream {stage}` where that finds nothing to do"
+    """Return the remedy; DVC considers files up to date that were committed or edited while it ran."""
+    return f"run `dvc repro`, or `dvc repro --force --downstream {stage}` if that runs nothing"

@@ -1,4 +1,4 @@
-"""The version that a candidate has to replace, and the best of the releases that led to it."""
+"""Version that a candidate has to replace, and the best of the releases that led to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE: dict[str, Any] = {
 
 
 def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
-    """champion.json of a candidate, given by the sha256 of its model."""
+    """Return champion.json of a candidate, given by the sha256 of its model."""
     serving = registry.serving
     if serving is None:
         return NONE
@@ -30,7 +30,7 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     compared: dict[str, Any] = version_files.document(serving.name, serving.commit, version_files.VERDICT)["champion"]
     if compared["version"] is None:
         return NONE | compared
-    best = best_of(registry, compared["version"], compared["commit"])  # also by figures that no rule named then
+    best = best_of(registry, compared["version"], compared["commit"])  # also by figures that had no rule then
     then = {figure: release for figure, release in compared.get("best", {}).items() if figure in best}
     return {"absent": {}} | compared | {"best": best | then}
 
@@ -48,9 +48,9 @@ def identity(version: str, commit: str, record: Mapping[str, Any]) -> dict[str, 
 
 
 def best_of(registry: Registry, version: str, commit: str) -> dict[str, Any]:
-    """The best of a release and those that led to it, for every figure that a rule compares with the best one.
+    """Return the best of a release and those that led to it, for every figure that a rule compares with the best one.
 
-    `since` is the release at which the chain of comparisons begins.
+    `since`: the release at which the chain of comparisons begins.
     """
     figures = [rule.of() for rule in load(Gate).rules if rule.reference == "best"]
     if not figures:
@@ -62,7 +62,7 @@ def best_of(registry: Registry, version: str, commit: str) -> dict[str, Any]:
 
 
 def best_by(figure: str, steps: Sequence[release_path.Step], registry: Registry, since: int) -> dict[str, Any]:
-    """steps: newest first. A release that was not compared with the one before it begins a new chain."""
+    """Return the best release; steps: newest first. A release not compared with the last begins a new chain."""
     links, better = [], True
     for step in steps[:-1]:
         found = release_path.link(step.verdict, figure)

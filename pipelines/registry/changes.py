@@ -1,4 +1,4 @@
-"""What changed since the champion was released: data, split, settings and code, from its release commit."""
+"""Changes since the champion was released: data, split, settings and code, from its release commit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipelines.settings import document
 from pipelines.workspace import git
 
 Record = Mapping[str, Any]
-SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, kept by releases
-SHOWN = 12  # settings or files that are named one by one
+SIZES = {"n_train": "train events", "n_users": "users", "n_items": "items"}  # of holdout.json, recorded by releases
+SHOWN = 12  # settings or files that are listed
 
 
 def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
-    """Lines by what they are about, [] where nothing changed; None without a champion.
+    """Return lines by subject, [] if nothing changed; None without a champion.
 
     champion: champion.json, holdout: holdout.json.
     """
@@ -36,7 +36,7 @@ def since(champion: Record, holdout: Record) -> dict[str, list[str]] | None:
 
 
 def data(before: Mapping[str, int], holdout: Record) -> Iterator[str]:
-    """How large it was and is, where its size differs; nothing is known of releases without a record of it."""
+    """Yield the sizes before and now that differ; old releases have no record of them."""
     changed = [(key, n) for key, n in before.items() if n != holdout[key]]
     yield from (f"{n:,} → {holdout[key]:,} {SIZES[key]}" for key, n in changed)
     if not changed:
@@ -44,7 +44,7 @@ def data(before: Mapping[str, int], holdout: Record) -> Iterator[str]:
 
 
 def split(before: Record | None, holdout: Record) -> Iterator[str]:
-    """How the holdout differs."""
+    """Yield the differences of the holdout."""
     changed = [(key, before[key], holdout[key]) for key in before if before[key] != holdout[key]] if before else []
     yield from (f"{key}: {worded(was)} → {worded(value)}" for key, was, value in changed)
     if not changed:
@@ -52,7 +52,7 @@ def split(before: Record | None, holdout: Record) -> Iterator[str]:
 
 
 def settings(commit: str) -> Iterator[str]:
-    """`section.key: before → now` for every setting that differs."""
+    """Yield `section.key: before → now` for every setting that differs."""
     before = document.flat(YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {})
     now = document.flat(document.read())
     for key in sorted(before.keys() | now.keys()):
@@ -72,12 +72,12 @@ def worded(value: Any) -> str:
 
 
 def files(commit: str) -> list[str]:
-    """Code that judges and differs from that of a commit, new files included, whether they are committed or not."""
+    """Return the judging code that differs from that of a commit, new files included, committed or not."""
     edited = git.git("diff", "--name-only", commit, "--", *judging()).splitlines()
     new = git.git("ls-files", "--others", "--exclude-standard", "--", *judging()).splitlines()
     return sorted({*edited, *new})
 
 
 def brief(lines: list[str]) -> list[str]:
-    """The first ones, and how many follow."""
+    """Return the first ones, and the number of the others."""
     return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]

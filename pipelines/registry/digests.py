@@ -1,6 +1,6 @@
-"""The six digests a verdict speaks of: model, data, split, tail, params and code.
+"""The six digests of a verdict: model, data, split, tail, params and code.
 
-The gate writes them into the verdict; promote computes them again and refuses to release what was not judged.
+The gate writes them into the verdict; promote computes them again and refuses to release anything that was not judged.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pipelines.artifacts.recipe import UNJUDGED, of_values
 from pipelines.settings.document import SECTIONS, read
 
 JUDGED = [section for section in SECTIONS if section not in ("package", *UNJUDGED)]
-LAST = "gate"  # the last stage that decides
-TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # of ingest
+LAST = "gate"  # the last stage that affects the verdict
+TABLES = ("interactions.parquet", "items.parquet", "users.parquet")  # outputs of ingest
 
 
 def digests() -> dict[str, str]:
-    """sha256 in hex of everything that decided the verdict, as it lies in the working tree now."""
+    """Return the sha256 in hex of everything that decided the verdict, as it is in the working tree now."""
     path = DATA / "split" / "holdout.json"
     outputs.verify(path)
     holdout = outputs.read_json(path)
@@ -39,28 +39,28 @@ def data_digest() -> str:
 
 
 def params_digest() -> str:
-    """Of the judged sections as values, so that neither comments nor the order of keys count."""
+    """Return the digest of the judged sections' values; comments and the order of keys do not count."""
     document = read()
     values = {section: document[section] for section in JUDGED}
     return of_values(values)
 
 
 def judging() -> list[str]:
-    """Files and folders of the code that decides a verdict: of the gate, and of the stages that it rests on."""
+    """Return files and folders of the code that decides a verdict: of the gate, and of the stages it depends on."""
     stages = recipe.stages()
     return sorted({path for name in [*recipe.before(LAST, stages), LAST] for path in recipe.code_of(stages[name])})
 
 
 def code_digest() -> str:
-    """Of the code in the current folder: stages run from there, wherever the console script is installed."""
+    """Return the digest of the code in the current folder: stages run from there, not from the installed package."""
     paths = sorted(set(recipe.files(judging())))
     if not paths:
-        raise FileNotFoundError(f"none of the files that dvc.yaml names is in {Path.cwd()}; run inside the checkout")
+        raise FileNotFoundError(f"none of the files in dvc.yaml is in {Path.cwd()}; run inside the checkout")
     return of_text("\n".join(f"{path.as_posix()} {outputs.sha256(path)}" for path in paths))
 
 
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Names whose digests differ, or that only one of the two has."""
+    """Return the names with different digests, or with a digest in one of the two alone."""
     return [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
 
 

@@ -1,4 +1,4 @@
-"""The releases that led to one of them: each was compared with the one before it, its champion."""
+"""Releases that led to one of them: each was compared with the one before it, its champion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """A release, and what its verdict says."""
+    """A release and its verdict."""
 
     version: str
     commit: str
@@ -29,10 +29,10 @@ class Step:
 
 
 def read(registry: Registry, version: str, commit: str, *, since: int = 0) -> Iterator[Step]:
-    """The release and those before it, newest first, to the first one or to the major version `since`.
+    """Return the release and those before it, newest first, back to the first one or to the major version `since`.
 
-    The commit of each is taken from the verdict of the next, so that neither moved nor deleted tags change the path. It
-    ends early where a version was deregistered and its commit is not in this clone.
+    The commit of each is taken from the verdict of the next, so that moved or deleted tags do not change the path. It
+    ends early if a version was deregistered and its commit is not in this clone.
     """
     name, at = version, commit
     while True:
@@ -52,7 +52,7 @@ def read(registry: Registry, version: str, commit: str, *, since: int = 0) -> It
 
 
 def link(verdict: Record, name: str) -> tuple[Link, bool] | None:
-    """A figure of a release and its champion, and whether higher is better; None where they were not compared by it."""
+    """Return a figure of a release and its champion, and whether higher is better; None if no rule compared them."""
     for rule in verdict["rules"]:
         values = rule["value"], rule["reference_value"]
         if rule["reference"] == "champion" and figure(rule["metric"], rule["slice"]) == name and None not in values:

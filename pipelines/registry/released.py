@@ -1,6 +1,6 @@
-"""A release commit checked against itself: what it would serve was judged, and the verdict was PROMOTE.
+"""Check of a release commit against itself: the model that it would serve was judged, and the verdict was PROMOTE.
 
-Only what every release has ever recorded is asked for, so that versions of old serve and come back.
+Only records that every release has ever had are required, so that old versions can serve and be rolled back to.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Record = Mapping[str, Any]
 
 
 def check(version: str, commit: str) -> None:
-    """Raise ValueError where a version must not serve."""
+    """Raise ValueError if a version must not serve."""
     try:
         problem = next(problems(version, commit), None)
-    except (KeyError, TypeError, AttributeError, YAMLError) as error:  # written by another hand than ours
-        problem = f"its files are not what a promotion writes ({type(error).__name__} {error})"
+    except (KeyError, TypeError, AttributeError, YAMLError) as error:  # not written by a promotion
+        problem = f"its files were not written by a promotion ({type(error).__name__} {error})"
     if problem is not None:
         raise ValueError(
-            f"{version} must not serve: {problem}, as its commit {commit[:12]} says; let another version serve with "
-            "`longtail rollback VERSION`, or promote a model that was judged as it is"
+            f"{version} must not serve: {problem} (commit {commit[:12]}); serve another version with "
+            "`longtail rollback VERSION`, or promote a model that was judged unchanged"
         )
 
 
 def problems(version: str, commit: str) -> Iterator[str]:
-    """Why a version was not judged as it is, in words."""
+    """Yield the differences between a version and its verdict."""
     record, verdict, bento = (
         version_files.document(version, commit, path)
         for path in (version_files.RECORD, version_files.VERDICT, version_files.BENTO)
@@ -50,7 +50,7 @@ def problems(version: str, commit: str) -> Iterator[str]:
         "it records": record["digests"],
     }.items():
         if changed := differing(verdict["digests"], digests):
-            yield f"{what} another {' and '.join(changed)} than was judged"
+            yield f"{what} another {' and '.join(changed)} than the judged one"
     model = verdict["digests"]["model"]
     if record["files"].get(version_files.MODEL.as_posix(), model) != model:
         yield "its model is not the one that was judged"
@@ -58,7 +58,7 @@ def problems(version: str, commit: str) -> Iterator[str]:
 
 
 def of_lock(lock: Record, graph: Record, params: Record) -> Iterator[str]:
-    """Where the stages of dvc.lock did not run on one another, or not with the settings of params.yaml."""
+    """Yield stages of dvc.lock that did not run on each other's outputs, or with other settings than params.yaml."""
     stages: Record = lock.get("stages") or {}
     if missing := [name for name, stage in graph["stages"].items() if "cmd" in stage and name not in stages]:
         yield f"dvc.lock has no run of {' and '.join(missing)}"
@@ -75,7 +75,7 @@ def of_lock(lock: Record, graph: Record, params: Record) -> Iterator[str]:
 
 
 def value(params: Record, key: str) -> Any:
-    """The value of a dotted key; None where there is none."""
+    """Return the value of a dotted key; None if it is missing."""
     found: Any = params
     for name in key.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None

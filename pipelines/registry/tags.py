@@ -1,4 +1,4 @@
-"""The registry of versions: annotated Git tags in the format of GTO (dvc.org/doc/gto), which `gto show` reads as well.
+"""Registry of versions: annotated Git tags in the format of GTO (dvc.org/doc/gto), also readable by `gto show`.
 
 longtail@v2.0.0     registers a version: the commit with its dvc.lock, params.yaml and verdict
 longtail#prod#3     the third assignment: that version serves from now on
@@ -18,11 +18,11 @@ from pipelines.settings.release import Release
 from pipelines.workspace import git
 
 VERSION = re.compile(r"@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?$")
-NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # by a tag, also one that cancels, or a side ref
+NAMED = re.compile(r"(?:@|^releases/)v(?P<major>\d+)\.")  # in a tag, also a cancelling one, or a side ref
 ASSIGNMENT = re.compile(r"#(?P<environment>[a-z0-9-]+)(?P<cancel>!?)(?:#(?P<number>\d+))?$")
 REMEDY = "check who made it, then sign it: `git tag --sign --force -m checked {0} {0}^{{}}`, or `git tag --delete {0}`"
-ACCEPTED: set[str] = set()  # tag objects whose signature this process has verified
-SIDE_REFS = "refs/longtail/releases"  # keep the release commits, which are on no branch
+ACCEPTED: set[str] = set()  # tag objects with a signature that this process has verified
+SIDE_REFS = "refs/longtail/releases"  # keep the release commits reachable, as they are on no branch
 FIELDS = ("refname:strip=2", "*objectname", "taggername", "taggerdate:unix", "contents:subject", "objectname", "tag")
 
 
@@ -54,12 +54,12 @@ class Registry:
     environment: str
     versions: Mapping[str, Version]  # ascending
     assignments: tuple[Assignment, ...]  # of this environment, ascending
-    next_major: int  # above those of versions that were deregistered as well
+    next_major: int  # higher than every version, also deregistered ones
     next_number: int  # GTO counts the assignments of all environments together
 
     @property
     def serving(self) -> Version | None:
-        """The assigned version with the highest number; dates in whole seconds cannot tell assignments apart."""
+        """Return the version of the assignment with the highest number; dates are too coarse, in whole seconds."""
         assigned: dict[str, int] = {}
         for assignment in self.assignments:
             assigned.pop(assignment.version, None)
@@ -69,7 +69,7 @@ class Registry:
 
     @property
     def rolled_back(self) -> frozenset[str]:
-        """Versions that gave way to an older one and have not been assigned since."""
+        """Return the versions that were replaced by an older one and not assigned since."""
         left: set[str] = set()
         before: Version | None = None
         for assignment in self.assignments:
@@ -83,10 +83,10 @@ class Registry:
         return frozenset(left)
 
     def version(self, name: str) -> Version:
-        """A version by its name; raises ValueError where there is none."""
+        """Return a version by its name; raises ValueError if it is not registered."""
         if name not in self.versions:
             known = ", ".join(self.versions) or "none yet"
-            raise ValueError(f"version {name!r} is not registered; there are {known}")
+            raise ValueError(f"version {name!r} is not registered; registered: {known}")
         return self.versions[name]
 
     def next_version(self) -> str:
@@ -100,7 +100,7 @@ class Registry:
 
 
 def read(champion: Champion) -> Registry:
-    """The registry as the tags of this repository tell it; fast (one Git call)."""
+    """Read the registry from the tags of this repository; fast (one Git call)."""
     prefix = f"refs/tags/{champion.name}"
     fields = "%00".join(f"%({field})" for field in FIELDS)
     lines = git.git("for-each-ref", f"--format={fields}", f"{prefix}@*", f"{prefix}#*", f"{SIDE_REFS}/*").splitlines()
@@ -122,7 +122,7 @@ def read(champion: Champion) -> Registry:
 
 
 def counts(champion: Champion, name: str) -> bool:
-    """Whether a tag registers, cancels or assigns a version of this environment."""
+    """Return whether a tag registers, cancels or assigns a version of this environment."""
     rest = name.removeprefix(champion.name)
     assignment = ASSIGNMENT.fullmatch(rest)
     return VERSION.fullmatch(rest) is not None or (
@@ -131,11 +131,11 @@ def counts(champion: Champion, name: str) -> bool:
 
 
 def refuse_unsigned(tags: list[list[str]]) -> None:
-    """Raise ValueError where a tag is not signed by a key that Git accepts, or was signed under another name."""
+    """Raise ValueError if a tag is not signed by a key that Git accepts, or was signed under another name."""
     for name, *_, signed_as in tags:
-        if name != signed_as:  # else a former assignment would be a new one by a copy of its tag
+        if name != signed_as:  # otherwise a copy of an old tag would be a new assignment
             raise ValueError(
-                f"the tag {name} was made as {signed_as}, and release.signed is true; {REMEDY.format(name)}"
+                f"the tag {name} was signed as {signed_as}, and release.signed is true; {REMEDY.format(name)}"
             )
     objects = {tag[5]: tag[0] for tag in tags if tag[5] not in ACCEPTED}
     try:
@@ -161,7 +161,7 @@ def brief(error: git.GitError) -> str:
 
 
 def registered(artifact: str, tags: list[list[str]]) -> dict[str, Version]:
-    """Versions in ascending order, without those that were deregistered."""
+    """Return the versions in ascending order, without deregistered ones."""
     versions: dict[str, Version] = {}
     cancelled: set[str] = set()
     for name, commit, author, time, *_ in tags:
@@ -177,7 +177,7 @@ def registered(artifact: str, tags: list[list[str]]) -> dict[str, Version]:
 
 
 def assigned(artifact: str, tags: list[list[str]], by_commit: Mapping[str, str]) -> list[tuple[str, Assignment]]:
-    """(environment, assignment) of every assignment; a version that was deregistered is named by its commit."""
+    """Yield (environment, assignment) of every assignment; a deregistered version is given by its commit."""
     found = []
     for name, commit, author, time, message, *_ in tags:
         match = ASSIGNMENT.fullmatch(name.removeprefix(artifact))
@@ -191,7 +191,7 @@ def assigned(artifact: str, tags: list[list[str]], by_commit: Mapping[str, str])
 
 
 def fetch(champion: Champion, remote: str) -> None:
-    """Fetch the versions and assignments that a Git remote knows; raises GitError, also where the two disagree."""
+    """Fetch the versions and assignments of a Git remote; raises GitError, also if the two disagree."""
     tags = f"refs/tags/{champion.name}"
     try:
         git.fetch(remote, [f"{tags}@*", f"{tags}#*", f"{SIDE_REFS}/*"])
@@ -203,7 +203,7 @@ def fetch(champion: Champion, remote: str) -> None:
 
 
 def publish(refs: Mapping[str, str], remote: str | None) -> None:
-    """Create refs all at once, first on the remote; raises GitError, with nothing changed, where one exists already."""
+    """Create refs atomically, first on the remote; raises GitError, with nothing changed, if one exists already."""
     if remote is not None:
         git.push_new(remote, refs)
     git.create_refs(refs)

@@ -21,16 +21,16 @@ BENTO = "release/bento.json"
 MODEL = DATA / "train" / "model.safetensors"
 ITEMS = DATA / "split" / "items.parquet"
 ARCHIVE = DATA / "package" / "longtail.tar"
-FORMER_ARCHIVE = ARCHIVE.with_name("longtail.bento")  # of early releases: xz, which BentoML tells by its name
-FILES = (MODEL, ITEMS, ARCHIVE)  # what a version needs to serve, and to be compared with as champion
+FORMER_ARCHIVE = ARCHIVE.with_name("longtail.bento")  # of early releases: xz, which BentoML recognises by the file name
+FILES = (MODEL, ITEMS, ARCHIVE)  # required to serve a version, and to compare with it as champion
 
 
 def document(version: str, commit: str, path: str = RECORD) -> dict[str, Any]:
-    """One of the JSON files that the release commit of a version carries; ValueError where that is another's."""
+    """Read a JSON file in the release commit of a version; raises ValueError if the commit is of another version."""
     record = carried(version, commit, RECORD)
     if (named := record.get("version")) != version:
         raise ValueError(
-            f"the tag of {version} was moved to commit {commit[:12]}, which is the release of {named}; let it point to "
+            f"the tag of {version} was moved to commit {commit[:12]}, which is the release of {named}; point it to "
             f"refs/longtail/releases/{version} again with `git tag --force --annotate`"
         )
     return record if path == RECORD else carried(version, commit, path)
@@ -42,32 +42,32 @@ def carried(version: str, commit: str, path: str) -> dict[str, Any]:
     except git.GitError:
         raise ValueError(
             f"commit {commit[:12]} has no {path}: {version} was not made by `longtail promote`; "
-            f"take it out of the registry with `gto deprecate NAME {version}`, NAME as champion.name says"
+            f"take it out of the registry with `gto deprecate NAME {version}`, where NAME is champion.name"
         ) from None
     parsed: dict[str, Any] = json.loads(content)
     return parsed
 
 
 def archive(version: str, commit: str) -> Path:
-    """Local path of a version's Bento."""
+    """Return the local path of a version's Bento."""
     return obtain(version, commit, archive_of(document(version, commit)))
 
 
 def archive_of(record: Mapping[str, Any]) -> Path:
-    """The archive that a release's record names."""
+    """Return the archive in a release's record."""
     return ARCHIVE if ARCHIVE.as_posix() in record["files"] else FORMER_ARCHIVE
 
 
 def obtain(version: str, commit: str, path: Path) -> Path:
-    """Local path of a file of a version, with the sha256 that the version's record names."""
+    """Return the local path of a file of a version, verified by the sha256 in the version's record."""
     expected = document(version, commit)["files"][path.as_posix()]
     kept = git.state_folder() / "releases" / version / path.name
     if kept.is_file() and outputs.sha256(kept) == expected:
         return kept
-    with outputs.written(kept) as partial:  # another worktree may fetch the same
+    with outputs.written(kept) as partial:  # another worktree may fetch the same file
         try:
             download(commit, path, partial)
-        except Exception as error:  # DVC's remotes raise what their drivers raise
+        except Exception as error:  # DVC's remotes raise the errors of their drivers
             raise FileNotFoundError(
                 f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
                 "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
@@ -75,19 +75,19 @@ def obtain(version: str, commit: str, path: Path) -> Path:
         if (actual := outputs.sha256(partial)) != expected:
             raise ValueError(
                 f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
-                f"says {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
+                f"has {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
             )
     return kept
 
 
 def download(commit: str, path: Path, target: Path) -> None:
-    """Copy a file as DVC has it at a commit."""
+    """Copy a file from DVC at a commit."""
     with files_at(commit) as fs, fs.open(path.as_posix(), "rb") as source, target.open("wb") as copy:
         shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def sha256_at(commit: str, paths: Sequence[Path]) -> dict[str, str]:
-    """sha256 of files as DVC has them at a commit; raises FileNotFoundError where its dvc.lock or cache lacks one."""
+    """Return the sha256 of files in DVC at a commit; raises FileNotFoundError if its dvc.lock or cache lacks one."""
     found = {}
     try:
         with files_at(commit) as fs:
@@ -96,18 +96,18 @@ def sha256_at(commit: str, paths: Sequence[Path]) -> dict[str, str]:
                     found[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     except Exception as error:  # as in obtain
         names = " or ".join(map(str, paths))
-        raise FileNotFoundError(f"DVC does not have {names} as judged ({brief(error)}); run `dvc repro`") from error
+        raise FileNotFoundError(f"DVC does not have the judged {names} ({brief(error)}); run `dvc repro`") from error
     return found
 
 
 @contextmanager
 def files_at(commit: str) -> Iterator[Any]:
-    """The data at a commit as an fsspec file system: from the cache, else from this checkout's default remote.
+    """Return the data at a commit as an fsspec file system: from the cache, else from this checkout's default remote.
 
-    The remote of today comes first because the commit may be older than its configuration; a clone that has none takes
-    the remote that the commit itself names, which opening DVCFileSystem by path would replace by the empty cache.
+    The present remote comes first because the commit may be older than its configuration; a clone without a remote uses
+    the remote in the commit itself, which opening DVCFileSystem by path would replace by the empty cache.
     """
-    from dvc.api import DVCFileSystem  # half a second, and most calls find the file kept
+    from dvc.api import DVCFileSystem  # takes half a second, and most calls find the file in .longtail
     from dvc.repo import Repo
 
     with Repo(Path.cwd()) as here:
@@ -118,7 +118,7 @@ def files_at(commit: str) -> Iterator[Any]:
 
 
 def default_remote() -> str | None:
-    """Name of the DVC remote that this checkout pushes to and pulls from."""
+    """Return the name of the DVC remote that this checkout pushes to and pulls from."""
     from dvc.repo import Repo
 
     with Repo(Path.cwd()) as repo:

@@ -1,4 +1,4 @@
-"""Section `airflow`: when and where runs take place."""
+"""Section `airflow`: schedule, machines and limits of runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.settings.document import Section, Strict, Text
 
 
 class Resources(Strict):
-    """Queue, pool and limits of a stage in Airflow; what is left out is Airflow's default."""
+    """Queue, pool and limits of a stage in Airflow; missing keys have Airflow's default."""
 
     queue: Text | None = None
     pool: Text | None = None

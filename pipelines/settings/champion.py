@@ -1,4 +1,4 @@
-"""Section `champion`: the name and environment of what serves, and where its history begins."""
+"""Section `champion`: name and environment of the versions in service, and the start of their history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All of params.yaml, checked before the first stage runs: a slip in the last section shall not cost a training."""
+"""Check of all of params.yaml before the first stage runs, so that no training is lost to a later error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES: tuple[type[Section], ...] = tuple(
 
 
 def check(path: Path = FILE) -> None:
-    """Read every section, and what only holds between sections; raises ValueError or FileNotFoundError."""
+    """Read every section and check dependencies between them; raises ValueError or FileNotFoundError."""
     for section in CLASSES:
         load(section, path)
     ks = load(Evaluate, path).k
@@ -28,5 +28,5 @@ def check(path: Path = FILE) -> None:
             raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
     rules.check_bounds(bounds)
     source = load(Ingest, path).path
-    if not Path(source).exists():  # DVC, which watches it, would say no more than «No such file»
+    if not Path(source).exists():  # DVC, which tracks it, would report just "No such file"
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")

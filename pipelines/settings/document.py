@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 FILE = Path("params.yaml")
-MOST_OPENINGS = 1000  # of lists and mappings, with which a text can still be parsed in C
+MOST_OPENINGS = 1000  # limit on starts of lists and mappings for the parser in C
 SECTIONS = (  # of the file
     *("ingest", "validate", "split", "embed", "train", "champion", "evaluate", "gate", "package"),
     *("release", "airflow", "engine"),
@@ -43,7 +43,7 @@ S = TypeVar("S", bound=Section)
 
 
 def load(section: type[S], path: Path = FILE) -> S:
-    """Read one section of params.yaml; every other section's name is checked too."""
+    """Read one section of params.yaml; check the names of all sections."""
     try:
         return section.model_validate(read(path)[section.section])
     except ValidationError as error:
@@ -51,7 +51,7 @@ def load(section: type[S], path: Path = FILE) -> S:
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """The whole file as plain values, with exactly the sections that exist."""
+    """Read the whole file as plain values; raises ValueError for unknown or missing sections."""
     found = document(path)
     for name in found.keys() - set(SECTIONS):
         raise ValueError(f"{path}: unknown section {name!r}; the sections are {', '.join(SECTIONS)}")
@@ -61,7 +61,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
 
 
 def document(path: Path) -> dict[str, Any]:
-    """A YAML file as plain values by key."""
+    """Read a YAML file as plain values by key."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run inside the checkout, or restore it with `git checkout {path}`")
     try:
@@ -69,33 +69,33 @@ def document(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it in that encoding") from None
     except YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}; correct it at that place") from None
+        raise ValueError(f"{path} is not valid YAML: {error}; correct it at that position") from None
     except RecursionError:
-        raise ValueError(f"{path} nests lists or mappings too deeply to be read; correct it") from None
+        raise ValueError(f"{path} nests lists or mappings too deeply; correct it") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__}, expected the sections {', '.join(SECTIONS)}")
+        raise ValueError(f"{path} has {type(values).__name__}, expected the sections {', '.join(SECTIONS)}")
     return values
 
 
 @lru_cache(16)
 def parsed(text: str) -> Any:
-    """The values of a YAML text; parsing the settings takes time, and promote asks for them often.
+    """Parse a YAML text, with a cache: parsing the settings takes time, and promote reads them often.
 
-    Raises RecursionError for lists and mappings that nest too deeply: the parser in C would end the process.
+    Raises RecursionError for lists and mappings that nest too deeply: the parser in C would crash the process.
     """
     openings = sum(map(text.count, ("[", "{", "- ", "? ")))
     return YAML(typ="safe", pure=openings > MOST_OPENINGS).load(text)
 
 
 def explain(error: ValidationError, section: str, path: Path) -> str:
-    """The first problem in words (and how many follow): key, what it says, what was expected."""
+    """Return a sentence on the first problem, with the number of others: key, value, expected value."""
     first, *more = error.errors()
     key = ".".join([section, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
         problem = f"unknown key {key}; remove it or correct its spelling"
     elif first["type"] == "missing":
         problem = f"key {key} is missing; add it"
-    elif first["type"] == "value_error":  # of our own validators, which say the value
+    elif first["type"] == "value_error":  # of the validators here, with the value in their message
         problem = f"{key}: {first['msg'].removeprefix('Value error, ')}; correct it"
     else:
         message = first["msg"]

@@ -1,4 +1,4 @@
-"""Section `embed`: which encoder reads which columns."""
+"""Section `embed`: the encoder and its columns."""
 
 from __future__ import annotations
 

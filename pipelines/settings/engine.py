@@ -1,4 +1,4 @@
-"""Section `engine`: what runs the SQL of the first stages."""
+"""Section `engine`: the engine for the SQL of the first stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `gate`: the rules, and the confidence with which they have to hold."""
+"""Section `gate`: the rules, and their required confidence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.settings.document import Section, Strict, Text
 
 
 class Rule(Strict):
-    """One bound on one metric: `min` or `max` of its value, or `min_gain` / `max_loss` against a reference."""
+    """Bound on a metric: `min` or `max` of its value, or `min_gain` / `max_loss` against a reference."""
 
     name: Text
     metric: Text
@@ -41,12 +41,12 @@ class Rule(Strict):
 
 
 def figure(metric: str, users: str | None) -> str:
-    """Name of what a rule bounds: a metric, of all users or of a slice."""
+    """Return the name of the bounded figure: a metric, of all users or of a slice."""
     return f"{metric} of {users}" if users else metric
 
 
 class Attempts(Strict):
-    """Share of the level for each of the candidates that are judged one after another on a holdout."""
+    """Share of the level for each candidate in the sequence judged on a holdout."""
 
     rule: Literal["spend", "count"]
     half: Annotated[int, Field(ge=1, le=10_000)]
@@ -64,17 +64,17 @@ class Gate(Section):
     def distinct_names(self) -> Gate:
         names = [rule.name for rule in self.rules]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"several rules are named {', '.join(repeated)}; verdicts name rules, give each its own")
+            raise ValueError(f"several rules are named {', '.join(repeated)}, expected distinct names")
         return self
 
     @model_validator(mode="after")
     def best_can_be_found(self) -> Gate:
-        """Which release is the best one by a figure is told by its comparisons with champions."""
+        """Check that rules against the best release have the comparisons with champions that find it."""
         compared = {rule.of() for rule in self.rules if rule.reference == "champion"}
         for rule in self.rules:
             if rule.reference == "best" and rule.of() not in compared:
                 raise ValueError(
                     f"rule {rule.name!r} compares {rule.of()} with the best release, which is found by comparisons "
-                    f"with the champion, and no rule makes one; add a rule for {rule.of()} with reference: champion"
+                    f"with the champion, and no rule has one; add a rule for {rule.of()} with reference: champion"
                 )
         return self

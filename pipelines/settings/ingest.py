@@ -1,4 +1,4 @@
-"""Section `ingest`: where rows come from and how they are read."""
+"""Section `ingest`: the source of rows and its format."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Ingest(Section):
     def url_holds_no_secret(self) -> Ingest:
         if self.url is not None and (what := credential(self.url)):
             raise ValueError(
-                f"url holds {what}, which dvc.lock and every release would hold as well; put user and password into "
+                f"url contains {what}, which would be stored in dvc.lock and every release; put user and password into "
                 "~/.netrc, or a token into an environment variable and ?token=${NAME} into the address"
             )
         return self

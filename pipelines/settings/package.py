@@ -1,4 +1,4 @@
-"""Section `package`: how a Bento is built."""
+"""Section `package`: settings for building a Bento."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `release`: where releases are shared, and whether they have to be signed."""
+"""Section `release`: the remote that shares releases, and whether they have to be signed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ class Release(Section):
     def remote_holds_no_secret(self) -> Release:
         if self.remote is not None and (what := credential(self.remote)):
             raise ValueError(
-                f"remote holds {what}, which every release would hold as well; name a remote of `git remote add`"
+                f"remote contains {what}, which would be stored in every release; set a name from `git remote add`"
             )
         return self

@@ -1,4 +1,4 @@
-"""Section `split`: what is held out."""
+"""Section `split`: the held out interactions."""
 
 from __future__ import annotations
 

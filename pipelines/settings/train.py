@@ -18,7 +18,7 @@ class Rerank(Strict):
 
 
 def section_of(hyperparameters: type[Any], **other: Any) -> Any:
-    """Model of a family's section: the fields of its settings but for the seed. other: fields of another type."""
+    """Return the pydantic model of a family's section: its settings without the seed. other: fields of another type."""
     hints = get_type_hints(hyperparameters, include_extras=True) | other
     made: dict[str, Any] = {name: (kind, ...) for name, kind in hints.items() if name != "seed"}
     return create_model(hyperparameters.__name__, __base__=Strict, **made)
@@ -44,13 +44,13 @@ ANCHOR = ("anchor", "anchor_ridge", "anchor_neighbours")
 if TYPE_CHECKING:
 
     class Families(Section):
-        """A section per family of models, and the name of the one that is trained."""
+        """Sections of the families of models, and the name of the one to train."""
 
         model: str
 
 else:
     SECTIONS = {name: section_of(settings) for name, settings in FAMILIES.items()}
-    SECTIONS["als"] = section_of(FAMILIES["als"], embedding_dim=Dim | None)  # None: as suits the data
+    SECTIONS["als"] = section_of(FAMILIES["als"], embedding_dim=Dim | None)  # None: by the size of the data
     Families = create_model(
         "Families",
         __base__=Section,
@@ -76,23 +76,23 @@ class Train(Families):
         return dict(getattr(self, family))
 
     def settings(self) -> dict[str, Any]:
-        """What a search may change, flat: the chosen model's hyper-parameters and those of the text anchor."""
+        """Return the searchable settings, flat: the hyper-parameters of the chosen model and of the text anchor."""
         return {**self.of(self.model), **{name: getattr(self, name) for name in ANCHOR}}
 
     def hyperparameters(self) -> Settings:
-        """Settings of the chosen model. Raises TypeError where its dimension is open still."""
+        """Return the settings of the chosen model. Raises TypeError if its dimension is not set yet."""
         return FAMILIES[self.model](**self.of(self.model), seed=self.seed)
 
     def with_family(self, family: str, **changes: Any) -> Train:
-        """The same with other hyper-parameters of a family."""
+        """Return a copy with other hyper-parameters of a family."""
         return self.model_copy(update={family: getattr(self, family).model_copy(update=changes)})
 
     def integers(self) -> set[str]:
-        """Names of `settings` that are whole numbers."""
+        """Return the names of `settings` that are integers."""
         return {name for name, value in self.settings().items() if isinstance(value, int)}
 
     def with_settings(self, changes: dict[str, Any]) -> Train:
-        """The same with other values of some of `settings`. Raises ValueError where one is out of its bounds."""
+        """Return a copy with other values of some `settings`. Raises ValueError if one is out of its bounds."""
         values = self.model_dump()
         for name, value in changes.items():
             target = values[self.model] if name in values[self.model] else values
@@ -102,11 +102,11 @@ class Train(Families):
     @model_validator(mode="after")
     def can_be_shared(self) -> Train:
         if self.world_size > 1 and self.model != "als":
-            raise ValueError(f"world_size is {self.world_size}, expected 1 for model {self.model}: only als is shared")
+            raise ValueError(f"world_size is {self.world_size}, expected 1 for model {self.model}, or model als")
         if self.world_size > 1 and self.search.trials:
             raise ValueError(
                 f"world_size is {self.world_size} and search.trials {self.search.trials}, expected one of them alone: "
-                "search in one process, on less data where it is much, and train what was found in several"
+                "search in one process, on a sample of large data, and train the result in several"
             )
         return self
 
@@ -117,14 +117,13 @@ class Train(Families):
         known = self.settings().keys() - {"epochs"}
         if unknown := self.search.space.keys() - known:
             raise ValueError(
-                f"search.space names {', '.join(sorted(unknown))}, expected settings of {self.model}: "
+                f"search.space has {', '.join(sorted(unknown))}, expected settings of {self.model}: "
                 f"{', '.join(sorted(known))}"
             )
         for name, (low, high) in self.search.space.items():
             start = self.settings()[name]
             if start is not None and not low <= start <= high:
                 raise ValueError(
-                    f"search.space.{name} is [{low}, {high}], expected a range that holds the value to start from, "
-                    f"{start}"
+                    f"search.space.{name} is [{low}, {high}], expected a range that includes the initial value {start}"
                 )
         return self

@@ -1,4 +1,4 @@
-"""Section `validate`: what the canonical tables have to be."""
+"""Section `validate`: requirements for the canonical tables."""
 
 from __future__ import annotations
 

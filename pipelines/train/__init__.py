@@ -1,1 +1,1 @@
-"""Stage 5: data as arrays, a fit, the search for settings, the ablation of texts."""
+"""Stage 5: read data as arrays, fit a model, search for settings, measure the ablation of texts."""

@@ -1,4 +1,4 @@
-"""What the train stage learns from and chooses on, as arrays: read from the split and the embeddings."""
+"""Training data and validation data of the train stage as arrays: read from the split and the embeddings."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from models.training.interactions import Interactions
 from models.tuning.tail_setting import Holdout
 from pipelines.artifacts import embeddings_file, outputs, tables
 
-VALID_USERS = 5000  # at most so many of them are ranked to choose settings ...
-WATCHED_USERS = 1000  # ... and so many for the figure after an epoch
+VALID_USERS = 5000  # limit on the users ranked to choose settings ...
+WATCHED_USERS = 1000  # ... and for the figure after an epoch
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training pairs, the valid pairs that settings are chosen on, and what is known of the items."""
+    """Training pairs, valid pairs to choose settings on, and attributes of the items."""
 
     interactions: Interactions
     histories: csr_array[Any]  # the same pairs, (n_users, n_items)
     holdout: Holdout
-    watched: Holdout  # fewer users of it
+    watched: Holdout  # a sample of its users
     catalogue: Catalogue
     embeddings: npt.NDArray[np.float32]  # (n_items, t)
-    encoder: str  # digest of the encoder that made them
+    encoder: str  # digest of their encoder
     tail_sha256: str
 
 
 def read(stage: outputs.StageRun, *, seed: int) -> TrainingData:
-    """Raises ValueError where there is nothing to train on, or nothing to choose on."""
+    """Read the data; raises ValueError if there are no training pairs, or no valid pairs."""
     train = tables.read(stage.input("split", "train.parquet"), ["user_idx", "item_idx"])
     valid = tables.read(stage.input("split", "valid.parquet"), ["user_idx", "item_idx"])
     items = tables.read(stage.input("split", "items.parquet"), ["popularity", "is_tail", "is_cold"])
@@ -55,7 +55,7 @@ def read(stage: outputs.StageRun, *, seed: int) -> TrainingData:
 
 
 def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr_array[Any]]:
-    """The training pairs as models take them, and as a sparse (n_users, n_items) matrix of ones."""
+    """Return the training pairs as input of the models, and as a sparse (n_users, n_items) matrix of ones."""
     users, items = (np.array(train[name].to_numpy()) for name in ("user_idx", "item_idx"))
     n_users = int(users.max()) + 1 if len(users) else 0  # every user of the index has a train interaction
     ones = np.ones(len(users), np.float32)
@@ -63,11 +63,11 @@ def to_interactions(train: pa.Table, *, n_items: int) -> tuple[Interactions, csr
 
 
 def to_holdout(histories: csr_array[Any], valid: pa.Table, *, users: int, seed: int) -> Holdout:
-    """The valid pairs of at most so many users, drawn under the seed. Raises ValueError where there is none."""
+    """Return the valid pairs of at most `users` users, drawn under the seed. Raises ValueError if there are none."""
     user_idx, items = valid["user_idx"].to_numpy(), valid["item_idx"].to_numpy()
     present = np.unique(user_idx)
     if len(present) == 0:
-        raise ValueError("valid.parquet has 0 rows of users that train knows, expected some; raise split.valid")
+        raise ValueError("valid.parquet has 0 rows of users in train, expected some; raise split.valid")
     if len(present) > users:
         present = np.sort(np.random.default_rng(seed).choice(present, users, replace=False))
     keep = np.isin(user_idx, present)
@@ -80,7 +80,7 @@ def to_catalogue(items: pa.Table, *, n_users: int) -> Catalogue:
 
 
 def sample(histories: csr_array[Any], n: int, *, seed: int) -> csr_array[Any]:
-    """At most n of the rows, drawn under the seed."""
+    """Return at most n of the rows, drawn under the seed."""
     if histories.shape[0] <= n:
         return histories
     return histories[np.sort(np.random.default_rng(seed).choice(histories.shape[0], n, replace=False))]

@@ -1,4 +1,4 @@
-"""From settings to a trained model, with its figures on valid after every epoch; settings as given, or searched for."""
+"""Train a model, with its figures on valid after every epoch; with given settings, or the best of a search."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BATCH_USERS = 1024
 
 
 def resolved(params: Train, data: TrainingData) -> Train:
-    """`params` with the dimension that suits the data where none is set."""
+    """Return `params` with a dimension by the size of the data if none is set."""
     if params.of("als")["embedding_dim"] is not None:
         return params
     users, items = (len(np.unique(idx)) for idx in (data.interactions.user_idx, data.interactions.item_idx))
@@ -43,7 +43,7 @@ def resolved(params: Train, data: TrainingData) -> Train:
 
 
 def start(params: Train, data: TrainingData, *, device: torch.device, group: Ranks | None = None) -> Trainer:
-    """The model, ready to be trained by this process, or by all of a group of which it is one."""
+    """Return the model, ready to be trained by this process alone, or as one of a group."""
     anchor = NeighbourAnchor(
         torch.from_numpy(data.embeddings).to(device),
         strength=params.anchor,
@@ -56,13 +56,13 @@ def start(params: Train, data: TrainingData, *, device: torch.device, group: Ran
 
 
 def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[dict[str, Any], Factors]]:
-    """Train; yields a row of training.csv and the model after every epoch."""
+    """Train; yield a row of training.csv and the model after every epoch."""
     group = getattr(model, "ranks", None)
     traffic: Traffic | None = group.traffic if group is not None and group.size > 1 else None
     before = Traffic()
     started = time.perf_counter()
     for epoch in progress("train", model.epochs(), total=epochs, unit="epochs"):
-        seconds = time.perf_counter() - started  # of training alone, without the figures below
+        seconds = time.perf_counter() - started  # training time alone, without the figures below
         factors = model.factors()
         ndcg, _ = figures(factors, data.watched, data.catalogue, device=model.device)
         row = {
@@ -78,7 +78,7 @@ def fit(model: Trainer, data: TrainingData, *, epochs: int) -> Iterator[tuple[di
 
 
 def best_epoch(fitted: Iterable[tuple[dict[str, Any], Factors]]) -> tuple[list[dict[str, Any]], Factors]:
-    """Rows of training.csv, and the model of the epoch that ranked best on valid; ties go to the earlier one."""
+    """Return rows of training.csv, and the model of the best epoch on valid; the earlier one in case of a tie."""
     rows: list[dict[str, Any]] = []
     best: Factors | None = None
     for row, factors in fitted:
@@ -92,7 +92,7 @@ def best_epoch(fitted: Iterable[tuple[dict[str, Any], Factors]]) -> tuple[list[d
 
 
 def exchanged(traffic: Traffic, *, since: Traffic) -> dict[str, float]:
-    """What this rank received from the others in an epoch, and the seconds it spent exchanging and waiting."""
+    """Return the data this rank received in an epoch, and the seconds it spent exchanging and waiting."""
     return {
         "received_bytes": traffic.received_bytes - since.received_bytes,
         "exchange_seconds": round(traffic.seconds - since.seconds, 3),
@@ -100,7 +100,7 @@ def exchanged(traffic: Traffic, *, since: Traffic) -> dict[str, float]:
 
 
 def figures(model: Factors, holdout: Holdout, catalogue: Catalogue, *, device: torch.device) -> tuple[float, float]:
-    """NDCG@10 on a holdout, of all items and of the tail's alone; the latter 0 where nobody wants any."""
+    """Return NDCG@10 on a holdout, of all items and of tail items alone; the latter 0 without relevant tail items."""
     users = fold_in(model, holdout.histories, device=device)
     shown = lists(model, users, holdout, batch=BATCH_USERS, device=device)
     n_items, tail = len(model.item_factors), holdout.relevant.among(catalogue.is_tail)
@@ -111,9 +111,9 @@ def figures(model: Factors, holdout: Holdout, catalogue: Catalogue, *, device: t
 
 
 def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, device: torch.device) -> list[Trial]:
-    """The trials of `params.search`, those of an interrupted search with the same inputs not run again.
+    """Run the trials of `params.search`; finished trials of an interrupted search with the same inputs are reused.
 
-    inputs: sha256 of every file that the data was read from.
+    inputs: sha256 of every input file.
     """
 
     def scores(tried: search.Settings) -> Iterator[Score]:
@@ -132,7 +132,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
         seed=params.seed,
         journal=kept,
     )
-    with git.held(kept.with_suffix(".lock")):  # the same search in another worktree finds these trials done
+    with git.held(kept.with_suffix(".lock")):  # the same search in another worktree reuses these trials
         trials = list(progress("train: search", running, total=params.search.trials, unit="trials"))
     best = search.best(trials)
     say("train", f"search: trial {best.number} of {len(trials)} is best, objective {best.objective:.4f} against "
@@ -141,7 +141,7 @@ def searched(params: Train, data: TrainingData, inputs: Mapping[str, str], *, de
 
 
 def space(params: Train) -> dict[str, Range]:
-    """What is searched: whole numbers where the setting is one, by their logarithm where the lower bound is above 0."""
+    """Return the search space: integers if the setting is one, logarithmic if the lower bound is above 0."""
     whole = params.integers()
     return {
         name: Range(low, high, log=low > 0, integer=name in whole) for name, (low, high) in params.search.space.items()
@@ -149,7 +149,7 @@ def space(params: Train) -> dict[str, Range]:
 
 
 def score(params: Train, ndcg: float, tail_ndcg: float) -> Score:
-    """NDCG@10 plus weighted tail NDCG@10; below the floor always less than above it, the farther the worse."""
+    """Return NDCG@10 plus weighted tail NDCG@10; below the floor always less than above it, less with distance."""
     objective = ndcg + params.search.tail_weight * tail_ndcg
     if not tail_ndcg >= params.search.min_tail_ndcg:
         objective = tail_ndcg - params.search.min_tail_ndcg - 1
@@ -157,7 +157,7 @@ def score(params: Train, ndcg: float, tail_ndcg: float) -> Score:
 
 
 def chosen(params: Train, trials: Sequence[Trial]) -> Train:
-    """`params` with the settings of the best trial, trained for as many epochs as were best."""
+    """Return `params` with the settings of the best trial, including its best number of epochs."""
     best = search.best(trials)
     return params.with_settings({**best.settings, "epochs": best.best_epoch})
 
@@ -167,7 +167,7 @@ def described(trial: Trial) -> str:
 
 
 def journal(params: Train, inputs: Mapping[str, str]) -> Path:
-    """Where the trials of these inputs and settings are kept: the budget may grow, anything else is another search."""
+    """Return the journal's path for these inputs and settings, without the budget, which may grow."""
     about = params.model_dump(exclude={"rerank": True, "search": {"trials"}})
     code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(MODELS.rglob("*.py"))]
     text = json.dumps([about, sorted(inputs.values()), code], sort_keys=True)
@@ -175,7 +175,7 @@ def journal(params: Train, inputs: Mapping[str, str]) -> Path:
 
 
 def rows(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-    """Rows of search.csv."""
+    """Return the rows of search.csv."""
     best = search.best(trials)
     for trial in trials:
         yield {

@@ -1,6 +1,6 @@
-"""Hyper-parameter search on valid: trials proposed by TPE, stopped early by successive halving, kept as they finish.
+"""Hyper-parameter search on valid: trials proposed by TPE, stopped early by successive halving, stored as they finish.
 
-Every finished trial is a line of a journal, from which an interrupted search goes on: the same budget gives the same
+Every finished trial is a line of a journal, from which an interrupted search resumes: the same budget gives the same
 trials, however often it was interrupted.
 """
 
@@ -19,8 +19,8 @@ import optuna
 
 from pipelines.artifacts import outputs
 
-REDUCTION = 3  # of several trials that reach a rung, so many times fewer go on
-RUNGS = 3  # the first is at 1 / REDUCTION^(RUNGS - 1) of the epochs
+REDUCTION = 3  # one in so many trials that reach a rung continues
+RUNGS = 3  # the first rung is at 1 / REDUCTION^(RUNGS - 1) of the epochs
 
 COMPLETE, PRUNED, FAIL = (optuna.trial.TrialState[name] for name in ("COMPLETE", "PRUNED", "FAIL"))
 
@@ -29,7 +29,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """Values that a hyper-parameter may take."""
+    """Allowed values of a hyper-parameter."""
 
     low: float
     high: float
@@ -44,15 +44,15 @@ class Range:
 
 @dataclass(frozen=True)
 class Score:
-    """What the settings reach on valid after an epoch."""
+    """Score of the settings on valid after an epoch."""
 
     objective: float  # larger is better
-    figures: Mapping[str, float] = field(default_factory=dict)  # what it is made of
+    figures: Mapping[str, float] = field(default_factory=dict)  # its components
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that were tried, and the score after each epoch that they were given."""
+    """Settings of a trial, and the score after each of its epochs."""
 
     number: int
     settings: Settings
@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def best_epoch(self) -> int:
-        """Counted from 1; 0 where no epoch ended."""
+        """Return the best epoch, counted from 1; 0 if no epoch ended."""
         return max(range(len(self.objectives)), key=self.objectives.__getitem__) + 1 if self.objectives else 0
 
     @property
@@ -82,7 +82,7 @@ def search(
     seed: int,
     journal: Path,
 ) -> Iterator[Trial]:
-    """Yield `trials` trials, those of an earlier run first; `start` are the settings to try before any other.
+    """Yield `trials` trials, those of an earlier run first; `start`: the settings of the first trial.
 
     scores: yields the score after each of at most `epochs` epochs; a ValueError there ends the trial, not the search.
     """
@@ -95,11 +95,11 @@ def search(
         study.add_trial(frozen(trial, distributions))
         yield trial
     for number in range(len(finished), trials):
-        # Optuna's own pruner keeps state that a journal cannot bring back
+        # Optuna's own pruner has state that the journal cannot restore
         others = {rung: [t.objectives[rung - 1] for t in finished if len(t.objectives) >= rung] for rung in rungs}
         with warnings.catch_warnings():  # multivariate is marked experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # seeded by the number, so that a search that goes on proposes what it would have proposed at once
+            # seeded by the number, so that a resumed search proposes the same settings as an uninterrupted one
             study.sampler = optuna.samplers.TPESampler(seed=seed + number, multivariate=True)
         if number < len(start):
             study.enqueue_trial({name: start[number][name] for name in space})
@@ -117,7 +117,7 @@ def search(
 def run_trial(
     settings: Settings, number: int, scores: Callable[[Settings], Iterator[Score]], others: Mapping[int, list[float]]
 ) -> Trial:
-    """Train until the last epoch, or until a rung that too many of the `others` (rung -> objectives) passed better.
+    """Train until the last epoch, or until a rung at which too many `others` (rung -> objectives) were better.
 
     Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934).
     """
@@ -141,7 +141,7 @@ def run_trial(
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the best epoch; ties go to the earlier one. Raises ValueError where none ended an epoch."""
+    """Return the trial with the best epoch, the earlier one in case of a tie. Raises ValueError if no epoch ended."""
     sound = [trial for trial in trials if trial.objectives]
     if not sound:
         reasons = "; ".join(sorted({str(trial.error) for trial in trials}))
@@ -154,7 +154,7 @@ def outcome(trial: Trial) -> optuna.trial.TrialState:
 
 
 def frozen(trial: Trial, distributions: dict[str, Any]) -> optuna.trial.FrozenTrial:
-    """A finished trial as Optuna keeps it."""
+    """Return a finished trial as an object of Optuna."""
     state = outcome(trial)
     value = {COMPLETE: trial.objective, PRUNED: trial.objectives[-1] if trial.objectives else None}
     return optuna.trial.create_trial(
@@ -167,7 +167,7 @@ def frozen(trial: Trial, distributions: dict[str, Any]) -> optuna.trial.FrozenTr
 
 
 def read(journal: Path) -> list[Trial]:
-    """The finished trials of a journal, empty where there is none; a line that was cut off counts as not finished."""
+    """Return the finished trials of a journal, empty if it is missing; a truncated line counts as unfinished."""
     if not journal.is_file():
         return []
     trials: list[Trial] = []
@@ -183,7 +183,7 @@ def read(journal: Path) -> list[Trial]:
 
 
 def append(journal: Path, trial: Trial) -> None:
-    """Add a line, after what is sound of the journal, so that it survives a crash whole or not at all."""
+    """Append a line after the valid part of the journal; it survives a crash completely or not at all."""
     lines = [json.dumps(asdict(known)) for known in [*read(journal), trial]]
     with outputs.written(journal) as partial:
         partial.write_text("\n".join(lines) + "\n", "utf-8")

@@ -1,7 +1,7 @@
-"""data/train: model.safetensors, training.csv (a row per epoch) and pareto.csv (a row per way of re-ranking).
+"""data/train: model.safetensors, training.csv (a row per epoch) and pareto.csv (a row per re-ranking setting).
 
-Where items have text also cold_items.csv (a row per height that items without interactions may stand at) and, with ALS,
-text_effect.csv (what the texts do on valid); where `train.search` asks for trials search.csv (a row per trial).
+If items have text also cold_items.csv (a row per score bonus of items without interactions) and, with ALS,
+text_effect.csv (effect of the texts on valid); if `train.search` has trials also search.csv (a row per trial).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipelines.train import data as training_data
 from pipelines.train import fitting, text_ablation
 from pipelines.train.data import TrainingData
 
-CROWD_USERS = 5000  # at most so many users' lists say how often an item is shown
+CROWD_USERS = 5000  # limit on the users whose lists determine the exposure of items
 
 
 def main() -> None:
@@ -40,14 +40,14 @@ def main() -> None:
 
 
 def follow(params: Train, group: Ranks, device: torch.device) -> None:
-    """What every rank but the first does: its share of the training, and nothing else."""
+    """Run a rank other than the first: its share of the training, and nothing else."""
     data = training_data.read(outputs.StageRun("train", outputs.DATA), seed=params.seed)
     for _ in fitting.start(fitting.resolved(params, data), data, device=device, group=group).epochs():
         pass
 
 
 def lead(params: Train, group: Ranks, device: torch.device) -> None:
-    """What the first rank does, or the only process: it also chooses on valid and writes."""
+    """Run the first rank, or the only process: it also chooses on valid and writes."""
     with outputs.stage("train") as stage:
         data = training_data.read(stage, seed=params.seed)
         params = fitting.resolved(params, data)
@@ -79,7 +79,7 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
 
 
 def weigh_texts(data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> None:
-    """Say whether the texts help or hurt; writes text_effect.csv."""
+    """Log whether the texts help or hurt; write text_effect.csv."""
     if params.model == "als" and params.anchor and data.embeddings.any():
         effects = list(text_ablation.measure(params, data, device=device))
         tables.write_csv(stage.output("text_effect.csv"), map(text_ablation.row, effects))
@@ -87,8 +87,8 @@ def weigh_texts(data: TrainingData, params: Train, stage: outputs.StageRun, devi
 
 
 def raised(model: Factors, data: TrainingData, params: Train, stage: outputs.StageRun, device: torch.device) -> Factors:
-    """The model whose items without interactions stand as high as valid allows; writes cold_items.csv."""
-    if not params.anchor:  # text is not to play any part
+    """Return the model with the largest score bonus for cold items that valid allows; write cold_items.csv."""
+    if not params.anchor:  # text is switched off
         return model
     holdout = data.holdout
     model, heights = correct(
@@ -105,7 +105,7 @@ def raised(model: Factors, data: TrainingData, params: Train, stage: outputs.Sta
 
 
 def pareto(outcomes: Sequence[Outcome], chosen: Outcome) -> Iterator[dict[str, Any]]:
-    """Rows of pareto.csv: what every way of re-ranking does on valid, all figures at 10."""
+    """Return the rows of pareto.csv: the figures of every re-ranking setting on valid, all at 10."""
     for outcome, best in zip(outcomes, front(outcomes), strict=True):
         yield {
             "method": outcome.how.method,

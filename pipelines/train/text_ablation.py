@@ -1,6 +1,6 @@
-"""data/train/text_effect.csv: what the texts do for accuracy and for the tail, on valid.
+"""data/train/text_effect.csv: effect of the texts on accuracy and on the tail, on valid.
 
-A small model is trained twice, with the texts and without; the same users judge both.
+A small model is trained twice, with the texts and without, and evaluated on the same users.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pipelines.settings.train import Train
 from pipelines.train import fitting
 from pipelines.train.data import TrainingData
 
-DIM = 64  # enough to tell; the chosen dimension would double the time of training
-ERRORS = 2.0  # standard errors that a difference has to exceed to be one
+DIM = 64  # sufficient for the effect; the chosen dimension would double the time of training
+ERRORS = 2.0  # standard errors that a significant difference has to exceed
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Effect:
 
 
 def measure(params: Train, data: TrainingData, *, device: torch.device) -> Iterator[Effect]:
-    """NDCG@10 of all items, and of tail items alone where a user of valid wants one."""
+    """Yield the effect on NDCG@10 of all items, and of tail items alone if valid has relevant ones."""
     ways = [of_small_model(params, data, anchor, device) for anchor in (params.anchor, 0.0)]
     relevant, n_items = data.holdout.relevant, len(data.catalogue.is_tail)
     for metric, wanted in {"ndcg@10": relevant, "tail_ndcg@10": relevant.among(data.catalogue.is_tail)}.items():
@@ -60,7 +60,7 @@ def measure(params: Train, data: TrainingData, *, device: torch.device) -> Itera
 
 
 def of_small_model(params: Train, data: TrainingData, anchor: float, device: torch.device) -> Lists:
-    """What the users of valid are shown after the last epoch, (n_users, 10)."""
+    """Return the lists of valid users after the last epoch, (n_users, 10)."""
     dim = min(DIM, params.of("als")["embedding_dim"] or DIM)
     model = fitting.start(params.with_settings({"embedding_dim": dim, "anchor": anchor}), data, device=device)
     for _ in model.epochs():
@@ -71,18 +71,18 @@ def of_small_model(params: Train, data: TrainingData, anchor: float, device: tor
 
 
 def verdict(effects: Sequence[Effect]) -> str:
-    """What to tell people. Texts hurt where accuracy lost by them and the tail did not gain."""
+    """Return a sentence for the log. Texts hurt if they lower accuracy and do not improve the tail."""
     figures = ", ".join(
         f"valid {effect.metric} {effect.with_text:.4f} with, {effect.without_text:.4f} without "
         f"({effect.gain:+.4f} ± {effect.standard_error:.4f})"
         for effect in effects
     )
     if any(effect.hurts for effect in effects) and not any(effect.helps for effect in effects):
-        return f"the texts hurt: {figures}; look at ingest's text column or set train.anchor to 0"
+        return f"the texts hurt: {figures}; check the text column in ingest, or set train.anchor to 0"
     helped = any(effect.helps for effect in effects)
-    return f"the texts {'help' if helped else 'make no difference that can be told'}: {figures}"
+    return f"the texts {'help' if helped else 'make no significant difference'}: {figures}"
 
 
 def row(effect: Effect) -> dict[str, Any]:
-    """A row of text_effect.csv."""
+    """Return a row of text_effect.csv."""
     return {**asdict(effect), "gain": effect.gain, "helps": int(effect.helps), "hurts": int(effect.hurts)}

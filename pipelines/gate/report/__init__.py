@@ -1,1 +1,1 @@
-"""Show a verdict in the terminal, as Markdown and as a page; decide nothing."""
+"""Show a verdict in the terminal, as Markdown and as a page, without deciding anything."""

@@ -1,4 +1,4 @@
-"""Attempts in words: the place of a judgement among all of its holdout, and when a fresh holdout renews the level."""
+"""Sentences about attempts: the position of a judgement on its holdout, and the ways to renew the level."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipelines.gate.attempts import History, holdout_of
 from pipelines.gate.ledger import Judgement
 from pipelines.privacy.markdown import plain
 
-SHOWN = 20  # judgements that a report lists, the latest ones
+SHOWN = 20  # latest judgements that a report lists
 HEAD = ("judgement", "verdict", "level", "model", "settings", "by", "when", "run")
 Record = Mapping[str, Any]
 
 
 def sentences(verdict: Record) -> list[str]:
-    """The place of a verdict, the level it had to meet, and what could not be counted."""
+    """Return sentences on the position of a verdict, its level, and judgements that could not be counted."""
     attempt = verdict["attempt"]
     since = f"since {attempt['epoch']} was promoted" if attempt["epoch"] else "before any promotion"
     told = [f"Judgement {attempt['number']} of this holdout {since}."]
@@ -37,7 +37,7 @@ def sentences(verdict: Record) -> list[str]:
 
 
 def required(verdict: Record) -> str:
-    """The level that passing had to meet."""
+    """Return a sentence on the level for passing."""
     attempt, nominal = verdict["attempt"], percent(verdict["confidence"])
     if attempt["rule"] == "count":
         return f"Every judgement has to meet {nominal}, as gate.attempts says: the best of many passes by luck."
@@ -48,14 +48,14 @@ def required(verdict: Record) -> str:
 
 
 def name_of(text: str) -> str:
-    """A name or sentence of other people, in one line of printable characters."""
+    """Return a foreign name or sentence in one line of printable characters."""
     return "".join(sign if sign.isprintable() else " " for sign in text)[:300]
 
 
 def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement], *, lines: int) -> list[str]:
-    """The ways to start the count anew, where levels are spent.
+    """Return the ways to restart the count, if levels are spent.
 
-    entries: the judgements that count with this one, itself included. lines: ways in which the data was split so far.
+    entries: the judgements that count with this one, itself included. lines: number of splits of the data so far.
     """
     if verdict["attempt"]["rule"] == "count":
         return []
@@ -75,7 +75,7 @@ def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement], *, l
 
 
 def by_time(holdout: Record, windows: Sequence[Sequence[str]]) -> str:
-    """The date of a test set that shares no pair with these, at the rate of events in the present one."""
+    """Return a sentence on the date of a test set without these pairs, at the rate of events in the present one."""
     n_events = sum(holdout[f"n_{part}"] for part in ("train", "valid", "test"))
     first, last = (datetime.fromisoformat(moment) for moment in max(windows, key=lambda window: window[1]))
     needed = attempts.events_until_fresh(n_events, test=holdout["n_test"] / n_events)
@@ -91,7 +91,7 @@ def by_time(holdout: Record, windows: Sequence[Sequence[str]]) -> str:
 
 
 def same_holdout(verdict: Record, entries: Sequence[Judgement], mine: Judgement | None) -> list[Judgement]:
-    """The entries whose holdout shares pairs with that of a judgement, its own last."""
+    """Return the entries with holdouts that share pairs with that of a judgement, its own last."""
     if mine is None:
         return list(entries)
     holdout = holdout_of(mine.split, mine.window)
@@ -99,7 +99,7 @@ def same_holdout(verdict: Record, entries: Sequence[Judgement], mine: Judgement 
 
 
 def cells(entries: Sequence[Judgement]) -> Iterator[list[str]]:
-    """A row per judgement; of the settings those that differ between them."""
+    """Return a row per judgement, with the settings that differ between them."""
     keys = dict.fromkeys(key for entry in entries for key in entry.settings)
     differ = [key for key in keys if len({str(entry.settings.get(key)) for entry in entries}) > 1]
     for entry in entries:
@@ -117,7 +117,7 @@ def cells(entries: Sequence[Judgement]) -> Iterator[list[str]]:
 
 
 def lines(verdict: Record, history: History) -> int:
-    """Number of ways in which the data was split in this epoch."""
+    """Return the number of splits of the data in this epoch."""
     current: int = verdict["attempt"]["line"]
     return 1 + max([current, *(entry.line for entry in history.earlier)])
 
@@ -128,7 +128,7 @@ def place_of(entry: Judgement) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """What the reports tell of the judgements of this holdout."""
+    """Section of the reports about the judgements of this holdout."""
 
     sentences: list[str]
     rows: list[list[str]]  # the latest judgements, a cell per name in `head`

@@ -1,4 +1,4 @@
-"""The charts of the gate report, as inline SVG that is equal for equal figures."""
+"""Charts of the gate report, as inline SVG, equal for equal figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DASHES: dict[str, Any] = {
     "candidate": "-", "champion": (0, (5, 2)), "content": (0, (6, 2, 1, 2)), "popularity": (0, (1, 1.5)),
     "random": (0, (2, 3)),
 }  # fmt: skip
-OLDER = ("#0369a1", "P", (0, (3, 1.5)))  # of best releases, which have names of their own: colour, marker, dashes
+OLDER = ("#0369a1", "P", (0, (3, 1.5)))  # of best releases, named by their versions: colour, marker, dashes
 MARKERS = {"candidate": "o", "champion": "s", "content": "^", "popularity": "D", "random": "v"}
 METHODS: dict[str, tuple[str, str, Any]] = {  # of re-ranking: colour, marker, dashes
     "none": ("#475569", "D", "-"), "popularity": ("#b45309", "s", (0, (5, 2))), "xquad": ("#1d4ed8", "^", (0, (2, 2))),
@@ -49,7 +49,7 @@ Point = tuple[str, float, float]  # name, x, y
 
 
 def tradeoff(columns: Columns, k: int) -> str:
-    """Accuracy against tail coverage, a point per model, and the line of those that no other one beats in both."""
+    """Draw accuracy against tail coverage, a point per model, with the Pareto front."""
     figure, axes = canvas(f"share of the tail shown in the top {k}", f"ndcg@{k}")
     points = list(zip(columns["model"], numbers(columns["tail_coverage"]), numbers(columns["ndcg"]), strict=True))
     best = np.array(front([(x, y) for _, x, y in points]))  # (m, 2)
@@ -69,7 +69,7 @@ def tradeoff(columns: Columns, k: int) -> str:
 
 
 def apart(points: Sequence[Point], *, width: float, height: float) -> list[Point]:
-    """Where names of that size are written, from top to bottom, so that none covers one that is already there."""
+    """Return the heights of the names, from top to bottom, so that none covers another."""
     placed: list[Point] = []
     for name, x, y in sorted(points, key=lambda point: -point[2]):
         lowest = [other for _, left, other in placed if abs(left - x) < width and abs(other - y) < height * len(points)]
@@ -78,12 +78,12 @@ def apart(points: Sequence[Point], *, width: float, height: float) -> list[Point
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one beats in both coordinates, by the first of them."""
+    """Return the Pareto front of points, by the first coordinate."""
     return sorted({p for p in points if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)})
 
 
 def pareto(columns: Columns) -> str:
-    """Accuracy against tail coverage of every way of re-ranking on valid, the one that was chosen in a ring."""
+    """Draw accuracy against tail coverage of every re-ranking setting on valid, with a ring around the chosen one."""
     figure, axes = canvas("share of the tail shown in the top 10", "ndcg@10")
     points = list(zip(
         columns["method"], numbers(columns["valid_tail_coverage"]), numbers(columns["valid_ndcg"]), columns["chosen"],
@@ -100,7 +100,7 @@ def pareto(columns: Columns) -> str:
 
 
 def deciles(columns: Columns, k: int) -> str:
-    """Recall per popularity decile, candidate beside champion (beside popularity where there is none)."""
+    """Draw recall per popularity decile, candidate beside champion (beside popularity without a champion)."""
     shown = [name for name in ("candidate", "champion", "popularity") if present(columns.get(name, []))][:2]
     figure, axes = canvas("popularity decile of the item, 1 = most popular", f"recall@{k}")
     width = 0.8 / max(len(shown), 1)
@@ -122,14 +122,14 @@ def deciles(columns: Columns, k: int) -> str:
 
 
 def lorenz(columns: Columns, k: int) -> str:
-    """Share of all exposure that the least shown share of the catalogue gets."""
+    """Draw the cumulative share of exposure over the catalogue, least shown items first."""
     figure, axes = canvas("share of the catalogue, least shown first", f"share of all places in the top {k}")
     shares = numbers(columns["share_of_items"])
     axes.plot([0, 1], [0, 1], color="#94a3b8", linewidth=1, linestyle=(0, (4, 3)), label="every item equally")
     shown = [name for name in dict.fromkeys([*COLOURS, *columns]) if present(columns.get(name, []))]
     shown.remove("share_of_items")
     for name in reversed(shown):  # the candidate on top
-        width, alpha = (4.0, 0.6) if name == "candidate" else (1.8, 1.0)  # what it covers shows
+        width, alpha = (4.0, 0.6) if name == "candidate" else (1.8, 1.0)  # curves below stay visible
         axes.plot(
             shares, numbers(columns[name]), color=colour(name), linestyle=DASHES.get(name, OLDER[2]), label=name,
             linewidth=width, alpha=alpha,
@@ -148,13 +148,13 @@ def canvas(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as an <svg> without dates or random ids; `name` keeps the ids of several charts apart, `label` is read
-    out."""
+    """Return the figure as an <svg> without dates or random ids; `name` makes the ids of charts distinct, `label` is
+    for screen readers."""
     buffer = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    # groups are numbered alike in every chart, nothing refers to them, and a page must not repeat an id
+    # groups have equal numbers in every chart, nothing refers to them, and a page must not repeat an id
     element = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
     return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 

@@ -1,7 +1,7 @@
-"""Example users for the report: what they have touched, and what two models give them.
+"""Example users for the report: their interactions, and the recommendations of two models.
 
-Five of them, from who lives off the tail to who keeps to the head: all judged users are ordered by the tail's share of
-their history, and the one in the middle of each fifth is shown. Ids are not.
+All judged users are ordered by the tail's share of their history, and the user in the middle of each fifth is shown,
+without ids.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Indices = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Shown:
-    """An item as people see it."""
+    """Item as shown in the report."""
 
     title: str
     is_tail: bool
-    is_hit: bool  # the user did touch it, in test
+    is_hit: bool  # the user interacted with it in test
 
 
 @dataclass(frozen=True)
 class Example:
-    """A user: the items that came last to the history, and lists by model."""
+    """Example user: the latest items of the history, and lists by model."""
 
     n_history: int
     tail_share: float
@@ -44,7 +44,7 @@ class Example:
 def choose(
     evaluations: Mapping[str, Evaluation], user_idx: Indices, train: pa.Table, test: pa.Table, items: pa.Table
 ) -> list[Example]:
-    """Examples with the lists of champion (popularity where there is none) and candidate.
+    """Return examples with the lists of champion (popularity without a champion) and candidate.
 
     user_idx: (n_users,) of the evaluations' rows; train and test: the split's tables, items: item_id, title, is_tail.
     """
@@ -69,7 +69,7 @@ def choose(
 
 
 def tail_shares(train: pa.Table, is_tail: Bools, *, n_users: int) -> npt.NDArray[np.float64]:
-    """The tail's share of every user's train pairs, (n_users,)."""
+    """Return the tail's share of every user's train pairs, (n_users,)."""
     users = train["user_idx"].to_numpy()
     keep = users < n_users
     of_tail = is_tail[train["item_idx"].to_numpy()[keep]]
@@ -81,7 +81,7 @@ def tail_shares(train: pa.Table, is_tail: Bools, *, n_users: int) -> npt.NDArray
 
 
 def latest(pairs: pa.Table, user: int) -> list[int]:
-    """Items of one user, in the order of their first events, the latest ahead, where there are times."""
+    """Return the items of one user by the time of their first events, latest first, if there are times."""
     mine: Any = pairs.filter(pc.equal(pairs["user_idx"], pa.scalar(user, pa.int32())))
     if "timestamp" in mine.column_names:
         mine = mine.sort_by([("timestamp", "descending"), ("item_idx", "ascending")])
@@ -89,6 +89,6 @@ def latest(pairs: pa.Table, user: int) -> list[int]:
 
 
 def names(items: pa.Table) -> list[str]:
-    """Titles, ids where there is none."""
+    """Return titles, or ids for items without title."""
     titles = items["title"].to_pylist() if "title" in items.column_names else [None] * items.num_rows
     return [str(title or item_id) for title, item_id in zip(titles, items["item_id"].to_pylist(), strict=True)]

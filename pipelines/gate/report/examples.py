@@ -13,7 +13,7 @@ Changes = Mapping[str, Sequence[str]]
 
 
 def for_page(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """The users as page.html takes them."""
+    """Return the users in the form of page.html."""
     return [
         {
             "about": about(example),
@@ -36,7 +36,7 @@ def heading(model: str, shown: Sequence[Shown]) -> str:
 
 
 def markdown(examples: Sequence[Example], changes: Changes | None) -> list[str]:
-    """Both sections as lines; `◆` marks a tail item, `✓` what the user did touch."""
+    """Return both sections as lines; `◆` marks a tail item, `✓` an item the user interacted with."""
     lines = ["## What changed since the champion", ""]
     for about_, found in (changes or {"": ["There is no champion yet."]}).items():
         lines += [f"- {about_ + ': ' if about_ else ''}{plain('; '.join(found)) or 'as it was'}"]

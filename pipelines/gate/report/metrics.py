@@ -1,4 +1,4 @@
-"""The reports' table of metrics: what each measures, and every model's figure at every k."""
+"""Table of metrics in the reports: the meaning of each, and every model's figure at every k."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ REFERENCES = {
 
 
 def references(models: Models) -> str:
-    """What the references are that were evaluated."""
+    """Return sentences that describe the evaluated references."""
     told = [says for name, says in REFERENCES.items() if name in models]
     older = [f"{name} is the best release by a metric that rules bound" for name in models if name.startswith("best ")]
     return f"References: {'; '.join(told + older)}." if told + older else ""
 
 
 def remark(base: str) -> str:
-    """Unit and direction of a metric where they are not the usual ones, a share that is better when higher."""
+    """Return unit and direction of a metric, unless it is a share that is better when higher."""
     metric = REGISTRY[base]
     return ", ".join(filter(None, [metric.unit, "" if metric.higher_is_better else "lower is better"]))
 
 
 def bases(models: Models) -> list[str]:
-    """All metrics that some model has, in the order of the registry."""
+    """Return all metrics that some model has, in the order of the registry."""
     found = {name.partition("@")[0] for values in models.values() for name in values}
     return [base for base in REGISTRY if base in found]
 
@@ -62,7 +62,7 @@ def markdown(models: Models) -> list[str]:
 
 
 def for_page(models: Models) -> dict[str, Any]:
-    """The table as page.html takes it: a row per metric, the models side by side at each k."""
+    """Return the table in the form of page.html: a row per metric, the models side by side at each k."""
     ks = ks_of(models)
     groups = []
     for kind, title in KINDS:

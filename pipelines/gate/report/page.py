@@ -1,4 +1,4 @@
-"""report.html: the verdict on one page that needs nothing but itself."""
+"""report.html: the verdict on one self-contained page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(
     page = environment().get_template("page.html").render(
         css=Markup((FOLDER / "page.css").read_text("utf-8")),
         verdict=verdict,
-        reason=re.split(r"(?<=\.) (?=«)", verdict["reason"]),  # a sentence about each rule that does not hold
+        reason=re.split(r"(?<=\.) (?=«)", verdict["reason"]),  # a sentence per rule that does not hold
         asked=rules.to_decide(verdict),
         facts=facts(verdict),
         columns=rules.COLUMNS,
@@ -59,7 +59,7 @@ def write(
 
 @cache
 def environment() -> Environment:
-    """Templates that escape every text, and refuse a name that nobody has given them."""
+    """Return templates that escape every text, and raise an error for an undefined name."""
     return Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -81,7 +81,7 @@ class Chart:
     title: str
     caption: str
     svg: Markup
-    note: str  # about the words in the figure
+    note: str  # explanation of terms in the figure
 
 
 def charts(curves: Curves) -> list[Chart]:

@@ -1,4 +1,4 @@
-"""The rules of a verdict as a table: one list of columns for report.html, Markdown and the terminal."""
+"""Table of a verdict's rules: one list of columns for report.html, Markdown and the terminal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the rules' table in the report, on the terminal and in Airflow's log."""
+    """Column of the rules' table in the report, on the terminal and in Airflow's log."""
 
     heading: str
     text: Callable[[Record], str]
     below: Callable[[Record], str] = lambda rule: ""  # in smaller print; in Markdown in brackets
     picture: Callable[[Record], str] = lambda rule: ""  # HTML, between the two
     is_number: bool = False
-    is_spare: bool = False  # left out where 80 characters have to do
+    is_spare: bool = False  # left out on 80 columns
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class Column:
 
 
 def markdown(rules: Sequence[Record]) -> list[str]:
-    """The table of rules, a line each."""
+    """Return the table of rules, a line each."""
     rows = [[markdown_cell(column, rule) for column in COLUMNS] for rule in rules]
     heads = [column.heading.replace("\n", " ") for column in COLUMNS]
     rulers = ["--:" if column.is_number else "---" for column in COLUMNS]
@@ -69,21 +69,21 @@ def users(rule: Record) -> str:
 
 
 def gain(rule: Record) -> str:
-    """How much better than the reference the candidate is; nothing where the rule names none."""
+    """Return the candidate's gain over the reference; empty for a rule without reference."""
     if rule["reference"] is None:
         return ""
     return f"{effect(rule, rule['effect'])} {share_of(rule) if rule['effect'] is not None else ''}".strip()
 
 
 def interval(rule: Record) -> str:
-    """Both ends, or a dash where there is no interval."""
+    """Return both ends, or a dash without an interval."""
     if rule["interval"] is None:
         return "–"
     return " … ".join("no bound" if end is None else effect(rule, end) for end in rule["interval"])
 
 
 def bounded(rule: Record) -> str:
-    """The metric, of whom where it is not everybody, and whether less of it is better."""
+    """Return the metric, its slice if there is one, and whether lower is better."""
     metric = f"{rule['metric']} of {rule['slice']}" if rule["slice"] else str(rule["metric"])
     return metric + (", lower is better" if rule["better"] == "lower" else "")
 
@@ -93,12 +93,12 @@ def required(rule: Record) -> str:
 
 
 def share_of(rule: Record) -> str:
-    """Of what the rule's percentages are shares."""
+    """Return the base of the rule's percentages."""
     return f"of {rule['reference']}" if rule["bound"].get("relative") else ""
 
 
 def effect(rule: Record, value: float | None) -> str:
-    """A number in the unit of the rule's effect: a share where the bound is relative."""
+    """Return a number in the unit of the rule's effect: a share if the bound is relative."""
     if value is None:
         return "–"
     if rule["bound"].get("relative"):
@@ -107,7 +107,7 @@ def effect(rule: Record, value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four decimals, two from 10 on, or a dash."""
+    """Return a number with four decimals, two from 10 on, or a dash."""
     if value is None:
         return "–"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
@@ -118,7 +118,7 @@ def words(decision: str) -> str:
 
 
 def meaning(verdict: Record) -> str:
-    """What an interval is."""
+    """Return the definition of an interval."""
     return (
         f"from a lower to an upper bound, each of which holds with {percent(verdict['confidence'])} confidence, "
         "also if one more user could have lost, or gained, all there is"
@@ -126,7 +126,7 @@ def meaning(verdict: Record) -> str:
 
 
 def to_decide(verdict: Record) -> str:
-    """Users that a HOLD asks for, by rule; empty where it is decided, or more users would not decide it."""
+    """Return the users needed to resolve a HOLD, by rule; empty if it is decided, or more users would not help."""
     if verdict["verdict"] != "HOLD":
         return ""
     asked = [
@@ -138,7 +138,7 @@ def to_decide(verdict: Record) -> str:
 
 
 def by_whom(control: Record) -> str:
-    """Rules that reject a control."""
+    """Return a sentence with the rules that reject a control."""
     if control["discriminates"]:
         return "rejected by " + ", ".join(f"«{name}»" for name in control["rejected_by"])
     if control["undecided"]:
@@ -147,18 +147,18 @@ def by_whom(control: Record) -> str:
 
 
 def known(rule: Record) -> list[float]:
-    """Points of a drawn interval, without an end that has no bound."""
+    """Return the points of a drawn interval, without an unbounded end."""
     return [point for point in (*rule["interval"], rule["threshold"], rule["effect"]) if point is not None]
 
 
 def drawn(rule: Record) -> str:
-    """The interval as a line of characters, over a range that holds the bound as well."""
+    """Return the interval as a line of characters, over a range that includes the bound."""
     if rule["interval"] is None or rule["effect"] is None:
         return "–"
     low, high = rule["interval"]
     points = known(rule)
     left, span = min(points), (max(points) - min(points)) or 1.0
-    first, last = 2 * (low is None), BAR - 1 - 2 * (high is None)  # an arrow takes the place of an end without bound
+    first, last = 2 * (low is None), BAR - 1 - 2 * (high is None)  # an arrow replaces an unbounded end
 
     def at(value: float) -> int:
         return first + round((value - left) / span * (last - first))
@@ -176,7 +176,7 @@ def drawn(rule: Record) -> str:
 
 
 def bar(rule: Record, *, width: int = 190, height: int = 26) -> Markup:
-    """SVG of the interval against its bound, the allowed side shaded."""
+    """Return an SVG of the interval against its bound, with the allowed side shaded."""
     if rule["interval"] is None or rule["effect"] is None:
         return Markup()
     low, high = rule["interval"]

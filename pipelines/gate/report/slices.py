@@ -1,4 +1,4 @@
-"""The reports' tables of slices, from slices.csv: users' slices by accuracy and tail, items' by recall."""
+"""Tables of slices in the reports, from slices.csv: users' slices by accuracy and tail, items' by recall."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.privacy.markdown import cell
 
 Table = Mapping[str, Sequence[str]]
 SHOWN = (("users", "ndcg"), ("users", "tail_recall"), ("items", "recall"))
-RANGES = ("history", "decile")  # slicings by numbers, whose slices have an order
+RANGES = ("history", "decile")  # slicings by numbers, with ordered slices
 PARTS = {"head": "head", "tail": "tail with train events", "cold": "tail without train events (cold)"}  # of items
 GAIN = "gain"  # of the candidate over the champion
 SAYS = {
@@ -28,14 +28,14 @@ SMALL = "a small slice rests on so few users or events that its figures are most
 @dataclass(frozen=True)
 class Slice:
     name: str
-    n: int  # users that the metric is defined for, or items
+    n: int  # users with a defined metric, or items
     n_events: int
     small: bool
     values: dict[str, float | None] = field(default_factory=dict)  # by model
 
 
 def tables(columns: Table) -> Iterator[tuple[str, str, list[Slice]]]:
-    """Users or items, a metric of their slices, and the slices."""
+    """Table of slices: users or items, a metric, and the slices."""
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for of, base in SHOWN:
         (metric,) = (name for name in columns if name.partition("@")[0] == base)
@@ -51,7 +51,7 @@ def tables(columns: Table) -> Iterator[tuple[str, str, list[Slice]]]:
 
 
 def place(slicing: str, value: str) -> int:
-    """Where a slice stands among those of its slicing; equal for all where the order is that of the file."""
+    """Return the sort key of a slice in its slicing; equal for all if the order is that of the file."""
     if slicing == "part" and value in PARTS:
         return list(PARTS).index(value)
     digits = re.match(r"\d+", value)
@@ -65,7 +65,7 @@ def label(of: str, slicing: str, value: str) -> str:
 
 
 def cells(each: Slice) -> dict[str, str]:
-    """The models' figures as text, and the candidate's gain where there is a champion."""
+    """Return the models' figures as text, and the candidate's gain if there is a champion."""
     found = {model: number(value) for model, value in each.values.items()}
     if "champion" in each.values:
         ours, theirs = each.values.get("candidate"), each.values["champion"]
@@ -97,7 +97,7 @@ def title(of: str, metric: str, names: Sequence[str]) -> str:
 
 
 def for_page(columns: Table) -> Iterator[dict[str, Any]]:
-    """The tables as page.html takes them."""
+    """Return the tables in the form of page.html."""
     for of, metric, found in tables(columns):
         names = list(cells(found[0])) if found else []
         rows = [(each, list(cells(each).values())) for each in found]

@@ -1,4 +1,4 @@
-"""A verdict in words and tables: for the terminal and as Markdown."""
+"""Verdict as text and tables: for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def print_verdict(verdict: Record, console: Console | None = None) -> None:
 
 
 def terminal_cell(column: rules.Column, rule: Record) -> str:
-    """Two lines in rich's markup: the text, and what stands below it."""
+    """Return two lines in rich's markup: the text, and the smaller text below it."""
     text, below = markup(column.text(rule)), markup(column.below(rule))
     if column.name == "decision":
         text = f"[{DECISION_COLOURS[rule['decision']]}]{text}[/]"
@@ -52,7 +52,7 @@ def markdown(
     verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]], *,
     more: Sequence[str],
 ) -> str:  # fmt: skip
-    """The report for terminals and pull requests, `more` being further lines of it."""
+    """Return the report for terminals and pull requests; `more`: further lines."""
     champion = verdict["champion"]["version"] or "none yet"
     if which := best_releases.words(verdict["champion"]):
         champion += f", best release: {cell(which)}"

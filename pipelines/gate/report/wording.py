@@ -1,4 +1,4 @@
-"""Sentences that both reports share."""
+"""Sentences used in both reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Record = Mapping[str, Any]
 
 
 def tail_words(holdout: Record) -> str:
-    """How the tail was defined for this holdout."""
+    """Return the definition of the tail for this holdout."""
     return (
         f"{holdout['n_tail']:,} of {holdout['n_items']:,} items, all but the most popular ones that together hold "
         f"{holdout['head_share']:.0%} of the train interactions; {holdout['n_cold']:,} of them have none"
@@ -17,7 +17,7 @@ def tail_words(holdout: Record) -> str:
 
 
 def split_words(holdout: Record, verdict: Record) -> str:
-    """How many events and users there are, and how many of the users are judged."""
+    """Return the numbers of events, users and judged users."""
     return (
         f"by {holdout['strategy']}, {holdout['n_train']:,} train, {holdout['n_valid']:,} valid (on which settings are "
         f"chosen) and {holdout['n_test']:,} test events; {holdout['n_users']:,} users have train events, "

@@ -1,4 +1,4 @@
-"""Events that no person can have made: floods and robots, found over all files, kept apart and accounted for."""
+"""Bot filter: events of floods and robots, found over all files, are left out and reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipelines.settings.ingest import Abuse
 
 MINUTE, DAY = 60_000_000, 86_400_000_000  # in microseconds
 
-# A robot is left out as a whole. Entropy is that of the items it took: 0 bits where all of its events are of one item.
+# All events of a robot are left out. Entropy is over its items: 0 bits if all of its events are of one item.
 TOO_FAST = """
     select user_id, 'bot_rate' as reason, concat(max(n), ' events within a minute, expected at most {most}') as detail
     from (select user_id, count(*) as n from judged_events where instant is not null
@@ -27,7 +27,7 @@ OF_ROBOTS = """
     join (select user_id, min(reason) as reason, arg_min(detail, reason) as detail from robots group by user_id) r
       on e.user_id = r.user_id
 """
-# only the days that are over the cap are sorted
+# only the events of days over the cap are sorted
 OVER_CAP = """
     select * exclude (place), 'over_daily_cap' as reason,
            'event beyond the first {cap} of the user on that day' as detail
@@ -42,7 +42,7 @@ OVER_CAP = """
 
 
 def leave_out(intake: Intake, limits: Abuse) -> bool:
-    """Fill the table `left_out` (user_id, …, file, seq, reason, detail); whether there is anything in it."""
+    """Fill the table `left_out` (user_id, …, file, seq, reason, detail); return whether it has rows."""
     robots, queries = [], []
     if limits.max_per_minute is not None:
         robots.append(TOO_FAST.format(most=limits.max_per_minute, minute=MINUTE))

@@ -1,6 +1,6 @@
-"""`.longtail/first_read/<sha256>`: when ingest first read a file, beyond which its events lie in the future.
+"""`.longtail/first_read/<sha256>`: the time when ingest first read a file; later events of it lie in the future.
 
-The clock alone would judge the same file differently from day to day. The moment is kept once a run has succeeded, so
+With the clock alone, the result for a file would change from day to day. The time is kept once a run has succeeded, so
 that every later run here gives the same tables; `ingest.until` makes them independent of the machine as well.
 """
 
@@ -20,15 +20,15 @@ def folder() -> Path:
 
 
 def moment(digest: str) -> datetime:
-    """When a file with this sha256 was first read, in whole seconds: now, where no run that read it has succeeded."""
+    """Return the time, in whole seconds, when a file with this sha256 was first read: now if no run has succeeded."""
     try:
         return datetime.fromisoformat((folder() / digest).read_text("ascii").strip())
-    except (FileNotFoundError, ValueError):  # ValueError: a write that a crash cut short
+    except (FileNotFoundError, ValueError):  # ValueError: a crash interrupted the write
         return datetime.fromtimestamp(int(time.time()), UTC)
 
 
 def keep(moments: Iterable[tuple[str, datetime]]) -> None:
-    """Remember the moments of files, by sha256, unless an earlier run has."""
+    """Store the times of files, by sha256, unless an earlier run has stored them."""
     for digest, read in moments:
         if not (path := folder() / digest).is_file():
             with outputs.written(path) as partial:

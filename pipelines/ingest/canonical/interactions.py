@@ -1,4 +1,4 @@
-"""Interactions: every event is accepted, or rejected with a reason; the events of a pair become one row."""
+"""Interactions: accept every event, or reject it with a reason; merge the events of a pair into one row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.ingest.formats import delimited
 from pipelines.runtime.console import say
 from pipelines.runtime.sql import backticked, literal
 
-WRITTEN = "format parquet, compression snappy, write_bloom_filter false"  # a partition, which nobody looks ids up in
+WRITTEN = "format parquet, compression snappy, write_bloom_filter false"  # of partitions: never searched by id
 SPARK_READS = re.compile(
     r"VARCHAR|U?(TINY|SMALL|BIG)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*|TIMESTAMP( WITH TIME ZONE)?|DATE"
 )
@@ -29,7 +29,7 @@ NO_EVENTS = """select null::string as user_id, null::string as item_id, null::fl
 
 
 def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
-    """Judge the events of all files: the view `events` holds the good ones, the table `rejected` the others."""
+    """Check the events of all files: accepted ones go to the view `events`, the others to the table `rejected`."""
     partitions = []
     for file in files:
         partition = judged(intake, file, rules)
@@ -69,7 +69,7 @@ def collect(intake: Intake, files: Sequence[File], rules: Rules) -> None:
 
 
 def judged(intake: Intake, file: File, rules: Rules) -> Partition:
-    """The partition of a file: the one of an earlier run where it still holds, else a new one."""
+    """Return the partition of a file: that of an earlier run if it is still valid, else a new one."""
     digest = intake.record(file)
     rules = replace(rules, read=intake.first_read(digest))
     dialect = {"delimiter": file.dialect.delimiter, "quote": file.dialect.quote}
@@ -81,7 +81,7 @@ def judged(intake: Intake, file: File, rules: Rules) -> Partition:
 
 
 def knows_the_same(intake: Intake, partition: Partition) -> bool:
-    """Whether the catalogue of now knows the items that were known, and none of those that were not."""
+    """Return whether the present catalogue has the items that were known then, and none of those that were not."""
     return not intake.count(
         f"""select count(*) from (
               select distinct item_id, reason from {partition.relation(intake.embedded)}
@@ -91,7 +91,7 @@ def knows_the_same(intake: Intake, partition: Partition) -> bool:
 
 
 def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> Partition:
-    """Read a file and keep what became of its rows."""
+    """Read a file and store the result for each of its rows."""
     rows = intake.open(file)
     partial = intake.scratch / name
     partial.mkdir()
@@ -121,20 +121,20 @@ def fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> de
 
 
 def runs_on_spark(intake: Intake, rows: Rows, rules: Rules) -> bool:
-    """Whether Spark reads all columns that count as DuckDB does; it hides files whose names start with _ or a dot."""
+    """Return whether Spark reads all columns in use as DuckDB does; it ignores files named with a leading _ or dot."""
     if intake.engine is intake.embedded or intake.key is not None:
         return False
     types = {name: rows.types.get(name, "VARCHAR") for name in judgement.mapped(rules)}
     dated_by_text = rules.unit == "iso" and types.get(rules.columns.timestamp or "") == "VARCHAR"
     others = [name for name, kind in types.items() if not SPARK_READS.fullmatch(kind)]
     if others or dated_by_text or Path(rows.file).name.startswith(("_", ".")):
-        say("ingest", f"{rows.file} is read by DuckDB: Spark would read its columns or its name otherwise")
+        say("ingest", f"{rows.file} is read by DuckDB: Spark cannot read its name or its column types the same way")
         return False
     return True
 
 
 def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> delimited.Read:
-    """Spark judges all rows; those that it refuses are judged once more by DuckDB, which says why in its words."""
+    """Check all rows with Spark; DuckDB checks the rejected ones again and gives the reasons in its own wording."""
     if rules.catalogue:
         intake.share("items", "select item_id from items")
     fields = ", ".join(
@@ -166,11 +166,11 @@ def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path
 
 
 def fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> str:
-    """SQL that writes what becomes of the rows of a scan to a parquet file."""
+    """Return SQL that writes the checked rows of a scan to a parquet file."""
     hidden = intake.key is not None
     if not rules.catalogue:
         return f"copy ({judgement.judged(rows, rules, scan, hidden)}) to {target} ({WRITTEN})"
-    # the join with the catalogue does not keep the order of rows, hence their numbers before it
+    # the join with the catalogue does not keep the order of rows, so they are numbered before it
     accepted = judgement.judged(rows, rules, "numbered", hidden, seq="rowid + 1 as seq, ")
     return f"""create or replace table numbered as select * from {scan};
                copy ({accepted}) to {target} ({WRITTEN});

@@ -18,7 +18,7 @@ CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
 
 
 def id_checks(column: str) -> list[Check]:
-    """What an id may not be, as (reason, condition, detail) in SQL."""
+    """Return the checks of an id, as (reason, condition, detail) in SQL."""
     return [
         (f"empty_{column}", rf"not regexp_matches(coalesce({column}, ''), '[^\p{{Zs}}]')", f"'{column} is empty'"),
         (
@@ -30,7 +30,7 @@ def id_checks(column: str) -> list[Check]:
 
 
 def collect(intake: Intake, files: Sequence[Rows], columns: ItemColumns, template: str) -> None:
-    """Judge the rows of the item files: the first of each id goes to the table `items`, the others to `rejected`."""
+    """Check the rows of the item files: the first of each id goes to the table `items`, the others to `rejected`."""
     mapped = (columns.item_id, columns.title)
     extra = list(dict.fromkeys(name for rows in files for name in rows.columns if name not in mapped))
     intake.judge(
@@ -48,21 +48,21 @@ def collect(intake: Intake, files: Sequence[Rows], columns: ItemColumns, templat
 
 
 def collect_from_events(intake: Intake) -> None:
-    """Without item files the catalogue is what has events; nothing is known of an item but its id."""
+    """Create the catalogue without item files: the items with events, with their ids alone."""
     intake.con.register("touched", intake.engine.table("select distinct item_id from events"))
     intake.con.execute("create table items as select item_id, item_id as title, '' as text from touched")
     intake.con.unregister("touched")
 
 
 def catalogue(intake: Intake) -> pa.RecordBatchReader:
-    """The items in the order of their ids, further columns of the source behind title and text."""
+    """Yield the items in the order of their ids, further columns of the source after title and text."""
     query = "from items order by item_id"
     further = list(intake.con.sql(query).to_arrow_reader(1).schema)[len(ITEMS) :]
     return intake.stream(query, pa.schema([*ITEMS, *further]))
 
 
 def _fields(rows: Rows, columns: ItemColumns, template: str, extra: Sequence[str]) -> str:
-    """SELECT of one file's id, title, text and further columns; null where another file alone has a column."""
+    """Return a SELECT of one file's id, title, text and further columns; null if only another file has a column."""
     key = "ingest.table.item_columns"
     item_id, title = rows.id(columns.item_id, f"{key}.item_id"), rows.text(columns.title, f"{key}.title")
     further = "".join(f", {rows.columns.get(name, 'null')} as x{i}" for i, name in enumerate(extra))
@@ -73,7 +73,7 @@ def _fields(rows: Rows, columns: ItemColumns, template: str, extra: Sequence[str
 
 
 def _text(rows: Rows, columns: ItemColumns, template: str) -> str:
-    """SQL of the template filled in, white space collapsed; braces name columns of the file, or its id and title."""
+    """Return SQL that fills in the template and collapses white space; braces name columns, or the id and title."""
     names = {"item_id": columns.item_id, "title": columns.title} | {name: name for name in rows.columns}
     parts = []
     try:
@@ -87,14 +87,14 @@ def _text(rows: Rows, columns: ItemColumns, template: str) -> str:
         if name is not None:
             parts.append(f"coalesce({rows.text(names.get(name, name), 'ingest.table.text')}, '')")
     filled = tidy(f"concat({', '.join(parts)})")
-    return f"replace({filled}, '. .', '.')"  # the sentence of an empty column
+    return f"replace({filled}, '. .', '.')"  # an empty column leaves an empty sentence
 
 
 def tidy(text: str) -> str:
-    """SQL of a text with its white space collapsed."""
+    """Return SQL of a text with its white space collapsed."""
     return rf"trim(regexp_replace({text}, '\s+', ' ', 'g'))"
 
 
 def _kept(name: str) -> str:
-    """The name of a further column, which must not hide one of ours."""
+    """Return the name of a further column; it must not collide with a canonical one."""
     return f"source_{name}" if name.lower() in TAKEN else name

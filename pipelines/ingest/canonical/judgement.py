@@ -1,4 +1,4 @@
-"""SQL that judges the rows of a file of interactions: what is accepted of them, and the reason against the others."""
+"""SQL that checks the rows of a file of interactions: accepted rows, and the reason for each rejection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipelines.ingest.canonical.items import id_checks
 from pipelines.ingest.canonical.ledger import Check, Rows, verdict
 from pipelines.settings.ingest import Abuse, TableColumns
 
-NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone takes 0x10 and 1_000 as well
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"  # try_cast alone also accepts 0x10 and 1_000
 
 
-PLAIN_ID = "[!-~]{1,256}"  # what most ids are
+PLAIN_ID = "[!-~]{1,256}"  # matches most ids
 
 
 WHOLE = r"-?[0-9]{1,18}"
@@ -32,19 +32,19 @@ MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 @dataclass(frozen=True)
 class Rules:
-    """How the events of a source are read and judged."""
+    """Settings for reading and checking the events of a source."""
 
     columns: TableColumns
-    named_by: str  # where the columns' names come from, {} standing for the column
+    named_by: str  # origin of the columns' names, {} being the column
     unit: str
     min_value: float | None
-    until: str | None  # the first day, as ISO text, whose events are left out
-    catalogue: bool  # whether the table `items` holds every item there is
+    until: str | None  # ISO date; events from this day on are left out
+    catalogue: bool  # whether the table `items` is complete
     abuse: Abuse
     read: datetime | None = None  # when the file was first read; None: not known yet
 
     def plain(self) -> dict[str, Any]:
-        """What the judgement of a file depends on, as plain values."""
+        """Return everything that the result for a file depends on, as plain values."""
         return {key: value for key, value in asdict(self).items() if key not in ("columns", "abuse")} | {
             "columns": self.columns.model_dump(),
             "read": None if self.read is None or self.columns.timestamp is None else self.read.isoformat(),
@@ -59,10 +59,10 @@ def mapped(rules: Rules) -> list[str]:
 def judged(
     rows: Rows, rules: Rules, source: str, hidden: bool, *, seq: str | None = None, explained: bool = True
 ) -> str:
-    """SELECT of all rows: what is accepted of them, or the reason against them with detail and text if `explained`.
+    """Return a SELECT of all rows: their accepted values, or the reason with detail and text if `explained`.
 
-    hidden: users become pseudonyms, and no text is kept, since it names them. seq: SQL that adds such a column to the
-    rows; None where they have no numbers.
+    hidden: users become pseudonyms, and no text is kept, since it contains their ids. seq: SQL that adds such a column
+    to the rows; None if they have no numbers.
     """
     checks = checks_of(rules)
     known = "true"
@@ -84,7 +84,7 @@ def judged(
 
 
 def fields(rows: Rows, rules: Rules) -> str:
-    """SQL of the fields that count: ids, value and time as text, the instant in microseconds since 1970."""
+    """Return SQL of the fields in use: ids, value and time as text, the instant in microseconds since 1970."""
     columns, unit = rules.columns, rules.unit
 
     def text(field: str, column: str) -> str:
@@ -93,7 +93,7 @@ def fields(rows: Rows, rules: Rules) -> str:
     value = "'1'" if columns.value is None else text("value", columns.value)
     time = "''" if columns.timestamp is None else text("timestamp", columns.timestamp)
     if columns.timestamp is not None and rows.types[columns.timestamp].startswith(("TIMESTAMP", "DATE")):
-        unit = "iso"  # a parquet file that says so itself
+        unit = "iso"  # a parquet file with a time type
     user_id = rows.id(columns.user_id, rules.named_by.format("user_id"))
     item_id = rows.id(columns.item_id, rules.named_by.format("item_id"))
     return f"""{user_id} as user_id, {item_id} as item_id, coalesce({value}, '') as value,
@@ -101,18 +101,18 @@ def fields(rows: Rows, rules: Rules) -> str:
 
 
 def number(value: str) -> str:
-    """SQL of a number; null for a text that is none."""
+    """Return SQL of a number; null for a text that is not a number."""
     return f"""case when regexp_full_match({value}, '{NUMBER}') then try_cast({value} as double)
                     when regexp_full_match(trim({value}), '{NUMBER}') then try_cast(trim({value}) as double) end"""
 
 
 def instant(time: str, unit: str) -> str:
-    """SQL of microseconds since 1970; null for a text that is no such time."""
+    """Return SQL of microseconds since 1970; null for a text that is not a valid time."""
     if unit == "iso":
         return f"""case when regexp_full_match(trim({time}), '{ISO}')
                    then instant_of(trim({time})) end"""
-    limit = 2**62 // MICROSECONDS[unit]  # beyond it, any number is as much out of range as another
-    # decimal, since a double would round the last digits of microseconds, and a bigint «1600000000.5» to a whole second
+    limit = 2**62 // MICROSECONDS[unit]  # all numbers beyond it are equally out of range
+    # decimal, since a double would round the last digits of microseconds, and a bigint "1600000000.5" to a whole second
     bounded = f"greatest(least(cast({{}} as {{}}), {limit}), -{limit}) * {MICROSECONDS[unit]}"
     return f"""case when regexp_full_match({time}, '{WHOLE}') then {bounded.format(time, "bigint")}
                     when regexp_full_match(trim({time}), '{EPOCH}')
@@ -120,7 +120,7 @@ def instant(time: str, unit: str) -> str:
 
 
 def sound(rules: Rules) -> str:
-    """SQL of a condition that spares nearly all good rows the checks below: it holds for none that they refuse."""
+    """Return SQL of a fast condition that lets most good rows skip the checks; false for every row they reject."""
     first, last = bounds(rules)
     conditions = [
         f"regexp_full_match(user_id, '{PLAIN_ID}') and regexp_full_match(item_id, '{PLAIN_ID}') and is_known",
@@ -134,29 +134,29 @@ def sound(rules: Rules) -> str:
 
 
 def bounds(rules: Rules) -> tuple[str, str]:
-    """SQL of the first instant that an event of a file may have, and of the first that is too late."""
+    """Return SQL of the first valid instant of an event of a file, and of the first that is too late."""
     first, last = years(rules.until)
     return first, last if rules.read is None else str(min(int(last), future(rules.read)))
 
 
 def future(read: datetime) -> int:
-    """The first instant that lies in the future of a file, in microseconds since 1970."""
+    """Return the first instant that lies in the future of a file, in microseconds since 1970."""
     return (int(read.timestamp()) + CLOCK_SKEW) * 1_000_000 + 1
 
 
 def years(until: str | None) -> tuple[str, str]:
-    """SQL of the first instant that an event may have, and of the first that is too late."""
+    """Return SQL of the first valid instant of an event, and of the first that is too late."""
     first, last = (microseconds(date(year, 1, 1)) for year in YEARS)
     return str(first), str(last if until is None else min(last, microseconds(date.fromisoformat(until))))
 
 
 def microseconds(day: date) -> int:
-    """From 1970 to the midnight that a day starts with."""
+    """Return the time from 1970 to the start of a day."""
     return (day - date(1970, 1, 1)).days * 86_400_000_000
 
 
 def checks_of(rules: Rules) -> list[Check]:
-    """What a row may not be; the first check that holds is the reason against it."""
+    """Return the checks of a row; the first one that holds is the reason for its rejection."""
     unit, until = rules.unit, rules.until
     lowest = "-infinity" if rules.min_value is None else repr(rules.min_value)
     checks = [
@@ -192,7 +192,7 @@ def checks_of(rules: Rules) -> list[Check]:
             checks.append(
                 ("after_until", f"instant >= {late}", f"concat('timestamp ', time, ' is not before {until}')")
             )
-        if rules.read is not None:  # behind after_until, which is the same on all machines
+        if rules.read is not None:  # after after_until, which is the same on all machines
             when = f"more than a day after {rules.read:%Y-%m-%d %H:%M} UTC, when the file was first read"
             checks.append(
                 (
@@ -209,5 +209,5 @@ def checks_of(rules: Rules) -> list[Check]:
 
 
 def start(text: str) -> str:
-    """SQL of the beginning of a field, which is what a detail says of one that may be as long as a file."""
+    """Return SQL of the start of a field, for a detail; a field may be as long as a file."""
     return f"left({text}, 80)"

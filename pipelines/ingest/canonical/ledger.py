@@ -1,6 +1,6 @@
-"""The workbench of one ingest: a DuckDB database, and an account of every row that was read.
+"""Ledger of one ingest: a DuckDB database with an account of every row that was read.
 
-A file becomes `Rows`: a relation with the columns `line`, c0, c1, …, whatever format it came in. Broken rows go to the
+A file of any format becomes `Rows`: a relation with the columns `line`, c0, c1, …. Broken rows go to the
 table `rejected`, the number of rows that were read to the table `files`.
 """
 
@@ -31,7 +31,7 @@ from pipelines.runtime.engine import Embedded, Tables
 from pipelines.runtime.sql import identifier, literal
 from pipelines.settings.engine import Engine
 
-NOT_MALFORMED = (  # sound rows that the settings or the catalogue leave out
+NOT_MALFORMED = (  # reasons of well-formed rows that the settings or the catalogue leave out
     *("below_min_value", "unknown_item", "after_until"),
     *("bot_rate", "bot_entropy", "over_daily_cap"),
 )
@@ -40,7 +40,7 @@ Check = tuple[str, str, str]  # reason, condition and detail in SQL
 
 @dataclass(frozen=True)
 class File:
-    """A file to read, as it is called in reports, and how its text separates fields; names: where it has no header."""
+    """A file to read, its name in reports and its dialect; names: the column names if it has no header."""
 
     path: Path
     name: str
@@ -50,18 +50,18 @@ class File:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one file: SQL of the relation, of its columns by name, and of a row as it was read."""
+    """Rows of one file: SQL of the relation, of its columns by name, and of a row as it was read."""
 
     file: str
-    number: int  # files are read in this order
-    relation: str  # line, c0, c1, …; empty before it was read
+    number: int  # position in the order of reading
+    relation: str  # line, c0, c1, …; empty before the file is read
     columns: dict[str, str]
-    types: dict[str, str]  # SQL types by name; a text file holds nothing but VARCHAR
+    types: dict[str, str]  # SQL types by name; VARCHAR alone in a text file
     raw: str
     source: delimited.Text | Path  # of text, or of parquet
 
     def id(self, column: str, key: str) -> str:
-        """SQL of a column of ids; a number with a fraction is none, since 7 and 7.0 would be two."""
+        """Return SQL of a column of ids; refuses fractional numbers, since 7 and 7.0 would be two ids."""
         text = self.text(column, key)
         kind = self.types[column]
         if (
@@ -70,21 +70,21 @@ class Rows:
             and "INT" not in kind.split("(")[0].split("[")[0]
         ):
             raise ValueError(
-                f"{self.file}: column {column!r} is {kind}, expected ids as text or integers; cast it before"
+                f"{self.file}: column {column!r} is {kind}, expected ids as text or integers; convert the column"
             )
         return text
 
     def text(self, column: str, key: str) -> str:
-        """SQL of a column as text; `key` says where params.yaml names the column."""
+        """Return SQL of a column as text; `key`: the setting that names the column."""
         if column not in self.columns:
             found = ", ".join(map(repr, self.columns))
             remedy = "is ingest.table.delimiter right?" if len(self.columns) == 1 else "name one of these"
-            raise ValueError(f"{self.file} has no column {column!r}, which {key} names; it has {found}: {remedy}")
+            raise ValueError(f"{self.file} has no column {column!r}, required by {key}; it has {found}: {remedy}")
         return f"cast({self.columns[column]} as string)"
 
 
 class Intake:
-    """Reads files of a kind (interactions, items, tags, users) and keeps account of their rows."""
+    """Reader of files by kind (interactions, items, tags, users) that keeps account of their rows."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Intake:
         key: bytes | None = None,
         engine: Tables | None = None,
     ) -> None:
-        """key: that of pseudonyms, where users get one; engine: of events in parquet files, if it is another one."""
+        """key: the key of pseudonyms, if users get them; engine: for events in parquet files, if not DuckDB."""
         self.con = con
         self.embedded: Tables = Embedded(con)
         self.engine = engine or self.embedded
@@ -103,8 +103,8 @@ class Intake:
         self.scratch = scratch
         self.stage = stage
         self.n_files = 0
-        self.moments: dict[str, datetime] = {}  # when each file of events was first read
-        self.user_space = None if key is None else canonical_pseudonyms.check(key)  # where ids of users mean the same
+        self.moments: dict[str, datetime] = {}  # time of the first read of each file of events, by sha256
+        self.user_space = None if key is None else canonical_pseudonyms.check(key)  # within it ids are comparable
         con.execute(
             "create table files (kind varchar, file varchar, read bigint, blank_lines bigint, unfinished boolean)"
         )
@@ -114,7 +114,7 @@ class Intake:
         )
 
     def read(self, kind: str, file: File) -> Rows:
-        """Read a file into a table, every column as it is."""
+        """Read a file into a table, with its columns unchanged."""
         self.record(file)
         rows = self.open(file)
         if isinstance(rows.source, Path):
@@ -128,7 +128,7 @@ class Intake:
         return replace(rows, relation=delimited.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
 
     def open(self, file: File) -> Rows:
-        """What a file holds, before its rows are read."""
+        """Return the columns of a file, before its rows are read."""
         say("ingest", f"reading {file.name} ({file.path.stat().st_size / 1e6:,.1f} MB)")
         number, self.n_files = self.n_files, self.n_files + 1
         if file.path.suffix == ".parquet":
@@ -139,7 +139,7 @@ class Intake:
         return Rows(file.name, number, "", columns, types, joined(len(columns), file.dialect), text)
 
     def fill(self, rows: Rows, keep: delimited.Keep) -> delimited.Read:
-        """Read the rows of a file to where `keep` says."""
+        """Read the rows of a file into the destination `keep`."""
         if isinstance(rows.source, Path):
             self.con.execute(keep.fill(f"(select * exclude (line) from {rows.relation})"))
             n_rows = self.count(f"select count(*) from {keep.kept}")
@@ -151,27 +151,27 @@ class Intake:
 
     def account_file(self, kind: str, name: str, read: int, blank_lines: int, is_unfinished: bool) -> None:
         if read == 0 and kind != "tags":
-            raise ValueError(f"{name} has a header and no rows; check what wrote it")
+            raise ValueError(f"{name} has a header but no rows; check the program that wrote it")
         self.con.execute("insert into files values (?, ?, ?, ?, ?)", [kind, name, read, blank_lines, is_unfinished])
 
     def record(self, file: File) -> str:
-        """sha256 of a file, taken before anything reads it; a second file of the same bytes is named."""
+        """Return the sha256 of a file, taken before it is read; a second file of the same bytes is reported."""
         if file.path.is_relative_to(self.scratch):
             return sha256(file.path)
         inputs = self.stage.inputs
         digest = inputs[self.stage.raw_input(file.path).as_posix()]
         twins = [other for other, known in inputs.items() if known == digest and other != file.path.as_posix()]
         if twins:
-            say("ingest", f"{file.name} holds the same bytes as {twins[0]}: its rows count twice")
+            say("ingest", f"{file.name} has the same content as {twins[0]}: its rows count twice")
         return digest
 
     def first_read(self, digest: str) -> datetime:
-        """When a file was first read; it is remembered when the run has succeeded."""
+        """Return the time of a file's first read; it is stored when the run has succeeded."""
         self.moments[digest] = first_read.moment(digest)
         return self.moments[digest]
 
     def judge(self, kind: str, query: str, checks: Sequence[Check]) -> None:
-        """Fill the table `judged` with the rows of a query (file, line, raw, …) and the `reason` against each, or null.
+        """Fill the table `judged` with the rows of a query (file, line, raw, …) and a `reason` for each, or null.
 
         checks: (reason, condition, detail) in SQL; the first condition that holds counts. `rejected` gets the bad rows.
         """
@@ -191,13 +191,13 @@ class Intake:
         return int(self.con.execute(query).fetchall()[0][0] or 0)
 
     def share(self, name: str, query: str, *, as_name: str | None = None) -> None:
-        """Let the engine see a result of DuckDB."""
+        """Make a result of DuckDB available to the engine."""
         path = self.scratch / f"{name}.parquet"
         self.con.execute(f"copy ({query}) to {literal(str(path))} (format parquet)")
         self.engine.view(as_name or name, f"select * from {self.engine.parquet(path)}")
 
     def stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
-        """The rows of a query as batches of this schema, in bounded memory."""
+        """Return the rows of a query as batches of this schema, in bounded memory."""
         batches = self.con.sql(query).to_arrow_reader(ROWS)
         cast = (
             pa.RecordBatch.from_arrays(
@@ -208,11 +208,11 @@ class Intake:
         return pa.RecordBatchReader.from_batches(schema, cast)
 
     def rejected(self) -> pa.RecordBatchReader:
-        """Every rejected row, in the order of files and lines."""
+        """Return every rejected row, in the order of files and lines."""
         return self.stream("select file, line, reason, detail, raw from rejected order by file, line, reason", REJECTED)
 
     def account(self) -> dict[str, dict[str, Any]]:
-        """By kind of file: rows read, accepted, rejected, malformed, rejected by reason; blank lines are no rows."""
+        """Return, by kind of file, the rows read, accepted, rejected (also by reason), malformed, and blank lines."""
         kinds = self.con.execute(
             """select kind, sum(read)::bigint, sum(blank_lines)::bigint,
                       coalesce(list(file order by file) filter (unfinished), [])
@@ -247,7 +247,7 @@ class Intake:
         self.con.unregister("broken")
 
     def shown(self, rejected: pa.Table) -> pa.Table:
-        """Rejected records without the text that names users, where these have pseudonyms."""
+        """Return rejected records; without their text if users have pseudonyms, since it contains user ids."""
         if self.key is None:
             return rejected
         place = rejected.schema.get_field_index("raw")
@@ -259,7 +259,7 @@ class Intake:
             names = delimited.check_names(pq.read_schema(path).names, path)
             verify_pages(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is not a readable parquet file ({error}); write or fetch it again") from error
+            raise ValueError(f"{path} is not a valid parquet file ({error}); write or fetch it again") from error
         columns = {column: f"c{i}" for i, column in enumerate(names)}
         fields = ", ".join(f"{identifier(column)} as {c}" for column, c in columns.items())
         scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
@@ -270,7 +270,7 @@ class Intake:
 
 
 def verdict(checks: Sequence[Check]) -> tuple[str, str]:
-    """SQL of the reason against a row, or null, and of what a column `reason` means in detail."""
+    """Return SQL of the reason for rejecting a row, or null, and SQL of the detail of a column `reason`."""
     reason = " ".join(f"when {condition} then {literal(code)}" for code, condition, _ in checks)
     detail = " ".join(f"when {literal(code)} then {text}" for code, _, text in checks)
     return f"case {reason} end", f"case reason {detail} end"
@@ -278,9 +278,9 @@ def verdict(checks: Sequence[Check]) -> tuple[str, str]:
 
 @contextmanager
 def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: Engine) -> Iterator[Intake]:
-    """An intake whose scratch files are gone when the block ends.
+    """Yield an intake; its scratch files are removed when the block ends.
 
-    pseudonyms: the environment variable with the key, where users get one.
+    pseudonyms: the environment variable with the key, if users get pseudonyms.
     """
     key = None if pseudonyms is None else canonical_pseudonyms.key_in(pseudonyms)
     scratch = stage.output(".scratch")
@@ -303,14 +303,14 @@ def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: E
 
 
 def verify_pages(path: Path) -> None:
-    """Read a parquet file once; OSError where a page does not match the checksum its writer gave it, if any."""
+    """Read a parquet file once; raises OSError if a page does not match its checksum, if it has one."""
     file = pq.ParquetFile(path, page_checksum_verification=True)
     for _ in file.iter_batches(ROWS):
         pass
 
 
 def joined(n_columns: int, dialect: Dialect) -> str:
-    """SQL of a row in one text: its fields by the delimiter, quoted where they need it."""
+    """Return SQL of a row as one text: its fields joined by the delimiter, quoted where necessary."""
     fields = [f"coalesce(cast(c{i} as varchar), '')" for i in range(n_columns)]
     if dialect.quote is not None:
         q, d = literal(dialect.quote), literal(dialect.delimiter)

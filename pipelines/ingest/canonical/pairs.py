@@ -1,8 +1,8 @@
-"""The events of a pair of user and item become one row: an engine sorts them, and batch by batch they are merged.
+"""Merge the events of each pair of user and item into one row: an engine sorts them, then batches are merged.
 
-The time of a pair is that of its first event. A split by time then has in test what was new when test began, and a pair
-stays in its part however often it is repeated: by the last event it would move from train into the test set of a later
-split, where a model that was trained on it is judged.
+The time of a pair is that of its first event. In a split by time, the test set then holds the pairs that were new when
+it began, and repeated events do not move a pair. With the time of the last event, a pair would move from train into the
+test set of a later split, where a model that was trained on it is evaluated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEVER = np.iinfo(np.int64).max  # later than any instant
 
 
 def merged(engine: Tables, duplicates: str) -> pa.RecordBatchReader:
-    """One row per user and item of `events`, in their order: value by the rule, first known time, number of events."""
+    """Return a row per user and item of `events`, in order: value by the rule, first known time, number of events."""
     if not isinstance(engine, Embedded):
         events = engine.batches(ordered("user_id", "item_id", "events"), tables.ROWS)
         return tables.even(finished(collapsed(events, duplicates)), tables.INTERACTIONS)
@@ -39,7 +39,7 @@ def merged(engine: Tables, duplicates: str) -> pa.RecordBatchReader:
 
 
 def n_users(engine: Tables) -> int:
-    """How many users have `events`; after these were merged."""
+    """Return the number of users with `events`; call it after the events are merged."""
     query = "select count(*) from ranks_of_user_id"
     if not isinstance(engine, Embedded):
         query = "select count(distinct user_id) from events"
@@ -47,15 +47,15 @@ def n_users(engine: Tables) -> int:
 
 
 def ordered(user: str, item: str, source: str) -> str:
-    """SQL of events (user, item, value, instant, n) in the order in which they are merged."""
+    """Return SQL of events (user, item, value, instant, n) in the order in which they are merged."""
     return f"""select {user} as user_id, {item} as item_id, value::double as value, instant, 1::bigint as n
                from {source} order by {user}, {item}, instant nulls first, file, seq"""
 
 
 def ranked(engine: Embedded, column: str) -> pa.Array[Any]:
-    """The ids of a column of `events` in order; the table `ranks_of_<column>` knows the place of each, `<column>_rank`.
+    """Return the ids of a column of `events` in order; the table `ranks_of_<column>` has the rank, `<column>_rank`.
 
-    Places sort and compare several times as fast as texts.
+    Ranks sort and compare several times as fast as texts.
     """
     engine.keep(
         f"ranks_of_{column}",
@@ -68,13 +68,13 @@ def ranked(engine: Embedded, column: str) -> pa.Array[Any]:
 
 
 def ranks_of(schema: pa.Schema) -> pa.Schema:
-    """The schema with places in the place of ids."""
+    """Return the schema with ranks instead of ids."""
     fields: list[pa.Field[Any]] = [pa.field(f.name, pa.uint32(), f.nullable) if f.name in IDS else f for f in schema]
     return pa.schema(fields)
 
 
 def named(batch: pa.RecordBatch, ids: dict[str, pa.Array[Any]]) -> pa.RecordBatch:
-    """A batch with ids in the place of places."""
+    """Return a batch with ids instead of ranks."""
     columns = [
         ids[name].take(column).cast(pa.string()) if name in ids else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -83,23 +83,23 @@ def named(batch: pa.RecordBatch, ids: dict[str, pa.Array[Any]]) -> pa.RecordBatc
 
 
 def collapsed(events: Iterable[pa.RecordBatch], duplicates: str) -> Iterator[pa.Table]:
-    """Sorted events (user_id, item_id, value, instant, n) with one row per pair."""
+    """Merge sorted events (user_id, item_id, value, instant, n) into one row per pair."""
     rest = None
     for batch in events:
-        table = pa.table(batch.columns, names=batch.schema.names)  # engines say in their own ways what may be null
+        table = pa.table(batch.columns, names=batch.schema.names)  # engines differ in the nullability of columns
         whole = of_pairs(pa.concat_tables([rest, table]).combine_chunks() if rest else table, duplicates)
-        rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may go on with it
+        rest = whole.slice(max(whole.num_rows - 1, 0))  # the next batch may continue this pair
         yield whole.slice(0, max(whole.num_rows - 1, 0))
     if rest is not None:
         yield rest
 
 
 def of_pairs(events: pa.Table, duplicates: str) -> pa.Table:
-    """One row per pair of sorted events, of which the first may be a pair that is merged as far as it goes."""
+    """Return one row per pair of sorted events; the first event may be a pair that is partly merged."""
     if events.num_rows < 2:
         return events
     same = [pc.equal(events[key].slice(1), events[key].slice(0, events.num_rows - 1)) for key in IDS]
-    new = ~pc.and_(*same).to_numpy()  # whether an event is not of the pair before it
+    new = ~pc.and_(*same).to_numpy()  # whether an event begins another pair
     if new.all():
         return events
     first = np.concatenate([[0], 1 + np.flatnonzero(new)])
@@ -118,7 +118,7 @@ def of_pairs(events: pa.Table, duplicates: str) -> pa.Table:
 
 
 def finished(pairs: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
-    """Pairs as the canonical table has them, whatever stands for their ids."""
+    """Return pairs with the columns of the canonical table; their ids may be ranks."""
     for table in pairs:
         value = np.minimum(table["value"].to_numpy(), LARGEST_VALUE).astype(np.float32)
         time = table["instant"].cast(tables.INTERACTIONS.field("timestamp").type)

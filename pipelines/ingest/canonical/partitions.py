@@ -1,7 +1,7 @@
-"""`.longtail/partitions/<key>/`: what became of every row of a file of events, so that no file is read twice.
+"""`.longtail/partitions/<key>/`: the checked rows of a file of events, so that no file is read twice.
 
-A partition is found by the bytes of its file, by the settings that its rows were judged by, and by the code that judged
-them; with it, ingest gives what it would give without. One whose files are damaged is removed and its file read again.
+The key covers the bytes of the file, and the settings and code that checked its rows, so the result of ingest is the
+same with and without partitions. A damaged partition is removed and its file is read again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipelines.ingest.formats import delimited
 from pipelines.runtime.engine import Embedded, Tables
 from pipelines.workspace import git
 
-CODE = (  # of the checkout: what decides what becomes of a row
+CODE = (  # files of the checkout that decide the result for a row
     "models/inference/event_bounds.py",
     "pipelines/artifacts/tables.py",
     "pipelines/ingest/canonical",
@@ -40,7 +40,7 @@ KEPT_FOR = 7 * 86400.0  # seconds after its last use
 
 
 class Partition:
-    """The judged rows of one file: rows.parquet in the file's order, broken.parquet, lines.parquet and account.json."""
+    """Checked rows of one file: rows.parquet in the file's order, broken.parquet, lines.parquet and account.json."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,20 +51,20 @@ class Partition:
         return self.folder / "rows.parquet"
 
     def broken(self) -> pa.Table:
-        """What was no record: line, reason, detail, raw."""
+        """Return the broken records: line, reason, detail, raw."""
         return tables.read(self.folder / "broken.parquet")
 
     def relation(self, engine: Tables) -> str:
-        """SQL of the rows, `seq` being their number from 1; where no column says it, they lie in their order."""
+        """Return SQL of the rows with their number from 1 as `seq`; without that column, in file order."""
         has_numbers = "seq" in pq.read_schema(self.rows).names
         return engine.parquet(self.rows) if has_numbers else engine.numbered(self.rows, "seq")
 
     def numbered(self, con: duckdb.DuckDBPyConnection) -> str:
-        """SQL of the rows with `line` instead of `seq`."""
+        """Return SQL of the rows with `line` instead of `seq`."""
         return self.with_lines(con, self.relation(Embedded(con)))
 
     def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
-        """SQL of a relation of some of its rows with `line` instead of `seq`."""
+        """Return SQL of a relation of some of its rows with `line` instead of `seq`."""
         return delimited.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
 
 
@@ -73,14 +73,14 @@ def root() -> Path:
 
 
 def key(digest: str, settings: Any) -> str:
-    """Name of the partition of a file with this sha256, judged by these settings."""
+    """Return the name of the partition of a file with this sha256, checked with these settings."""
     code = [outputs.sha256(path) for path in recipe.files([str(CHECKOUT / name) for name in CODE])]
     text = json.dumps([digest, settings, code, duckdb.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find(name: str) -> Iterator[Partition]:
-    """The partitions of this name, whole and undamaged; they differ in the catalogue they were judged by."""
+    """Yield the complete, undamaged partitions of this name; they differ in the catalogue of their check."""
     for folder in sorted(root().glob(f"{name}-*")):
         partition = opened(folder)
         if partition is not None:
@@ -88,7 +88,7 @@ def find(name: str) -> Iterator[Partition]:
 
 
 def opened(folder: Path) -> Partition | None:
-    """The partition in a folder; one that is damaged is removed."""
+    """Return the partition in a folder; a damaged one is removed."""
     try:
         for file in outputs.read_manifest(folder)["files"]:
             outputs.verify(folder / file)
@@ -100,7 +100,7 @@ def opened(folder: Path) -> Partition | None:
 
 
 def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
-    """Move a folder with a partition's files to a place of its own: a run beside this one may read the others."""
+    """Move a folder with a partition's files to a new folder: a concurrent run may be reading the others."""
     outputs.write_manifest(partial, stage="ingest", inputs=inputs)
     folder = root() / f"{name}-{uuid4().hex[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def publish(partial: Path, name: str, inputs: dict[str, str]) -> Partition:
 
 
 def prune(used: Iterable[Partition]) -> None:
-    """Remove partitions that no run has used for a week."""
+    """Remove partitions that have not been used for a week."""
     names = {partition.folder.name for partition in used}
     for folder in root().glob("*"):
         if folder.name not in names and time.time() - folder.stat().st_mtime > KEPT_FOR:

@@ -1,4 +1,4 @@
-"""Users by a keyed hash: HMAC-SHA256 of the id, the first 128 bits of it in hex. The key is never stored."""
+"""Pseudonyms of users by a keyed hash: the first 128 bits of HMAC-SHA256 of the id, in hex. The key is never stored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NOBODY = "\0key check"  # no id has a control character
 
 
 def key_in(variable: str) -> bytes:
-    """The key in an environment variable; ValueError where there is none worth the name."""
+    """Return the key in an environment variable; raises ValueError if it is missing or too short."""
     key = os.environ.get(variable, "").encode("utf-8", "surrogateescape")
     if len(key) < SHORTEST:
         raise ValueError(
-            f"ingest.pseudonyms names the environment variable {variable}, which holds {len(key)} characters; put a "
-            f"secret of at least {SHORTEST} there, the same at every run"
+            f"the environment variable {variable} (ingest.pseudonyms) has {len(key)} characters, expected a secret of "
+            f"at least {SHORTEST}; set it, to the same value for every run"
         )
     return key
 
@@ -30,12 +30,12 @@ def pseudonym(user_id: str, key: bytes) -> str:
 
 
 def check(key: bytes) -> str:
-    """Eight hex digits that tell this key from another one, and say no more of it than a pseudonym of nobody does."""
+    """Return eight hex digits that distinguish keys; they reveal no more of the key than any pseudonym."""
     return pseudonym(NOBODY, key)[:8]
 
 
 def use(con: duckdb.DuckDBPyConnection, key: bytes) -> None:
-    """Let SQL use a key; as variables, since the text of a statement ends up in messages."""
+    """Make a key available to SQL as variables, since error messages quote the text of statements."""
     padded = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
     pads = {name: [bytes(byte ^ mask for byte in padded)] for name, mask in (("inner_key", 0x36), ("outer_key", 0x5C))}
     con.register("pads", pa.table(pads))
@@ -44,6 +44,6 @@ def use(con: duckdb.DuckDBPyConnection, key: bytes) -> None:
 
 
 def sql(user_id: str) -> str:
-    """SQL of the pseudonym of a column, by the key in use."""
+    """Return SQL of the pseudonym of a column, by the key in use."""
     inner = f"unhex(sha256(getvariable('inner_key') || encode({user_id})))"
     return f"left(sha256(getvariable('outer_key') || {inner}), 32)"

@@ -1,4 +1,4 @@
-"""Users: what the source says of them beside their interactions, each user once."""
+"""Users: the attributes of users in the source, each user once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TAKEN = ("user_id", "user_idx", "group", "history")  # by ingest, split and eval
 
 
 def collect(intake: Intake, files: Sequence[Rows], columns: UserColumns) -> None:
-    """Judge the rows of the user files: the first of each id goes to the table `users`, the others to `rejected`.
+    """Check the rows of the user files: the first of each id goes to the table `users`, the others to `rejected`.
 
-    Without files nothing is known of any user, and the table is empty.
+    Without user files the table is empty.
     """
     if not files:
         intake.con.execute("create table users (user_id varchar)")
@@ -33,7 +33,7 @@ def collect(intake: Intake, files: Sequence[Rows], columns: UserColumns) -> None
             window same as (partition by user_id order by number, line)""",
         [
             *id_checks("user_id"),
-            # without the id, which must not be told where users have pseudonyms
+            # without the id, which must stay hidden if users have pseudonyms
             ("duplicate_user", "nth > 1", "concat('the same user_id is on ', first, ' already')"),
         ],
     )
@@ -43,25 +43,25 @@ def collect(intake: Intake, files: Sequence[Rows], columns: UserColumns) -> None
 
 
 def table(intake: Intake) -> pa.RecordBatchReader:
-    """The users in the order of their ids, behind these the further columns of the source as text."""
+    """Yield the users in the order of their ids, with further columns of the source as text."""
     query = "from users order by user_id"
     further = intake.con.sql(query).columns[len(tables.USERS) :]
     return intake.stream(query, pa.schema([*tables.USERS, *(pa.field(name, pa.string()) for name in further)]))
 
 
 def distinct(names: list[str]) -> list[str]:
-    """The names of further columns; ValueError where two are the same to SQL, which knows no upper and lower case."""
+    """Return the names of further columns; raises ValueError if two differ in case alone, as SQL ignores case."""
     folded = [name.casefold() for name in names]
     if twice := [name for name in names if folded.count(name.casefold()) > 1]:
         raise ValueError(
             f"the user files have the columns {twice[0]!r} and {twice[1]!r}, expected names that differ in more than "
-            "case, also with source_ before one of ours; rename either"
+            "case, also with the prefix source_ before a reserved name; rename either"
         )
     return names
 
 
 def _fields(rows: Rows, columns: UserColumns, extra: Sequence[str]) -> str:
-    """SELECT of one file's id and further columns; null where another file alone has a column."""
+    """Return a SELECT of one file's id and further columns; null if only another file has a column."""
     key = "ingest.table.user_columns.user_id"
     further = "".join(
         f", {rows.text(name, key) if name in rows.columns else 'null::string'} as x{i}" for i, name in enumerate(extra)

@@ -1,1 +1,1 @@
-"""Turn the bytes of a file into records: one file per format, which knows nothing of users or items."""
+"""Turn the bytes of a file into records: one file per format, independent of users and items."""

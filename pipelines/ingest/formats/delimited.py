@@ -1,7 +1,7 @@
 """Strict reading of delimited text into DuckDB: every record becomes a row of text fields, or is rejected by line.
 
-`try_cast` and friends see nothing here: fields stay the text they are in the file (`0007`, `NA`, `null`), and what they
-mean is decided where they are used.
+Nothing is cast here: fields keep their text from the file (`0007`, `NA`, `null`), and the code that uses them
+interprets it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DETAILS = {
     "line_too_long": "the record is longer than 16 MiB",
 }
 PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
-MARKS = {  # the first bytes of text that is not UTF-8; longest first, since one begins like another
+MARKS = {  # byte-order marks of other encodings than UTF-8; longest first, since one is the start of another
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
@@ -55,7 +55,7 @@ MARKS = {  # the first bytes of text that is not UTF-8; longest first, since one
 
 @dataclass(frozen=True)
 class Text:
-    """A plain text file whose columns are known."""
+    """Plain text file with known columns."""
 
     path: Path
     dialect: Dialect
@@ -65,41 +65,41 @@ class Text:
 
 @dataclass(frozen=True)
 class Keep:
-    """Where the records of a file go."""
+    """Destination of the records of a file."""
 
-    fill: Callable[[str], str]  # SQL that keeps the rows of a scan (c0, c1, …), in their order; all columns are used
-    kept: str  # SQL of what it kept, `seq` being the record's number from 1
+    fill: Callable[[str], str]  # SQL that stores the rows of a scan (c0, c1, …), in their order; all columns are used
+    kept: str  # SQL of the stored rows, `seq` being the record's number from 1
 
 
 @dataclass(frozen=True)
 class Read:
-    """What became of a file: how many records were kept, on which lines they are, and what was left out."""
+    """Result of reading a file: the number of accepted records, their lines, and the rejected records."""
 
     n_rows: int
     shifts: pa.Table  # before, shift: records with seq > before are on line seq + shift
     rejected: pa.Table  # line, reason, detail, raw
     blank_lines: int
-    is_unfinished: bool  # no line end behind the last row, which may be cut short
+    is_unfinished: bool  # no line end after the last row, which may be truncated
 
 
 NO_SHIFTS = pa.table({"before": pa.array([], pa.int64()), "shift": pa.array([], pa.int64())})
 
 
 def into_table(name: str) -> Keep:
-    """Keep the fields as they are in a table."""
+    """Store the fields unchanged in a table."""
     return Keep(
         lambda scan: f"create or replace table {name} as select row_number() over () as seq, * from {scan}", name
     )
 
 
 def open_text(path: Path, dialect: Dialect, *, names: Sequence[str] | None, scratch: Path) -> Text:
-    """The text of a file; `names` are given where it has no header."""
+    """Return the text of a file; `names`: its column names if it has no header."""
     copy = plain(path, scratch)
     return Text(copy, dialect, list(names) if names else header(copy, dialect, named=path), names is None)
 
 
 def plain(path: Path, scratch: Path) -> Path:
-    """The path of a text file, or of its decompressed copy in `scratch`; refuses what is no readable text."""
+    """Return the path of a text file, or of its decompressed copy in `scratch`; refuses unreadable text."""
     source = path
     if path.suffix in PACKED:
         copy = scratch / f"{len(list(scratch.iterdir()))}-{path.stem}"
@@ -114,23 +114,23 @@ def plain(path: Path, scratch: Path) -> Path:
             raise
         except OSError as error:
             copy.unlink(missing_ok=True)
-            if error.errno is not None:  # of the disk, not of the file
+            if error.errno is not None:  # an error of the disk, not of the file
                 raise
             raise ValueError(
-                f"{path} cannot be decompressed ({error}); it is damaged or cut short: fetch it again"
+                f"{path} cannot be decompressed ({error}); it is damaged or truncated: fetch it again"
             ) from error
         path = copy
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
-        raise ValueError(f"{source} is empty (0 bytes), expected a header and rows; check what wrote it")
+        raise ValueError(f"{source} is empty (0 bytes), expected a header and rows; check the program that wrote it")
     if encoding := encoding_of(start):
         raise ValueError(f"{source} is {encoding}, expected UTF-8; convert it with `iconv -f {encoding} -t UTF-8`")
     return path
 
 
 def copied(packed: pa.NativeFile, target: BinaryIO, path: Path) -> None:
-    """Decompress a file as far as its limit; ValueError beyond it."""
+    """Decompress a file up to its limit; raises ValueError beyond it."""
     size, allowed = 0, unpacked_size.limit(path, Path(target.name).parent)
     while block := packed.read(1 << 24):
         size += len(block)
@@ -140,7 +140,7 @@ def copied(packed: pa.NativeFile, target: BinaryIO, path: Path) -> None:
 
 
 def encoding_of(start: bytes) -> str | None:
-    """The encoding that the first four bytes of a text betray, where it is none that holds ASCII as it is."""
+    """Return the encoding that the first four bytes show, if it is not a superset of ASCII."""
     for mark, encoding in MARKS.items():
         if start.startswith(mark):
             return encoding
@@ -150,7 +150,7 @@ def encoding_of(start: bytes) -> str | None:
 
 
 def header(path: Path, dialect: Dialect, *, named: Path) -> list[str]:
-    """The column names on the first line; raises ValueError where it cannot be one."""
+    """Return the column names on the first line; raises ValueError if that is not a valid header."""
     with path.open(encoding="latin-1", newline=None) as file:
         _, lines, whole = next(records(file, dialect, n_fields=None), (1, [""], True))
     first = "\n".join(lines).encode("latin-1").decode("utf-8-sig", "replace")
@@ -163,7 +163,7 @@ def header(path: Path, dialect: Dialect, *, named: Path) -> list[str]:
 
 
 def check_names(names: list[str], path: Path) -> list[str]:
-    """The names of a file's columns, which must differ in more than upper and lower case, as they do in SQL."""
+    """Return the names of a file's columns; raises ValueError if two differ in case alone, as SQL ignores case."""
     folded = [name.casefold() for name in names]
     if twice := [name for name in names if folded.count(name.casefold()) > 1]:
         raise ValueError(f"{path} has two columns {twice[0]!r} in {names}; rename one of them")
@@ -171,13 +171,13 @@ def check_names(names: list[str], path: Path) -> list[str]:
 
 
 def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) -> Read:
-    """Keep the whole records of a text file and say what became of the others."""
+    """Store the complete records of a text file and return an account of the others."""
     head = int(text.has_header)
     n_lines = count_lines(text.path)
     found = Repair()
     broken = _scan(con, text, text.path, keep) if n_lines else None
     if broken is None or (n_rows := _rows(con, keep.kept)) + broken.num_rows + head != n_lines:
-        # a record is not a line here: line ends are mixed, lines are blank, or quotes hold line ends or never close
+        # records and lines differ: line ends are mixed, lines are blank, or quotes enclose line ends or never close
         copy = scratch / "repaired"
         found = repair(text.path, copy, text.dialect, n_fields=len(text.columns))
         broken = _scan(con, text, copy, keep)
@@ -198,7 +198,7 @@ def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) 
 
 
 def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) -> pa.Table:
-    """Keep the whole records of `path`, the text or its copy; the broken ones, `line` being the record's number."""
+    """Store the complete records of `path`, the text or its copy; return the broken ones, `line` being their number."""
     n_columns, dialect = len(text.columns), text.dialect
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(n_columns))
     quote = literal(dialect.quote or "")
@@ -217,7 +217,7 @@ def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) ->
     except duckdb.Error as error:
         problem = str(error).splitlines()[0]
         raise ValueError(f"{path} cannot be read as delimited text: {problem}; check delimiter and quote") from error
-    # a record can have several errors; the text of one behind CRLF begins with the LF
+    # a record can have several errors; the text of one after CRLF begins with the LF
     found = con.sql(
         """select max(line)::bigint as "record", min(error_type::varchar) as kind,
                   ltrim(any_value(csv_line), chr(10) || chr(13)) as raw, line_byte_position - 1 as start
@@ -226,7 +226,7 @@ def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) ->
     con.execute("drop table reject_errors; drop table reject_scans")
     kinds, raw = found["kind"].to_pylist(), found["raw"].to_pylist()
     for i, start in enumerate(found["start"].to_pylist()):
-        if kinds[i] == "INVALID ENCODING":  # the reader gives it with question marks, some of them for good bytes
+        if kinds[i] == "INVALID ENCODING":  # the reader replaces bytes by question marks, also some valid ones
             raw[i] = line_at(path, start)
     reasons = [REASONS.get(kind, kind.lower().replace(" ", "_")) for kind in kinds]
     n_fields = [len(dialect.split(text) or text.split(dialect.delimiter)) for text in raw]
@@ -235,7 +235,7 @@ def _scan(con: duckdb.DuckDBPyConnection, text: Text, path: Path, keep: Keep) ->
 
 
 def line_at(path: Path, start: int) -> str:
-    """The line that begins at a byte, or behind the line end there; bytes that are no UTF-8 are written \\xe9."""
+    """Return the line that begins at a byte, or after the line end there; invalid UTF-8 is escaped as in \\xe9."""
     with path.open("rb") as file:
         file.seek(start)
         text = file.read(1 << 24).lstrip(b"\r\n")
@@ -249,7 +249,7 @@ def ends_with_line(path: Path) -> bool:
 
 
 def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: list[str] | None = None) -> pa.Table:
-    """Table of rejected records; what a reason means stands for itself, but for the number of fields in `details`."""
+    """Return a table of rejected records; each reason has a fixed detail, unless `details` has a number of fields."""
     known = [DETAILS.get(reason, "") for reason in reasons]
     texts = [text or other for text, other in zip(known, details or known, strict=True)]
     return pa.table(
@@ -267,13 +267,13 @@ def _rows(con: duckdb.DuckDBPyConnection, relation: str) -> int:
 
 
 def _shifts(absent: Lines) -> pa.Table:
-    """How far from their number records are when the sorted lines `absent` hold none."""
+    """Return the offsets from record number to line when the sorted lines `absent` hold no record."""
     before, last = np.unique(lines_before(absent)[::-1], return_index=True)
     return pa.table({"before": pa.array(before, pa.int64()), "shift": pa.array(len(absent) - last, pa.int64())})
 
 
 def numbered(con: duckdb.DuckDBPyConnection, relation: str, shifts: pa.Table, name: str) -> str:
-    """SQL of a relation with `line` instead of `seq`; `name` is that of a table to make where one is needed."""
+    """Return SQL of a relation with `line` instead of `seq`; `name`: of a table to create if one is necessary."""
     if shifts["before"].to_pylist() in ([], [0]):  # at most a header
         shift = pc.sum(shifts["shift"]).as_py() or 0
         return f"(select seq + {shift} as line, * exclude (seq) from {relation})"

@@ -1,7 +1,7 @@
-"""Which lines of a delimited text file form a record, for the files that DuckDB's reader alone gets wrong.
+"""Group the lines of a delimited text file into records, for files that DuckDB's reader alone gets wrong.
 
-DuckDB takes everything behind a quote that nobody closes for one field (two million rows in one rejected record), and
-gives up on mixed line ends. `repair` copies such a file without its broken lines and remembers which those were.
+DuckDB reads everything after an unclosed quote as one field (two million rows in one rejected record), and fails on
+mixed line ends. `repair` copies such a file without its broken lines and records which those were.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-MAX_LINES = 1000  # of one record; a quoted field that goes on for longer was never closed
-BLOCK = 1 << 16  # characters that are read at a time
+MAX_LINES = 1000  # of one record; a longer quoted field is taken as unclosed
+BLOCK = 1 << 16  # characters per read
 
 Lines = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text file separates and quotes its fields; `quote` None: quotes are ordinary characters."""
+    """Delimiter and quote of a text file; `quote` None: quotes are ordinary characters."""
 
     delimiter: str
     quote: str | None
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-        """A whole record, one of its fields, a record that ends inside quotes; possessive, so that they stay linear."""
+        """Patterns of a complete record, a field, and a record that ends inside quotes; possessive, so linear."""
         d, one = re.escape(self.delimiter), rf"(?:(?!{re.escape(self.delimiter)})[^\n])*+"
         opened = r"(?!)"
         if self.quote is not None:
@@ -45,7 +45,7 @@ class Dialect:
 
     @cached_property
     def _lines(self) -> re.Pattern[str]:
-        """Lines that are whole records each: as above, but no quoted field holds a line end."""
+        """Pattern of lines that are complete records each: as above, without line ends in quoted fields."""
         d, one = re.escape(self.delimiter), rf"(?:(?!{re.escape(self.delimiter)})[^\n])*+"
         if self.quote is not None:
             q = re.escape(self.quote)
@@ -53,7 +53,7 @@ class Dialect:
         return re.compile(rf"(?:{one}(?:{d}{one})*+\n)*+")
 
     def split(self, record: str) -> list[str] | None:
-        """The fields of a record without their quotes; None where it is not a whole one."""
+        """Return the fields of a record without their quotes; None if it is not complete."""
         whole, one, _ = self._patterns
         if not whole.fullmatch(record):
             return None
@@ -63,13 +63,13 @@ class Dialect:
         return self.quote is not None and self.quote in text
 
     def is_plain(self, block: str) -> bool:
-        """Whether the lines are nothing but whole records of one line each."""
+        """Return whether all lines are complete records."""
         if block.startswith("\n") or "\n\n" in block:
             return False
         return not self.has_quote(block) or self._lines.fullmatch(block) is not None
 
     def is_open(self, record: str) -> bool:
-        """Whether the record ends inside a quoted field, so that the next line may continue it."""
+        """Return whether the record ends inside a quoted field, so that the next line may continue it."""
         return self._patterns[2].fullmatch(record) is not None
 
     def _unquoted(self, text: str) -> str:
@@ -78,7 +78,7 @@ class Dialect:
         return text.rstrip(" ")[1:-1].replace(self.quote * 2, self.quote)
 
     def record_size(self, lines: Iterable[str], n_fields: int | None) -> int:
-        """How many lines form the first record, 0 where it is broken; one of several lines must have `n_fields`."""
+        """Return the number of lines of the first record, 0 if broken; if several, it must have `n_fields`."""
         record = ""
         for n, line in enumerate(lines, start=1):
             record = f"{record}\n{line}" if n > 1 else line
@@ -98,17 +98,17 @@ class Dialect:
 
 @dataclass
 class Repair:
-    """What `repair` left out, by line of the original."""
+    """Lines of the original that `repair` left out."""
 
-    broken: list[tuple[int, str]] = field(default_factory=list)  # line, what it says
+    broken: list[tuple[int, str]] = field(default_factory=list)  # line, its text
     blank: int = 0
-    absent: list[int] = field(default_factory=list)  # the lines that start no record of the copy
+    absent: list[int] = field(default_factory=list)  # lines on which no record of the copy starts
 
 
 def repair(path: Path, copy: Path, dialect: Dialect, *, n_fields: int) -> Repair:
-    """Write the whole records of a file, with one kind of line end, to `copy`; broken and blank lines are left out."""
+    """Write the complete records of a file, with uniform line ends, to `copy`; leave out broken and blank lines."""
     found = Repair()
-    # latin-1 maps every byte to itself, so that a record of invalid UTF-8 arrives at the reader that rejects it
+    # latin-1 maps every byte to itself, so that a record of invalid UTF-8 reaches the reader, which rejects it
     with (
         path.open(encoding="latin-1", newline=None) as source,
         copy.open("w", encoding="latin-1", newline="\n") as target,
@@ -130,11 +130,11 @@ def repair(path: Path, copy: Path, dialect: Dialect, *, n_fields: int) -> Repair
 def records(
     source: TextIO, dialect: Dialect, *, n_fields: int | None, plain: Callable[[str], object] | None = None
 ) -> Iterator[tuple[int, list[str], bool]]:
-    """Line number, lines, whether they are a whole record; a broken one is its first line alone: no other is lost.
+    """Yield line number, lines, and whether they are a complete record; a broken one is its first line alone.
 
-    plain: takes whole blocks of nothing but records of one line, which are then left out here; they are nearly all.
+    plain: receives the blocks with only one-line records, nearly all of a file; these are not yielded.
     """
-    waiting: deque[str] = deque()  # lines that form no record yet
+    waiting: deque[str] = deque()  # lines of an incomplete record
     quoted = 0  # of those lines
     number = 1
     for block in blocks(source):
@@ -145,7 +145,7 @@ def records(
         lines = block.split("\n")[:-1]
         waiting.extend(lines)
         quoted += sum(dialect.has_quote(line) for line in lines)
-        # a record with quotes may go on in the next block; the last block is empty
+        # a record with quotes may continue in the next block; the last block is empty
         while waiting and (not quoted or len(waiting) >= MAX_LINES or not block):
             size = dialect.record_size(islice(waiting, MAX_LINES), n_fields)
             taken = [waiting.popleft() for _ in range(max(size, 1))]
@@ -155,7 +155,7 @@ def records(
 
 
 def blocks(source: TextIO) -> Iterator[str]:
-    """The text in pieces of whole lines, each with its line end; an empty piece is the last."""
+    """Yield the text in blocks of complete lines, each with its line end; the last block is empty."""
     while block := source.read(BLOCK):
         block += source.readline()
         yield block if block.endswith("\n") else block + "\n"
@@ -163,27 +163,27 @@ def blocks(source: TextIO) -> Iterator[str]:
 
 
 def as_text(line: bytes) -> str:
-    """A line for people; bytes that are no UTF-8 are written \\xe9."""
+    """Return a line as readable text; invalid UTF-8 is escaped as in \\xe9."""
     return line.decode("utf-8", "backslashreplace")
 
 
 def nth_line(n: Lines, absent: Lines) -> Lines:
-    """The line that is the n-th (from 1) when the sorted lines `absent` are not counted."""
+    """Return the n-th line (from 1), not counting the sorted lines `absent`."""
     return n + np.searchsorted(lines_before(absent), n, side="left")
 
 
 def lines_before(absent: Lines) -> Lines:
-    """How many lines that are not absent come before each absent one."""
+    """Return, for each absent line, the number of other lines before it."""
     return absent - np.arange(1, len(absent) + 1)
 
 
 def count(block: bytes, byte: bytes) -> int:
-    """How often a byte occurs; five times as fast as `bytes.count` where that is often."""
+    """Count a byte; five times as fast as `bytes.count` for frequent bytes."""
     return int(np.count_nonzero(np.frombuffer(block, np.uint8) == byte[0]))
 
 
 def count_lines(path: Path) -> int:
-    """Lines of a file, whichever way they end; 0 where their ends are mixed."""
+    """Count the lines of a file, with any line end; 0 if the line ends are mixed."""
     cr = lf = crlf = 0
     last = b""
     with path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""Know where rows come from: one file per `source` of the settings, downloads and unpacking."""
+"""Read the sources of rows: one file per `source` of the settings, downloads and unpacking."""

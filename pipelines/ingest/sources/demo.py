@@ -1,4 +1,4 @@
-"""The demo source: a made-up catalogue as two CSV files, dirty rows included."""
+"""Demo source: a synthetic catalogue as two CSV files, dirty rows included."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = Table(
 
 
 def write(params: Demo, scratch: Path) -> Path:
-    """Write the demo's two CSV files, dirty rows included; they are read like anybody's."""
+    """Write the demo's two CSV files, dirty rows included."""
     files = demo_catalogue.generate(**params.model_dump())
     (scratch / "interactions.csv").write_text(files.interactions, "utf-8")
     (scratch / "items.csv").write_text(files.items, "utf-8")
@@ -32,6 +32,6 @@ def write(params: Demo, scratch: Path) -> Path:
 
 
 def collect(desk: Intake, params: Ingest) -> None:
-    """Write the demo's files and read them like any other table."""
+    """Write the demo's files and read them like any user's table."""
     folder = write(params.demo, desk.scratch)
     table.collect(desk, folder, TABLE, until=params.until, abuse=params.abuse)

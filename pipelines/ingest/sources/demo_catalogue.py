@@ -1,8 +1,8 @@
-"""A bookshop that never was: CSV text of its books and of what its readers chose, the same for the same seed.
+"""Synthetic bookshop: CSV text of its books and of its readers' choices, equal for equal seeds.
 
-What there is to learn from it: popularity follows a power law; a book's text is made of the words of its topic and
-strand, and readers choose by topic and strand, so text and history both carry the preference; readers of niche topics
-lead to tail items; books appear over time, so that a split by time meets cold ones; some rows are broken.
+Its patterns: popularity follows a power law; a book's text is made of the words of its topic and strand, and readers
+choose by topic and strand, so text and history both carry the preference; readers of niche topics choose tail items;
+books appear over time, so that a split by time has cold ones; some rows are broken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Two CSV files: user_id, item_id, value, timestamp (seconds since 1970) and item_id, title, description, topic."""
+    """CSV texts: user_id, item_id, value, timestamp (seconds since 1970) and item_id, title, description, topic."""
 
     interactions: str
     items: str
@@ -51,8 +51,8 @@ class DemoFiles:
 class Books:
     topic: Index  # (n,)
     strand: Index  # (n,) within the topic
-    appeal: Array  # (n,) log of how much more a book is chosen than another of its strand
-    released: Array  # (n,) day; DAYS or later: nobody can have touched it yet
+    appeal: Array  # (n,) log of a book's relative popularity within its strand
+    released: Array  # (n,) day; DAYS or later: no interactions yet
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Events:
 
 
 def generate(*, users: int, items: int, events: int, new_items: int, dirty_rows: int, seed: int) -> DemoFiles:
-    """The shop's two files: `items` books, `new_items` of them without an event; `events` good rows, `dirty_rows` bad.
+    """Return the shop's files: `items` books, `new_items` of them without events; `events` good rows, `dirty_rows` bad.
 
-    Raises ValueError where the counts cannot be met together.
+    Raises ValueError if the counts contradict each other.
     """
     if new_items >= items:
         raise ValueError(f"new_items is {new_items}, expected fewer than items, which is {items}; lower it")
@@ -82,7 +82,7 @@ def generate(*, users: int, items: int, events: int, new_items: int, dirty_rows:
 
 
 def publish(items: int, new_items: int, rng: np.random.Generator) -> Books:
-    """Books with topics by a power law of their rank; half are there from the start, the new ones after all events."""
+    """Draw books, topics by a power law of their rank; half exist from the start, the new ones after all events."""
     weight = np.arange(1, len(TOPICS) + 1) ** -0.6
     released = np.where(rng.random(items) < 0.5, 0.0, rng.uniform(0, DAYS, items))
     released[rng.choice(items, new_items, replace=False)] = DAYS
@@ -95,7 +95,7 @@ def publish(items: int, new_items: int, rng: np.random.Generator) -> Books:
 
 
 def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> Events:
-    """Each event: a reader, a day in one of their reading spells, a topic of theirs, a book by strand and appeal."""
+    """Draw for each event a reader, a day in one of their reading spells, one of their topics, and a book."""
     kind = rng.integers(len(READERS), size=users)
     tastes = topic_tastes(np.array([topic for topic, _ in READERS])[kind], rng)  # (users, topics)
     strand_taste = rng.normal(0, 1.6, (users, len(TOPICS), N_STRANDS))
@@ -103,7 +103,7 @@ def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> E
     seen: set[tuple[int, int]] = set()
     kept: list[tuple[int, int, int, float]] = []
     activity = rng.lognormal(0, 0.8, users) + 0.1
-    while missing := max(events - len(kept), 0):  # what somebody chose before is drawn again, but for a few
+    while missing := max(events - len(kept), 0):  # repeated choices are drawn again, except for a few
         user = rng.choice(users, missing + missing // 4 + 10, p=activity / activity.sum())
         day = reading_days(user, users, rng)
         topic = draw(tastes[user], rng)
@@ -119,7 +119,7 @@ def choose(users: int, events: int, books: Books, rng: np.random.Generator) -> E
 
 
 def topic_tastes(exponent: Array, rng: np.random.Generator) -> Array:
-    """Tastes (users, topics), rows sum to 1: two to four topics, drawn by rank ** exponent, and a little of all."""
+    """Draw tastes (users, topics), rows sum to 1: two to four topics by rank ** exponent, and a little of all."""
     users, topics = len(exponent), len(TOPICS)
     rank = np.arange(1, topics + 1)
     gumbel = rng.gumbel(size=(users, topics))  # the largest sums are a draw without replacement
@@ -132,14 +132,14 @@ def topic_tastes(exponent: Array, rng: np.random.Generator) -> Array:
 
 
 def reading_days(user: Index, users: int, rng: np.random.Generator) -> Array:
-    """A day for each event: readers read in six spells of a few weeks that stay the same from draw to draw."""
+    """Draw a day for each event: readers read in six spells of a few weeks, equal in every draw."""
     spells = np.random.default_rng(users).uniform(0, DAYS, (users, 6))
     day = spells[user, rng.integers(6, size=len(user))] + rng.normal(0, 12, len(user))
     return np.abs(DAYS - 1e-3 - np.abs(DAYS - 1e-3 - np.abs(day)))  # reflected at both ends
 
 
 def draw(probability: Array, rng: np.random.Generator) -> Index:
-    """One column index per row, rows of probabilities."""
+    """Draw one column index per row of probabilities."""
     drawn = (probability.cumsum(axis=1) < rng.random((len(probability), 1))).sum(axis=1)
     last: Index = np.minimum(drawn, probability.shape[1] - 1)  # rounding can leave the sum just below 1
     return last
@@ -154,7 +154,7 @@ def pick(
     mainstream: Array,
     rng: np.random.Generator,
 ) -> tuple[Index, Array]:
-    """For each event a released book of the topic (-1: there is none), and how well its strand suits the reader."""
+    """Draw for each event a released book of the topic (-1: none), weighted by the reader's taste for its strand."""
     item, match = np.full(len(user), -1), np.zeros(len(user))
     for t in range(len(TOPICS)):
         rows, shelf = np.flatnonzero(topic == t), np.flatnonzero(books.topic == t)
@@ -180,7 +180,7 @@ def columns(events: Events) -> tuple[list[int], list[int], list[int], list[float
 
 
 def catalogue(books: Books, rng: np.random.Generator) -> str:
-    """CSV of the books; a description names topic, strand terms, mood, form, place and period."""
+    """Return the CSV of the books; a description names topic, strand terms, mood, form, place and period."""
     names = list(TOPICS)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -192,7 +192,7 @@ def catalogue(books: Books, rng: np.random.Generator) -> str:
 
 
 def words(topic: str, terms: list[str], rng: np.random.Generator) -> tuple[str, str]:
-    """Title and description of one book."""
+    """Return title and description of one book."""
     a, b, c, d = (terms[i] for i in rng.permutation(len(terms)))
     mood, form, place, period = (str(rng.choice(options)) for options in (MOODS, FORMS, PLACES, PERIODS))
     titles = (
@@ -220,7 +220,7 @@ def words(topic: str, terms: list[str], rng: np.random.Generator) -> tuple[str, 
 
 
 def spoil(rows: list[str], dirty_rows: int, rng: np.random.Generator) -> str:
-    """The interactions as CSV, bad rows of every kind strewn in between the good ones."""
+    """Return the interactions as CSV, with bad rows of every kind among the good ones."""
     places = np.sort(rng.integers(len(rows) + 1, size=dirty_rows))
     pieces, last = ["user_id,item_id,value,timestamp"], 0
     for n, place in enumerate(places.tolist()):

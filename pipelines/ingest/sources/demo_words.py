@@ -1,6 +1,6 @@
-"""The vocabulary of the demo bookshop: topics, each with three strands that a reader may prefer over the others.
+"""Vocabulary of the demo bookshop: topics, each with three strands that a reader may prefer over the others.
 
-A strand is four terms that its books keep mentioning. Topics come in the order of how many books they have.
+A strand is four terms that recur in its books. Topics are in descending order of their number of books.
 """
 
 from __future__ import annotations

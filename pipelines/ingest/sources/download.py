@@ -1,7 +1,7 @@
-"""Writes `.longtail/downloads/<sha256>/`: a file or zip from an http(s) address, whole and verified, or nothing.
+"""Writes `.longtail/downloads/<sha256>/`: a file or zip from an http(s) address, complete and verified, or nothing.
 
-A download that broke off stays beside them as `….partial` and is resumed; only what has the right sha256 is renamed to
-its place, so no reader ever meets half a file.
+An interrupted download stays beside them as `….partial` and is resumed; a file is renamed to its final path only after
+its sha256 is verified, so no reader sees a partial file.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def lock(name: str) -> Path:
 
 
 def fetch(url: str, sha256: str | None, *, backoff: float = 1.0) -> Path:
-    """Path of what the address holds: a file, or the folder a zip was unpacked to.
+    """Fetch an address and return the path: of the file, or of the folder that a zip was unpacked to.
 
-    A file that was fetched before is verified and used again. Without `sha256` it is fetched all the same, and the
-    error says which sha256 it has. backoff: seconds before the second attempt, doubled for each further one.
+    A file that was fetched before is verified and reused. Without `sha256` it is fetched too, and the error
+    contains its sha256. backoff: seconds before the second attempt, doubled for each further one.
     """
     partial = folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{file_name(url)}.partial"
-    with git.held(lock(partial.name)):  # two worktrees may want the same
+    with git.held(lock(partial.name)):  # two worktrees may fetch the same file
         return obtain(url, sha256, partial, backoff=backoff)
 
 
@@ -58,7 +58,7 @@ def obtain(url: str, sha256: str | None, partial: Path, *, backoff: float) -> Pa
     transfer(url, partial, backoff=backoff)
     actual = outputs.sha256(partial)
     if resumed and sha256 not in (None, actual):
-        say("ingest", f"what was fetched before does not fit {url} any more; fetching it from the start")
+        say("ingest", f"the partial download does not match {url} any more; fetching it from the start")
         discard(partial)
         transfer(url, partial, backoff=backoff)
         actual = outputs.sha256(partial)
@@ -69,14 +69,12 @@ def obtain(url: str, sha256: str | None, partial: Path, *, backoff: float) -> Pa
         )
     path = publish(partial, folder() / actual / name)
     if sha256 is None:
-        raise ValueError(
-            f"ingest.sha256 is missing for {url}; what was downloaded has {actual}: set it if you trust the file"
-        )
+        raise ValueError(f"ingest.sha256 is missing for {url}; the download has {actual}: set it if you trust the file")
     return unpacked(path)
 
 
 def unpacked(path: Path) -> Path:
-    """The folder with the members of a zip file; any other path as it is."""
+    """Return the folder with the members of a zip file; any other path unchanged."""
     if path.suffix != ".zip" or not path.is_file():
         return path
     sha256 = outputs.sha256(path)
@@ -85,13 +83,13 @@ def unpacked(path: Path) -> Path:
 
 
 def file_name(url: str) -> str:
-    """The last part of the address as a plain file name."""
+    """Return the last part of the address as a plain file name."""
     name = Path(unquote(urlsplit(url).path)).name
     return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "download"
 
 
 def transfer(url: str, partial: Path, *, backoff: float) -> None:
-    """Append to `partial` what it lacks of the address, in several attempts where the connection breaks."""
+    """Append the missing bytes to `partial`, in several attempts if the connection breaks."""
     for attempt in range(ATTEMPTS):
         try:
             receive(url, partial)
@@ -108,7 +106,7 @@ def transfer(url: str, partial: Path, *, backoff: float) -> None:
 
 
 def receive(url: str, partial: Path) -> None:
-    """One request; the file is continued only where the server says that it is still the same one."""
+    """Make one request; continue the file only if the server confirms that it is unchanged."""
     validator = partial.with_suffix(".validator")
     have, known = size(partial), validator.read_text("utf-8") if validator.is_file() else ""
     headers = {"Accept-Encoding": "identity"}
@@ -117,9 +115,9 @@ def receive(url: str, partial: Path) -> None:
     with http.request("GET", url, headers=headers, timeout=TIMEOUT) as response:
         if response.status_code in RETRIED:
             raise requests.ConnectionError(f"status {response.status_code}")
-        if response.status_code == 416:  # nothing behind what is here, or another file by now
+        if response.status_code == 416:  # no further bytes, or another file by now
             discard(partial)
-            raise requests.ConnectionError("the server has no more of the file than is here already")
+            raise requests.ConnectionError("the server has no further bytes of the file")
         if not response.ok:
             raise OSError(f"{url} answers {response.status_code} {response.reason}; check ingest.url")
         continued = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
@@ -128,7 +126,7 @@ def receive(url: str, partial: Path) -> None:
         if not continued:
             have = 0
             discard(partial)
-        # a weak ETag does not promise equal bytes, so it is no ground to continue on
+        # a weak ETag does not guarantee equal bytes, so the download cannot be continued
         etag = response.headers.get("ETag", "W/")
         validator.write_text(response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag, "utf-8")
         length = int(response.headers.get("Content-Length", 0))
@@ -139,7 +137,7 @@ def receive(url: str, partial: Path) -> None:
 
 
 def write(response: requests.Response, file: BinaryIO) -> Iterator[None]:
-    """Write the answer in small blocks, since the block in which a connection breaks is lost; yields after each MiB."""
+    """Write the response in small blocks, since a broken connection loses the current block; yield after each MiB."""
     for n, block in enumerate(response.iter_content(1 << 14), start=1):
         file.write(block)
         if n % 64 == 0:
@@ -147,7 +145,7 @@ def write(response: requests.Response, file: BinaryIO) -> Iterator[None]:
 
 
 def publish(partial: Path, final: Path) -> Path:
-    """Move a verified download to its place."""
+    """Move a verified download to its final path."""
     final.parent.mkdir(parents=True, exist_ok=True)
     outputs.sync(partial)
     partial.replace(final)

@@ -1,7 +1,7 @@
-"""GET and HEAD of addresses that settings name: redirects lead to no private network, no weaker scheme, no credentials.
+"""GET and HEAD of addresses in the settings; redirects to private networks, weaker schemes or credentials are refused.
 
-Whoever owns a public address could otherwise let this machine fetch what only it can reach, such as the credentials at
-169.254.169.254 of a cloud. The address that a name resolves to is judged when the connection is made.
+The owner of a public address could otherwise make this machine fetch data that only it can reach, such as a cloud's
+credentials at 169.254.169.254. The IP address that a name resolves to is checked when the connection is made.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from pipelines.privacy.shown import redacted
 
 VARIABLE = "LONGTAIL_PRIVATE_REDIRECTS"  # 1 allows them
 MOST_REDIRECTS = 10
-SHARED = ipaddress.ip_network("100.64.0.0/10")  # of carriers, and of some clouds
+SHARED = ipaddress.ip_network("100.64.0.0/10")  # used by carriers, and by some clouds
 
 
 class RedirectError(ValueError):
-    """A redirect leads where it must not; another attempt would end the same way."""
+    """Forbidden redirect; another attempt would fail the same way."""
 
 
 @contextmanager
 def request(
     method: str, url: str, *, headers: dict[str, str], timeout: tuple[float, float]
 ) -> Iterator[requests.Response]:
-    """The answer to a request, its body not read yet; ${NAME} in the address is an environment variable.
+    """Return the response to a request, with its body unread; ${NAME} in the address is an environment variable.
 
-    Raises RedirectError, and what requests raises.
+    Raises RedirectError, and the errors of requests.
     """
     target, is_private = expanded(url), True
     for _ in range(MOST_REDIRECTS + 1):
@@ -52,48 +52,48 @@ def request(
                     yield response
                     return
                 new = urljoin(target, response.headers["Location"])
-                # a first address that is private is meant, and may lead on to its neighbours
+                # a private first address is intended, and may redirect to other private ones
                 is_private = os.environ.get(VARIABLE) == "1" or (is_private and adapter.met_private)
                 check(redacted(url), target, new, is_private=is_private)
                 target = new
-    raise RedirectError(f"{redacted(url)} redirects more than {MOST_REDIRECTS} times; name the address it leads to")
+    raise RedirectError(f"{redacted(url)} redirects more than {MOST_REDIRECTS} times; set the final address")
 
 
 def expanded(url: str) -> str:
-    """An address with the environment variables that it names as ${NAME}."""
+    """Return an address with each ${NAME} replaced by that environment variable."""
 
     def value(match: re.Match[str]) -> str:
         if not (found := os.environ.get(match[1])):
-            raise ValueError(f"{redacted(url)} names the environment variable {match[1]}, which is not set; set it")
+            raise ValueError(f"{redacted(url)} refers to the environment variable {match[1]}, which is not set; set it")
         return found
 
     return re.sub(r"\$\{(\w+)\}", value, url)
 
 
 def check(url: str, old: str, new: str, *, is_private: bool) -> None:
-    """Raise RedirectError for a redirect to another kind of address; the host is judged when it is connected to."""
+    """Raise RedirectError for a redirect to a forbidden kind of address; the host is checked on connection."""
     before, after = urlsplit(old), urlsplit(new)
     if after.scheme not in ("http", "https") or not after.hostname:
-        raise RedirectError(f"{url} redirects to {redacted(new)}, expected an http(s) address; name another ingest.url")
+        raise RedirectError(f"{url} redirects to {redacted(new)}, expected an http(s) address; set another ingest.url")
     if before.scheme == "https" and after.scheme == "http":
         raise RedirectError(
-            f"{url} redirects from https to {redacted(new)}, where anybody may change it; name an https address"
+            f"{url} redirects from https to {redacted(new)}, which is unprotected; set an https address as ingest.url"
         )
     if "@" in after.netloc and after.netloc != before.netloc:
-        raise RedirectError(f"{url} redirects to an address with a user or password; name the address it leads to")
+        raise RedirectError(f"{url} redirects to an address with a user or password; set the final address")
     if not is_private and (literal := address(after.hostname)) is not None and private(literal):
         refuse(after.hostname)
 
 
 def refuse(host: str) -> None:
     raise RedirectError(
-        f"a redirect leads to the private address {host}; name that address as ingest.url if you trust it, or set "
+        f"a redirect leads to the private address {host}; set that address as ingest.url if you trust it, or set "
         f"{VARIABLE}=1"
     )
 
 
 def address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that a host is written as; None for a name."""
+    """Return the IP address in a host; None for a name."""
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -101,9 +101,9 @@ def address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def private(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address cannot be reached from everywhere: loopback, private, link-local, unique-local and the like.
+    """Return whether an address is not public: loopback, private, link-local, unique-local and the like.
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) counts as what it is.
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) is checked as IPv4.
     """
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour
@@ -117,9 +117,9 @@ def private(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 class Guarded(HTTPAdapter):
-    """Connections that judge the address that a name has resolved to before anything is sent.
+    """HTTP adapter that checks the resolved IP address before anything is sent.
 
-    Behind a proxy names are resolved by it, and only hosts written as addresses can be judged.
+    A proxy resolves names itself; then only hosts written as IP addresses can be checked.
     """
 
     def __init__(self, *, refuses: bool) -> None:

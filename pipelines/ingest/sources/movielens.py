@@ -1,4 +1,4 @@
-"""`source: movielens`: a folder as GroupLens distributes it; ratings from a threshold on are positives."""
+"""`source: movielens`: a folder as distributed by GroupLens; ratings from a threshold on are positives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = "{title}. {genres}. {tags}"
 
 @dataclass(frozen=True)
 class Release:
-    """A folder with ratings, movies, maybe tags and users: CSV files with header, or `.dat` files without."""
+    """Folder with ratings, movies, optionally tags and users: CSV files with header, or `.dat` files without."""
 
     folder: Path
     suffix: str
@@ -34,11 +34,11 @@ class Release:
         return self.folder / f"{kind}{self.suffix}"
 
     def has(self, kind: str) -> bool:
-        """Whether a file of this kind is there; only the releases of `.dat` files say anything of users."""
+        """Return whether a file of this kind exists; only releases of `.dat` files have users."""
         return self.path(kind).is_file() and (kind != "users" or self.suffix == ".dat")
 
     def file(self, intake: Intake, kind: str) -> File:
-        """One of the files."""
+        """Return one of the files."""
         path, names = self.path(kind), None
         dialect = Dialect(",", '"')
         if self.suffix == ".dat":
@@ -47,7 +47,7 @@ class Release:
         return File(path, self.path(kind).name, dialect, names)
 
     def read(self, intake: Intake, kind: str, table: str) -> Rows:
-        """Rows of one of the files, which must hold the columns GroupLens documents."""
+        """Return the rows of one of the files, which must have the columns documented by GroupLens."""
         rows = intake.read(table, self.file(intake, kind))
         for column in COLUMNS[kind]:
             rows.text(column, FORMAT)
@@ -57,7 +57,7 @@ class Release:
 def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None, abuse: Abuse) -> None:
     """Read a release into `events`, `items` and `users`.
 
-    The text of a movie is its title, genres and most frequent tags; of users, 1m says gender, age and occupation.
+    The text of a movie is its title, genres and most frequent tags; 1m has gender, age and occupation of users.
     """
     release = find(path)
     movies = release.read(intake, "movies", "items")
@@ -91,7 +91,7 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None,
 
 
 def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
-    """Fill the table `tags_of_movies`: per movie its tags by how many users gave them, then by name."""
+    """Fill the table `tags_of_movies`: per movie its tags by number of users, then by name."""
     intake.judge(
         "tags",
         f"""select '{tags.file}' as file, line,
@@ -119,10 +119,10 @@ def tags_of_movies(intake: Intake, tags: Rows, movies: Rows) -> None:
 
 
 def find(path: Path) -> Release:
-    """The release in a folder, or in the one folder inside it that holds a release (as in its zip file)."""
+    """Return the release in a folder, or in the one folder inside it that contains a release (as in its zip file)."""
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{path} is no folder; set ingest.path to the unpacked release, or ingest.url to its zip file"
+            f"{path} is not a folder; set ingest.path to the unpacked release, or ingest.url to its zip file"
         )
     for folder in [path, *sorted(child for child in path.iterdir() if child.is_dir())]:
         for suffix in (".csv", ".dat"):
@@ -130,17 +130,15 @@ def find(path: Path) -> Release:
             if release.path("ratings").is_file():
                 if release.path("movies").is_file():
                     return release
-                raise FileNotFoundError(
-                    f"{release.path('movies')} is missing beside the ratings; unpack the release again"
-                )
+                raise FileNotFoundError(f"{release.path('movies')} is missing from the release; unpack it again")
     raise FileNotFoundError(
-        f"{path} holds no MovieLens release: expected ratings.csv and movies.csv (latest, latest-small, 20m, 25m, 32m) "
+        f"{path} has no MovieLens release: expected ratings.csv and movies.csv (latest, latest-small, 20m, 25m, 32m) "
         "or ratings.dat and movies.dat (1m, 10m); read others, such as 100k, with ingest.source table"
     )
 
 
 def as_utf8(path: Path, scratch: Path) -> Path:
-    """The movies of 1m are Latin-1; those of 10m are UTF-8 already."""
+    """Return movies in UTF-8: those of 1m are Latin-1, those of 10m are UTF-8 already."""
     data = path.read_bytes()
     try:
         data.decode("utf-8")

@@ -11,12 +11,12 @@ from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.ingest import Abuse, Table
 
 TEXT = (".csv", ".tsv", ".dat", ".txt")
-EXPORTS = "feedback-*.parquet"  # what `longtail feedback export` adds, of which there may be none yet
+EXPORTS = "feedback-*.parquet"  # written by `longtail feedback export`; there may be none yet
 SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz", "zst")), ".parquet")
 
 
 def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abuse: Abuse) -> None:
-    """Read the files below `path`, or `path` itself as that of interactions alone, into `events`, `items`, `users`."""
+    """Read the files below `path`, or `path` itself as interactions alone, into `events`, `items`, `users`."""
     files = files_of(path, params)
     if files["items"]:
         rows = [intake.read("items", file) for file in files["items"]]
@@ -40,7 +40,7 @@ def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abu
 
 
 def files_of(path: Path, params: Table) -> dict[str, list[File]]:
-    """The files of each kind: interactions, items and users."""
+    """Return the files of each kind: interactions, items and users."""
     root, interactions = (path.parent, [escape(path.name)]) if path.is_file() else (path, params.interactions)
     dialect = Dialect(params.delimiter, params.quote)
     return {
@@ -50,20 +50,20 @@ def files_of(path: Path, params: Table) -> dict[str, list[File]]:
 
 
 def find(root: Path, patterns: list[str], key: str) -> list[Path]:
-    """The files that the patterns match below `root`, each once, in the order of the patterns and of their names."""
+    """Return the files that match the patterns below `root`, each once, in the order of patterns and names."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist; correct ingest.path, or put your files there")
     files: list[Path] = []
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-            raise ValueError(f"{key} names {pattern}, expected a path below ingest.path, which is {root}; shorten it")
+            raise ValueError(f"{key} has {pattern}, expected a path below ingest.path, which is {root}; correct it")
         found = sorted(root.glob(pattern))
         if broken := [file for file in found if file.is_symlink() and not file.exists()]:
-            raise FileNotFoundError(f"{broken[0]} is a link to nothing; restore what it led to, or remove it")
+            raise FileNotFoundError(f"{broken[0]} is a broken link; restore its target, or remove the link")
         matches = [file for file in found if file.is_file()]
         if not matches and pattern != EXPORTS:
             there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
-            raise FileNotFoundError(f"{root / pattern} matches no file, but {key} names it; {root} holds {there}")
+            raise FileNotFoundError(f"{key} has {root / pattern}, which matches no file; {root} contains {there}")
         files += matches
     for file in files:
         if not file.name.endswith(SUFFIXES):

@@ -65,8 +65,8 @@ ITEMS = pa.list_(pa.int32())
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.slice(0, 0), "it holds no rows"),
-        (lambda table: table.drop_columns(["items"]), "column items is missing, which is not what evaluate writes"),
+        (lambda table: table.slice(0, 0), "it has no rows"),
+        (lambda table: table.drop_columns(["items"]), "column items is missing, unlike in the output of evaluate"),
         (column("model", constant(None, pa.string())), "column model is null in 2400 rows"),
         (column("user_idx", constant(None, pa.int32())), "column user_idx is null in 2400 rows"),
         (column("items", constant(None, ITEMS)), "column items is null in 2400 rows"),

@@ -163,7 +163,7 @@ def test_the_baseline_leaves_out_what_came_before_it(checkout: Checkout) -> None
     found = best()
     assert (found["version"], found["since"]) == ("v2.0.0", "v2.0.0")
     edit_params(Path("params.yaml"), "champion", {"baseline": "v9.0.0"})
-    with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; there are v1\.0\.0, v2\.0\.0, v3\.0\.0"):
+    with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; registered: v1\.0\.0, v2\.0\.0, v3\.0\.0"):
         champion.main()
 
 

@@ -173,7 +173,7 @@ def test_errors_are_one_line(checkout: Checkout, run: Run) -> None:
     assert "no version is promoted yet" in error_of(run("serve"))
     checkout.candidate(1)
     run("promote")
-    assert "'v7.0.0' is not registered; there are v1.0.0" in error_of(run("lineage", "v7.0.0"))
+    assert "'v7.0.0' is not registered; registered: v1.0.0" in error_of(run("lineage", "v7.0.0"))
     assert "no version has the Bento 'longtail:9'" in error_of(run("lineage", "longtail:9"))
     shutil.rmtree(".dvc/cache")
     assert "longtail.tar of v1.0.0 is neither in the DVC cache nor in a remote" in error_of(run("serve"))

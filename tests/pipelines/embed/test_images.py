@@ -113,17 +113,17 @@ def test_what_is_no_image_is_said_and_has_no_vector(clip: Any, capsys: pytest.Ca
     assert found.any(axis=1).tolist() == [True, False, False, False]
     said = capsys.readouterr().out
     assert "2 images of the column 'cover' are not below covers, such as 'none.png'" in said
-    assert "1 files are no images that can be read, such as covers/broken.png" in said
+    assert "1 files are not readable images, such as covers/broken.png" in said
 
 
 @pytest.mark.parametrize(
     ("covers", "changes", "message"),
     [
         (["none.png"], {}, "all 1 images of the column 'cover' are not below covers"),
-        (["broken.png"], {}, "1 files are no images that can be read.*may name the wrong column"),
-        (["red.png"], {"columns": {"text": 1.0}}, "embed.images names cover, for which embed.columns has no weight"),
+        (["broken.png"], {}, "1 files are not readable images.*may have the wrong column"),
+        (["red.png"], {"columns": {"text": 1.0}}, "embed.images has cover, missing from embed.columns"),
         (["red.png"], {"max_length": 100}, "embed.max_length is 100, but .* has 12 positions"),
-        (["red.png"], {"model": "packaged"}, "embed.images names cover, but embed.model 'packaged' is a bert"),
+        (["red.png"], {"model": "packaged"}, "embed.images has cover, but embed.model 'packaged' is a bert"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(
@@ -139,5 +139,5 @@ def test_settings_that_cannot_be_meant_are_refused(
 def test_an_encoder_without_settings_for_images_is_incomplete(clip: Any) -> None:
     Path("clip/preprocessor_config.json").unlink()
     write_items(["a cover"], cover=["red.png"])
-    with pytest.raises(FileNotFoundError, match=r"has no preprocessor_config.json, which images need"):
+    with pytest.raises(FileNotFoundError, match=r"has no preprocessor_config.json, required for images"):
         embed.main()

@@ -296,11 +296,11 @@ def test_a_column_of_very_many_values_is_no_category(monkeypatch: pytest.MonkeyP
 
     assert categories("few") == ["a", "", "b"]
     assert categories("stars") == ["1.5", "", "2.0"]
-    with pytest.raises(ValueError, match="'many' has 3 values, a category at most 2; name another"):
+    with pytest.raises(ValueError, match="'many' has 3 values, expected at most 2; set another column"):
         categories("many")
-    with pytest.raises(ValueError, match=r"'lists' holds list<.*>, no categories"):
+    with pytest.raises(ValueError, match=r"'lists' is list<.*>, expected categories"):
         categories("lists")
-    with pytest.raises(ValueError, match="'part' is a slicing of its own already; rename the column"):
+    with pytest.raises(ValueError, match="'part' is the name of a built-in slicing; rename the column"):
         categories("part")
 
 

@@ -194,7 +194,7 @@ def test_a_pruned_ledger_asks_for_the_judgement_again(checkout: Checkout) -> Non
         (lambda a: a.update(line=1), "line 1 instead of 0"),
         (lambda a: a.update(epoch="v9.0.0"), "epoch v9.0.0 instead of None"),
         (lambda a: a.update(rule="count"), "rule count instead of spend"),
-        (lambda a: a.update(judgement="c" * 64), "does not name its entry"),
+        (lambda a: a.update(judgement="c" * 64), "has no reference to the ledger"),
     ],
 )
 def test_a_verdict_with_another_place_than_the_ledger_gives_is_refused(
@@ -277,7 +277,7 @@ def test_a_ledger_that_is_gone_while_releases_name_it_gives_no_new_budget(checko
     checkout.candidate(1)
     checkout.promote()
     git(checkout.root, "update-ref", "-d", ledger.REF)
-    with pytest.raises(ValueError, match=r"no entry of the judgement that v1\.0\.0 was promoted by.*--begin-anew"):
+    with pytest.raises(ValueError, match=r"no entry of the judgement that promoted v1\.0\.0.*--begin-anew"):
         judge(2)
     told = longtail(checkout.root, "attempts", "--begin-anew", "the disk broke")
     assert told.returncode == 0, told.stderr
@@ -341,7 +341,7 @@ def test_a_number_that_another_machine_took_first_is_not_promoted(checkout: Chec
         git(other.root, "remote", "set-url", "origin", str(tmp_path / "origin.git"))
     checkout.candidate(1)
     with chdir(other.root):
-        with pytest.raises(ValueError, match=r"number 1 instead of 2.*entries of other machines came before it"):
+        with pytest.raises(ValueError, match=r"number 1 instead of 2.*entries of other machines precede it"):
             release.promote()
         other.candidate(2)
         assert outputs.read_json(verdicts.PATH)["attempt"]["number"] == 2

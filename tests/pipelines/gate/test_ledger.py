@@ -263,13 +263,13 @@ def body(sequence: int, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("not an entry", "its message is not an entry of version 1"),
-        ("x\n\n[]", "its message is not an entry of version 1"),
-        ("x\n\n{}", "its message is not an entry of version 1"),
+        ("not an entry", "its message is not a valid entry of version 1"),
+        ("x\n\n[]", "its message is not a valid entry of version 1"),
+        ("x\n\n{}", "its message is not a valid entry of version 1"),
         (body(3, level=0.9), r"\(Input should be less than 0\.5\)"),
         (body(3, level="0.05"), r"\(Input should be a valid number\)"),
         (body(3, schema_version=2), r"\(Input should be 1\)"),
-        (body(3, kind="gift"), "its message is not an entry"),
+        (body(3, kind="gift"), "its message is not a valid entry"),
         (body(2), "number 2 and the 3 oldest one there"),
     ],
 )

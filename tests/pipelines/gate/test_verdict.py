@@ -159,7 +159,9 @@ def rewrite(text: str) -> None:
 def test_what_is_no_verdict_is_not_read(promoted: Record, change: Callable[[Record], object], where: str) -> None:
     change(promoted)
     rewrite(json.dumps(promoted))
-    with pytest.raises(ValueError, match=rf"^data/gate/verdict\.json is no verdict: .*{where}; run `dvc repro --force"):
+    with pytest.raises(
+        ValueError, match=rf"^data/gate/verdict\.json is not a valid verdict: .*{where}; run `dvc repro --force"
+    ):
         verdict.read()
 
 
@@ -178,7 +180,7 @@ def test_a_verdict_of_an_earlier_gate_is_said_to_be_one(promoted: Record) -> Non
 @pytest.mark.parametrize("text", ["[]", "null", "5", "{", "[" * 100_000])
 def test_what_is_no_object_is_not_read(promoted: Record, text: str) -> None:
     rewrite(text)
-    with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is (no verdict|not JSON)"):
+    with pytest.raises(ValueError, match=r"^data/gate/verdict\.json is not (a valid verdict|valid JSON)"):
         verdict.read()
 
 
@@ -245,20 +247,20 @@ def test_a_champion_whose_rows_are_missing_is_noticed(promoted: Record) -> None:
 
 def test_a_champion_that_was_not_the_one_evaluated_is_noticed(promoted: Record) -> None:
     holdouts.write_champion(model(knowledge=-1))
-    with pytest.raises(ValueError, match=r"^the champion is v1\.0\.0 with the model .*, but the one that was"):
+    with pytest.raises(ValueError, match=r"^the champion is v1\.0\.0 with the model .*, but the evaluated one is"):
         gate.main()
 
 
 def test_a_best_release_that_was_not_the_one_evaluated_is_noticed(promoted: Record) -> None:
     best = {"ndcg@10": model(knowledge=0.8)}
     holdouts.write_champion(model(knowledge=0.9), best=best)  # the champion is as before
-    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the one that was"):
+    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the evaluated one is"):
         gate.main()
     evaluate.main()
     gate.main()
     assert errors(verdict.read()) == []
     holdouts.write_champion(model(knowledge=0.9), best={"ndcg@10": model(knowledge=0.7)})
-    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the one that was"):
+    with pytest.raises(ValueError, match=r"^the best release is v1\.0\.0 with the model .*, but the evaluated one is"):
         gate.main()
 
 

@@ -106,8 +106,8 @@ def test_what_a_file_does_not_say_is_taken_from_params(
         ({"rulez": []}, "unknown key gate.rulez"),
         ({"gates": {"rules": []}}, "unknown key gate.gates"),
         ({"gate": {"rules": []}, "trainn": {}}, "unknown section 'trainn'; the sections are ingest, "),
-        ({"gate": None}, r"holds no policy; expected some of confidence, .* rules"),
-        ([BEATS], r"holds list"),
+        ({"gate": None}, r"has no policy, expected some of confidence, .* rules"),
+        ([BEATS], r"has list"),
     ],
 )
 def test_a_policy_that_means_nothing_is_an_error_that_lists_what_exists(
@@ -118,7 +118,7 @@ def test_a_policy_that_means_nothing_is_an_error_that_lists_what_exists(
 
 
 def test_a_file_that_does_not_exist_is_said_to_be_none(judged: Workspace) -> None:
-    with pytest.raises(FileNotFoundError, match=r"^there is no file nope\.yaml; name a YAML file that holds `rules:`"):
+    with pytest.raises(FileNotFoundError, match=r"^nope\.yaml does not exist; give a YAML file with `rules:`"):
         what_if.decide(Path("nope.yaml"))
 
 

@@ -130,10 +130,10 @@ def test_a_source_without_a_single_good_row_is_refused(workspace: Workspace) -> 
     ("text", "problem"),
     [
         ("", "is empty"),
-        ("user_id,item_id\n", "a header and no rows"),
+        ("user_id,item_id\n", "a header but no rows"),
         (
             "user,item_id\nu,i\n",
-            r"no column 'user_id', which ingest.table.columns.user_id names; it has 'user', 'item_id'",
+            r"no column 'user_id', required by ingest.table.columns.user_id; it has 'user', 'item_id'",
         ),
         ("user_id;item_id\nu;i\n", r"ingest.table.delimiter right\?"),
         ('user_id,"item_id\nu,i\n', "expected the header"),
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_the_source_is_refused(workspace: Workspace, text:
 
 def test_a_missing_file_is_named_with_what_is_there_instead(workspace: Workspace) -> None:
     source(workspace, "user_id,item_id\nu,i\n", **{"table.interactions": ["event*.csv"]})
-    with pytest.raises(FileNotFoundError, match=r"raw/event\*.csv matches no file.*raw holds interactions.csv"):
+    with pytest.raises(FileNotFoundError, match=r"raw/event\*.csv, which matches no.*raw contains interactions.csv"):
         ingest.main()
     workspace.params("ingest", {"path": "nowhere"})
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; correct ingest\.path"):

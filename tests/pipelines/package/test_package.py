@@ -62,7 +62,7 @@ def test_an_interaction_with_an_item_that_the_split_lacks_is_refused(workspace: 
     with outputs.stage("split") as stage:
         tables.write(judged.items_table().slice(1), stage.output("items.parquet"))
         outputs.write_json(stage.output("holdout.json"), {"head_share": 0.8})
-    with pytest.raises(ValueError, match=r"data/split lacks the items of \d+ interactions; run `dvc repro split`"):
+    with pytest.raises(ValueError, match=r"data/split has no items for \d+ interactions; run `dvc repro split`"):
         package.main()
 
 

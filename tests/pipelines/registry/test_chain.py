@@ -216,7 +216,7 @@ def test_a_manifest_that_names_less_than_the_stage_reads_is_refused() -> None:
         (folder / artifacts.MANIFEST).unlink()
         recipe = {kind: manifest[kind] for kind in ("settings", "code")}
         artifacts.write_manifest(folder, stage="evaluate", inputs={}, recipe=recipe)
-        with pytest.raises(ValueError, match=r"data/evaluate/manifest\.json does not say which data/split/train"):
+        with pytest.raises(ValueError, match=r"data/evaluate/manifest\.json does not list its input data/split/train"):
             chain.check_candidate()
 
 

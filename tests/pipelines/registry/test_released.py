@@ -131,8 +131,8 @@ def other_model(stage: Record) -> None:
 
 
 FORGED: list[tuple[str, Callable[[Record], object], str]] = [
-    (version_files.VERDICT, lambda verdict: verdict.pop("verdict"), "its files are not what a promotion writes"),
-    (version_files.BENTO, lambda bento: bento.update(digests=[]), "its files are not what a promotion writes"),
+    (version_files.VERDICT, lambda verdict: verdict.pop("verdict"), "its files were not written by a promotion"),
+    (version_files.BENTO, lambda bento: bento.update(digests=[]), "its files were not written by a promotion"),
     ("dvc.lock", lambda lock: lock.update(stages=[1]), "dvc.lock has no run of ingest"),
     (version_files.VERDICT, lambda verdict: verdict.update(verdict="HOLD"), "its verdict is HOLD, not PROMOTE"),
     (version_files.VERDICT, lambda verdict: verdict.update(reason="none"), "its Bento was built for another verdict"),

@@ -46,7 +46,7 @@ def test_a_repository_without_tags_is_an_empty_registry(checkout: Checkout) -> N
     registry = tags.read(PARAMS)
     assert (registry.serving, dict(registry.versions), registry.assignments) == (None, {}, ())
     assert (registry.next_version(), registry.assignment_tag()) == ("v1.0.0", "longtail#prod#1")
-    with pytest.raises(ValueError, match=r"version 'v1\.0\.0' is not registered; there are none yet"):
+    with pytest.raises(ValueError, match=r"version 'v1\.0\.0' is not registered; registered: none yet"):
         registry.version("v1.0.0")
 
 

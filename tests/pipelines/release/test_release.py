@@ -482,7 +482,7 @@ def test_rollback_to_a_named_version(checkout: Checkout) -> None:
     assert release.rollback("v1.0.0").version == "v1.0.0"
     with pytest.raises(ValueError, match=r"v1\.0\.0 already serves"):
         release.rollback("v1.0.0")
-    with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; there are v1\.0\.0, v2\.0\.0, v3\.0\.0"):
+    with pytest.raises(ValueError, match=r"'v9\.0\.0' is not registered; registered: v1\.0\.0, v2\.0\.0, v3\.0\.0"):
         release.rollback("v9.0.0")
 
 

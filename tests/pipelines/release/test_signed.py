@@ -133,7 +133,7 @@ def test_a_signed_tag_under_another_name_is_refused(ssh: Checkout) -> None:
     promote_two(ssh)
     git(ssh.root, "update-ref", "refs/tags/longtail#prod#3", git(ssh.root, "rev-parse", "longtail#prod#1"))
     with pytest.raises(
-        ValueError, match=r"^the tag longtail#prod#3 was made as longtail#prod#1, and release\.signed is"
+        ValueError, match=r"^the tag longtail#prod#3 was signed as longtail#prod#1, and release\.signed is"
     ):
         serving()
 

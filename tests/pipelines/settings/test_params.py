@@ -59,7 +59,7 @@ def test_the_files_own_settings_are_valid() -> None:
         (
             Gate,
             {"rules": [{"name": "r", "metric": "ndcg@10", "slice": "a=b", "reference": "best", "max_loss": 0.1}]},
-            "no rule makes one; add a rule for ndcg@10 of a=b with reference: champion",
+            "no rule has one; add a rule for ndcg@10 of a=b with reference: champion",
         ),
         (Champion, {"baseline": "12"}, r"champion\.baseline is '12'"),
         (Evaluate, {"k": [20, 10]}, r"^params\.yaml: evaluate: k is \[20, 10\], expected list lengths"),

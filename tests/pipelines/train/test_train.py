@@ -156,7 +156,7 @@ def test_embeddings_of_other_items_are_refused(prepared: Workspace) -> None:
 
 def test_a_model_file_of_another_kind_is_refused(workspace: Workspace) -> None:
     Path("x.safetensors").write_bytes(b"not a model")
-    with pytest.raises(ValueError, match="is not a model file"):
+    with pytest.raises(ValueError, match="is not a valid model file"):
         model_file.read(Path("x.safetensors"))
 
 
@@ -229,8 +229,8 @@ def test_a_tail_floor_ranks_every_setting_that_misses_it_below_one_that_reaches_
     [
         ({"world_size": 2}, r"world_size is 2 and search\.trials 3, expected one of them alone"),
         ({"world_size": 2, "model": "bpr"}, r"world_size is 2, expected 1 for model bpr"),
-        ({"search.space": {"dropout": [0.0, 1.0]}}, r"search\.space names dropout, expected settings of als: .*anchor"),
-        ({"search.space": {"regularization": [10.0, 20.0]}}, r"a range that holds the value to start from, 2\.5"),
+        ({"search.space": {"dropout": [0.0, 1.0]}}, r"search\.space has dropout, expected settings of als: .*anchor"),
+        ({"search.space": {"regularization": [10.0, 20.0]}}, r"a range that includes the initial value 2\.5"),
         ({"search.space": {"regularization": [20.0, 1.0]}}, r"is \[20\.0, 1\.0\], expected the lower bound first"),
     ],
 )

@@ -59,7 +59,7 @@ def test_few_are_left_out_with_their_reasons_and_all_others_are_split(workspace:
     assert report["success"]
     assert report["n_quarantined"] == 3
     assert report["verdict"] == (
-        "all 29 expectations hold; 3 interactions left out as data/validate/quarantine.parquet says (known 1, stars 3)"
+        "all 29 expectations hold; 3 interactions left out, see data/validate/quarantine.parquet (known 1, stars 3)"
     )
     kept = pq.read_table("data/validate/quarantine.parquet").to_pylist()
     assert [(row["user_id"], row["code"]) for row in kept][:2] == [("bot", "known"), ("bot", "stars")]

@@ -176,7 +176,7 @@ def test_a_key_that_is_absent_or_short_is_refused(source: Workspace, monkeypatch
     write([("u", "a", 0)])
     for key in ("", "short"):
         monkeypatch.setenv("LONGTAIL_KEY", key)
-        with pytest.raises(ValueError, match=rf"LONGTAIL_KEY, which holds {len(key)} characters"):
+        with pytest.raises(ValueError, match=rf"LONGTAIL_KEY \(ingest.pseudonyms\) has {len(key)} characters"):
             ingest.main()
 
 

@@ -94,7 +94,7 @@ def test_files_may_have_different_columns_and_types(source: Workspace) -> None:
 def test_the_id_may_have_another_name_than_in_the_interactions(source: Workspace) -> None:
     source.params("ingest", {"table.user_columns": {"user_id": "customer"}})
     assert users("customer,country\nu1,DE\n") == [{"user_id": "u1", "country": "DE"}]
-    with pytest.raises(ValueError, match=r"no column 'customer', which ingest\.table\.user_columns\.user_id names"):
+    with pytest.raises(ValueError, match=r"no column 'customer', required by ingest\.table\.user_columns\.user_id"):
         users(USERS)
 
 
@@ -127,7 +127,7 @@ def test_without_user_files_nobody_is_described(source: Workspace) -> None:
     [
         ("user_id,country\nu1,DE\n,FR\n,AT\n", r"66\.67% of 3 rows of users are malformed.*empty_user_id 2"),
         ("user_id,country\n,DE\n", "none of the 1 rows of users was accepted"),
-        ("user_id,country\n", r"users\.csv has a header and no rows"),
+        ("user_id,country\n", r"users\.csv has a header but no rows"),
     ],
 )
 def test_a_user_file_that_is_mostly_broken_stops_the_run(source: Workspace, text: str, problem: str) -> None:

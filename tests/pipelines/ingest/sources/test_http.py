@@ -179,7 +179,7 @@ def test_an_address_names_variables_and_messages_do_not_say_what_they_hold(
     servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{servers[0].url}?token=${{DATA_TOKEN}}"
-    with pytest.raises(ValueError, match="names the environment variable DATA_TOKEN, which is not set"):
+    with pytest.raises(ValueError, match="refers to the environment variable DATA_TOKEN, which is not set"):
         fetched(url)
     monkeypatch.setenv("DATA_TOKEN", "s3cret")
     servers[0].leads_to = "http://127.0.0.1:1/?token=s3cret"

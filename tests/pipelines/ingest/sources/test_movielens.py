@@ -88,7 +88,7 @@ def test_a_release_inside_the_folder_or_a_zip_is_found(workspace: Workspace) -> 
 
 def test_a_folder_without_a_release_says_which_are_read(workspace: Workspace) -> None:
     release(workspace.root / "ml-100k", {"u.data": "1\t2\t3\t4\n"})
-    with pytest.raises(FileNotFoundError, match=r"holds no MovieLens release: .*25m, 32m.*100k"):
+    with pytest.raises(FileNotFoundError, match=r"has no MovieLens release: .*25m, 32m.*100k"):
         run(workspace, "ml-100k")
 
 
@@ -100,7 +100,7 @@ def test_ratings_without_movies_are_refused(workspace: Workspace) -> None:
 
 def test_a_column_that_grouplens_promises_must_be_there(workspace: Workspace) -> None:
     release(workspace.root / "ml", CSV | {"ratings.csv": "userId,movieId,stars,timestamp\n1,10,4,964982703\n"})
-    with pytest.raises(ValueError, match="no column 'rating', which GroupLens' format names"):
+    with pytest.raises(ValueError, match="no column 'rating', required by GroupLens' format"):
         run(workspace, "ml")
 
 

@@ -188,7 +188,7 @@ def test_ids_with_fractions_are_refused(raw: Source) -> None:
 
 def test_damaged_parquet_is_refused(raw: Source) -> None:
     (raw.folder / "events.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(ValueError, match="is not a readable parquet file"):
+    with pytest.raises(ValueError, match="is not a valid parquet file"):
         raw.ingest(interactions=["events.parquet"], columns=PLAIN)
 
 
@@ -198,7 +198,7 @@ def test_damaged_pages_of_parquet_are_refused(raw: Source) -> None:
     data = bytearray(path.read_bytes())
     data[50:2000] = b"\xff" * 1950
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="is not a readable parquet file"):
+    with pytest.raises(ValueError, match="is not a valid parquet file"):
         raw.ingest(interactions=["events.parquet"], columns=PLAIN)
 
 
@@ -237,7 +237,7 @@ def test_the_text_is_the_template_filled_in(raw: Source) -> None:
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
-        ("{name} {plot}", r"no column 'plot', which ingest.table.text names; it has 'id', 'name', 'genre'"),
+        ("{name} {plot}", r"no column 'plot', required by ingest.table.text; it has 'id', 'name', 'genre'"),
         ("{name", "ingest.table.text is '{name'"),
     ],
 )
