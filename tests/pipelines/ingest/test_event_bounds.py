@@ -187,7 +187,7 @@ def test_an_export_leaves_out_what_the_store_should_not_hold(raw: Path, capsys: 
     assert path is not None
     assert n_events == 1
     said = "(bad_user_id 1, timestamp_in_future 1, timestamp_out_of_range 1, value_not_positive 1)"
-    assert f"4 events are left out {said}" in capsys.readouterr().out
+    assert f"4 events are skipped {said}" in capsys.readouterr().out
     ingest.main()
     assert rejected() == []
 

@@ -190,7 +190,7 @@ def test_ids_keep_their_order_however_many_windows_they_are_sorted_in(
 
 def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"needs Java 17 or 21, and there is no java in JAVA_HOME"):
+    with pytest.raises(ValueError, match=r"needs Java 17 or 21, but there is no java in JAVA_HOME"):
         spark.libraries()
 
 

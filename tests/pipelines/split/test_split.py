@@ -271,5 +271,5 @@ def test_tables_that_were_not_the_ones_validated_are_refused(by_time: Workspace)
 
 
 def test_a_column_that_split_writes_itself_is_refused(by_time: Workspace) -> None:
-    with pytest.raises(ValueError, match="has a column 'popularity', which split writes itself"):
+    with pytest.raises(ValueError, match="has a column 'popularity', a name that split uses"):
         run_split(rows(60, N_ITEMS), popularity=[1] * N_ITEMS)

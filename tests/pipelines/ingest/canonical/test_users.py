@@ -227,5 +227,5 @@ def test_a_column_that_split_writes_itself_is_refused(workspace: Workspace) -> N
         canonical.interactions(canonical.rows(60, 40)), canonical.catalogue(canonical.item_ids(40)), described
     )
     canonical.write_validate()
-    with pytest.raises(ValueError, match="has a column 'user_idx', which split writes itself"):
+    with pytest.raises(ValueError, match="has a column 'user_idx', a name that split uses"):
         split.main()
