@@ -154,7 +154,7 @@ def test_an_unknown_user_is_told_so(page: Page) -> None:
     page.get_by_label("User id").fill("<b>nobody</b>")
     page.get_by_role("button", name="Recommend").click()
     expect(page.locator("#list-words")).to_contain_text("Unknown user")
-    expect(page.locator("#history-words")).to_have_text("Nothing is known of this user.")
+    expect(page.locator("#history-words")).to_have_text("This user has no history.")
 
 
 def test_the_comparison_shows_what_the_previous_version_answers(browser: Browser, url: str, tag: str) -> None:

@@ -266,7 +266,7 @@ def test_tables_that_were_not_the_ones_validated_are_refused(by_time: Workspace)
     run_split(rows(60, N_ITEMS))
     write_ingest(interactions(rows(61, N_ITEMS)), catalogue(item_ids(N_ITEMS)))
 
-    with pytest.raises(ValueError, match=r"interactions\.parquet is not what data/validate judged"):
+    with pytest.raises(ValueError, match=r"interactions\.parquet differs from the file that data/validate judged"):
         split.main()
 
 
