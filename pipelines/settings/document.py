@@ -96,7 +96,8 @@ def explain(error: ValidationError, section: str, path: Path) -> str:
     elif first["type"] == "missing":
         problem = f"key {key} is missing; add it"
     elif first["type"] == "value_error":  # of the validators here, with the value in their message
-        problem = f"{key}: {first['msg'].removeprefix('Value error, ')}; correct it"
+        message = first["msg"].removeprefix("Value error, ")
+        problem = f"{key}: {message}" + ("" if ";" in message else "; correct it")  # some name a remedy of their own
     else:
         message = first["msg"]
         problem = f"{key} is {first['input']!r}: {message[0].lower() + message[1:]}; correct it"
