@@ -90,7 +90,7 @@ def test_vectors_are_reduced_to_components_of_what_was_in_train(
     embed.main()
     said = capsys.readouterr().out.splitlines()
     assert "0 to compute" in said[-3]
-    assert "2 components of 384 hold" in said[-1]
+    assert "2 components of 384 explain" in said[-1]
     expected = fit(whole, np.array([0, 1, 3, 5]), method="pca", dim=2)
     np.testing.assert_allclose(embeddings(), expected(whole), atol=1e-5)
     assert not embeddings()[2].any()

@@ -135,7 +135,7 @@ def test_ingest_reads_what_was_exported(events: Events) -> None:
         ({"url": "https://example.org/a.zip"}, "ingest.url is set"),
         ({"pseudonyms": "KEY"}, "ingest.pseudonyms is set"),
         ({"path": "data/raw/events.csv"}, "expected a folder"),
-        ({"table.interactions": ["*.csv"]}, r"matches no feedback-\*\.parquet"),
+        ({"table.interactions": ["*.csv"]}, r"does not match feedback-\*\.parquet"),
     ],
 )
 def test_a_source_that_would_not_read_the_file_is_named(

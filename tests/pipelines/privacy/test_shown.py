@@ -101,7 +101,7 @@ def test_settings_with_a_secret_are_refused_since_releases_keep_them(workspace: 
     workspace.params("ingest", {"url": url})
     workspace.params("release", {"remote": url})
     for section in (Ingest, Release):
-        with pytest.raises(ValueError, match=r"holds a (user or password|value of)") as error:
+        with pytest.raises(ValueError, match=r"contains a (user or password|value of)") as error:
             load(section)
         assert "s3cret" not in console.sentence(error.value)
 

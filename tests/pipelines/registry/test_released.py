@@ -139,7 +139,7 @@ FORGED: list[tuple[str, Callable[[Record], object], str]] = [
     (version_files.BENTO, lambda bento: bento.update(built=False), "it has no Bento"),
     (version_files.BENTO, lambda bento: bento.update(verdict_sha256="0" * 64), "its Bento was built for another verd"),
     (version_files.BENTO, lambda bento: bento["digests"].update(model="0"), "its Bento was built from another model"),
-    (version_files.RECORD, lambda record: record["digests"].update(params="0"), "it records another params than was"),
+    (version_files.RECORD, lambda record: record["digests"].update(params="0"), "it records another params than"),
     (
         version_files.RECORD,
         lambda record: record["files"].update({"data/train/model.safetensors": "0"}),
