@@ -121,7 +121,7 @@ def test_a_person_may_reject_and_says_why(clone: Clone, airflow: Airflow) -> Non
     airflow.finish(TRAIN, run_id)
     assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
     asked = airflow.latest("approve_promotion")
-    assert "| beats popularity | ndcg@10 |" in question(airflow, asked)
+    assert "| beats popularity (ndcg@10) |" in question(airflow, asked)
     state = respond(airflow, asked, "Reject", "not before the holidays")
     assert state == {"describe": "success", "approve": "success", "promote": "skipped"}
     assert serving(clone) == "v1.0.0"
