@@ -157,7 +157,7 @@ def test_nothing_is_promoted_where_git_cannot_sign_or_would_not_believe_it(ssh: 
     ssh.candidate(1)
     git(ssh.root, "config", "--unset", missing)
     before = git(ssh.root, "for-each-ref")
-    with pytest.raises(ValueError, match=r"^release\.signed is true, but Git does not sign longtail@v1\.0\.0 so that"):
+    with pytest.raises(ValueError, match=r"^release\.signed is true, but Git cannot sign longtail@v1\.0\.0 and verify"):
         release.promote()
     assert git(ssh.root, "for-each-ref") == before
 
