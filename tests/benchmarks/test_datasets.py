@@ -48,7 +48,7 @@ def test_absent_data_sets_say_how_to_name_them(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(FileNotFoundError, match="LONGTAIL_DATA"):
         datasets.read("anime")
     monkeypatch.setenv("LONGTAIL_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="anime is no folder"):
+    with pytest.raises(FileNotFoundError, match="anime is not a folder"):
         datasets.read("anime")
 
 
