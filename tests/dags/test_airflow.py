@@ -191,6 +191,10 @@ def answering(clone: Clone) -> str:
 def question(airflow: Airflow, asked: str) -> str:
     """What a person is asked, once a run of approve_promotion waits for an answer."""
     airflow.reach("approve_promotion", asked, "approve", "awaiting_input")
+    # an answer before the scheduler has seen the worker end is lost: Airflow takes the resumed task for a killed one
+    ended = re.compile(rf"executor event with state success .*task_id='approve', run_id='{re.escape(asked)}'")
+    log = airflow.clone.root / ".longtail/airflow/airflow.log"
+    airflow.until(lambda: ended.search(log.read_text("utf-8", "replace")))
     path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
     body: str = airflow.get(path)["body"]
     return body
