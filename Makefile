@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"Python {v.major}.{v.minor} is not supported: Longtail needs 3.11 to 3.13; name one with `make PYTHON=python3.12 ...`")'
 	@echo "Installing about 270 packages into $(VENV); this takes about a minute, once."
 	@$(PYTHON) -m venv $(VENV) || { echo "Could not make $(VENV): on Debian and Ubuntu install python3-venv."; exit 1; }
-	@$(BIN)/python .ci/install.py
+	@"$(BIN)/python" .ci/install.py
 	@touch $(STAMP)
 
 run: $(STAMP)  ## Train, judge, package and promote or refuse: the whole pipeline on what params.yaml names
