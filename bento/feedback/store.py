@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 Kind = Literal["impression", "click", "like", "purchase"]
-POSITIVE = ("click", "like", "purchase")  # an impression is no sign of interest
+POSITIVE = ("click", "like", "purchase")  # an impression does not show interest
 NEWEST = 1000  # distinct items of a user that are used
 BUSY_SECONDS = 10  # that a SQLite writer waits for others
 # that a reader on the request path waits; only an exclusive lock on the whole file makes it wait

@@ -25,7 +25,7 @@ class Split:
 
 
 def seen(then: Split, now: Split) -> str | None:
-    """Return why a model of the split `then` is no fair comparison on the holdout of `now`; None if it is fair.
+    """Return why a model of the split `then` is unfair to compare on the holdout of `now`; None if it is fair.
 
     Under a split by time, it has seen the pairs before its own test set, whose first event repeated events do not
     move. Under a split by hash, a pair keeps its value between 0 and 1 as long as the seed and the user's name are the

@@ -83,10 +83,10 @@ def judge(
 ) -> Verdict:
     """Judge `evaluations["candidate"]`, and the controls by the same rules.
 
-    is_tail: (n_items,). unfair_champion: reason why the champion is no fair comparison, so that it is not among the
+    is_tail: (n_items,). unfair_champion: reason why comparison with the champion is unfair, so that it is not among the
     evaluations; its rules are inconclusive, or not applicable if the procedure skips them. Raises ValueError if a rule
-    has no sound bound, or has a metric, slice or reference that was not evaluated; a missing champion is no error: its
-    rules are not applicable. Rules against the best release use the model in `best`.
+    has an invalid bound, or has a metric, slice or reference that was not evaluated. Without a champion its rules are
+    not applicable. Rules against the best release use the model in `best`.
     """
     check(rules, evaluations, slices)
     left_out = without(evaluations, how, unfair_champion, best)

@@ -56,7 +56,7 @@ def correct(
     """Return the model with new predictions and a new level of items without interactions, and all heights' figures.
 
     embeddings: (n, t), zero rows without text; histories: (n_users, n) of the users of a holdout, before their
-    `relevant` pairs. Without text nothing changes; if no height is within the loss limit, there is no bonus.
+    `relevant` pairs. Without text nothing changes; if no height is within the loss limit, the bonus is 0.
     """
     warm, has_text = model.popularity_bias > 0, embeddings.any(axis=1)
     if (warm & has_text).sum() < 2:
@@ -166,7 +166,7 @@ class Lists:
         return accuracy.ndcg(self.at(height)[0], self.n_relevant, 10)
 
     def cold_recall(self, height: float) -> float:
-        """Return the mean recall@20 of relevant cold items over users with one; 0 if there is no such user."""
+        """Return the mean recall@20 of relevant cold items over users with one; 0 without such users."""
         recalls = accuracy.recall(self.at(height)[1], self.n_cold, K)
         return float(np.nanmean(recalls)) if self.n_cold.any() else 0.0
 

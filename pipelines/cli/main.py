@@ -186,7 +186,7 @@ def interrupt(pid: int) -> None:
 
 
 def promote_unless_rolled_back() -> bool:
-    """Promote and return True; return False for a model that was rolled back, which is no failure of the run."""
+    """Promote and return True; return False for a model that was rolled back, which does not fail the run."""
     try:
         say(NAME, release.promote().text)
     except release.RolledBackError as error:
