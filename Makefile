@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONDONTWRITEBYTECODE  # where it is set, each process of the tests compiles all files anew
 
 .PHONY: help setup run test test-faults lint unit coverage docs clean airflow
-.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts
+.PHONY: bench-mf bench-embed bench-ingest bench-spark bench-serving bench-airflow bench-evaluate bench-gate bench-gate-attempts bench-gate-level bench-verdicts bench-parts
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -95,6 +95,9 @@ bench-gate-attempts: $(STAMP)  ## Wrong promotions by trying often, and right on
 
 bench-verdicts: $(STAMP)  ## What the gate says of a normal, a popularity-only and a crippled candidate
 	@python -m benchmarks.verdicts
+
+bench-parts: $(STAMP)  ## Search in cells, text encoder and JSON of the service beside faiss, ONNX Runtime and orjson
+	@python -m benchmarks.parts
 
 clean:  ## Remove what stages wrote and caches of tools (not data/raw, not DVC's cache, not releases)
 	@find data -mindepth 1 -maxdepth 1 ! -name raw ! -name .gitignore -exec rm -rf {} +

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("torch", "numpy", "numba", "scipy", "implicit")
+PACKAGES = ("torch", "numpy", "numba", "scipy", "implicit", "faiss-cpu", "onnxruntime", "orjson")
 
 Row = Mapping[str, Any]
 
