@@ -74,12 +74,12 @@ class Clone:
         return json.loads((self.root / path).read_text("utf-8"))
 
     def modified(self) -> dict[str, int]:
-        """When each stage's output was last published."""
+        """Return the time of each stage's last published output, in nanoseconds."""
         return {path.parent.name: path.stat().st_mtime_ns for path in self.root.glob("data/*/manifest.json")}
 
 
 def working_tree() -> Iterator[Path]:
-    """What a clone of a commit of the working tree would hold."""
+    """Yield the files that a clone of a commit of the working tree would have."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPO, capture_output=True, text=True, check=True,

@@ -80,7 +80,7 @@ def edit_params(path: Path, section: str, changes: Mapping[str, Any]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def unsynced() -> Iterator[None]:
-    """What stages write in this process need not outlast a power cut: no test can tell, and each would wait."""
+    """Skip fsync in this process: no test can observe a power cut, and each would wait for the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield

@@ -1,4 +1,4 @@
-"""What the package stage reads, made by hand: a small random model, its data, and a verdict on it."""
+"""Inputs of the package stage, made by hand: a small random model, its data, and a verdict on it."""
 
 from __future__ import annotations
 

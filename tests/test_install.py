@@ -45,7 +45,7 @@ def test_further_indexes_count_as_much_as_the_first_as_they_do_for_pip() -> None
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is run, without the Python that runs it."""
+    """Record the commands, without the Python that runs them."""
     found: list[str] = []
 
     def run(*command: str, env: object = None) -> None:

@@ -1,4 +1,4 @@
-"""What benchmarks would measure on a GPU is run on a stand-in: see `tests.models.far_device`."""
+"""Benchmarks of a GPU run on a stand-in for one: see `tests.models.far_device`."""
 
 from __future__ import annotations
 

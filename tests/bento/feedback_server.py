@@ -29,7 +29,7 @@ class Watch:
 
 @dataclass
 class Service:
-    """What the route needs of the service: a catalogue of ten items."""
+    """The attributes of the service that the route uses, with a catalogue of ten items."""
 
     tag: str = "longtail:test"
     items: Items = field(default_factory=Items)

@@ -1,4 +1,4 @@
-"""What a feedback store holds, read apart from the code that writes it."""
+"""The events of a feedback store, read without the code that writes them."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def answering(clone: Clone) -> str:
 
 
 def question(airflow: Airflow, asked: str) -> str:
-    """What a person is asked, once a run of approve_promotion waits for an answer."""
+    """Return the question of a run of approve_promotion, once the run waits for the answer."""
     airflow.reach("approve_promotion", asked, "approve", "awaiting_input")
     # an answer before the scheduler has seen the worker end is lost: Airflow takes the resumed task for a killed one
     ended = re.compile(rf"executor event with state success .*task_id='approve', run_id='{re.escape(asked)}'")

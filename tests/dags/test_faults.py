@@ -1,4 +1,4 @@
-"""What dies in the middle of a training, on a real Airflow: tasks, supervisors, the scheduler, all of it.
+"""Kill parts of a real Airflow in the middle of a training: tasks, supervisors, the scheduler, all of it.
 
 Ten minutes and more, so only where LONGTAIL_FAULTS is set: `make test-faults`.
 """

@@ -121,7 +121,7 @@ def test_a_marked_block_has_a_reason_or_a_test_that_runs_it(block: Block) -> Non
 
 
 def mentions(text: str, command: str) -> bool:
-    """Whether a test names the first words of a command, as one text or as a list of arguments."""
+    """Return whether a test names the first words of a command, as one text or as a list of arguments."""
     if ASSIGNMENT.match(command):
         return True  # of no command
     words = re.match(r"[a-z]+(?: [a-z]+){0,2}", command)

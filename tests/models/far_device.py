@@ -35,7 +35,7 @@ def far() -> Iterator[torch.device]:
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What the far device does while it is entered, by the names of torch's operations; views do nothing."""
+    """Log of the far device's operations while it is entered, by their names in torch; views are not logged."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -107,7 +107,7 @@ class Pool(ThreadPoolExecutor):
 
 
 def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What an operation of torch gives, on the device where CUDA would have it. Raises RuntimeError as CUDA would."""
+    """Return the result of an operation of torch, on the device that CUDA uses. Raises RuntimeError as CUDA does."""
     tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
     is_far = any(isinstance(tensor, FarTensor) for tensor in tensors)
     allowed = args[1] if func in INDEXING and isinstance(args[0], FarTensor) else []

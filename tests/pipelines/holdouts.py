@@ -1,4 +1,4 @@
-"""What evaluate and gate read, made by hand: a catalogue of two genres, users who like one, and models that know it."""
+"""Inputs of evaluate and gate, made by hand: a catalogue of two genres, users who like one, models that know it."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def longtail(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What the command printed, and its exit status."""
+    """Run the command; return its output and exit status."""
     process = start(folder, *arguments)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

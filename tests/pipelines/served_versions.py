@@ -106,7 +106,7 @@ class Serving:
             return []
 
     def model(self) -> str | None:
-        """What answers; None where nothing does."""
+        """Return the tag of the model that answers; None if none does."""
         try:
             return str(requests.post(f"{self.url}/model_info", json={}, timeout=30).json()["model"])
         except requests.RequestException:

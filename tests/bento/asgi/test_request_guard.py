@@ -208,7 +208,7 @@ def test_a_web_socket_is_closed_before_anything_behind_sees_it() -> None:
 
 
 def answered(page: str) -> list[Message]:
-    """What is sent of a page that takes longer than there is time, or fails, before or after its answer has begun."""
+    """Return the messages sent for a page that exceeds the time limit or fails, before or after its answer began."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if "begins" in page:

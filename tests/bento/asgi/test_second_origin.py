@@ -151,7 +151,7 @@ READS = {
 
 
 def result(page: Page, script: str, argument: Any) -> str:
-    """What a script of the page comes to; empty where the browser refuses."""
+    """Return the result of a script of the page; empty if the browser blocks it."""
     caught = f"argument => Promise.resolve(argument).then({script}).catch(() => '')"
     return str(page.evaluate(caught, argument) or "")
 

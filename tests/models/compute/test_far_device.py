@@ -1,4 +1,4 @@
-"""What runs on a GPU keeps its tensors there, and finds what the CPU finds; see `tests.models.far_device`."""
+"""Computations on a GPU keep their tensors there and agree with the CPU; see `tests.models.far_device`."""
 
 from __future__ import annotations
 

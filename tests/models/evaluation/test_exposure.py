@@ -1,4 +1,4 @@
-"""What lists show of the catalogue: cases worked by hand, properties, and slow twins."""
+"""Exposure figures of lists: cases worked by hand, properties, and slow twins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which holdouts an older model has seen pairs or withheld items of."""
+"""Leakage: holdouts whose pairs or withheld items an older model has seen are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What figures of all lists lose without each user, beside the figures of the lists that are left."""
+"""Leave-one-out losses equal the differences to the figures of the remaining lists."""
 
 from __future__ import annotations
 

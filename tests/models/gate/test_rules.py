@@ -1,4 +1,4 @@
-"""Which bounds are none."""
+"""Bounds that make no sense for their metric are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What re-ranking chooses from."""
+"""Candidates for re-ranking: selection, merging and relevance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets which place of a list."""
+"""Re-ranking methods: the order of items in a list."""
 
 from __future__ import annotations
 

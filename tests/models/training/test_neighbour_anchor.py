@@ -108,7 +108,7 @@ def test_a_rare_sequel_is_drawn_to_the_users_of_its_twin_in_text() -> None:
     text[8] = torch.nn.functional.normalize(text[0] + 0.05 * text[9], dim=0)
 
     def gap(share: float) -> float:
-        """How much more the first group is predicted to like item 8 than the second, users without it."""
+        """Return the mean score of item 8 in the first group minus that in the second, users without it."""
         anchor = NeighbourAnchor(text, strength=1.0, ridge=10.0, share=share)
         als = Als(from_matrix(likes), anchor, replace(SETTINGS, epochs=10), device=CPU)
         for _ in als.epochs():

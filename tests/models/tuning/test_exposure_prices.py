@@ -50,7 +50,7 @@ def one_by_one(of: Candidates) -> np.ndarray:
 
 
 def welfare(shown: np.ndarray, of: Candidates) -> float:
-    """What `learn` maximizes, of lists."""
+    """Return the objective of `learn` for lists."""
     exposure = np.bincount(shown.ravel(), minlength=N_ITEMS)[IS_TAIL]
     at_slots = of.items[:, :, None] == shown[:, None, [3, 4, 8, 9]]
     relevance = (at_slots * np.where(of.items >= 0, of.relevance, 0)[:, :, None]).sum()

@@ -1,4 +1,4 @@
-"""How much of the tail lists show: measured and chosen on valid."""
+"""Choice of method and strength of re-ranking on valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What per_user.parquet must not hold, each case written into an evaluation that was sound, and judged."""
+"""Invalid values in per_user.parquet are rejected: each is written into a valid evaluation, and judged."""
 
 from __future__ import annotations
 

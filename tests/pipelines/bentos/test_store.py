@@ -19,7 +19,7 @@ from tests.conftest import REPO
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the user's store will be; nothing is there yet."""
+    """Return the path of the user's store, which does not exist yet."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "new" / "store"))
     return tmp_path / "new" / "store"
 

@@ -1,4 +1,4 @@
-"""What the doctor finds, what it mends by itself, and what it leaves to a person."""
+"""`longtail doctor`: faults that it finds, those that it repairs, and those that it leaves to a person."""
 
 from __future__ import annotations
 

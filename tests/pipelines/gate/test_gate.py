@@ -293,7 +293,7 @@ def test_a_champion_that_was_not_evaluated_is_an_error(workspace: Workspace) -> 
 
 
 class Page(HTMLParser):
-    """What a browser would find on the page: texts, tags, and addresses it would load."""
+    """Parser of a page: its texts, tags, and the addresses that a browser would load."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a model was trained or chosen on is not in the test set of a split of later data: ingest and split for real."""
+"""Test sets of later data leave out all that a model was trained or chosen on: ingest and split for real."""
 
 from __future__ import annotations
 

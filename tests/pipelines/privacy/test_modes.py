@@ -1,4 +1,4 @@
-"""What holds user data or secrets is closed to other users, whatever the umask is; what was open is closed."""
+"""Files with user data or secrets are closed to other users, whatever the umask is; open ones are closed."""
 
 from __future__ import annotations
 

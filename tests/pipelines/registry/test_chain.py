@@ -1,4 +1,4 @@
-"""What was judged is what is there: any stages run alone, in any order, with other settings, data or code."""
+"""A verdict is accepted for the files it judged alone: stages run in any order, with other settings, data or code."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Small:
             self.run(name)
 
     def restore(self, name: str, which: int) -> None:
-        """What a stage wrote some time before, as `dvc checkout`, a pull or the run cache brings back."""
+        """Restore an earlier output of a stage, as `dvc checkout`, a pull or the run cache does."""
         shutil.rmtree(artifacts.DATA / name)
         shutil.copytree(self.kept[name][which % len(self.kept[name])], artifacts.DATA / name)
 

@@ -1,4 +1,4 @@
-"""What the report says has changed since the champion."""
+"""Changes since the champion, as the report lists them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def promote_two(checkout: Checkout) -> None:
 
 
 def sign(key: Path | None, tag: str, target: str) -> None:
-    """What a stranger with a key of their own does; without one, an unsigned tag."""
+    """Write a tag signed with a stranger's key; without a key, an unsigned tag."""
     how = ["-c", f"user.signingkey={key}", "tag", "--sign"] if key else ["tag", "--annotate"]
     git(Path.cwd(), *how, "--force", "-m", "mine", tag, target)
 

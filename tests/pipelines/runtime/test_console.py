@@ -1,4 +1,4 @@
-"""What a stage shows while it works, and how its errors end it."""
+"""Progress of a stage, and its exit on an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the texts do for the ranking."""
+"""Effect of the texts on the ranking, measured with and without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a run, what is only said, what an earlier good version adds, and expectations of one's own."""
+"""Findings that stop a run or only warn, comparison with an earlier valid version, and custom expectations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `dvc plots` draws: the definitions in dvc.yaml, the templates in .dvc/plots and the tables of a run."""
+"""Inputs of `dvc plots` fit together: the definitions in dvc.yaml, the templates in .dvc/plots and a run's tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read once is not read again, and the result is that of reading everything anew."""
+"""Files that were read once are not read again, and the result equals that of reading everything anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What unpacks to more than it may is refused before the disk is full, with the file, its size and the way out."""
+"""Archives that unpack to more than the limit are refused before the disk is full, with file, size and remedy."""
 
 from __future__ import annotations
 
