@@ -21,7 +21,7 @@ tags: [recommender, implicit-feedback, long-tail]
 
 # {tag}
 
-Recommends items from what users have touched; judged on the long tail of the catalogue before it was released.
+Recommends items from the interactions of a user. Before its release it was judged on the long tail of the catalogue.
 """
 USE = """## Use
 
@@ -31,9 +31,9 @@ $ bentoml serve {tag} --host 127.0.0.1      # without --host it listens on all i
 $ curl -s localhost:3000/recommend -H 'Content-Type: application/json' -d '{{"user_id": "…", "k": 10}}'
 ```
 
-`/docs` lists the endpoints. It recommends items of its catalogue to users it knows, and to whoever brings a history
-or a wish in words; users it knows nothing of get what is popular, marked as a fallback. The figures above speak of the
-users and the time of the holdout; `/exposure` and `/metrics` tell what is shown since.
+`/docs` lists the endpoints. The model recommends items of its catalogue to users of its training data, for a history
+in the request, and for a free-text query; unknown users get the most popular items, marked as a fallback. The figures
+above are those of the users and the time of the holdout; `/exposure` and `/metrics` count the recommendations since.
 """
 
 
@@ -80,34 +80,34 @@ def figures(metrics: Mapping[str, Any]) -> Iterator[str]:
 def data(holdout: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Data and model", "")
     for name, text in (("n_train", "interactions in train"), ("n_users", "users"), ("n_items", "items"),
-                       ("n_tail", "of them tail"), ("n_cold", "of these cold")):  # fmt: skip
+                       ("n_tail", "tail items"), ("n_cold", "of the tail items cold")):  # fmt: skip
         if name in holdout:
             yield f"- {holdout[name]:,} {text}"
     yield f"- {cell(about['tail'])}"
     yield f"- search: {cell(about['search'])}"
     encoder = about["encoder"]
     kept = ", ".join(f"{name} {encoder[name]}" for name in ("cosine", "overlap@10") if name in encoder)
-    how = encoder.get("reason") or f"the encoder of the training as {encoder['form']}, {kept} beside the items' vectors"
-    yield f"- wishes in words: {cell(how)}"
+    how = encoder.get("reason") or f"encoder of the training, form {encoder['form']}; {kept} against the items' vectors"
+    yield f"- free-text queries: {cell(how)}"
     yield ""
 
 
 def digests(verdict: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## What the verdict speaks of", "", "| | sha256 |", "|---|---|")
+    yield from ("## Digests that the verdict refers to", "", "| | sha256 |", "|---|---|")
     yield from (f"| {name} | `{digest}` |" for name, digest in sorted(verdict["digests"].items()))
     yield ""
 
 
 def sizes(archive: Path, packed: Path, requirements: Path, *, seconds: float, memory: float) -> str:
     """Return the section on resources; seconds: from a server's start until ready; memory: bytes of its worker."""
-    lines = ["", "## What it takes", "", "| | |", "|---|--:|", f"| archive | {megabytes(archive.stat().st_size)} |"]
+    lines = ["", "## Resources", "", "| | |", "|---|--:|", f"| archive | {megabytes(archive.stat().st_size)} |"]
     for part in sorted(packed.iterdir()):
         files = [part] if part.is_file() else sorted(path for path in part.rglob("*") if path.is_file())
         lines.append(f"| {part.name}{'/' * part.is_dir()} | {megabytes(sum(path.stat().st_size for path in files))} |")
     n_packages, size = environment(requirements)
     lines += [
-        f"| environment, {n_packages} packages beside Python | {megabytes(size)} |",
-        f"| cold start until ready, where it was built | {seconds:.1f} s |",
+        f"| environment, {n_packages} packages besides Python | {megabytes(size)} |",
+        f"| cold start until ready, on the machine of the build | {seconds:.1f} s |",
         f"| memory of a worker after its smoke test | {megabytes(memory)} |",
     ]
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.gate.report.example_users import Example, Shown
 from pipelines.privacy.markdown import plain
 
-TITLES = {"history": "Touched, the last new one first", "candidate": "Candidate", "champion": "Champion"}
+TITLES = {"history": "History, latest first", "candidate": "Candidate", "champion": "Champion"}
 Changes = Mapping[str, Sequence[str]]
 
 
@@ -40,10 +40,10 @@ def markdown(examples: Sequence[Example], changes: Changes | None) -> list[str]:
     lines = ["## What changed since the champion", ""]
     for about_, found in (changes or {"": ["There is no champion yet."]}).items():
         lines += [f"- {about_ + ': ' if about_ else ''}{plain('; '.join(found)) or 'as it was'}"]
-    lines += ["", "## What it looks like", "", "◆ is a tail item, ✓ is what the user did touch in test.", ""]
+    lines += ["", "## Example users", "", "◆ is a tail item, ✓ is an item that the user interacted with in test.", ""]
     for number, example in enumerate(examples, start=1):
         lines += [f"**User {number}**, {about(example)}", ""]
-        lines += [f"- touched: {' · '.join(marked(item) for item in example.history)}"]
+        lines += [f"- {TITLES['history']}: {' · '.join(marked(item) for item in example.history)}"]
         lines += [
             f"- {heading(name, shown)}: {' · '.join(marked(item) for item in shown)}"
             for name, shown in example.lists.items()

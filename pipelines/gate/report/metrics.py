@@ -10,19 +10,19 @@ from pipelines.gate.report.rules import number
 
 Models = Mapping[str, Mapping[str, float]]
 KINDS = (("accuracy", "Accuracy"), ("tail", "Tail and exposure"))
-SAYS = "An item is relevant to a user who touched it in test; what the user touched before is not listed."
+SAYS = "An item is relevant to a user who interacted with it in test; items of the user's history are not listed."
 REFERENCES = {
-    "popularity": "popularity gives everybody the most popular items",
-    "random": "random gives items drawn at random",
-    "content": "content gives the items whose texts are most like those the user touched",
+    "popularity": "popularity recommends the most popular items to every user",
+    "random": "random recommends items drawn at random",
+    "content": "content recommends the items whose texts are most similar to those of the user's history",
 }
 
 
 def references(models: Models) -> str:
     """Return sentences that describe the evaluated references."""
-    told = [says for name, says in REFERENCES.items() if name in models]
+    described = [says for name, says in REFERENCES.items() if name in models]
     older = [f"{name} is the best release by a metric that rules bound" for name in models if name.startswith("best ")]
-    return f"References: {'; '.join(told + older)}." if told + older else ""
+    return f"References: {'; '.join(described + older)}." if described + older else ""
 
 
 def remark(base: str) -> str:

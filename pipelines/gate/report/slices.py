@@ -16,9 +16,9 @@ RANGES = ("history", "decile")  # slicings by numbers, with ordered slices
 PARTS = {"head": "head", "tail": "tail with train events", "cold": "tail without train events (cold)"}  # of items
 GAIN = "gain"  # of the candidate over the champion
 SAYS = {
-    "users": "What the lists of these users achieve. Niche users are the fifth with the largest share of tail items in "
+    "users": "Metrics of the lists of these users. Niche users are the fifth with the largest share of tail items in "
     "their history, blockbuster users the fifth with the smallest, diverse all others; history is the number of items "
-    "they touched in train.",
+    "they interacted with in train.",
     "items": "The share of test events on these items that lists hold. A decile is a tenth of the catalogue: 1 has the "
     "most popular items, 10 the least.",
 }
@@ -41,8 +41,10 @@ def tables(columns: Table) -> Iterator[tuple[str, str, list[Slice]]]:
         (metric,) = (name for name in columns if name.partition("@")[0] == base)
         slicings = list(dict.fromkeys(row["slicing"] for row in rows))
         found: dict[str, Slice] = {}
-        mine = (row for row in rows if row["of"] == of)
-        for row in sorted(mine, key=lambda row: (slicings.index(row["slicing"]), place(row["slicing"], row["slice"]))):
+        of_kind = (row for row in rows if row["of"] == of)
+        for row in sorted(
+            of_kind, key=lambda row: (slicings.index(row["slicing"]), place(row["slicing"], row["slice"]))
+        ):
             name = f"{row['slicing']} {label(of, row['slicing'], row['slice'])}"
             n, small = ("n_tail_users", "small_tail") if base == "tail_recall" else ("n", "small")
             new = Slice(name, int(row[n]), int(row["n_events"]), row[small] == "True")

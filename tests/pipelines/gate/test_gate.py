@@ -424,7 +424,7 @@ def test_reports_say_what_metrics_references_and_intervals_are(workspace: Worksp
     for report in ("report.md", "report.html"):
         text = (OUT / report).read_text("utf-8")
         assert "from a lower to an upper bound, each of which holds with 95 % confidence" in text
-        assert "content gives the items whose texts are most like" in text
+        assert "content recommends the items whose texts are most similar" in text
         assert "evenness of item exposure" in text
         assert "bits" in text
         assert "480 of them the test events on which models are judged" in text

@@ -109,15 +109,15 @@ def test_the_bento_holds_the_judged_bytes_and_no_other(packaged: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_card_is_in_the_bento_and_beside_it_with_what_it_takes(packaged: Path) -> None:
+def test_the_model_card_is_in_the_bento_and_beside_it_with_its_resources(packaged: Path) -> None:
     tag = outputs.read_json(packaged / "bento.json")["tag"]
     inside, beside = archived(packaged)["README.md"].decode(), (packaged / "card.md").read_text("utf-8")
     assert beside.startswith(inside.rstrip())
     for part in (f"# {tag}", "**PROMOTE**: every rule passes", "| candidate | 0.3000 | 0.5000 | 0.2000 |",
-                 "the encoder of the training as half, cosine 1.0", "search: flat", "`00000000"):  # fmt: skip
+                 "encoder of the training, form half; cosine 1.0", "search: flat", "`00000000"):  # fmt: skip
         assert part in inside
-    assert re.search(r"cold start until ready, where it was built \| \d+\.\d s", beside)
-    size = re.search(r"environment, (\d+) packages beside Python \| ([\d.]+) MB", beside)
+    assert re.search(r"cold start until ready, on the machine of the build \| \d+\.\d s", beside)
+    size = re.search(r"environment, (\d+) packages besides Python \| ([\d.]+) MB", beside)
     assert size is not None
     assert float(size[2]) < 300
 
