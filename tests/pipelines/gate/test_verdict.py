@@ -88,18 +88,6 @@ def of_rule(**changes: Any) -> Callable[[Record], object]:
     return lambda record: record["rules"][0].update(changes)
 
 
-@pytest.fixture(scope="module")
-def judged_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose candidate may be promoted, for copies."""
-    root = tmp_path_factory.mktemp("promoted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        Workspace(root)
-        holdouts.write_all(model(knowledge=1), model(knowledge=0.9))
-        assert judge()["verdict"] == "PROMOTE"
-    return root
-
-
 @pytest.fixture
 def promoted(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """The verdict in a copy of that workspace, which is the current folder."""

@@ -8,26 +8,15 @@ from typing import Any
 
 import pytest
 
-from pipelines.evaluate import stage as evaluate
-from pipelines.gate import stage as gate
 from tests.browser import chromium
-from tests.conftest import SCREENSHOTS, Workspace
-from tests.pipelines import holdouts
-from tests.pipelines.holdouts import model
+from tests.conftest import SCREENSHOTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.drawn]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        Workspace(root)
-        holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
-        evaluate.main()
-        gate.main()
-    return root / "data" / "gate" / "report.html"
+@pytest.fixture
+def report(judged_once: Path) -> Path:
+    return judged_once / "data" / "gate" / "report.html"
 
 
 @pytest.fixture(scope="module")
