@@ -80,15 +80,15 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
     if texts:
         nothing, weights = np.zeros(TEXT, np.float32), np.zeros((TEXT + 1, d), np.float32)
         model = replace(model, neighbours=spoken(texts, topic, rng=rng), text_mean=nothing, text_weights=weights)
-    crowd = users(n_users, topic, rng=rng)
+    histories = users(n_users, topic, rng=rng)
     package.copy_code(folder)
     packed = folder / package.PACKED
     packed.mkdir()
     model_file.write(model, packed / "model.safetensors", provenance={})
     assert model.rerank is not None
     contents.write_items(table(model.rerank.is_tail), packed / "items.safetensors")
-    crowd.write(packed / "users.safetensors")
-    search, _ = cells.write_cells(model, crowd, packed / "cells.safetensors", large=0 if in_cells else n * d)
+    histories.write(packed / "users.safetensors")
+    search, _ = cells.write_cells(model, histories, packed / "cells.safetensors", large=0 if in_cells else n * d)
     about: dict[str, Any] = {"verdict": "PROMOTE", "reason": "made up", "digests": {}, "figures": {}, "tail": ""}
     about |= {"search": search, "encoder": ENCODER, "tag": "longtail:made-up"}
     if texts:
@@ -96,7 +96,7 @@ def write(folder: Path, n: int, d: int, n_users: int, *, in_cells: bool, texts: 
         encoder = checkpoint.find(load(Embed, package.CHECKOUT / "params.yaml"))
         about["encoder"] = packed_encoder.write(model, encoder, packed / "encoder", sample)
     outputs.write_json(packed / "release.json", about | {"files": package.digests(folder)})
-    users_of(folder).write_text(json.dumps(crowd.user_id[:: max(1, n_users // 10_000)]))
+    users_of(folder).write_text(json.dumps(histories.user_id[:: max(1, n_users // 10_000)]))
     return search
 
 

@@ -33,7 +33,7 @@ from pipelines.settings.document import load
 from pipelines.settings.train import Train
 from pipelines.train import data as training_data
 from pipelines.train import fitting
-from pipelines.train.stage import CROWD_USERS
+from pipelines.train.stage import SAMPLE_USERS
 
 CPU = torch.device("cpu")
 COLUMNS = ("data", "method", "strength", "ndcg", "loss", "tail_ndcg", "tail_coverage", "times", "front", "chosen")
@@ -46,9 +46,9 @@ def rows(names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
     for name in names:
         data = read(name)
         model, catalogue = trained(data, params), data.catalogue
-        crowd = training_data.sample(data.train, CROWD_USERS, seed=params.seed)
+        sample = training_data.sample(data.train, SAMPLE_USERS, seed=params.seed)
         outcomes = list(
-            tail_setting.sweep(model, crowd, judged(data, "valid")[0], catalogue, strengths, batch=1024, device=CPU)
+            tail_setting.sweep(model, sample, judged(data, "valid")[0], catalogue, strengths, batch=1024, device=CPU)
         )
         chosen = tail_setting.choose(outcomes, max_ndcg_loss=params.rerank.max_ndcg_loss)
         test, seen = judged(data, "test")

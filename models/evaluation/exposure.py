@@ -55,8 +55,8 @@ def popularity_lift(lists: Lists, users_of_item: npt.NDArray[np.integer[Any]], h
     Per user, where Abdollahpouri et al. 2019 (arXiv:1907.13286, ΔGAP) compare the means over a group of users.
     histories: (n_users, n_items), stored entries are interactions; NaN for an empty history.
     """
-    touched = csr_array((np.ones_like(histories.data), histories.indices, histories.indptr), shape=histories.shape)
-    before = ratio(touched @ users_of_item.astype(np.float64), np.diff(histories.indptr))
+    interactions = csr_array((np.ones_like(histories.data), histories.indices, histories.indptr), shape=histories.shape)
+    before = ratio(interactions @ users_of_item.astype(np.float64), np.diff(histories.indptr))
     return ratio(arp(lists, users_of_item), before) - 1
 
 

@@ -35,12 +35,12 @@ def counts(
     hits: mask of relevant ranks; relevant: relevant items of head and tail, (n_users, 2); seen: (n_users, n_items),
     stored entries are excluded from lists.
     """
-    touched = csr_array((np.ones(len(seen.indices)), seen.indices, seen.indptr), shape=seen.shape)
+    interactions = csr_array((np.ones(len(seen.indices)), seen.indices, seen.indptr), shape=seen.shape)
     found = {}
     for place, (group, members) in enumerate(zip(GROUPS, (~is_tail, is_tail), strict=True)):
         listed = members[lists] & (lists >= 0)
         found[f"relevant_{group}"] = relevant[:, place].astype(np.float64)
-        found[f"unseen_{group}"] = members.sum() - touched @ members.astype(np.float64)
+        found[f"unseen_{group}"] = members.sum() - interactions @ members.astype(np.float64)
         for k in ks:
             found[f"shown_{group}@{k}"] = listed[:, :k].sum(axis=1).astype(np.float64)
             found[f"hits_{group}@{k}"] = (listed & hits)[:, :k].sum(axis=1).astype(np.float64)

@@ -28,8 +28,9 @@ def user_groups(histories: csr_array[Any], is_tail: Bools) -> Names:
     may have other sizes, and with more than three fifths equal there may be no niche or no blockbuster at all.
     """
     lengths = np.diff(histories.indptr)
-    touched = csr_array((np.ones(len(histories.indices)), histories.indices, histories.indptr), shape=histories.shape)
-    share = ratio(touched @ (~is_tail).astype(np.float64), lengths)
+    ones = np.ones(len(histories.indices))
+    interactions = csr_array((ones, histories.indices, histories.indptr), shape=histories.shape)
+    share = ratio(interactions @ (~is_tail).astype(np.float64), lengths)
     groups = np.where(lengths > 0, "diverse", "").astype(object)
     if (lengths > 0).any():
         low, high = (sign * np.nanquantile(sign * share, 0.2, method="inverted_cdf") for sign in (1, -1))
@@ -61,8 +62,8 @@ def of_users(evaluation: Evaluation, chosen: Bools, *, n_items: int, k: int) -> 
     """Return the metrics of the chosen users' (n_users,) lists alone, NaN if undefined."""
     values = {}
     for name in USER_METRICS:
-        mine = evaluation.per_user.get(f"{name}@{k}", np.full(len(chosen), np.nan))[chosen]
-        values[f"{name}@{k}"] = float(np.nanmean(mine)) if (~np.isnan(mine)).any() else np.nan
+        chosen_values = evaluation.per_user.get(f"{name}@{k}", np.full(len(chosen), np.nan))[chosen]
+        values[f"{name}@{k}"] = float(np.nanmean(chosen_values)) if (~np.isnan(chosen_values)).any() else np.nan
     shown = np.unique(evaluation.lists[chosen, :k])
     return values | {f"item_coverage@{k}": float((shown >= 0).sum() / n_items)}
 

@@ -34,9 +34,9 @@ def filled(evaluations: Mapping[str, Evaluation], model: str, names: Iterable[st
         metric = metrics.look_up(name)[1]
         if not metric.per_user:
             continue
-        everybody = np.stack([each.per_user[name] for each in evaluations.values() if name in each.per_user])
-        lost = np.isnan(per_user[name]) & ~np.isnan(everybody).all(axis=0)  # (n_users,)
+        of_all = np.stack([each.per_user[name] for each in evaluations.values() if name in each.per_user])
+        lost = np.isnan(per_user[name]) & ~np.isnan(of_all).all(axis=0)  # (n_users,)
         if lost.any():
             end = metric.lowest if metric.higher_is_better else metric.highest
-            per_user[name] = np.where(lost, end if np.isfinite(end) else np.nanmax(everybody), per_user[name])
+            per_user[name] = np.where(lost, end if np.isfinite(end) else np.nanmax(of_all), per_user[name])
     return {**evaluations, model: replace(evaluations[model], per_user=per_user)}

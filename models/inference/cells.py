@@ -39,9 +39,9 @@ class Cells:
         """Return the ranges of `spans` as positions (m,)."""
         return np.concatenate([np.arange(start, end) for start, end in self.spans(query, wanted=wanted)])
 
-    def looked_at(self, query: Floats, scores: npt.NDArray[Any], *, wanted: int) -> npt.NDArray[Any]:
+    def scanned(self, query: Floats, scores: npt.NDArray[Any], *, wanted: int) -> npt.NDArray[Any]:
         """Return the scores (n,) of the scanned items, -inf for the rest."""
         items = self.items[self.places(query, wanted=wanted)]
-        looked = np.full_like(scores, -np.inf)
-        looked[items] = scores[items]
-        return looked
+        kept = np.full_like(scores, -np.inf)
+        kept[items] = scores[items]
+        return kept

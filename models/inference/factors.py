@@ -103,8 +103,8 @@ class Factors:
     @cached_property
     def popular(self) -> Floats:
         """Return the factors (m, d) of the most popular items, ties in order of the item index."""
-        touched = int((self.popularity_bias > 0).sum())
-        order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items, touched)]
+        n_interacted = int((self.popularity_bias > 0).sum())
+        order = np.argsort(-self.popularity_bias, kind="stable")[: min(POPULAR, self.n_warm_items, n_interacted)]
         return self.item_factors[order]
 
     def item_vectors(self) -> Floats:

@@ -109,7 +109,7 @@ def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: ran
     bonus = np.where(items >= 0, fixed_bonus(how, items), 0)  # (b, c)
     if how.method == "popularity":
         left += tail_share[:, None] * bonus
-    is_tail, everybody = how.is_tail[items], np.arange(len(items))
+    is_tail, rows = how.is_tail[items], np.arange(len(items))
     shown = np.zeros(len(items), np.float32)  # tail items so far
     lists = np.full((len(items), len(places)), -1, np.int32)
     for column, place in enumerate(places):
@@ -119,10 +119,10 @@ def fill(how: Rerank, candidates: Candidates, tail_share: Floats, *, places: ran
         elif how.method == "xquad":
             worth = left + how.strength * lacking(is_tail, shown, tail_share, place)
         chosen = worth.argmax(axis=1)  # (b,), the first of equals
-        found = left[everybody, chosen] > -np.inf
+        found = left[rows, chosen] > -np.inf
         lists[found, column] = items[found, chosen[found]]
-        shown += found & is_tail[everybody, chosen]
-        left[everybody, chosen] = -np.inf
+        shown += found & is_tail[rows, chosen]
+        left[rows, chosen] = -np.inf
     return lists
 
 

@@ -41,9 +41,9 @@ def content(histories: csr_array[Any], embeddings: npt.NDArray[np.floating[Any]]
     """
     lengths = np.maximum(np.diff(histories.indptr), 1)
     texts = np.asarray(embeddings, np.float32)
-    touched = csr_array((np.ones(len(histories.indices), np.float32), histories.indices, histories.indptr),
+    interactions = csr_array((np.ones(len(histories.indices), np.float32), histories.indices, histories.indptr),
                         shape=histories.shape)  # fmt: skip
-    means = torch.from_numpy((touched @ texts / lengths[:, None]).astype(np.float32)).to(device)  # (n_users, t)
+    means = torch.from_numpy((interactions @ texts / lengths[:, None]).astype(np.float32)).to(device)  # (n_users, t)
     return products(means, torch.from_numpy(texts).to(device))
 
 

@@ -54,12 +54,12 @@ class Bpr:
         optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate)
 
         def epoch() -> float:
-            total, met = 0.0, 0
+            total, n_pairs = 0.0, 0
             for batch in self.pairs.batches(self.settings.batch_pairs):
                 loss = self.loss(batch, self.pairs.negatives(batch))
                 step(optimizer, loss)
-                total, met = total + loss.item() * len(batch), met + len(batch)
-            return total / max(met, 1)
+                total, n_pairs = total + loss.item() * len(batch), n_pairs + len(batch)
+            return total / max(n_pairs, 1)
 
         return descend(epoch, parameters, epochs=self.settings.epochs)
 

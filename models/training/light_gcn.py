@@ -44,12 +44,12 @@ class LightGcn:
         optimizer = torch.optim.Adam([self.embeddings], lr=self.settings.learning_rate)
 
         def epoch() -> float:
-            total, met = 0.0, 0
+            total, n_pairs = 0.0, 0
             for batch in self.pairs.batches(self.settings.batch_pairs):
                 loss = self.backward(batch, self.pairs.negatives(batch))
                 optimizer.step()
-                total, met = total + loss * len(batch), met + len(batch)
-            return total / max(met, 1)
+                total, n_pairs = total + loss * len(batch), n_pairs + len(batch)
+            return total / max(n_pairs, 1)
 
         return descend(epoch, [self.embeddings], epochs=self.settings.epochs)
 

@@ -36,38 +36,38 @@ class NeighbourAnchor(TextAnchor):
     def prepare(self, weights: Tensor) -> None:
         """Compute the constants of the training. weights: (n,), 0 for items that are no neighbours (cold ones)."""
         super().prepare(weights)
-        self.smoother = sparse(*self._spoken(weights), n=len(weights)).to(weights.device)  # share · w_ij, (n, n)
+        self.smoother = sparse(*self._smoothing(weights), n=len(weights)).to(weights.device)  # share · w_ij, (n, n)
 
-    def _spoken(self, weights: Tensor) -> tuple[Indices, Indices, Floats]:
+    def _smoothing(self, weights: Tensor) -> tuple[Indices, Indices, Floats]:
         """Return items, their neighbours, and share · w_ij, all (m,)."""
         centred, known = self.features[:, :-1].cpu().numpy(), weights.cpu().numpy()
         has_text = self.embeddings.any(dim=1).cpu().numpy()
         most = min(SUPPORT, max(1, DISTANCES // len(known)))
-        speakers = np.flatnonzero(has_text & (known > 0))
-        speakers = np.sort(speakers[np.argsort(-known[speakers], kind="stable")[:most]])
-        listeners = np.flatnonzero(has_text)
-        if not self.share or not len(speakers):
-            return speakers[:0], speakers[:0], np.zeros(0, np.float32)
+        sources = np.flatnonzero(has_text & (known > 0))
+        sources = np.sort(sources[np.argsort(-known[sources], kind="stable")[:most]])
+        targets = np.flatnonzero(has_text)
+        if not self.share or not len(sources):
+            return sources[:0], sources[:0], np.zeros(0, np.float32)
         items, others, values = [], [], []
-        for part, positions, found in Neighbours.of(speakers, centred[speakers]).near(centred[listeners], listeners):
-            items.append(np.repeat(listeners[part], positions.shape[1]))
-            others.append(speakers[positions].ravel())
+        for part, positions, found in Neighbours.of(sources, centred[sources]).near(centred[targets], targets):
+            items.append(np.repeat(targets[part], positions.shape[1]))
+            others.append(sources[positions].ravel())
             values.append(found.ravel() * np.float32(self.share))
         return np.concatenate(items), np.concatenate(others), np.concatenate(values)
 
     def fit(self, item_factors: Tensor) -> None:
         """Fit W of the ridge regression onto factors (n, d), and the correction of every item by its neighbours."""
         super().fit(item_factors)
-        self.said = self.smoother @ (item_factors - self.features @ self.weights)  # (n, d)
+        self.correction = self.smoother @ (item_factors - self.features @ self.weights)  # (n, d)
 
     def turn(self, basis: Tensor) -> None:
         """Rotate along with item factors, by an orthogonal basis (d, d)."""
         super().turn(basis)
-        self.said = self.said @ basis
+        self.correction = self.correction @ basis
 
     def predict(self) -> Tensor:
         """Return the anchors of all items, (n, d)."""
-        return super().predict() + self.strength * self.said
+        return super().predict() + self.strength * self.correction
 
 
 def sparse(rows: Indices, columns: Indices, values: Floats, *, n: int) -> Tensor:

@@ -87,10 +87,10 @@ def _generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Se
             builder.store(ir.Constant(ROW, [0.0] * WIDTH), place)
 
         def dot(k: ir.Value, mask: ir.Value | None) -> None:
-            mine = read(builder, x, k, ROW, mask)
+            own = read(builder, x, k, ROW, mask)
             for place, factor in zip(sums, group, strict=True):
                 builder.store(
-                    add_product(builder, mine, read(builder, factor, k, ROW, mask), builder.load(place)), place
+                    add_product(builder, own, read(builder, factor, k, ROW, mask), builder.load(place)), place
                 )
 
         along(dot)

@@ -62,13 +62,13 @@ def correct(
     if (warm & has_text).sum() < 2:
         return model, []
     treated = draw(np.flatnonzero(warm & has_text), seed=seed)
-    rehearsed = predicted(without(model, treated), embeddings)
+    without_pairs = predicted(without(model, treated), embeddings)
     known = histories.copy()
     known.data[np.isin(known.indices, treated)] = 0
     known.eliminate_zeros()
     everything = predicted(model, embeddings)
     both = [
-        rank(rehearsed, known, histories, relevant, allowed=warm, device=device),
+        rank(without_pairs, known, histories, relevant, allowed=warm, device=device),
         rank(everything, histories, histories, relevant, allowed=np.ones(len(warm), np.bool_), device=device),
     ]
     outcomes = [outcome(height, *both) for height in HEIGHTS]
@@ -205,7 +205,7 @@ def rank(
     return Lists(scores, hits, cold.parts(users, plain.popular), n_relevant, n_cold)
 
 
-def outcome(height: float, rehearsal: Lists, catalogue: Lists) -> Outcome:
-    loss, error = max((lists.loss(height) for lists in (rehearsal, catalogue)), key=sum)
+def outcome(height: float, withheld: Lists, catalogue: Lists) -> Outcome:
+    loss, error = max((lists.loss(height) for lists in (withheld, catalogue)), key=sum)
     ndcg = float(np.nanmean(catalogue.ndcg(height)))
-    return Outcome(height, ndcg, rehearsal.cold_recall(height), loss, error)
+    return Outcome(height, ndcg, withheld.cold_recall(height), loss, error)

@@ -27,10 +27,10 @@ def learn(how: Rerank, candidates: Candidates, *, passes: int = PASSES) -> Reran
     n, first = len(how.is_tail), FIRST_SLOT  # before the first slot a list is in order of relevance
     before, rest = count(candidates.items[:, :first], n), narrow(candidates, how)
     rest = Candidates(rest.items[:, first:], rest.relevance[:, first:])
-    nobody = np.zeros(len(rest.items), np.float32)
+    no_shares = np.zeros(len(rest.items), np.float32)
     exposure = np.zeros(n, np.float32)
     for number in range(passes):
-        lists = fill(replace(how, against=exposure), rest, nobody, places=range(first, K))
+        lists = fill(replace(how, against=exposure), rest, no_shares, places=range(first, K))
         exposure += (before + count(lists, n) - exposure) * np.float32(2 / (number + 2))
     return replace(how, against=exposure * how.is_tail)
 

@@ -69,20 +69,20 @@ def ndcg(lists: Lists, relevant: Relevant, *, n_items: int) -> Floats:
 
 
 def sweep(
-    model: Factors, crowd: csr_array[Any], holdout: Holdout, catalogue: Catalogue,
+    model: Factors, sample: csr_array[Any], holdout: Holdout, catalogue: Catalogue,
     strengths: Mapping[str, Sequence[float]], *, batch: int, device: torch.device,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Yield the outcome without re-ranking, then of every method at each strength; users are folded in only once.
 
-    crowd: histories (n, n_items) of users whose lists give the exposure of items, for `slots`.
+    sample: histories (n, n_items) of users whose lists give the exposure of items, for `slots`.
     """
     is_tail = catalogue.is_tail
     found = shortlist(model, holdout.histories, is_tail, batch=batch, device=device)
-    of_crowd = shortlist(model, crowd, is_tail, batch=batch, device=device) if strengths.get("slots") else None
+    of_sample = shortlist(model, sample, is_tail, batch=batch, device=device) if strengths.get("slots") else None
     shares = ranking.tail_shares(holdout.histories, is_tail)
     before: Floats | None = None
     for option in options(catalogue, strengths):
-        how = exposure_prices.learn(option, of_crowd) if option.method == "slots" and of_crowd else option
+        how = exposure_prices.learn(option, of_sample) if option.method == "slots" and of_sample else option
         shown = rerank(how, found, shares, k=K)
         if before is None:
             before = ndcg(shown, holdout.relevant, n_items=len(is_tail))

@@ -77,11 +77,11 @@ def repeating(lists: Lists) -> int:
     return int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1).sum())
 
 
-def check_sums(evaluations: Mapping[str, Evaluation], said: Mapping[str, Any], catalogue: Catalogue) -> None:
+def check_sums(evaluations: Mapping[str, Evaluation], recorded: Mapping[str, Any], catalogue: Catalogue) -> None:
     """Check that the figures of metrics.json follow from the values of users."""
     for model, evaluation in evaluations.items():
         ks = sorted({metrics.look_up(name)[2] for name in evaluation.per_user})
-        figures, expected = measure.summary(evaluation, catalogue, ks=ks), said["models"][model]
+        figures, expected = measure.summary(evaluation, catalogue, ks=ks), recorded["models"][model]
         for name in {**expected, **figures}:
             found, other = (each.get(name, math.nan) for each in (figures, expected))
             if not math.isclose(found, other, rel_tol=EQUAL, abs_tol=EQUAL):

@@ -29,10 +29,10 @@ def check(url: str, bento: Mapping[str, Any]) -> None:
     compare("the answer for a list of items", answer, smoke["list_of_items"]["items"])
 
 
-def compare(who: str, answer: Mapping[str, Any], expected: list[str]) -> None:
+def compare(subject: str, answer: Mapping[str, Any], expected: list[str]) -> None:
     found = [item["item_id"] for item in answer["items"]]
     if len(set(found) ^ set(expected)) > 2 * DIFFERENT:
-        raise ValueError(f"{who} is {found}, expected {expected} as when the Bento was packaged")
+        raise ValueError(f"{subject} is {found}, expected {expected} as when the Bento was packaged")
 
 
 def ask(url: str, endpoint: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:

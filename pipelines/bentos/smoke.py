@@ -88,7 +88,7 @@ def compare(answer: dict[str, Any], probe: Probe, history: npt.NDArray[np.int32]
     user = factors.fold_in([history])
     scores = (factors.queries(user) @ factors.item_vectors().T)[0]  # (n_items,)
     if probe.cells is not None:
-        scores = probe.cells.looked_at(user[0], scores, wanted=K + len(history))
+        scores = probe.cells.scanned(user[0], scores, wanted=K + len(history))
     scores[history] = -np.inf
     index = {item_id: i for i, item_id in enumerate(probe.item_ids)}
     served = [index[item["item_id"]] for item in answer["items"]]

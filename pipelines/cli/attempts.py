@@ -60,7 +60,7 @@ def print_entries(entries: tuple[Judgement | Lost, ...], console: Console | None
     for name in ("when", "by", "since", "holdout", "number", "level", "verdict", "model"):
         table.add_column(name, overflow="fold")
     for entry in entries:
-        told = [
+        first = [
             report_attempts.name_of(text) for text in (entry.at[:16].replace("T", " "), entry.by, entry.epoch or "–")
         ]
         if isinstance(entry, Lost):
@@ -70,5 +70,5 @@ def print_entries(entries: tuple[Judgement | Lost, ...], console: Console | None
             digests = entry.digests
             level = f"{entry.level * 100:.3g} %"
             rest = [digests.get("split", "")[:8], number, level, entry.verdict, digests.get("model", "")[:8]]
-        table.add_row(*map(escape, [*told, *rest]))
+        table.add_row(*map(escape, [*first, *rest]))
     (console or Console()).print(table)

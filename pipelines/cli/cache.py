@@ -40,8 +40,8 @@ def stats(root: Path) -> Iterator[str]:
     rows = sorted((measure(folder) for folder in folders), reverse=True)
     yield f"{'encoder':14}{'precision':>10}{'texts':>14}{'size':>12}{'files':>7}  last used"
     for used, folder, texts, size, files in rows:
-        when = datetime.datetime.fromtimestamp(used).astimezone().isoformat(" ", "minutes")
-        yield f"{folder.parent.name[:12]:14}{folder.name:>10}{texts:>14,}{megabytes(size):>12}{files:>7}  {when}"
+        last_used = datetime.datetime.fromtimestamp(used).astimezone().isoformat(" ", "minutes")
+        yield f"{folder.parent.name[:12]:14}{folder.name:>10}{texts:>14,}{megabytes(size):>12}{files:>7}  {last_used}"
     yield f"{megabytes(sum(size for _, _, _, size, _ in rows))} in {root.absolute()}"
 
 

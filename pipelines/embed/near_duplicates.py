@@ -26,8 +26,8 @@ def find(vectors: Vectors, items: pa.Table, *, cosine: float) -> tuple[list[dict
     i, j, value = found or (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     order = np.argsort(-value, kind="stable")[:LISTED]
     sample = "" if asked == n else f" in a sample of {asked:,} items"
-    said = f"{len(i):,} pairs of items have texts of cosine {cosine:g} and more{sample}"
-    return list(rows(items, i[order], j[order], value[order])), said
+    summary = f"{len(i):,} pairs of items have texts of cosine {cosine:g} and more{sample}"
+    return list(rows(items, i[order], j[order], value[order])), summary
 
 
 def rows(items: pa.Table, first: Any, second: Any, cosine: Any) -> Iterator[dict[str, Any]]:

@@ -43,9 +43,9 @@ def main() -> None:
         with room(stage, len(items), encoder, params) as vectors:
             item_vectors.mix(vectors, item_vectors.parts(path, encoder, params), params)
             if params.near_duplicates:
-                pairs, said = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
+                pairs, summary = near_duplicates.find(vectors, items, cosine=params.near_duplicates)
                 tables.write_csv(stage.output(near_duplicates.NAME), pairs)
-                say("embed", said)
+                say("embed", summary)
             if params.reduce is not None:
                 reduce(vectors, fitted(vectors, path, params.reduce), stage, encoder, params)
     removed, freed = embedding_cache.prune(embedding_cache.root(), int(params.cache_gigabytes * 1e9))

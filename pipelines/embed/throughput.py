@@ -19,7 +19,7 @@ class Throughput:
         self.name = name
         self.texts, self.characters = texts, max(1, characters)
         self.done = self.done_characters = 0
-        self.started = self.said = time.monotonic()
+        self.started = self.logged = time.monotonic()
         self.bar = tqdm(total=texts, desc=name, unit=" texts", delay=1) if sys.stderr.isatty() else None
 
     def add(self, texts: int, characters: int) -> None:
@@ -27,8 +27,8 @@ class Throughput:
         if self.bar is not None:
             self.bar.set_postfix_str(f"{clock(self.left())} left", refresh=False)
             self.bar.update(texts)
-        elif time.monotonic() - self.said > EVERY:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.logged > EVERY:
+            self.logged = time.monotonic()
             say(
                 self.name,
                 f"{self.done:,} of {self.texts:,} texts, {self.rate():,.0f} texts/s, {clock(self.left())} left",

@@ -98,9 +98,9 @@ def ranked(
     total = math.ceil(len(rows) / params.batch_users)
     lists = np.concatenate(list(progress(f"{STAGE}: {name}", batches, total=total, unit="batches of users")))
     if contender.popular is not None and contender.histories is not None:
-        strangers = np.flatnonzero(np.diff(contender.histories.indptr)[rows] == 0)
-        found = recommend(contender.popular, holdout.seen, **options | {"rows": rows[strangers]})
-        lists[strangers] = np.concatenate([lists[:0], *found])
+        without_history = np.flatnonzero(np.diff(contender.histories.indptr)[rows] == 0)
+        found = recommend(contender.popular, holdout.seen, **options | {"rows": rows[without_history]})
+        lists[without_history] = np.concatenate([lists[:0], *found])
     return lists
 
 

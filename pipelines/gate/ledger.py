@@ -104,8 +104,8 @@ def chain(tip: str, where: str) -> tuple[Judgement | Lost, ...]:
             document = json.loads(message.partition("\n\n")[2])
             sequence, entry = document["sequence"], ENTRY.validate_json(json.dumps(document["entry"]))
         except (ValueError, KeyError, TypeError) as error:
-            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise damaged(where, commit, f"its message is not a valid entry of version 1 ({said})") from None
+            detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise damaged(where, commit, f"its message is not a valid entry of version 1 ({detail})") from None
         if sequence != position:
             raise damaged(
                 where, commit, f"it is number {sequence} and the {position} oldest one there: history is missing"

@@ -82,7 +82,7 @@ def changed_sources() -> list[str]:
     """
     inputs: dict[str, str] = outputs.read_manifest(DATA / "ingest")["inputs"]
     ours = {path.as_posix() for path, _ in of_stages(inputs, recipe.stages())}
-    return [said for name in sorted(inputs.keys() - ours) if (said := since(Path(name), inputs[name])) is not None]
+    return [change for name in sorted(inputs.keys() - ours) if (change := since(Path(name), inputs[name])) is not None]
 
 
 def since(path: Path, recorded: str) -> str | None:

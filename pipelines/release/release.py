@@ -153,14 +153,14 @@ def assign(current: Registry, version: str, commit: str, message: str, *, regist
     """Create the tags (and the side ref of a new version) atomically, here and on the remote."""
     # GTO orders events by date, in whole seconds
     remote, signed = load(Release).remote, load(Release).signed
-    when = max([int(time.time()), *(int(event.created.timestamp()) + 1 for event in current.assignments)])
+    timestamp = max([int(time.time()), *(int(event.created.timestamp()) + 1 for event in current.assignments)])
     refs = {}
     if register:
         tag = current.version_tag(version)
         refs[f"{tags.SIDE_REFS}/{version}"] = commit
-        refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
+        refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=timestamp, signed=signed)
     tag = current.assignment_tag()
-    refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=when, signed=signed)
+    refs[f"refs/tags/{tag}"] = git.make_tag(tag, commit, message=message, time=timestamp, signed=signed)
     try:
         tags.publish(refs, remote)
     except git.GitError as error:

@@ -188,20 +188,20 @@ class Supervisor:
         memory.write(self.port, self.memory)
 
     def loop(self) -> None:
-        looked, complaint = time.monotonic(), ""
+        checked, logged = time.monotonic(), ""
         while not self.stops.is_set():
             time.sleep(TICK_SECONDS)
             self.tend()
             if self.preparing is not None:
                 self.finish()
-            elif self.pinned is None and time.monotonic() > looked + LOOK_SECONDS:
-                looked = time.monotonic()
+            elif self.pinned is None and time.monotonic() > checked + LOOK_SECONDS:
+                checked = time.monotonic()
                 try:
                     self.follow(self.target())
-                    complaint = ""
+                    logged = ""
                 except (ValueError, OSError) as error:  # unreadable registry; the serving version does not need it
-                    if str(error) != complaint:
-                        complaint = str(error)
+                    if str(error) != logged:
+                        logged = str(error)
                         say(NAME, f"error: {error}; {self.current and self.current.version} continues to serve")
 
     def tend(self) -> None:

@@ -27,7 +27,7 @@ from pipelines.train import data as training_data
 from pipelines.train import fitting, text_ablation
 from pipelines.train.data import TrainingData
 
-CROWD_USERS = 5000  # limit on the users whose lists determine the exposure of items
+SAMPLE_USERS = 5000  # limit on the users whose lists determine the exposure of items
 
 
 def main() -> None:
@@ -61,10 +61,10 @@ def lead(params: Train, group: Ranks, device: torch.device) -> None:
 
         weigh_texts(data, params, stage, device)
         model = raised(model.in_eigenbasis(), data, params, stage, device)
-        crowd = training_data.sample(data.histories, CROWD_USERS, seed=params.seed)
+        sample = training_data.sample(data.histories, SAMPLE_USERS, seed=params.seed)
         strengths = params.rerank.model_dump(exclude={"max_ndcg_loss"})
         outcomes = list(
-            sweep(model, crowd, data.holdout, data.catalogue, strengths, batch=fitting.BATCH_USERS, device=device)
+            sweep(model, sample, data.holdout, data.catalogue, strengths, batch=fitting.BATCH_USERS, device=device)
         )
         chosen = choose_reranking(outcomes, max_ndcg_loss=params.rerank.max_ndcg_loss)
         tables.write_csv(stage.output("pareto.csv"), pareto(outcomes, chosen))

@@ -22,8 +22,8 @@ PROFILE = """
            (select coalesce(median(n), 0) from (
               select count(*) as n from interactions where timestamp is not null
               group by date_trunc('day', timestamp))) as per_day,
-           (select sum(n) filter (where place <= greatest(1, touched / 100)) / sum(n) from (
-              select n, row_number() over (order by n desc, item_id) as place, count(*) over () as touched
+           (select sum(n) filter (where place <= greatest(1, n_items / 100)) / sum(n) from (
+              select n, row_number() over (order by n desc, item_id) as place, count(*) over () as n_items
               from of_items)) as head,
            (select coalesce(avg(case when is_foreign(text) then 1 else 0 end), 0)
             from items where text <> '') as script

@@ -41,11 +41,11 @@ class Outcome:
 class Listener(logging.Handler):
     """Log handler that passes on DVC's messages, and finds out from them if a stage was computed."""
 
-    heard = "unchanged"
+    result = "unchanged"
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
-        self.heard = next((how for words, how in SAID.items() if words in text), self.heard)
+        self.result = next((how for words, how in SAID.items() if words in text), self.result)
         if text and not text.startswith(CHATTER):
             print(shown(text, lines=True), flush=True)
 
@@ -75,7 +75,7 @@ def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
     finally:
         logger.handlers = handlers
     wrote = {name: entry["bytes"] for name, entry in outputs.read_manifest(DATA / stage)["files"].items()}
-    return Outcome(listener.heard, time.monotonic() - started, wrote)
+    return Outcome(listener.result, time.monotonic() - started, wrote)
 
 
 def fetch(repo: Repo, targets: Sequence[str], *, shared: bool) -> None:
@@ -109,8 +109,8 @@ def translated(stage: str, error: DvcException) -> Exception:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, StageCmdFailedError):
         cause = cause.__cause__
-    if said := re.search(r"exited with (-?\d+)$", str(cause)):  # the status is only in DVC's message
-        status = int(said[1])
+    if match := re.search(r"exited with (-?\d+)$", str(cause)):  # the status is only in DVC's message
+        status = int(match[1])
         if status in (1, 2):
             return ValueError(f"{stage} stopped; see its error above")
         return InterruptedStageError(f"{stage} was ended with exit status {status} (128 + signal, or minus signal)")

@@ -188,10 +188,10 @@ def commit_tree(tree: str, *, parent: str | None, message: str) -> str:
 
 def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = False) -> str:
     """Write an annotated tag object (not yet a ref), dated `time` in seconds since 1970."""
-    who, email = ("".join(c for c in part if c not in "<>\n") for part in identity())
+    author, email = ("".join(c for c in part if c not in "<>\n") for part in identity())
     if signed:
         try:
-            made = signed_tag(name, commit, message=message, tagger=(who, email, f"{time} +0000"))
+            made = signed_tag(name, commit, message=message, tagger=(author, email, f"{time} +0000"))
             verify_tags([made])
         except GitError as error:
             raise ValueError(
@@ -200,7 +200,7 @@ def make_tag(name: str, commit: str, *, message: str, time: int, signed: bool = 
                 "gpg.ssh.allowedSignersFile with `git config`"
             ) from None
         return made
-    text = f"object {commit}\ntype commit\ntag {name}\ntagger {who} <{email}> {time} +0000\n\n{message}\n"
+    text = f"object {commit}\ntype commit\ntag {name}\ntagger {author} <{email}> {time} +0000\n\n{message}\n"
     return git("mktag", stdin=text.encode("utf-8"))
 
 

@@ -50,7 +50,7 @@ def hold(workspace: Path, task: str, attempt: int = 1) -> Iterator[None]:
 @contextmanager
 def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
     """Yield the locked lock file; raises ValueError if a later attempt of the same task owns it."""
-    said = False
+    logged = False
     while True:
         with path.open("a+") as file:
             with suppress(BlockingIOError):
@@ -65,9 +65,9 @@ def acquired(path: Path, task: str, attempt: int) -> Iterator[IO[str]]:
         if owner.get("task") == task:
             say(NAME, f"ending attempt {owner['attempt']} of {task}, process {owner['pid']}, which still runs")
             end([process for process in [alive(owner)] if process])
-        elif not said:
+        elif not logged:
             say(NAME, f"waiting for {owner.get('task', 'another task')} in {path.stem}")
-            said = True
+            logged = True
         time.sleep(0.2)
 
 

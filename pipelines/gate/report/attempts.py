@@ -23,17 +23,17 @@ def sentences(verdict: Record) -> list[str]:
     """Return sentences on the position of a verdict, its level, and judgements that could not be counted."""
     attempt = verdict["attempt"]
     since = f"since {attempt['epoch']} was promoted" if attempt["epoch"] else "before any promotion"
-    told = [f"Judgement {attempt['number']} of this holdout {since}."]
+    found = [f"Judgement {attempt['number']} of this holdout {since}."]
     if others := ", ".join(f"{n} {name}" for name, n in attempt["earlier"].items() if n):
         by = ", ".join(map(name_of, attempt["by"]))
-        told.append(f"Candidates judged in the same time before, on any holdout: {others}, by {by}.")
+        found.append(f"Candidates judged in the same time before, on any holdout: {others}, by {by}.")
     if attempt["line"]:
-        told.append(
+        found.append(
             f"The data was split in {attempt['line']} other ways before, each of which leaves less to the next."
         )
     if attempt["what_if"]:
-        told.append(f"Policies that were only tried (`--what-if`), and do not count: {attempt['what_if']}.")
-    return [*told, required(verdict), *(f"Note: {name_of(note)}." for note in attempt["notes"])]
+        found.append(f"Policies that were only tried (`--what-if`), and do not count: {attempt['what_if']}.")
+    return [*found, required(verdict), *(f"Note: {name_of(note)}." for note in attempt["notes"])]
 
 
 def required(verdict: Record) -> str:
@@ -59,19 +59,19 @@ def renewal(verdict: Record, holdout: Record, entries: Sequence[Judgement], *, l
     """
     if verdict["attempt"]["rule"] == "count":
         return []
-    said = ["A promotion starts the count anew."]
+    ways = ["A promotion starts the count anew."]
     windows = [entry.window for entry in entries if entry.window is not None]
     if holdout["cutoffs"] and windows:
-        said.append(by_time(holdout, windows))
+        ways.append(by_time(holdout, windows))
     elif not holdout["cutoffs"]:
         spent = attempts.level(Place(1, lines), alpha=1 - verdict["confidence"], half=1)
-        said.append(
+        ways.append(
             "Later data does not renew a holdout that was split by hash, where pairs keep their place. Another "
             f"split.seed does, at its price: its first candidate has to meet {(1 - spent) * 100:.6g} % confidence, and "
             "the champion was trained on pairs of it, so that rules against the champion are held (or left out once, "
             "by gate.seen_holdout: skip)."
         )
-    return said
+    return ways
 
 
 def by_time(holdout: Record, windows: Sequence[Sequence[str]]) -> str:

@@ -82,10 +82,10 @@ def tail_shares(train: pa.Table, is_tail: Bools, *, n_users: int) -> npt.NDArray
 
 def latest(pairs: pa.Table, user: int) -> list[int]:
     """Return the items of one user by the time of their first events, latest first, if there are times."""
-    mine: Any = pairs.filter(pc.equal(pairs["user_idx"], pa.scalar(user, pa.int32())))
-    if "timestamp" in mine.column_names:
-        mine = mine.sort_by([("timestamp", "descending"), ("item_idx", "ascending")])
-    return [int(item) for item in mine["item_idx"].to_pylist()]
+    of_user: Any = pairs.filter(pc.equal(pairs["user_idx"], pa.scalar(user, pa.int32())))
+    if "timestamp" in of_user.column_names:
+        of_user = of_user.sort_by([("timestamp", "descending"), ("item_idx", "ascending")])
+    return [int(item) for item in of_user["item_idx"].to_pylist()]
 
 
 def names(items: pa.Table) -> list[str]:

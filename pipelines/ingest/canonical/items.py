@@ -49,9 +49,9 @@ def collect(intake: Intake, files: Sequence[Rows], columns: ItemColumns, templat
 
 def collect_from_events(intake: Intake) -> None:
     """Create the catalogue without item files: the items with events, with their ids alone."""
-    intake.con.register("touched", intake.engine.table("select distinct item_id from events"))
-    intake.con.execute("create table items as select item_id, item_id as title, '' as text from touched")
-    intake.con.unregister("touched")
+    intake.con.register("known_items", intake.engine.table("select distinct item_id from events"))
+    intake.con.execute("create table items as select item_id, item_id as title, '' as text from known_items")
+    intake.con.unregister("known_items")
 
 
 def catalogue(intake: Intake) -> pa.RecordBatchReader:

@@ -49,7 +49,7 @@ def test_in_cells_it_finds_the_candidates_of_what_it_looks_at(n_items: int, n_ce
     vectors, query = rng.normal(size=(n_items, 6)).astype(np.float32), rng.normal(size=6).astype(np.float32)
     is_tail, seen = rng.random(n_items) < 0.3, np.flatnonzero(rng.random(n_items) < 0.2)
     cells = replace(build(vectors, n_cells=n_cells, seed=0), share=0.3)
-    scores = cells.looked_at(query, vectors @ query, wanted=k + len(seen))
+    scores = cells.scanned(query, vectors @ query, wanted=k + len(seen))
     scores[seen] = -np.inf
     expected = of_scores(scores, is_tail, k=k)
     found = index(vectors, is_tail, cells).candidates(query, 0.0, seen, k=k)

@@ -79,8 +79,8 @@ def test_an_item_says_nothing_of_itself_beyond_the_linear_map(item: int, shift: 
     changed = y.clone()
     changed[item] += shift
     before, after = (anchored(text, weights, factors) for factors in (y, changed))
-    spoken = before.said[item] - (before.smoother @ (before.features @ (after.weights - before.weights)))[item]
-    torch.testing.assert_close(after.said[item], spoken, atol=1e-3, rtol=1e-3)
+    spoken = before.correction[item] - (before.smoother @ (before.features @ (after.weights - before.weights)))[item]
+    torch.testing.assert_close(after.correction[item], spoken, atol=1e-3, rtol=1e-3)
 
 
 def test_turning_all_factors_turns_the_anchors() -> None:
