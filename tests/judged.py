@@ -61,7 +61,7 @@ def embeddings() -> npt.NDArray[np.float32]:
 
 
 def history(user: int) -> list[int]:
-    """Item indices that user number `user` has touched: between 3 and 9 of the warm items."""
+    """Item indices of the history of user number `user`: between 3 and 9 of the warm items."""
     rng = np.random.default_rng([1, user])
     return sorted(rng.choice(N_ITEMS - 4, size=rng.integers(3, 10), replace=False).tolist())
 

@@ -19,7 +19,7 @@ from tests import made
 
 N_USERS, N_ITEMS = 480, 48
 GENRE = np.arange(N_ITEMS) % 2  # of items; users like the genre of their own parity
-HEAD, COLD = 8, 4  # the first items are head, the last ones nobody has touched
+HEAD, COLD = 8, 4  # the first items are head, the last ones have no interactions
 HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1, "cold_items": 0.0, "user_space": None}
 ENCODER = "e" * 64
@@ -62,7 +62,7 @@ class Pairs:
 
 
 def pairs() -> Pairs:
-    """Every user has touched head items of any genre and tail items of the own one; test holds tail and cold items."""
+    """Histories with head items of any genre and tail items of the own one; test holds tail and cold items."""
     rng, parts = np.random.default_rng(0), Pairs()
     for user in range(N_USERS):
         own = [i for i in range(HEAD, N_ITEMS - COLD) if GENRE[i] == user % 2]

@@ -32,7 +32,7 @@ def test_popularity_and_novelty_of_a_list_are_means_over_its_items() -> None:
     assert exposure.arp(ALL_HEAD, USERS_OF_ITEM).tolist() == [6.0]
     assert exposure.arp(ALL_TAIL, USERS_OF_ITEM).tolist() == [0.5]
     assert exposure.novelty(ALL_HEAD, USERS_OF_ITEM, n_users=8).tolist() == [0.5]  # 0 bits and 1 bit
-    assert exposure.novelty(ALL_TAIL, USERS_OF_ITEM, n_users=8).tolist() == [3.0]  # untouched counts as touched once
+    assert exposure.novelty(ALL_TAIL, USERS_OF_ITEM, n_users=8).tolist() == [3.0]  # 0 users count as 1
 
 
 def test_an_empty_list_has_no_mean_but_zero_tail_items() -> None:

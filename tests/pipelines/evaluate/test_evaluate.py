@@ -242,7 +242,7 @@ def test_what_is_saved_per_user_is_what_was_evaluated(workspace: Workspace) -> N
         assert measure.summary(evaluation, catalogue, ks=[10, 20]) == pytest.approx(values[name])
     groups = [chosen for name, chosen in slices.items() if name.startswith("group=")]
     assert sum(chosen.sum() for chosen in groups) == N_USERS
-    assert list(slices) == ["group=diverse", "history=10-19"]  # everybody has touched 5 head and 6 tail items
+    assert list(slices) == ["group=diverse", "history=10-19"]  # every history has 5 head and 6 tail items
 
 
 def test_slices_of_users_and_items_are_told_with_what_they_rest_on(workspace: Workspace) -> None:

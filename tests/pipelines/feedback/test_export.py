@@ -125,7 +125,7 @@ def test_ingest_reads_what_was_exported(events: Events) -> None:
     pairs = pq.read_table("data/ingest/interactions.parquet", columns=["user_id", "item_id"]).to_pylist()
     assert {"user_id": "u1", "item_id": "i1"} in pairs
     assert {"user_id": LIKE.user_id, "item_id": "0007"} in pairs
-    assert len(pairs) == 5 + 1  # u1 had touched i1 before
+    assert len(pairs) == 5 + 1  # u1 had interacted with i1 before
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ GROUPS, USERS, ITEMS, TOUCHED = 8, 320, 400, 2
 
 
 def data(texts: npt.NDArray[np.float32]) -> TrainingData:
-    """Users who want items of their own group, of which they have touched few; an item's group is its index mod 8."""
+    """Users who want items of their own group, with few interactions each; the group of an item is its index mod 8."""
     rng = np.random.default_rng(0)
     touched = [rng.choice(np.arange(u % GROUPS, ITEMS, GROUPS), TOUCHED + 1, replace=False) for u in range(USERS)]
     users = np.repeat(np.arange(USERS, dtype=np.int32), TOUCHED)

@@ -24,7 +24,7 @@ USERS = np.arange(20)
 
 
 def pairs() -> pa.Table:
-    """User u has touched ten items, first u // 2 of the tail, then those of the head in order."""
+    """User u has ten interactions, first u // 2 of the tail, then those of the head in order."""
     rows = [(u, item, n) for u in USERS for n, item in enumerate([*range(HEAD, HEAD + u // 2), *range(10 - u // 2)])]
     users, items, times = zip(*rows, strict=True)
     columns = {"user_idx": pa.array(users, pa.int32()), "item_idx": pa.array(items, pa.int32())}
@@ -62,7 +62,7 @@ def test_without_a_champion_popularity_stands_beside_the_candidate() -> None:
 
 
 def test_the_history_begins_with_the_item_that_came_last() -> None:
-    example = choose("candidate", "popularity")[-1]  # of head items, touched in order
+    example = choose("candidate", "popularity")[-1]  # of head items, in the order of the history
     assert [item.title for item in example.history] == [f"Title {n}" for n in range(9, 1, -1)]
     assert example.n_history == 10
 
