@@ -88,7 +88,7 @@ def markdown(
         *metrics.markdown(models),
         *report_slices.markdown(slices),
         *more,
-        "## What it speaks of",
+        "## Scope of the verdict",
         "",
         f"- tail: {tail_words(holdout)}",
         f"- split: {split_words(holdout, verdict)}",

@@ -12,7 +12,7 @@ from tests.conftest import Workspace
 
 @pytest.fixture
 def judged(workspace: Workspace) -> Workspace:
-    """A workspace with the files that a verdict speaks of; their content does not matter here."""
+    """A workspace with the files that a verdict refers to; their content does not matter here."""
     files = {
         "ingest/interactions.parquet": b"interactions",
         "ingest/items.parquet": b"items",
