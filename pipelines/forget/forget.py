@@ -40,7 +40,7 @@ class Holders:
     beyond: list[str] = field(default_factory=list)  # data that stays, each with a remedy
 
     def lines(self) -> Iterator[str]:
-        for name, found in {"source": [s.path for s in self.sources], "folder": self.folders}.items():
+        for name, found in {"source": [s.file.path for s in self.sources], "folder": self.folders}.items():
             yield from (f"{name}: {path}" for path in found)
         for name, ids in {"cache": self.cached, "remote": self.remote}.items():
             if ids:

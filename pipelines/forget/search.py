@@ -12,15 +12,15 @@ import tarfile
 import zipfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-NAMING = ("user_id", "raw", "detail")  # the columns of our tables that can name a user
-ROWS = 1 << 16
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import mention
+
 CODE = (".py", ".yaml", ".md")  # no user data
 MAX_HEADER = 10**8  # bytes, as the safetensors format allows
 PACKED = "src/packed/"  # of a Bento
@@ -31,7 +31,7 @@ class Traces:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = set(names)
-        self.words = rf"(?:^|[^\w-])(?:{'|'.join(map(re.escape, sorted(self.names)))})(?:$|[^\w-])"
+        self.words = mention(self.names)
 
     def in_file(self, name: str, file: BinaryIO) -> bool:
         """Return whether a file, called `name`, mentions the user; an unreadable file counts as one without users."""
@@ -39,8 +39,9 @@ class Traces:
         file.seek(0)
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
             return self.in_arrays(file)
+        searches = [each.SEARCH for each in known.FORMATS if each.SEARCH is not None]
         kinds: list[tuple[int, bytes, Callable[[BinaryIO], bool]]] = [
-            (0, b"PAR1", self.in_parquet),
+            *((0, search.signature, partial(search.mentions, self.words)) for search in searches),
             (0, b"PK\x03\x04", self.in_zip),
             (257, b"ustar", self.in_tar),
             (0, b"\xfd7zXZ\x00", self.in_tar),  # Bentos of early releases
@@ -53,15 +54,6 @@ class Traces:
                 except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
                     return False
         return self.in_text(name, file)
-
-    def in_parquet(self, file: BinaryIO) -> bool:
-        table = pq.ParquetFile(file)
-        columns = [name for name in NAMING if name in table.schema_arrow.names]
-        return any(
-            pc.any(pc.match_substring_regex(column.cast(pa.string()), self.words)).as_py()
-            for batch in (table.iter_batches(ROWS, columns=columns) if columns else ())
-            for column in batch.columns
-        )
 
     def in_arrays(self, file: BinaryIO) -> bool:
         """Search a safetensors file, in which `models.inference.strings` stores ids end to end as `user_id`."""

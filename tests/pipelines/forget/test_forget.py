@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,8 @@ from models.inference.strings import arrays_of
 from pipelines.feedback import store as feedback_store
 from pipelines.forget import forget, source_rows
 from pipelines.forget.search import Traces
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import File, Opened, Search
 from pipelines.ingest.formats.records import Dialect
 from tests.clones import Clone
 from tests.pipelines.releases import Checkout, commit, git
@@ -33,7 +36,7 @@ CSV = Dialect(",", '"')
 
 
 def source(path: Path) -> source_rows.Source:
-    return source_rows.Source(path, CSV, "user")
+    return source_rows.Source(File(path, path.name, CSV), "user")
 
 
 LINES = [
@@ -62,6 +65,44 @@ def test_rows_of_the_user_alone_leave_a_parquet_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"user": [1, 11, None, 1], "item": ["a", "1", "c", "d"]}), path)
     assert source_rows.rewrite(source(path), "1", dry=False)
     assert pq.read_table(path).to_pylist() == [{"user": 11, "item": "1"}, {"user": None, "item": "c"}]
+
+
+class Sealed:
+    """A format of binary files that cannot be written again."""
+
+    SUFFIXES: tuple[str, ...] = (".sealed",)
+    SEARCH: Search | None = Search(b"SEALED", lambda words, file: b"u1" in file.read())
+
+    def open_file(self, con: duckdb.DuckDBPyConnection, file: File, scratch: Path) -> Opened:
+        raise NotImplementedError
+
+    def without_user(self, file: File, column: str, user_id: str, target: Path) -> bool:
+        if user_id.encode() in file.path.read_bytes():
+            raise ValueError(f"{file.path} names {user_id} and cannot be rewritten; seal it without the user")
+        return False
+
+
+def test_a_format_that_cannot_be_rewritten_stops_the_search_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "FORMATS", (*known.FORMATS, Sealed()))
+    path = tmp_path / "events.sealed"
+    path.write_bytes(b"SEALED\xff u1")
+    for dry in (True, False):
+        with pytest.raises(ValueError, match="cannot be rewritten; seal it without the user"):
+            source_rows.rewrite(source(path), "u1", dry=dry)
+    assert not source_rows.rewrite(source(path), "u2", dry=False)
+    assert path.read_bytes() == b"SEALED\xff u1"
+    assert [found.name for found in tmp_path.iterdir()] == ["events.sealed"]
+
+
+@pytest.mark.parametrize("container", [0, 1, 2])
+def test_a_binary_format_is_searched_in_its_own_way(container: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"SEALED\xff u1"
+    data = [content, *archive("events", content)][container]
+    assert not Traces(["u1"]).in_file("any", io.BytesIO(data))
+    monkeypatch.setattr(known, "FORMATS", (*known.FORMATS, Sealed()))
+    assert Traces(["u1"]).in_file("any", io.BytesIO(data))
 
 
 def parquet(**columns: list[str]) -> bytes:
