@@ -11,7 +11,7 @@ import re
 import tarfile
 import zipfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -29,8 +29,9 @@ PACKED = "src/packed/"  # of a Bento
 class Traces:
     """The names of one user: the id, and the pseudonym if there is one."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = set(names)
+    def __init__(self, names: Iterable[str], columns: Collection[str] = ()) -> None:
+        """columns: of users in source files."""
+        self.names, self.columns = set(names), columns
         self.words = mention(self.names)
 
     def in_file(self, name: str, file: BinaryIO) -> bool:
@@ -39,21 +40,22 @@ class Traces:
         file.seek(0)
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
             return self.in_arrays(file)
-        searches = [each.SEARCH for each in known.FORMATS if each.SEARCH is not None]
+        searches = [search for each in known.FORMATS for search in each.SEARCHES]
         kinds: list[tuple[int, bytes, Callable[[BinaryIO], bool]]] = [
-            *((0, search.signature, partial(search.mentions, self.words)) for search in searches),
             (0, b"PK\x03\x04", self.in_zip),
             (257, b"ustar", self.in_tar),
             (0, b"\xfd7zXZ\x00", self.in_tar),  # Bentos of early releases
             (0, b"\x1f\x8b", self.in_tar),
+            *((0, search.signature, partial(search.mentions, self.words, self.columns)) for search in searches),
         ]
-        for at, magic, look in kinds:
-            if start[at:].startswith(magic):
-                try:
-                    return look(file)
-                except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
-                    return False
-        return self.in_text(name, file)
+        looks = [look for at, magic, look in kinds if start[at:].startswith(magic)]
+        for look in looks:  # several kinds may begin with the same bytes: a tar and a text, both packed by gzip
+            try:
+                file.seek(0)
+                return look(file)
+            except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
+                continue
+        return not looks and self.in_text(name, file)
 
     def in_arrays(self, file: BinaryIO) -> bool:
         """Search a safetensors file, in which `models.inference.strings` stores ids end to end as `user_id`."""

@@ -29,10 +29,15 @@ def sources(params: Ingest) -> list[Source]:
     path = Path(params.path)
     if params.source == "table":
         files = table.files_of(path, params.table)
-        columns = {"interactions": params.table.columns.user_id, "users": params.table.user_columns.user_id}
-        return [Source(file, column) for kind, column in columns.items() for file in files[kind]]
+        columns = zip(("interactions", "users"), user_columns(params), strict=True)
+        return [Source(file, column) for kind, column in columns for file in files[kind]]
     release = movielens.find(path)
     return [Source(release.file(kind), "userId") for kind in ("ratings", "tags", "users") if release.has(kind)]
+
+
+def user_columns(params: Ingest) -> tuple[str, str]:
+    """Return the columns of users in files of interactions, and of users."""
+    return params.table.columns.user_id, params.table.user_columns.user_id
 
 
 def rewrite(source: Source, user_id: str, *, dry: bool) -> bool:

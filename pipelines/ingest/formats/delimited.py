@@ -6,10 +6,12 @@ interprets it.
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, Literal
@@ -45,7 +47,6 @@ from pipelines.runtime.sql import literal
 TEXT = (".csv", ".tsv", ".dat", ".txt")
 PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 SUFFIXES: tuple[str, ...] = (*TEXT, *(f"{suffix}{packed}" for suffix in TEXT for packed in PACKED))
-SEARCH: Search | None = None
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
     "TOO MANY COLUMNS": "wrong_field_count",
@@ -112,6 +113,18 @@ def without_user(file: File, column: str, user_id: str, target: Path) -> bool:
                         continue
                 output.write(f"{record}\n".encode("latin-1"))
     return found
+
+
+def unpacked_mentions(packing: Literal["gzip", "zstd"], words: str, columns: Collection[str], file: BinaryIO) -> bool:
+    """Search packed text line by line."""
+    with pa.input_stream(file, compression=packing) as text:  # type: ignore[arg-type]
+        return any(re.search(words, line) for line in io.TextIOWrapper(text, "utf-8", "replace"))  # type: ignore[type-var]
+
+
+SEARCHES: tuple[Search, ...] = (
+    Search(b"\x1f\x8b", partial(unpacked_mentions, "gzip")),
+    Search(b"\x28\xb5\x2f\xfd", partial(unpacked_mentions, "zstd")),
+)
 
 
 def open_text(path: Path, dialect: Dialect, *, names: Sequence[str] | None, scratch: Path) -> Text:

@@ -7,7 +7,7 @@ formats by this interface alone, so that no file can be read in which a user can
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -65,18 +65,19 @@ class Opened:
 class Search:
     """Search of binary files: in caches and archives a file is known by its first bytes alone.
 
-    mentions: tells whether a pattern of `mention` occurs; raises ArrowInvalid or OSError if the file is damaged.
+    mentions: tells whether a pattern of `mention` occurs in a file; columns: of users, by the names in the settings.
+    Raises ArrowInvalid or OSError if the file is damaged, or another one with these first bytes.
     """
 
     signature: bytes
-    mentions: Callable[[str, BinaryIO], bool]
+    mentions: Callable[[str, Collection[str], BinaryIO], bool]
 
 
 class Format(Protocol):
     """Names that the module of a format defines."""
 
     SUFFIXES: tuple[str, ...]
-    SEARCH: Search | None  # None for text, in which words are searched
+    SEARCHES: tuple[Search, ...]  # none for plain text, in which words are searched
 
     def open_file(self, con: duckdb.DuckDBPyConnection, file: File, scratch: Path) -> Opened:
         """Return the columns of a file; raises ValueError if it is not of this format."""

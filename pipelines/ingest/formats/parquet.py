@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,15 +72,15 @@ def without_user(file: File, column: str, user_id: str, target: Path) -> bool:
     return found
 
 
-def mentions(words: str, file: BinaryIO) -> bool:
-    """Search the columns of our tables; those of other tables may mean anything."""
+def mentions(words: str, columns: Collection[str], file: BinaryIO) -> bool:
+    """Search the columns of users, and those of our tables; other columns may mean anything."""
     table = pq.ParquetFile(file)
-    columns = [name for name in NAMING if name in table.schema_arrow.names]
+    searched = [name for name in table.schema_arrow.names if name in (*NAMING, *columns)]
     return any(
         pc.any(pc.match_substring_regex(column.cast(pa.string()), words)).as_py()
-        for batch in (table.iter_batches(SEARCHED, columns=columns) if columns else ())
+        for batch in (table.iter_batches(SEARCHED, columns=searched) if searched else ())
         for column in batch.columns
     )
 
 
-SEARCH: Search | None = Search(b"PAR1", mentions)
+SEARCHES: tuple[Search, ...] = (Search(b"PAR1", mentions),)

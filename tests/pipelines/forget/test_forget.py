@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -71,7 +72,7 @@ class Sealed:
     """A format of binary files that cannot be written again."""
 
     SUFFIXES: tuple[str, ...] = (".sealed",)
-    SEARCH: Search | None = Search(b"SEALED", lambda words, file: b"u1" in file.read())
+    SEARCHES: tuple[Search, ...] = (Search(b"SEALED", lambda words, columns, file: b"u1" in file.read()),)
 
     def open_file(self, con: duckdb.DuckDBPyConnection, file: File, scratch: Path) -> Opened:
         raise NotImplementedError
@@ -163,6 +164,22 @@ def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not(packed: Ca
 
     assert Traces(["u1"]).in_file("longtail.tar", bento("./src/packed/any.json"))
     assert not Traces(["u1"]).in_file("longtail.tar", bento("./src/bento/page.js"))
+
+
+@pytest.mark.parametrize(("packing", "text", "holds"), [
+    ("gzip", b"user,item\nu1,a\n", True), ("zstd", b"user,item\nu1,a\n", True),
+    ("gzip", b"user,item\nu11,a\n", False), ("zstd", b"user,item\nu11,a\n", False),
+])  # fmt: skip
+def test_a_user_is_found_in_packed_text(packing: Literal["gzip", "zstd"], text: bytes, holds: bool) -> None:
+    data = pa.compress(text, packing, asbytes=True) if packing == "zstd" else gzip.compress(text)
+    assert Traces(["u1"]).in_file("9f86d0", io.BytesIO(data)) == holds
+    assert not Traces(["u1"]).in_file("9f86d0", io.BytesIO(data[: len(data) // 2]))
+
+
+def test_a_user_is_found_in_the_columns_that_the_settings_name() -> None:
+    data = parquet(customer=["u1"], note=["u2"])
+    assert Traces(["u1"], ["customer"]).in_file("a.parquet", io.BytesIO(data))
+    assert not Traces(["u2"], ["customer"]).in_file("a.parquet", io.BytesIO(data))
 
 
 def test_deleted_events_leave_no_bytes_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
