@@ -22,7 +22,7 @@ from models.evaluation.measure import Evaluation
 from models.evaluation.metric import Floats
 from models.gate import policy
 from models.gate.policy import Procedure
-from models.gate.rules import Rule
+from models.gate.rule import Rule
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate
 

@@ -27,7 +27,7 @@ from models.gate import bounded_mean, comparison, policy
 from models.gate.compared import Compared
 from models.gate.comparison import Figure, Measured
 from models.gate.policy import Procedure
-from models.gate.rules import Rule
+from models.gate.rule import Rule
 
 LEVEL, SEED = 0.05, 2024
 USERS = (100, 300, 1000, 3000, 10_000, 100_000)

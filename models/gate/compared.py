@@ -10,7 +10,8 @@ from models.evaluation.metric import Floats
 from models.gate import bounded_mean
 from models.gate.bounded_mean import ROUNDING
 from models.gate.comparison import Measured
-from models.gate.rules import Rule, margin
+from models.gate.rule import Rule
+from models.gate.rules import margin
 
 Interval = tuple[float | None, float | None]
 
@@ -27,7 +28,7 @@ class Compared:
     def margins(self, limit: float) -> tuple[Floats, float, float]:
         """Return values (n,), with a mean of at least 0 if the effect reaches `limit`, and bounds of a value.
 
-        With `max`: at least 0 if the effect does not exceed it.
+        With an upper bound: at least 0 if the effect does not exceed it.
         """
         of_ours, of_theirs, constant = margin(self.rule, limit)
         values = of_ours * self.ours.values + constant
@@ -57,7 +58,7 @@ class Compared:
             return None, None
         unit = self.unit()
         step = max(2 * float(values.std()) / unit / np.sqrt(len(values)), 1e-6 * max(abs(effect), 1e-3))
-        if self.rule.max is not None:
+        if self.rule.bounded_by().is_upper:
             low = bounded_mean.bound(misses, effect, step=-step, level=1 - confidence)
             high = bounded_mean.bound(reaches, effect, step=step, level=1 - passing)
         else:

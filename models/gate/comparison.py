@@ -13,7 +13,7 @@ from models.evaluation import metrics, parity
 from models.evaluation.measure import Evaluation
 from models.evaluation.metric import Bools, Floats
 from models.gate import leave_one_out
-from models.gate.rules import Rule
+from models.gate.rule import Rule
 
 Slices = Mapping[str, Bools]  # by name, the mask of members (n_users,)
 EVERYBODY: Slices = MappingProxyType({})

@@ -19,7 +19,8 @@ from models.gate import undefined_values
 from models.gate.compared import Compared
 from models.gate.comparison import EVERYBODY, Figure, Measured, Slices, figures, measure
 from models.gate.multiplicity import holm
-from models.gate.rules import Decision, Kind, Outcome, Rule, check_bounds, decide, effect_of, explain, outcome, percent
+from models.gate.rule import Rule
+from models.gate.rules import Decision, Kind, Outcome, check_bounds, decide, effect_of, explain, outcome, percent
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 BEST = "best"  # reference: the best of the releases that led to the champion, by the rule's figure

@@ -1,4 +1,4 @@
-"""Rules of the gate: each bounds one effect, and p-values for and against the bound decide it.
+"""Decision of a rule: p-values for and against its bound, and the outcome as a record and a sentence.
 
 An effect is a metric's value, or its gain over a reference on the same users. A rule passes if the test rejects "the
 bound is violated", fails if it rejects "the bound holds", and is otherwise inconclusive.
@@ -15,44 +15,10 @@ import numpy as np
 from models.evaluation import metrics
 from models.evaluation.metric import ratio
 from models.gate.bounded_mean import ROUNDING
+from models.gate.rule import BOUNDS, Rule, bound_names, listed
 
 Decision = Literal["pass", "fail", "inconclusive", "not_applicable"]
 Kind = Literal["accuracy", "tail"]
-BOUNDS = ("min", "max", "min_gain", "max_loss")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule, with exactly one of min, max (of the value), min_gain, max_loss (against the reference)."""
-
-    name: str
-    metric: str
-    reference: str | None = None
-    slice: str | None = None  # restrict to users of this slice, `<slicing>=<value>`
-    min: float | None = None
-    max: float | None = None
-    min_gain: float | None = None
-    max_loss: float | None = None
-    relative: bool = False  # gain, loss and tolerance as a share of the reference's value
-    tolerance: float = 0.0  # allowed deviation from the bound
-
-    def bound(self) -> dict[str, float | bool]:
-        """Return the bound as configured."""
-        given: dict[str, float | bool] = {key: v for key in BOUNDS if (v := getattr(self, key)) is not None}
-        if self.reference:
-            given["relative"] = self.relative
-        return given | ({"tolerance": self.tolerance} if self.tolerance else {})
-
-    def threshold(self) -> float:
-        """Return the limit to reach (with `max`: not to exceed), tolerance included, in the effect's unit."""
-        (limit,) = (float(value) for key in BOUNDS if (value := getattr(self, key)) is not None)
-        if self.max is not None:
-            return limit + self.tolerance
-        return (-limit if self.max_loss is not None else limit) - self.tolerance
-
-    def of(self) -> str:
-        """Return the name of the bounded figure, with its slice."""
-        return self.metric + (f" of {self.slice}" if self.slice else "")
 
 
 @dataclass(frozen=True)
@@ -137,11 +103,13 @@ def direction(rule: Rule) -> float:
 def margin(rule: Rule, limit: float) -> tuple[float, float, float]:
     """Return (a, b, c) such that a·ours + b·theirs + c is at least 0 exactly if the effect reaches `limit`.
 
-    This judges a share of the reference without a quotient, since its distribution has no mean (Fieller 1940).
+    With an upper bound: exactly if it does not exceed `limit`. This judges a share of the reference without a quotient,
+    since its distribution has no mean (Fieller 1940).
     """
-    sign = direction(rule)
+    side = -1.0 if rule.bounded_by().is_upper else 1.0
     if rule.reference is None:
-        return sign, 0.0, -sign * limit
+        return side, 0.0, -side * limit
+    sign, limit = side * direction(rule), side * limit
     return (sign, -sign - limit, 0.0) if rule.relative else (sign, -sign, -limit)
 
 
@@ -164,8 +132,8 @@ def explain(
         )
     subject = rule.of() if rule.reference is None else f"{rule.of()} gain over {rule.reference}"
     low, high = interval or (None, None)
-    sides = [("at least", low), ("at most", high)]  # confidence bounds; for a passed `max` the upper one matters
-    (passed, passed_bound), (failed, failed_bound) = sides if rule.max is None else sides[::-1]
+    sides = [("at least", low), ("at most", high)]  # confidence bounds; for a passed upper bound the upper one matters
+    (passed, passed_bound), (failed, failed_bound) = sides[::-1] if rule.bounded_by().is_upper else sides
     if decision == "pass":
         known = f"with {percent(passing)} confidence {passed} {show(rule, passed_bound)}"
     elif decision == "fail":
@@ -200,11 +168,14 @@ def check_bounds(rules: Iterable[Rule]) -> None:
     """Raise ValueError for a bound that is invalid, penalizes the better of two candidates, or is unreachable."""
     for rule in rules:
         metric = metrics.look_up(rule.metric)[1]
-        better, key, wrong = ("higher", "min", "max") if metric.higher_is_better else ("lower", "max", "min")
-        if getattr(rule, wrong) is not None:
+        bound = rule.bounded_by()
+        if not bound.of_gain and bound.is_upper == metric.higher_is_better:
+            better, (wrong,) = "higher" if metric.higher_is_better else "lower", rule.limits()
+            right = [name for name in bound_names(of_gain=False) if BOUNDS[name].is_upper != bound.is_upper]
+            of_gain = listed(bound_names(of_gain=True), "or")
             raise ValueError(
                 f"rule {rule.name!r}: {rule.metric} is better when {better}, so that {wrong} would punish a better "
-                f"candidate; bound it by {key}, or by min_gain or max_loss against a reference"
+                f"candidate; bound it by {listed(right, 'or')}, or by {of_gain} against a reference"
             )
         if rule.relative and metric.lowest < 0:
             raise ValueError(
@@ -214,7 +185,7 @@ def check_bounds(rules: Iterable[Rule]) -> None:
         limit, (lowest, highest) = rule.threshold(), reachable(rule)
         if not np.isfinite(limit):
             raise ValueError(f"rule {rule.name!r}: the bound {rule.bound()} comes to {limit:g}; use smaller numbers")
-        if (limit < lowest - ROUNDING) if rule.max is not None else (limit > highest + ROUNDING):
+        if (limit < lowest - ROUNDING) if bound.is_upper else (limit > highest + ROUNDING):
             raise ValueError(
                 f"rule {rule.name!r} can never hold: {rule.of()} {'gain ' if rule.reference else ''}is between "
                 f"{lowest:g} and {highest:g}, its bound is {rule.bound()}; correct the bound"

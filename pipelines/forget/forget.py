@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.artifacts import outputs as artifacts
 from pipelines.feedback import store
 from pipelines.forget.search import PACKED, Traces
-from pipelines.forget.source_rows import Source, rewrite, sources
+from pipelines.forget.source_rows import Source, rewrite, sources, user_columns
 from pipelines.forget.stored_bentos import StoredBento, output_of, serving_version, stored
 from pipelines.ingest.canonical import partitions, pseudonyms
 from pipelines.ingest.sources import download
@@ -40,7 +40,7 @@ class Holders:
     beyond: list[str] = field(default_factory=list)  # data that stays, each with a remedy
 
     def lines(self) -> Iterator[str]:
-        for name, found in {"source": [s.path for s in self.sources], "folder": self.folders}.items():
+        for name, found in {"source": [s.file.path for s in self.sources], "folder": self.folders}.items():
             yield from (f"{name}: {path}" for path in found)
         for name, ids in {"cache": self.cached, "remote": self.remote}.items():
             if ids:
@@ -59,7 +59,7 @@ def search(user_id: str, *, serving: bool = False) -> Holders:
     names = [user_id]
     if params.pseudonyms is not None:
         names.append(pseudonyms.pseudonym(user_id, pseudonyms.key_in(params.pseudonyms)))
-    traces, found = Traces(names), Holders(names)
+    traces, found = Traces(names, user_columns(params)), Holders(names)
     found.sources = [source for source in sources(params) if rewrite(source, user_id, dry=True)]
     found.folders = [path for path in places() if named_in(path, traces)]
     found.bentos = [bento for bento in stored() if named_in(bento.path, traces)]

@@ -11,16 +11,16 @@ import re
 import tarfile
 import zipfile
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-NAMING = ("user_id", "raw", "detail")  # the columns of our tables that can name a user
-ROWS = 1 << 16
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import mention
+
 CODE = (".py", ".yaml", ".md")  # no user data
 MAX_HEADER = 10**8  # bytes, as the safetensors format allows
 PACKED = "src/packed/"  # of a Bento
@@ -29,9 +29,10 @@ PACKED = "src/packed/"  # of a Bento
 class Traces:
     """The names of one user: the id, and the pseudonym if there is one."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = set(names)
-        self.words = rf"(?:^|[^\w-])(?:{'|'.join(map(re.escape, sorted(self.names)))})(?:$|[^\w-])"
+    def __init__(self, names: Iterable[str], columns: Collection[str] = ()) -> None:
+        """columns: of users in source files."""
+        self.names, self.columns = set(names), columns
+        self.words = mention(self.names)
 
     def in_file(self, name: str, file: BinaryIO) -> bool:
         """Return whether a file, called `name`, mentions the user; an unreadable file counts as one without users."""
@@ -39,29 +40,22 @@ class Traces:
         file.seek(0)
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_HEADER:
             return self.in_arrays(file)
+        searches = [search for each in known.FORMATS for search in each.SEARCHES]
         kinds: list[tuple[int, bytes, Callable[[BinaryIO], bool]]] = [
-            (0, b"PAR1", self.in_parquet),
             (0, b"PK\x03\x04", self.in_zip),
             (257, b"ustar", self.in_tar),
             (0, b"\xfd7zXZ\x00", self.in_tar),  # Bentos of early releases
             (0, b"\x1f\x8b", self.in_tar),
+            *((0, search.signature, partial(search.mentions, self.words, self.columns)) for search in searches),
         ]
-        for at, magic, look in kinds:
-            if start[at:].startswith(magic):
-                try:
-                    return look(file)
-                except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
-                    return False
-        return self.in_text(name, file)
-
-    def in_parquet(self, file: BinaryIO) -> bool:
-        table = pq.ParquetFile(file)
-        columns = [name for name in NAMING if name in table.schema_arrow.names]
-        return any(
-            pc.any(pc.match_substring_regex(column.cast(pa.string()), self.words)).as_py()
-            for batch in (table.iter_batches(ROWS, columns=columns) if columns else ())
-            for column in batch.columns
-        )
+        looks = [look for at, magic, look in kinds if start[at:].startswith(magic)]
+        for look in looks:  # several kinds may begin with the same bytes: a tar and a text, both packed by gzip
+            try:
+                file.seek(0)
+                return look(file)
+            except (pa.ArrowInvalid, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
+                continue
+        return not looks and self.in_text(name, file)
 
     def in_arrays(self, file: BinaryIO) -> bool:
         """Search a safetensors file, in which `models.inference.strings` stores ids end to end as `user_id`."""

@@ -17,13 +17,13 @@ from models.evaluation.measure import Evaluation
 from models.evaluation.metric import Bools
 from models.gate import attempts, policy
 from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
-from models.gate.rules import Rule
+from models.gate.rule import Rule, figure
 from pipelines.artifacts import best_releases, outputs, tables
 from pipelines.artifacts import per_user as saved_values
 from pipelines.artifacts.outputs import DATA
 from pipelines.runtime.console import say
 from pipelines.settings.document import load
-from pipelines.settings.gate import Gate, figure
+from pipelines.settings.gate import Gate
 
 PATH = DATA / "gate" / "verdict.json"
 SCHEMA = Path(__file__).with_name("verdict.schema.json")
@@ -121,10 +121,8 @@ def check_champion(judged: Saved, champion: Record) -> None:
 
 def policy_of(params: Gate, attempt: Record) -> tuple[list[Rule], Procedure]:
     """Return the policy in params.yaml, at the level of an attempt's position."""
-    settings = params.model_dump()
-    rules = [Rule(**rule) for rule in settings.pop("rules")]
-    del settings["attempts"]
-    return rules, Procedure(**settings, passing=passing(params, attempt))
+    settings = params.model_dump(exclude={"rules", "attempts"})
+    return list(params.rules), Procedure(**settings, passing=passing(params, attempt))
 
 
 def passing(params: Gate, attempt: Record) -> float | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.gate.chained_index import Link
+from models.gate.rule import figure
 from pipelines.registry import version_files
 from pipelines.registry.tags import Registry
-from pipelines.settings.gate import figure
 
 Record = Mapping[str, Any]
 

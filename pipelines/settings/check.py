@@ -22,11 +22,11 @@ def check(path: Path = FILE) -> None:
     for section in CLASSES:
         load(section, path)
     ks = load(Evaluate, path).k
-    bounds = [rules.Rule(**rule.model_dump()) for rule in load(Gate, path).rules]
-    for rule in bounds:
+    policy = load(Gate, path).rules
+    for rule in policy:
         if metrics.look_up(rule.metric)[2] not in ks:
             raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
-    rules.check_bounds(bounds)
+    rules.check_bounds(policy)
     source = load(Ingest, path).path
     if not Path(source).exists():  # DVC, which tracks it, would report just "No such file"
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")

@@ -6,43 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.settings.document import Section, Strict, Text
+from models.gate import rule as gate_rule
+from pipelines.settings.document import Section, Strict
 
 
-class Rule(Strict):
-    """Bound on a metric: `min` or `max` of its value, or `min_gain` / `max_loss` against a reference."""
-
-    name: Text
-    metric: Text
-    reference: Text | None = None
-    slice: Text | None = None
-    min: float | None = None
-    max: float | None = None
-    min_gain: Annotated[float, Field(ge=0)] | None = None
-    max_loss: Annotated[float, Field(ge=0)] | None = None
-    relative: bool = False
-    tolerance: Annotated[float, Field(ge=0)] = 0.0
+class Rule(Strict, gate_rule.Rule):  # type: ignore[misc]  # mypy does not see that Strict is frozen
+    """Rule of a policy, read strictly."""
 
     @model_validator(mode="after")
     def one_bound(self) -> Rule:
-        bounds = [key for key in ("min", "max", "min_gain", "max_loss") if getattr(self, key) is not None]
-        if len(bounds) != 1:
-            raise ValueError(
-                f"rule {self.name!r} has the bounds {bounds}, expected exactly one of min, max, min_gain, max_loss"
-            )
-        if (bounds[0] in ("min_gain", "max_loss")) != (self.reference is not None):
-            raise ValueError(f"rule {self.name!r}: min_gain and max_loss need a reference, min and max take none")
-        if self.relative and self.reference is None:
-            raise ValueError(f"rule {self.name!r}: relative needs a reference, min and max are absolute")
+        self.check_bound()
         return self
-
-    def of(self) -> str:
-        return figure(self.metric, self.slice)
-
-
-def figure(metric: str, users: str | None) -> str:
-    """Return the name of the bounded figure: a metric, of all users or of a slice."""
-    return f"{metric} of {users}" if users else metric
 
 
 class Attempts(Strict):

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from models.gate.rule import figure, is_upper
 from models.gate.rules import percent
 from pipelines.privacy.markdown import cell
 
@@ -84,12 +85,11 @@ def interval(rule: Record) -> str:
 
 def bounded(rule: Record) -> str:
     """Return the metric, its slice if there is one, and whether lower is better."""
-    metric = f"{rule['metric']} of {rule['slice']}" if rule["slice"] else str(rule["metric"])
-    return metric + (", lower is better" if rule["better"] == "lower" else "")
+    return figure(rule["metric"], rule["slice"]) + (", lower is better" if rule["better"] == "lower" else "")
 
 
 def required(rule: Record) -> str:
-    return f"{'≤' if 'max' in rule['bound'] else '≥'} {effect(rule, rule['threshold'])}"
+    return f"{'≤' if is_upper(rule['bound']) else '≥'} {effect(rule, rule['threshold'])}"
 
 
 def share_of(rule: Record) -> str:
@@ -189,7 +189,7 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> Markup:
 
     limit, middle = x(rule["threshold"]), height / 2
     start, end = 0 if low is None else x(low), width if high is None else x(high)
-    allowed = (0.0, limit) if "max" in rule["bound"] else (limit, round(width - limit, 2))
+    allowed = (0.0, limit) if is_upper(rule["bound"]) else (limit, round(width - limit, 2))
     label = f"{interval(rule)}, {required(rule)} is required"
     return Markup(
         f'<svg class="{rule["decision"]}" width="{width}" height="{height}" role="img" aria-label="{label}">'

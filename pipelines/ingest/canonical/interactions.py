@@ -14,9 +14,9 @@ from pipelines.artifacts import outputs, tables
 from pipelines.ingest.canonical import bot_filter, judgement
 from pipelines.ingest.canonical import partitions as canonical_partitions
 from pipelines.ingest.canonical.judgement import Rules
-from pipelines.ingest.canonical.ledger import File, Intake, Rows
+from pipelines.ingest.canonical.ledger import Intake, Rows
 from pipelines.ingest.canonical.partitions import Partition
-from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.format import NO_SHIFTS, NOTHING_REJECTED, File, Keep, Read
 from pipelines.runtime.console import say
 from pipelines.runtime.sql import backticked, literal
 
@@ -95,8 +95,8 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     rows = intake.open(file)
     partial = intake.scratch / name
     partial.mkdir()
-    if isinstance(rows.source, Path) and runs_on_spark(intake, rows, rules):
-        read = fill_from_spark(intake, rows, rules, rows.source, partial / "rows.parquet")
+    if rows.opened.parquet and runs_on_spark(intake, rows, rules):
+        read = fill_from_spark(intake, rows, rules, rows.opened.parquet, partial / "rows.parquet")
     else:
         read = fill_from_duckdb(intake, rows, rules, partial / "rows.parquet")
     target = literal(str(partial / "rows.parquet"))
@@ -113,11 +113,9 @@ def judge(intake: Intake, file: File, rules: Rules, name: str, digest: str) -> P
     return canonical_partitions.publish(partial, name, {"sha256": digest})
 
 
-def fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> delimited.Read:
+def fill_from_duckdb(intake: Intake, rows: Rows, rules: Rules, path: Path) -> Read:
     target = literal(str(path))
-    return intake.fill(
-        rows, delimited.Keep(lambda scan: fill(intake, rows, rules, scan, target), f"read_parquet({target})")
-    )
+    return rows.opened.fill(Keep(lambda scan: fill(intake, rows, rules, scan, target), f"read_parquet({target})"))
 
 
 def runs_on_spark(intake: Intake, rows: Rows, rules: Rules) -> bool:
@@ -133,7 +131,7 @@ def runs_on_spark(intake: Intake, rows: Rows, rules: Rules) -> bool:
     return True
 
 
-def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> delimited.Read:
+def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path: Path) -> Read:
     """Check all rows with Spark; DuckDB checks the rejected ones again and gives the reasons in its own wording."""
     if rules.catalogue:
         intake.share("items", "select item_id from items")
@@ -162,7 +160,7 @@ def fill_from_spark(intake: Intake, rows: Rows, rules: Rules, source: Path, path
     held = pq.read_metadata(source).num_rows
     if n_rows != held:
         raise ValueError(f"Spark read {n_rows:,} of the {held:,} rows of {rows.file}; set engine.name to duckdb")
-    return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
+    return Read(n_rows, NO_SHIFTS, NOTHING_REJECTED, 0, is_unfinished=False)
 
 
 def fill(intake: Intake, rows: Rows, rules: Rules, scan: str, target: str) -> str:

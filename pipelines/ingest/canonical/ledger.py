@@ -16,19 +16,18 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.artifacts.outputs import StageRun, sha256
 from pipelines.artifacts.tables import REJECTED, ROWS
 from pipelines.ingest.canonical import first_read
 from pipelines.ingest.canonical import pseudonyms as canonical_pseudonyms
-from pipelines.ingest.formats import delimited
-from pipelines.ingest.formats.records import Dialect
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import File, Opened, into_table, numbered
 from pipelines.runtime import engine as engines
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.console import say
 from pipelines.runtime.engine import Embedded, Tables
-from pipelines.runtime.sql import identifier, literal
+from pipelines.runtime.sql import literal
 from pipelines.settings.engine import Engine
 
 NOT_MALFORMED = (  # reasons of well-formed rows that the settings or the catalogue leave out
@@ -39,26 +38,16 @@ Check = tuple[str, str, str]  # reason, condition and detail in SQL
 
 
 @dataclass(frozen=True)
-class File:
-    """A file to read, its name in reports and its dialect; names: the column names if it has no header."""
-
-    path: Path
-    name: str
-    dialect: Dialect
-    names: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
 class Rows:
     """Rows of one file: SQL of the relation, of its columns by name, and of a row as it was read."""
 
     file: str
     number: int  # position in the order of reading
-    relation: str  # line, c0, c1, …; empty before the file is read
+    relation: str  # line, c0, c1, …; empty before the rows are read
     columns: dict[str, str]
     types: dict[str, str]  # SQL types by name; VARCHAR alone in a text file
     raw: str
-    source: delimited.Text | Path  # of text, or of parquet
+    opened: Opened
 
     def id(self, column: str, key: str) -> str:
         """Return SQL of a column of ids; refuses fractional numbers, since 7 and 7.0 would be two ids."""
@@ -117,37 +106,23 @@ class Intake:
         """Read a file into a table, with its columns unchanged."""
         self.record(file)
         rows = self.open(file)
-        if isinstance(rows.source, Path):
+        if rows.relation:
             self.account_file(kind, file.name, self.count(f"select count(*) from {rows.relation}"), 0, False)
             return rows
         table = f"file_{rows.number}"
-        read = self.fill(rows, delimited.into_table(table))
+        read = rows.opened.fill(into_table(table))
         self.reject(kind, file.name, read.rejected)
         n_rows = read.n_rows + read.rejected.num_rows
         self.account_file(kind, file.name, n_rows, read.blank_lines, read.is_unfinished)
-        return replace(rows, relation=delimited.numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
+        return replace(rows, relation=numbered(self.con, table, read.shifts, f"shifts_{rows.number}"))
 
     def open(self, file: File) -> Rows:
         """Return the columns of a file, before its rows are read."""
         say("ingest", f"reading {file.name} ({file.path.stat().st_size / 1e6:,.1f} MB)")
         number, self.n_files = self.n_files, self.n_files + 1
-        if file.path.suffix == ".parquet":
-            return self._parquet(file, number)
-        text = delimited.open_text(file.path, file.dialect, names=file.names, scratch=self.scratch)
-        columns = {column: f"c{i}" for i, column in enumerate(text.columns)}
-        types = dict.fromkeys(columns, "VARCHAR")
-        return Rows(file.name, number, "", columns, types, joined(len(columns), file.dialect), text)
-
-    def fill(self, rows: Rows, keep: delimited.Keep) -> delimited.Read:
-        """Read the rows of a file into the destination `keep`."""
-        if isinstance(rows.source, Path):
-            self.con.execute(keep.fill(f"(select * exclude (line) from {rows.relation})"))
-            n_rows = self.count(f"select count(*) from {keep.kept}")
-            return delimited.Read(n_rows, delimited.NO_SHIFTS, delimited.NOTHING_REJECTED, 0, is_unfinished=False)
-        read = delimited.load(self.con, rows.source, keep, self.scratch)
-        if rows.source.path.is_relative_to(self.scratch):
-            rows.source.path.unlink()
-        return read
+        opened = known.of(file.path).open_file(self.con, file, self.scratch)
+        columns = {column: f"c{i}" for i, column in enumerate(opened.types)}
+        return Rows(file.name, number, opened.relation, columns, opened.types, opened.raw, opened)
 
     def account_file(self, kind: str, name: str, read: int, blank_lines: int, is_unfinished: bool) -> None:
         if read == 0 and kind != "tags":
@@ -253,21 +228,6 @@ class Intake:
         place = rejected.schema.get_field_index("raw")
         return rejected.set_column(place, "raw", pa.nulls(rejected.num_rows, pa.string()))
 
-    def _parquet(self, file: File, number: int) -> Rows:
-        path = file.path
-        try:
-            names = delimited.check_names(pq.read_schema(path).names, path)
-            verify_pages(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is not a valid parquet file ({error}); write or fetch it again") from error
-        columns = {column: f"c{i}" for i, column in enumerate(names)}
-        fields = ", ".join(f"{identifier(column)} as {c}" for column, c in columns.items())
-        scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
-        relation = f"(select file_row_number + 1 as line, {fields} from {scan})"
-        described = self.con.execute(f"describe from {relation}").fetchall()[1:]
-        types = {column: str(row[1]) for column, row in zip(columns, described, strict=True)}
-        return Rows(file.name, number, relation, columns, types, joined(len(columns), Dialect(",", '"')), path)
-
 
 def verdict(checks: Sequence[Check]) -> tuple[str, str]:
     """Return SQL of the reason for rejecting a row, or null, and SQL of the detail of a column `reason`."""
@@ -300,23 +260,3 @@ def intake(stage: StageRun, memory_limit: str, pseudonyms: str | None, engine: E
         raise ValueError(f"the source cannot be read: {error}; check the files and the ingest section") from error
     finally:
         shutil.rmtree(scratch)
-
-
-def verify_pages(path: Path) -> None:
-    """Read a parquet file once; raises OSError if a page does not match its checksum, if it has one."""
-    file = pq.ParquetFile(path, page_checksum_verification=True)
-    for _ in file.iter_batches(ROWS):
-        pass
-
-
-def joined(n_columns: int, dialect: Dialect) -> str:
-    """Return SQL of a row as one text: its fields joined by the delimiter, quoted where necessary."""
-    fields = [f"coalesce(cast(c{i} as varchar), '')" for i in range(n_columns)]
-    if dialect.quote is not None:
-        q, d = literal(dialect.quote), literal(dialect.delimiter)
-        fields = [
-            f"case when contains({f}, {d}) or contains({f}, {q}) or contains({f}, chr(10)) "
-            f"then concat({q}, replace({f}, {q}, {q} || {q}), {q}) else {f} end"
-            for f in fields
-        ]
-    return f"concat_ws({literal(dialect.delimiter)}, {', '.join(fields)})"

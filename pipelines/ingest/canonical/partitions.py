@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 import pipelines
 from pipelines.artifacts import outputs, recipe, tables
-from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.format import numbered
 from pipelines.runtime.engine import Embedded, Tables
 from pipelines.workspace import git
 
@@ -65,7 +65,7 @@ class Partition:
 
     def with_lines(self, con: duckdb.DuckDBPyConnection, relation: str) -> str:
         """Return SQL of a relation of some of its rows with `line` instead of `seq`."""
-        return delimited.numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
+        return numbered(con, relation, tables.read(self.folder / "lines.parquet"), "shifts_of_partition")
 
 
 def root() -> Path:

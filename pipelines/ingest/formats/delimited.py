@@ -6,32 +6,47 @@ interprets it.
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, Literal
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.ingest.formats import unpacked_size
+from pipelines.ingest.formats.format import (
+    File,
+    Keep,
+    Opened,
+    Read,
+    Search,
+    check_names,
+    joined,
+    mention,
+    rejections,
+    shifts_of,
+)
 from pipelines.ingest.formats.records import (
     Dialect,
-    Lines,
     Repair,
     as_text,
     count_lines,
-    lines_before,
     nth_line,
     records,
     repair,
 )
 from pipelines.runtime.sql import literal
 
+TEXT = (".csv", ".tsv", ".dat", ".txt")
+PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+SUFFIXES: tuple[str, ...] = (*TEXT, *(f"{suffix}{packed}" for suffix in TEXT for packed in PACKED))
 REASONS = {
     "MISSING COLUMNS": "wrong_field_count",
     "TOO MANY COLUMNS": "wrong_field_count",
@@ -44,7 +59,6 @@ DETAILS = {
     "invalid_utf8": "the line is not UTF-8; convert the file with iconv",
     "line_too_long": "the record is longer than 16 MiB",
 }
-PACKED: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
 MARKS = {  # byte-order marks of other encodings than UTF-8; longest first, since one is the start of another
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -63,33 +77,54 @@ class Text:
     has_header: bool
 
 
-@dataclass(frozen=True)
-class Keep:
-    """Destination of the records of a file."""
+def open_file(con: duckdb.DuckDBPyConnection, file: File, scratch: Path) -> Opened:
+    """Return the columns of a file; a decompressed copy in `scratch` is removed after it was read."""
+    text = open_text(file.path, file.dialect, names=file.names, scratch=scratch)
 
-    fill: Callable[[str], str]  # SQL that stores the rows of a scan (c0, c1, …), in their order; all columns are used
-    kept: str  # SQL of the stored rows, `seq` being the record's number from 1
+    def fill(keep: Keep) -> Read:
+        read = load(con, text, keep, scratch)
+        if text.path.is_relative_to(scratch):
+            text.path.unlink()
+        return read
 
-
-@dataclass(frozen=True)
-class Read:
-    """Result of reading a file: the number of accepted records, their lines, and the rejected records."""
-
-    n_rows: int
-    shifts: pa.Table  # before, shift: records with seq > before are on line seq + shift
-    rejected: pa.Table  # line, reason, detail, raw
-    blank_lines: int
-    is_unfinished: bool  # no line end after the last row, which may be truncated
+    return Opened(dict.fromkeys(text.columns, "VARCHAR"), joined(len(text.columns), file.dialect), fill)
 
 
-NO_SHIFTS = pa.table({"before": pa.array([], pa.int64()), "shift": pa.array([], pa.int64())})
+def without_user(file: File, column: str, user_id: str, target: Path) -> bool:
+    """Leave out the user's records, malformed ones that mention the user too; others keep all bytes but line ends."""
+    found = False
+    words = re.compile(mention([user_id]))
+    with TemporaryDirectory(dir=file.path.parent, prefix=".forget-") as scratch:
+        text = open_text(file.path, file.dialect, names=file.names, scratch=Path(scratch))
+        place = text.columns.index(column)
+        packed = PACKED.get(file.path.suffix)
+        with (
+            text.path.open(encoding="latin-1", newline=None) as source,
+            pa.output_stream(str(target), compression=packed or "detect") as output,
+        ):
+            for number, lines, whole in records(source, file.dialect, n_fields=len(text.columns)):
+                record = "\n".join(lines)
+                readable = record.encode("latin-1").decode("utf-8", "backslashreplace")
+                fields = file.dialect.split(readable) if whole else None
+                if number > int(text.has_header) or not text.has_header:
+                    exact = fields is not None and len(fields) == len(text.columns)
+                    if fields[place] == user_id if exact and fields else words.search(readable):
+                        found = True
+                        continue
+                output.write(f"{record}\n".encode("latin-1"))
+    return found
 
 
-def into_table(name: str) -> Keep:
-    """Store the fields unchanged in a table."""
-    return Keep(
-        lambda scan: f"create or replace table {name} as select row_number() over () as seq, * from {scan}", name
-    )
+def unpacked_mentions(packing: Literal["gzip", "zstd"], words: str, columns: Collection[str], file: BinaryIO) -> bool:
+    """Search packed text line by line."""
+    with pa.input_stream(file, compression=packing) as text:  # type: ignore[arg-type]
+        return any(re.search(words, line) for line in io.TextIOWrapper(text, "utf-8", "replace"))  # type: ignore[type-var]
+
+
+SEARCHES: tuple[Search, ...] = (
+    Search(b"\x1f\x8b", partial(unpacked_mentions, "gzip")),
+    Search(b"\x28\xb5\x2f\xfd", partial(unpacked_mentions, "zstd")),
+)
 
 
 def open_text(path: Path, dialect: Dialect, *, names: Sequence[str] | None, scratch: Path) -> Text:
@@ -162,14 +197,6 @@ def header(path: Path, dialect: Dialect, *, named: Path) -> list[str]:
     return check_names([name.strip() or f"column_{i}" for i, name in enumerate(names, start=1)], named)
 
 
-def check_names(names: list[str], path: Path) -> list[str]:
-    """Return the names of a file's columns; raises ValueError if two differ in case alone, as SQL ignores case."""
-    folded = [name.casefold() for name in names]
-    if twice := [name for name in names if folded.count(name.casefold()) > 1]:
-        raise ValueError(f"{path} has two columns {twice[0]!r} in {names}; rename one of them")
-    return names
-
-
 def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) -> Read:
     """Store the complete records of a text file and return an account of the others."""
     head = int(text.has_header)
@@ -193,7 +220,7 @@ def load(con: duckdb.DuckDBPyConnection, text: Text, keep: Keep, scratch: Path) 
             ),
         ]
     )
-    shifts = _shifts(np.sort(np.concatenate([absent, lines])))
+    shifts = shifts_of(np.sort(np.concatenate([absent, lines])))
     return Read(n_rows, shifts, rejected, found.blank, not ends_with_line(text.path))
 
 
@@ -252,36 +279,8 @@ def _rejected(lines: list[int], reasons: list[str], raw: list[str], details: lis
     """Return a table of rejected records; each reason has a fixed detail, unless `details` has a number of fields."""
     known = [DETAILS.get(reason, "") for reason in reasons]
     texts = [text or other for text, other in zip(known, details or known, strict=True)]
-    return pa.table(
-        {
-            "line": pa.array(lines, pa.int64()),
-            "reason": pa.array(reasons, pa.string()),
-            "detail": pa.array(texts, pa.string()),
-            "raw": pa.array(raw, pa.string()),
-        }
-    )
+    return rejections(lines, reasons, texts, raw)
 
 
 def _rows(con: duckdb.DuckDBPyConnection, relation: str) -> int:
     return int(con.execute(f"select count(*) from {relation}").fetchall()[0][0])
-
-
-def _shifts(absent: Lines) -> pa.Table:
-    """Return the offsets from record number to line when the sorted lines `absent` hold no record."""
-    before, last = np.unique(lines_before(absent)[::-1], return_index=True)
-    return pa.table({"before": pa.array(before, pa.int64()), "shift": pa.array(len(absent) - last, pa.int64())})
-
-
-def numbered(con: duckdb.DuckDBPyConnection, relation: str, shifts: pa.Table, name: str) -> str:
-    """Return SQL of a relation with `line` instead of `seq`; `name`: of a table to create if one is necessary."""
-    if shifts["before"].to_pylist() in ([], [0]):  # at most a header
-        shift = pc.sum(shifts["shift"]).as_py() or 0
-        return f"(select seq + {shift} as line, * exclude (seq) from {relation})"
-    con.register("shifts", shifts)
-    con.execute(f"create or replace table {name} as from shifts")
-    con.unregister("shifts")
-    return f"""(select seq + coalesce(shift, 0) as line, t.* exclude (seq)
-                from {relation} t asof left join {name} on seq > before)"""
-
-
-NOTHING_REJECTED = _rejected([], [], [])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipelines.ingest.canonical import interactions, items, judgement
 from pipelines.ingest.canonical import users as canonical_users
-from pipelines.ingest.canonical.ledger import File, Intake, Rows
+from pipelines.ingest.canonical.ledger import Intake, Rows
+from pipelines.ingest.formats.format import File
 from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.ingest import Abuse, ItemColumns, MovieLens, TableColumns, UserColumns
 
@@ -37,18 +38,19 @@ class Release:
         """Return whether a file of this kind exists; only releases of `.dat` files have users."""
         return self.path(kind).is_file() and (kind != "users" or self.suffix == ".dat")
 
-    def file(self, intake: Intake, kind: str) -> File:
+    def file(self, kind: str) -> File:
         """Return one of the files."""
-        path, names = self.path(kind), None
-        dialect = Dialect(",", '"')
+        path = self.path(kind)
         if self.suffix == ".dat":
-            dialect, names = Dialect("::", None), COLUMNS[kind]
-            path = as_utf8(intake.stage.raw_input(path), intake.scratch) if kind == "movies" else path
-        return File(path, self.path(kind).name, dialect, names)
+            return File(path, path.name, Dialect("::", None), COLUMNS[kind])
+        return File(path, path.name, Dialect(",", '"'))
 
     def read(self, intake: Intake, kind: str, table: str) -> Rows:
         """Return the rows of one of the files, which must have the columns documented by GroupLens."""
-        rows = intake.read(table, self.file(intake, kind))
+        file = self.file(kind)
+        if kind == "movies" and self.suffix == ".dat":
+            file = replace(file, path=as_utf8(intake.stage.raw_input(file.path), intake.scratch))
+        rows = intake.read(table, file)
         for column in COLUMNS[kind]:
             rows.text(column, FORMAT)
         return rows
@@ -77,7 +79,7 @@ def collect(intake: Intake, path: Path, params: MovieLens, *, until: str | None,
     canonical_users.collect(intake, described, UserColumns(user_id="userId"))
     interactions.collect(
         intake,
-        [release.file(intake, "ratings")],
+        [release.file("ratings")],
         judgement.Rules(
             columns=TableColumns(user_id="userId", item_id="movieId", value="rating", timestamp="timestamp"),
             named_by=FORMAT,

@@ -6,13 +6,13 @@ from glob import escape
 from pathlib import Path
 
 from pipelines.ingest.canonical import interactions, items, judgement, users
-from pipelines.ingest.canonical.ledger import File, Intake
+from pipelines.ingest.canonical.ledger import Intake
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import File
 from pipelines.ingest.formats.records import Dialect
 from pipelines.settings.ingest import Abuse, Table
 
-TEXT = (".csv", ".tsv", ".dat", ".txt")
 EXPORTS = "feedback-*.parquet"  # written by `longtail feedback export`; there may be none yet
-SUFFIXES = (*TEXT, *(f"{suffix}.{packed}" for suffix in TEXT for packed in ("gz", "zst")), ".parquet")
 
 
 def collect(intake: Intake, path: Path, params: Table, *, until: str | None, abuse: Abuse) -> None:
@@ -66,10 +66,7 @@ def find(root: Path, patterns: list[str], key: str) -> list[Path]:
             raise FileNotFoundError(f"{key} has {root / pattern}, which matches no file; {root} contains {there}")
         files += matches
     for file in files:
-        if not file.name.endswith(SUFFIXES):
-            raise ValueError(
-                f"{file} has an unknown format, expected one of {' '.join(SUFFIXES)}; rename or convert it"
-            )
+        known.of(file)
     return list(dict.fromkeys(files))
 
 

@@ -13,7 +13,7 @@ from models.evaluation.measure import Evaluation
 from models.gate import policy
 from models.gate.chained_index import Link, best, levels
 from models.gate.policy import Best, Procedure
-from models.gate.rules import Rule
+from models.gate.rule import Rule
 
 POSITIVE = st.floats(0.01, 1.0)
 LINKS = st.lists(st.builds(Link, POSITIVE, POSITIVE), max_size=6)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from models.evaluation.measure import Evaluation
 from models.gate import policy
 from models.gate.policy import Best, Procedure, Verdict
-from models.gate.rules import Outcome, Rule
+from models.gate.rule import Rule
+from models.gate.rules import Outcome
 
 N_USERS, N_ITEMS = 400, 20
 IS_TAIL = np.arange(N_ITEMS) >= 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.evaluation.metrics import REGISTRY
-from models.gate.rules import Rule, check_bounds
+from models.gate.rule import Rule
+from models.gate.rules import check_bounds
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +26,8 @@ from models.inference.strings import arrays_of
 from pipelines.feedback import store as feedback_store
 from pipelines.forget import forget, source_rows
 from pipelines.forget.search import Traces
+from pipelines.ingest.formats import known
+from pipelines.ingest.formats.format import File, Opened, Search
 from pipelines.ingest.formats.records import Dialect
 from tests.clones import Clone
 from tests.pipelines.releases import Checkout, commit, git
@@ -33,7 +37,7 @@ CSV = Dialect(",", '"')
 
 
 def source(path: Path) -> source_rows.Source:
-    return source_rows.Source(path, CSV, "user")
+    return source_rows.Source(File(path, path.name, CSV), "user")
 
 
 LINES = [
@@ -62,6 +66,44 @@ def test_rows_of_the_user_alone_leave_a_parquet_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"user": [1, 11, None, 1], "item": ["a", "1", "c", "d"]}), path)
     assert source_rows.rewrite(source(path), "1", dry=False)
     assert pq.read_table(path).to_pylist() == [{"user": 11, "item": "1"}, {"user": None, "item": "c"}]
+
+
+class Sealed:
+    """A format of binary files that cannot be written again."""
+
+    SUFFIXES: tuple[str, ...] = (".sealed",)
+    SEARCHES: tuple[Search, ...] = (Search(b"SEALED", lambda words, columns, file: b"u1" in file.read()),)
+
+    def open_file(self, con: duckdb.DuckDBPyConnection, file: File, scratch: Path) -> Opened:
+        raise NotImplementedError
+
+    def without_user(self, file: File, column: str, user_id: str, target: Path) -> bool:
+        if user_id.encode() in file.path.read_bytes():
+            raise ValueError(f"{file.path} names {user_id} and cannot be rewritten; seal it without the user")
+        return False
+
+
+def test_a_format_that_cannot_be_rewritten_stops_the_search_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "FORMATS", (*known.FORMATS, Sealed()))
+    path = tmp_path / "events.sealed"
+    path.write_bytes(b"SEALED\xff u1")
+    for dry in (True, False):
+        with pytest.raises(ValueError, match="cannot be rewritten; seal it without the user"):
+            source_rows.rewrite(source(path), "u1", dry=dry)
+    assert not source_rows.rewrite(source(path), "u2", dry=False)
+    assert path.read_bytes() == b"SEALED\xff u1"
+    assert [found.name for found in tmp_path.iterdir()] == ["events.sealed"]
+
+
+@pytest.mark.parametrize("container", [0, 1, 2])
+def test_a_binary_format_is_searched_in_its_own_way(container: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"SEALED\xff u1"
+    data = [content, *archive("events", content)][container]
+    assert not Traces(["u1"]).in_file("any", io.BytesIO(data))
+    monkeypatch.setattr(known, "FORMATS", (*known.FORMATS, Sealed()))
+    assert Traces(["u1"]).in_file("any", io.BytesIO(data))
 
 
 def parquet(**columns: list[str]) -> bytes:
@@ -122,6 +164,22 @@ def test_of_a_bento_what_is_packed_is_looked_into_and_its_code_is_not(packed: Ca
 
     assert Traces(["u1"]).in_file("longtail.tar", bento("./src/packed/any.json"))
     assert not Traces(["u1"]).in_file("longtail.tar", bento("./src/bento/page.js"))
+
+
+@pytest.mark.parametrize(("packing", "text", "holds"), [
+    ("gzip", b"user,item\nu1,a\n", True), ("zstd", b"user,item\nu1,a\n", True),
+    ("gzip", b"user,item\nu11,a\n", False), ("zstd", b"user,item\nu11,a\n", False),
+])  # fmt: skip
+def test_a_user_is_found_in_packed_text(packing: Literal["gzip", "zstd"], text: bytes, holds: bool) -> None:
+    data = pa.compress(text, packing, asbytes=True) if packing == "zstd" else gzip.compress(text)
+    assert Traces(["u1"]).in_file("9f86d0", io.BytesIO(data)) == holds
+    assert not Traces(["u1"]).in_file("9f86d0", io.BytesIO(data[: len(data) // 2]))
+
+
+def test_a_user_is_found_in_the_columns_that_the_settings_name() -> None:
+    data = parquet(customer=["u1"], note=["u2"])
+    assert Traces(["u1"], ["customer"]).in_file("a.parquet", io.BytesIO(data))
+    assert not Traces(["u2"], ["customer"]).in_file("a.parquet", io.BytesIO(data))
 
 
 def test_deleted_events_leave_no_bytes_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from models.gate.rule import BOUNDS
 from pipelines.artifacts import outputs, tables
 from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
@@ -78,6 +79,12 @@ def test_real_verdicts_have_the_published_schema(
     record = judge()
     assert record["verdict"] == verdict
     assert errors(record) == []
+
+
+def test_the_schema_has_every_kind_of_bound() -> None:
+    bound = json.loads(verdict.SCHEMA.read_text("utf-8"))["$defs"]["rule"]["properties"]["bound"]
+    assert list(bound["properties"]) == [*BOUNDS, "relative", "tolerance"]
+    assert bound["oneOf"] == [{"required": [name]} for name in BOUNDS]
 
 
 def without(key: str) -> Callable[[Record], object]:

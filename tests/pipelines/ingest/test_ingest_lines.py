@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.ingest.formats import delimited
+from pipelines.ingest.formats.format import into_table, numbered
 from pipelines.ingest.formats.records import Dialect
 
 CSV = Dialect(",", '"')
@@ -19,8 +20,8 @@ def read(path: Path, dialect: Dialect = CSV) -> tuple[dict[int, list[str]], dict
     """Fields of the accepted rows by line, reasons of the rejected ones by line, number of blank lines."""
     with duckdb.connect() as con:
         text = delimited.open_text(path, dialect, names=None, scratch=path.parent)
-        result = delimited.load(con, text, delimited.into_table("kept"), path.parent)
-        relation = delimited.numbered(con, "kept", result.shifts, "shifts_of_kept")
+        result = delimited.load(con, text, into_table("kept"), path.parent)
+        relation = numbered(con, "kept", result.shifts, "shifts_of_kept")
         accepted = {line: list(fields) for line, *fields in con.execute(f"from {relation} order by line").fetchall()}
     rejected = result.rejected.to_pylist()
     assert len({row["line"] for row in rejected}) == len(rejected)

@@ -30,6 +30,13 @@ def test_the_files_own_settings_are_valid() -> None:
         load(section, REPO / "params.yaml")
 
 
+def test_settings_are_read_without_the_libraries_of_the_models() -> None:
+    lines = [f"import pipelines.settings.{section}" for section in SECTIONS]
+    lines += ["import sys", "print({'numpy', 'pyarrow', 'scipy', 'torch'} & set(sys.modules))"]
+    result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [

@@ -155,7 +155,7 @@ def test_a_forgotten_user_leaves_the_user_files(source: Workspace) -> None:
     source.params("ingest", {"path": "raw/events[1].csv", "table.user_columns": {"user_id": "id"}})
     write("users.csv", "country,id\nDE,u1\nFR,u2\nu1,u3\n")
     files = source_rows.sources(load(Ingest))
-    assert [(file.path.name, file.column) for file in files] == [("events[1].csv", "user_id"), ("users.csv", "id")]
+    assert [(each.file.path.name, each.column) for each in files] == [("events[1].csv", "user_id"), ("users.csv", "id")]
     assert [source_rows.rewrite(file, "u1", dry=False) for file in files] == [True, True]
     assert Path("raw/users.csv").read_text() == "country,id\nFR,u2\nu1,u3\n"
     assert Path("raw/events[1].csv").read_text() == "user_id,item_id\nu2,a\n"
@@ -181,7 +181,7 @@ def test_the_users_of_the_one_million_ratings_have_gender_age_and_occupation(wor
         {"user_id": "2", "gender": "M", "age": "56", "occupation": "16"},
     ]
     files = source_rows.sources(load(Ingest))
-    assert [file.path.name for file in files] == ["ratings.dat", "users.dat"]
+    assert [each.file.path.name for each in files] == ["ratings.dat", "users.dat"]
     assert source_rows.rewrite(files[1], "1", dry=False)
     assert Path("ml/users.dat").read_text() == "2::M::56::16::70072\n"
 
