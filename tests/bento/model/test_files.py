@@ -138,6 +138,6 @@ print(sys.modules["models.inference.factors"].__file__, *sys.modules, sep="\\n")
 """
     env = bentos.environment(store)
     done = subprocess.run([sys.executable, "-c", script], env=env, cwd=root, capture_output=True, text=True, check=True)
-    file, *modules = done.stdout.split()
+    file, *modules = done.stdout.splitlines()
     assert Path(file) == root / "models/inference/factors.py"
     assert not HEAVY & set(modules)
