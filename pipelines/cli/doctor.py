@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipelines.artifacts import outputs as artifacts
 from pipelines.bentos.store import user_home
+from pipelines.cli.data import remote_states
 from pipelines.feedback import store as feedback_store
 from pipelines.ingest.canonical import partitions as canonical_partitions
 from pipelines.ingest.sources.table import EXPORTS
@@ -208,8 +209,11 @@ def remotes(*, rehash: bool) -> Iterator[Finding]:
             if actual != oid.removesuffix(".dir"):
                 odb.delete(oid)
                 yield Finding(
-                    f"remote: removed {oid}, which was damaged", "run `dvc push` on a machine with an intact copy"
+                    f"remote: removed {oid}, which was damaged", "run `longtail push` on a machine with an intact copy"
                 )
+        for state in remote_states(repo, name, odb) if rehash else []:
+            push = "run `longtail push` on the machine that made it"
+            yield Finding(f"remote: {state.text()}", push if state.missing else None)
 
 
 def dvc(*arguments: str) -> str:

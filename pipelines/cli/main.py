@@ -91,6 +91,23 @@ def parser() -> argparse.ArgumentParser:
         "doctor", run_doctor, "diagnose this checkout; repair what is safe to repair, print a fix for the rest"
     )
     doctor.add_argument("--remote", action="store_true", help="also read and rehash all objects of the DVC remote")
+    push = command("push", run_push, "copy the data of all versions to the DVC remote, and check that it has them")
+    push.add_argument(
+        "versions",
+        nargs="*",
+        metavar="VERSION",
+        help="such as v1.0.0; default: all, open runs, watched data, this checkout",
+    )
+    gc = command(
+        "gc", run_gc, "free space in DVC's cache; keep what versions, open runs, branches and experiments need"
+    )
+    gc.add_argument("--yes", action="store_true", help="delete; without this option only show what would be freed")
+    gc.add_argument("--remote", action="store_true", help="free the default DVC remote as well")
+    gc.add_argument(
+        "--ignore-missing",
+        action="store_true",
+        help="go on although lists of files are missing, and delete files that only those name",
+    )
     forget = command("forget", run_forget, "delete a user from the source, outputs, caches and remote")
     forget.add_argument("user", help="user id as in the source data")
     forget.add_argument(
@@ -254,6 +271,18 @@ def run_doctor(arguments: argparse.Namespace) -> None:
         print(shown(finding.text) + remedy, flush=True)
     if open_ones := [finding for finding in findings if finding.remedy]:
         raise ValueError(f"{len(open_ones)} of the lines above need a fix; apply it, then run `{NAME} doctor` again")
+
+
+def run_push(arguments: argparse.Namespace) -> None:
+    from pipelines.cli import data  # imports DVC, which other commands do not need
+
+    data.push(arguments.versions)
+
+
+def run_gc(arguments: argparse.Namespace) -> None:
+    from pipelines.cli import data  # as above
+
+    data.collect_garbage(delete=arguments.yes, remote=arguments.remote, ignore_missing=arguments.ignore_missing)
 
 
 def run_forget(arguments: argparse.Namespace) -> None:

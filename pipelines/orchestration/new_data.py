@@ -22,7 +22,7 @@ from pipelines.settings.ingest import Ingest
 from pipelines.settings.release import Release
 from pipelines.workspace import git, lock, runs, worktree
 
-REF, SEEN = "refs/longtail/source", "source.json"
+REF, SEEN = runs.SOURCE, "source.json"
 RAW = DATA / "raw"
 OURS = ("README.md", ".gitignore")
 

@@ -70,12 +70,12 @@ def obtain(version: str, commit: str, path: Path) -> Path:
         except Exception as error:  # DVC's remotes raise the errors of their drivers
             raise FileNotFoundError(
                 f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
-                "`dvc push --all-tags` where it was promoted, or set the remote here with `dvc remote add --default`"
+                "`longtail push` where it was promoted, or set the remote here with `dvc remote add --default`"
             ) from error
         if (actual := outputs.sha256(partial)) != expected:
             raise ValueError(
                 f"{path} of {version} is corrupted in the DVC cache or remote: sha256 is {actual}, the release "
-                f"has {expected}; remove that object from the cache, then `dvc fetch --all-tags`"
+                f"has {expected}; run `longtail doctor --remote`, which removes damaged objects, then try again"
             )
     return kept
 

@@ -23,7 +23,7 @@ from pipelines.settings.release import Release
 from pipelines.workspace import git
 from pipelines.workspace.snapshot import CODE, DESCRIPTION
 
-REFS = "refs/longtail/runs"
+REFS, SOURCE = "refs/longtail/runs", "refs/longtail/source"  # of runs, and of versions of the watched data
 RECORD, VERDICT, REPORT, DECISION = "run/run.json", "run/verdict.json", "run/report.html", "run/decision.json"
 LOCK, PARAMS = "dvc.lock", "params.yaml"
 ATTEMPTS = 20

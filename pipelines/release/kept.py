@@ -1,0 +1,77 @@
+"""Commits whose data must not be lost: versions, runs that may still promote, the watched data, and work in Git."""
+
+from __future__ import annotations
+
+import json
+
+from pipelines.registry import tags, version_files
+from pipelines.settings.airflow import Airflow
+from pipelines.settings.champion import Champion
+from pipelines.settings.document import load
+from pipelines.settings.release import Release
+from pipelines.workspace import git, runs
+
+WATCHED = "the watched data"
+
+
+def refresh() -> None:
+    """Fetch the versions, and the runs that workers share, from release.remote; raises GitError if it is out of reach.
+
+    Data of a version that is unknown here would be taken for unused.
+    """
+    remote = load(Release).remote
+    if remote is None:
+        return
+    tags.fetch(load(Champion), remote)
+    if load(Airflow).workers == "remote":
+        git.git("fetch", "--quiet", "--no-tags", remote, f"+{runs.REFS}/*:{runs.REFS}/*")
+        if git.git("ls-remote", remote, runs.SOURCE):
+            git.git("fetch", "--quiet", "--no-tags", remote, f"+{runs.SOURCE}:{runs.SOURCE}")
+
+
+def releases() -> dict[str, str]:
+    """Return the commits of versions, open runs and the watched data, by what they are called."""
+    found = {version.name: version.commit for version in tags.read(load(Champion)).versions.values()}
+    found |= {f"run {name}": commit for name, commit in open_runs().items()}
+    if (source := git.commit_of(runs.SOURCE)) is not None:
+        found[WATCHED] = source
+    return found
+
+
+def open_runs() -> dict[str, str]:
+    """Return the newest commits of runs without a verdict, and of candidates that nobody has promoted or refused."""
+    registry = tags.read(load(Champion))
+    released = {version_files.document(v.name, v.commit)["digests"]["model"] for v in registry.versions.values()}
+    lines = git.git("for-each-ref", "--format=%(refname) %(objectname)", runs.REFS).splitlines()
+    tips = {ref.removeprefix(f"{runs.REFS}/"): commit for ref, commit in (line.split() for line in lines)}
+    paths = [f"{commit}:{path}" for commit in tips.values() for path in (runs.VERDICT, runs.DECISION)]
+    read = [None if content is None else json.loads(content) for content in git.read_files(paths)]
+    found = {}
+    for (name, commit), verdict, decision in zip(tips.items(), read[::2], read[1::2], strict=True):
+        refused = decision is not None and decision["decision"] == "Reject"
+        waits = verdict is not None and verdict["verdict"] == "PROMOTE" and not refused
+        if verdict is None or (waits and verdict["digests"]["model"] not in released):
+            found[name] = commit
+    return found
+
+
+def in_git() -> dict[str, str]:
+    """Return the commits of all branches, tags, releases and DVC experiments, and those of all worktrees."""
+    kinds = ("refs/heads", "refs/remotes", "refs/tags", tags.SIDE_REFS, "refs/exps")
+    lines = git.git("for-each-ref", "--format=%(objecttype) %(*objecttype) %(refname)", *kinds).splitlines()
+    names = [fields[-1] for line in lines if "commit" in (fields := line.split())]
+    found = {name: commit for name in names if (commit := git.commit_of(name)) is not None}
+    listed = git.git("worktree", "list", "--porcelain").splitlines()
+    heads = (line.removeprefix("HEAD ") for line in listed if line.startswith("HEAD "))
+    return found | {f"commit {head[:12]}": head for head in heads if head.strip("0")}
+
+
+def worktrees() -> list[str]:
+    """Return the folders of all worktrees of this repository that exist."""
+    listed = git.git("worktree", "list", "--porcelain").split("\n\n")
+    blocks = [block.splitlines() for block in listed if block.strip()]
+    return [
+        block[0].removeprefix("worktree ")
+        for block in blocks
+        if "bare" not in block and not any(line.startswith("prunable") for line in block)
+    ]
