@@ -32,7 +32,8 @@ GROUPS = {
     "release": ("package",),
 }
 AS_CONFIGURED = "params.yaml"
-MODELS = ("als", "mf", "bpr", "two_tower", "light_gcn")
+# every family of models has a section of its own in params.yaml, with the number of its epochs
+MODELS = [name for name, value in SETTINGS["train"].items() if isinstance(value, dict) and "epochs" in value]
 
 
 def stages() -> dict[str, set[str]]:

@@ -1,6 +1,8 @@
 """The endpoints: functions from a validated request to the bytes of its answer, without BentoML's own handling.
 
-An item's JSON is built once and cached; an answer joins these pieces with the scores.
+An item's JSON is built once and cached; an answer joins these pieces with the scores. By `make bench-parts`, orjson
+takes 0.95, 1.1 and 1.1 times as long for lists of 10, 100 and 1,000 cached items (5 µs, 33 µs and 0.33 ms here), and
+the json module 4 to 5 times as long.
 """
 
 from __future__ import annotations

@@ -27,11 +27,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bento.api import exposure, openapi
 from bento.api.endpoints import ENDPOINTS, Endpoint
-from bento.asgi import connections, hosts
+from bento.asgi import connections
+from bento.asgi.answers import CLOSE, FAILED, RETRY, closing, instead, refuse, reply, respond, wrong_method
 from bento.asgi.origins import SAFE
-from bento.asgi.request_guard import MAX_BODY, NOT_JSON, Guard, Headers, Refusal, is_json
+from bento.asgi.request_guard import MAX_BODY, NOT_JSON, Guard, Headers, is_json
 from bento.feedback import endpoint as feedback_endpoint
-from bento.model.recommender import Recommender, RefusedError, UnknownError, nothing_ahead
+from bento.model.recommender import Recommender, nothing_ahead
 from bento.monitoring import telemetry
 from bento.pages import docs, explorer
 
@@ -40,11 +41,8 @@ READY = ("/readyz", "/readyz/feedback")
 # answered for any host, without a key and under any load: probes have neither name nor key
 OPEN = ("/livez", *READY, "/healthz")
 LONG = 0.005  # seconds; a slower search runs in a thread, a faster one saves the switch
-LONG_BODY = 2**16  # bytes of a refused request that are read and discarded
 LOGGER = logging.getLogger("longtail.serve")
-FAILED = "this answer failed; the server's log has the reason"
 WRONG_SETTINGS = 78  # exit status, EX_CONFIG of sysexits.h: a restart cannot help
-JSON = (b"content-type", b"application/json")
 # no page of another site can embed an answer, or load it as a script or style
 SHELTERED = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 
@@ -105,7 +103,7 @@ class Front:
         service.watch.more.append(connections.gauges)
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
-        for warning in warnings(self.guard):
+        for warning in self.guard.warnings():
             LOGGER.warning(warning)
         document = openapi.document(service, [module.PATHS for module in MODULES])
         self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
@@ -242,32 +240,6 @@ class Front:
                 await self.service.ahead(endpoint.users(endpoint.takes.model_validate_json(body)))
 
 
-CLOSE = (b"connection", b"close")
-RETRY = (b"retry-after", b"1")
-
-
-def respond(endpoint: Endpoint, service: Recommender, body: bytes) -> tuple[int, bytes]:
-    """Return the status and JSON of the answer to a body."""
-    try:
-        query = endpoint.takes and endpoint.takes.model_validate_json(body)
-        return 200, endpoint.answer(service, query)
-    except ValidationError as error:
-        detail = error.errors(include_url=False, include_context=False, include_input=False)
-        n = error.error_count()
-        return 400, failure(f"the request body has {n} invalid {'field' if n == 1 else 'fields'}", detail)
-    except UnknownError as error:
-        return 404, failure(str(error.args[0]))
-    except RefusedError as error:
-        return 400, failure(str(error))
-    except Exception:
-        LOGGER.exception("an answer failed")
-        return 500, failure(FAILED)
-
-
-def failure(text: str, detail: Any = None) -> bytes:
-    return json.dumps({"error": text} | ({} if detail is None else {"detail": detail})).encode()
-
-
 def replaying(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that repeats the body that was read, then passes on further messages."""
     first = True
@@ -280,54 +252,6 @@ def replaying(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replay
-
-
-async def reply(send: Send, status: int, content: bytes, *more: tuple[bytes, bytes]) -> None:
-    headers = [JSON, (b"content-length", b"%d" % len(content)), *more]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
-
-
-async def refuse(send: Send, status: int, text: str, *more: tuple[bytes, bytes]) -> None:
-    await reply(send, status, failure(text), *more)
-
-
-def closing(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return the header that closes a connection whose request was refused before its long body arrived."""
-    declared = headers.get(b"content-length", b"0")
-    is_long = b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > LONG_BODY
-    return [CLOSE] if is_long else []
-
-
-async def instead(send: Send, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
-    if refusal.text:
-        await refuse(send, refusal.status, refusal.text, *refusal.headers, *more)
-    else:
-        await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
-        await send({"type": "http.response.body"})
-
-
-async def wrong_method(send: Send, path: str, *allowed: str) -> None:
-    await refuse(
-        send, 405, f"method not allowed; {path} accepts {' or '.join(allowed)}", (b"allow", ", ".join(allowed).encode())
-    )
-
-
-def warnings(guard: Guard) -> list[str]:
-    """Return a warning for each setting that opens the service to users of other machines."""
-    found = []
-    public = sorted(address for address in hosts.listening() if not hosts.is_loopback(address))
-    if public and guard.key is None:
-        found.append(
-            f"the server listens on {', '.join(public)} without an API key: anyone who reaches this address can "
-            "read user histories and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
-        )
-    if guard.hosts.any:
-        found.append(
-            "LONGTAIL_HOSTS=* accepts any host, so a page of another site can read answers by DNS rebinding; "
-            "list the hosts instead"
-        )
-    return found
 
 
 async def end_with(parent: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
-from bento.asgi.hosts import Hosts
+from bento.asgi.hosts import Hosts, is_loopback, listening
 from bento.asgi.origins import PREFLIGHT, SAFE, Origins, is_preflight
 
 Headers = Mapping[bytes, bytes]
@@ -108,6 +108,22 @@ class Guard:
         elif scheme.lower() != b"bearer":
             return False
         return hmac.compare_digest(credentials, self.key.encode())
+
+    def warnings(self) -> list[str]:
+        """Return a warning for each setting that opens the service to users of other machines."""
+        found = []
+        public = sorted(address for address in listening() if not is_loopback(address))
+        if public and self.key is None:
+            found.append(
+                f"the server listens on {', '.join(public)} without an API key: anyone who reaches this address can "
+                "read user histories and report events; set LONGTAIL_API_KEY, or listen on 127.0.0.1 (--host 127.0.0.1)"
+            )
+        if self.hosts.any:
+            found.append(
+                "LONGTAIL_HOSTS=* accepts any host, so a page of another site can read answers by DNS rebinding; "
+                "list the hosts instead"
+            )
+        return found
 
     async def body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the whole body, chunked or not.

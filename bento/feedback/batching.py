@@ -178,5 +178,5 @@ class Batcher(Generic[Asked, Answer]):
 
 def brief(error: BaseException) -> str:
     """Return the first line of an error: SQLAlchemy appends the statement and its values."""
-    told = getattr(error, "orig", None) or error
-    return f"{type(told).__name__}: {str(told).splitlines()[0] if str(told) else ''}"
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"

@@ -19,9 +19,10 @@ from bento.api.schemas import RETRY, Model, Strict, answering, taking
 from bento.feedback.batching import Batcher, BusyError, DownError
 from bento.feedback.rate_limit import RateLimit
 from bento.feedback.recent import Recent
-from bento.feedback.store import Event, Events, Kind, Outcome
+from bento.feedback.store import Events, Outcome
 from bento.feedback.telemetry import FeedbackWatch
 from models.inference import event_bounds
+from models.inference.feedback_event import Event, Kind
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender

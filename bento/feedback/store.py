@@ -14,49 +14,47 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_type_hints
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-Kind = Literal["impression", "click", "like", "purchase"]
-POSITIVE = ("click", "like", "purchase")  # an impression does not show interest
+from models.inference import event_bounds, feedback_event
+from models.inference.feedback_event import FIELDS, POSITIVE, Event
+
 NEWEST = 1000  # distinct items of a user that are used
 BUSY_SECONDS = 10  # that a SQLite writer waits for others
 # that a reader on the request path waits; only an exclusive lock on the whole file makes it wait
 GLANCE_SECONDS = 0.05
 
+TYPES: dict[Any, Any] = {
+    str: sa.String(event_bounds.MAX_ID),
+    feedback_event.Kind: sa.String(16),
+    float: sa.Double(),
+}
+
+
+def column(name: str, hint: Any) -> sa.Column[Any]:
+    """Return the column of an event's field; it may be null if the field may be None."""
+    kind = next(sql for python, sql in TYPES.items() if hint in (python, python | None))
+    return sa.Column(name, kind, nullable=NoneType in get_args(hint), unique=name == "event_id" or None)
+
+
 METADATA = sa.MetaData()
-STORE = sa.Table("longtail_store", METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
+STORE = sa.Table(feedback_event.STORE, METADATA, sa.Column("store_id", sa.String(8), primary_key=True))
 EVENTS = sa.Table(
-    "longtail_events",
+    feedback_event.EVENTS,
     METADATA,
     # SQLite reuses rowids without AUTOINCREMENT; exports rely on growing numbers
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("event_id", sa.String(256), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(256), nullable=False),
-    sa.Column("item_id", sa.String(256), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("value", sa.Double),
-    sa.Column("timestamp", sa.Double),  # seconds since 1970, of the event, if the client sends it ...
-    sa.Column("received", sa.Double, nullable=False),  # ... and of its arrival
-    sa.Index("longtail_events_of_user", "user_id", "seq"),
+    *(column(name, hint) for name, hint in get_type_hints(Event).items()),
+    sa.Column("received", sa.Double, nullable=False),  # seconds since 1970; `timestamp` is of the client, if it has one
+    sa.Index(f"{feedback_event.EVENTS}_of_user", "user_id", "seq"),
     sqlite_autoincrement=True,
 )
-
-
-@dataclass(frozen=True)
-class Event:
-    """An event as a client reports it; the client chooses `event_id`, and repeats it in a retry."""
-
-    event_id: str
-    user_id: str
-    item_id: str
-    kind: Kind
-    value: float | None = None
-    timestamp: float | None = None  # seconds since 1970
 
 
 Outcome = Literal["stored", "duplicate", "conflict"]
@@ -116,7 +114,8 @@ class Events:
         sa.event.listen(engine, "begin", immediate)
         with engine.connect().execution_options(longtail_reads=GLANCE_SECONDS) as con:
             exists = sa.inspect(con).has_table(STORE.name) and con.execute(sa.select(STORE.c.store_id)).first()
-        if not exists:  # otherwise readers would wait for the writers
+            is_complete = exists and not absent(con)
+        if not is_complete:  # otherwise readers would wait for the writers
             with engine.begin() as con:
                 create(con)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -226,14 +225,24 @@ def close(path: Path) -> None:
 
 
 def create(con: sa.Connection) -> None:
+    """Create the tables, and in a store of an earlier version the columns that it lacks."""
     METADATA.create_all(con)
+    for column in absent(con):
+        kind = column.type.compile(con.dialect)
+        con.execute(sa.text(f"alter table {EVENTS.name} add column {column.name} {kind}"))
     if con.execute(sa.select(STORE.c.store_id)).first() is None:
         con.execute(sa.insert(STORE).values(store_id=uuid.uuid4().hex[:8]))
 
 
+def absent(con: sa.Connection) -> list[sa.Column[Any]]:
+    """Return the columns that a store of an earlier version lacks; they may be null."""
+    present = {column["name"] for column in sa.inspect(con).get_columns(EVENTS.name)}
+    return [column for column in EVENTS.c if column.name not in present]
+
+
 def read(con: sa.Connection, event_ids: Collection[str]) -> list[Event]:
     """Return the stored events of these ids."""
-    columns = (EVENTS.c[name] for name in Event.__dataclass_fields__)
+    columns = (EVENTS.c[name] for name in FIELDS)
     return [Event(*row) for row in con.execute(sa.select(*columns).where(EVENTS.c.event_id.in_(event_ids)))]
 
 

@@ -145,11 +145,11 @@ def apply(
     left_out: Mapping[str, tuple[Decision, str]],
 ) -> Outcome:  # fmt: skip
     """Decide one rule for one contender, by itself. left_out: decision and reason by reference not evaluated."""
-    mine, *others = figures(rule, contender)
-    ours, theirs = measured[mine], next((measured[other] for other in others if other in measured), None)
+    own, *others = figures(rule, contender)
+    ours, theirs = measured[own], next((measured[other] for other in others if other in measured), None)
     if rule.reference is not None and theirs is None:
-        said, reason = left_out[rule.reference]
-        return outcome(rule, said, reason, n_users=ours.n_users, value=ours.value)
+        without_it, reason = left_out[rule.reference]
+        return outcome(rule, without_it, reason, n_users=ours.n_users, value=ours.value)
     passing = how.to_pass
     effect = effect_of(rule, ours.value, theirs.value if theirs else np.nan)
     n_users = min(each.n_users for each in (ours, theirs) if each)
@@ -220,7 +220,7 @@ def corrected(outcomes: Sequence[Outcome], how: Procedure) -> list[Outcome]:
     # rules without a test (too few users, no champion) are no part of it; rules without any value failed for certain
     family = [i for i, o in enumerate(outcomes) if o.p_fail is not None or o.decision == "fail"]
     p_values = np.array([outcomes[i].p_fail or 0.0 for i in family])
-    violated = {i for i, said in zip(family, holm(p_values, level=1 - how.confidence), strict=True) if said}
+    violated = {i for i, rejected in zip(family, holm(p_values, level=1 - how.confidence), strict=True) if rejected}
     note = f", but that is no violation after Holm's correction over {len(family)} rules"
     return [
         replace(o, decision="inconclusive", reason=o.reason + note) if o.decision == "fail" and i not in violated else o
@@ -275,9 +275,9 @@ def sentence(outcomes: Sequence[Outcome]) -> str:
     """Return a text with the number of rules that do not hold, and their reasons, grouped by reason."""
     words = {"fail": "violated", "inconclusive": "neither confirmed nor ruled out"}
     counts = {decision: sum(o.decision == decision for o in outcomes) for decision in words}
-    told = [f"{n} {words[decision]}" for decision, n in counts.items() if n]
+    numbers = [f"{n} {words[decision]}" for decision, n in counts.items() if n]
     reasons: dict[str, list[str]] = {}
     for o in (o for decision in words for o in outcomes if o.decision == decision):
         reasons.setdefault(o.reason, []).append(f"«{o.name}»")
     each = (f"{', '.join(names)}: {reason}." for reason, names in reasons.items())
-    return " ".join([f"{', '.join(told).replace(' ', f' of {len(outcomes)} rules ', 1)}.", *each])
+    return " ".join([f"{', '.join(numbers).replace(' ', f' of {len(outcomes)} rules ', 1)}.", *each])

@@ -4,6 +4,11 @@ An inverted file (Jégou, Douze, Schmid 2011) for inner products: cells come fro
 the cells with the largest inner product to the centre, scaled to the cell's longest item, until they add up to a share
 of the catalogue. The share is the smallest with the results of a full search, measured on users.
 `packaging.cell_building` builds the cells, with faiss; the search is pure numpy, so that serving needs nothing else.
+
+`make bench-parts` compares it with faiss's IndexIVFFlat of as many cells, at the same share of scanned items and on
+one thread. In a million items, 2 % of them scanned, recall@10 is .998 (faiss: .989) at d = 64, and 1 for both at d =
+256. All candidates of a list take faiss 1.0 to 1.1 times as long, with its second search for the tail; the best 200
+items alone take it 0.6 to 0.7 times as long. Its package has 66 MB, which a Bento does without.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.gate import attempts
+from pipelines.gate import attempts, releases
 from pipelines.gate import ledger as ledgers
 from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.report import attempts as report_attempts
@@ -50,7 +50,7 @@ def run_attempts(arguments: argparse.Namespace) -> None:
         say(NAME, f"no judgements yet: {ledgers.REF} is missing; the next run of `gate` creates it")
     else:
         print_entries(ledger.entries)
-    for note in attempts.completeness(ledger):
+    for note in releases.completeness(ledger):
         say(NAME, f"note: {note}")
 
 

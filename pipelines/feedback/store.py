@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.inference import feedback_event
 from pipelines.serve import memory
 
 VARIABLE = "LONGTAIL_FEEDBACK_DB"
@@ -23,10 +25,8 @@ COLUMNS: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us", "UTC"),
     "received": pa.float64(),  # seconds since 1970
 }
-EVENTS = sa.text(
-    """select seq, user_id, item_id, value, coalesce(timestamp, received) as at, received from longtail_events
-       where seq > :after and seq <= :last and kind in ('click', 'like', 'purchase') order by seq"""
-)
+STORE = sa.table(feedback_event.STORE, sa.column("store_id"))
+EVENTS = sa.table(feedback_event.EVENTS, *map(sa.column, ("seq", *feedback_event.FIELDS, "received")))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def connected() -> Iterator[sa.Connection | None]:
     engine = sa.create_engine(address)
     try:
         with engine.begin() as con:
-            yield con if sa.inspect(con).has_table("longtail_events") else None
+            yield con if sa.inspect(con).has_table(EVENTS.name) else None
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ValueError(f"the feedback store {shown} cannot be read ({reason}); check {VARIABLE}") from None
@@ -65,7 +65,7 @@ def connected() -> Iterator[sa.Connection | None]:
 def store_id() -> str | None:
     """Return the id of the store; None if there is no store."""
     with connected() as con:
-        return None if con is None else str(con.execute(sa.text("select store_id from longtail_store")).scalar_one())
+        return None if con is None else str(con.execute(sa.select(STORE.c.store_id)).scalar_one())
 
 
 def read(after: int) -> Batch | None:
@@ -75,14 +75,22 @@ def read(after: int) -> Batch | None:
             return None
         if con.dialect.name == "postgresql":
             # wait for inserts under way: their numbers are below `last`, and no later export would read them
-            con.execute(sa.text("lock table longtail_events in share mode"))
-        last = con.execute(sa.text("select max(seq) from longtail_events")).scalar() or 0
-        rows = con.execute(EVENTS, {"after": after, "last": last}).all()
-        name = con.execute(sa.text("select store_id from longtail_store")).scalar_one()
+            con.execute(sa.text(f"lock table {EVENTS.name} in share mode"))
+        last = con.execute(sa.select(sa.func.max(EVENTS.c.seq))).scalar() or 0
+        rows = con.execute(positive(after, last)).all()
+        name = con.execute(sa.select(STORE.c.store_id)).scalar_one()
     seq, user_id, item_id, value, at, received = zip(*rows, strict=True) if rows else ((),) * 6
     micros = [microseconds(seconds) for seconds in at]
     table = pa.table([seq, user_id, item_id, value, micros, received], schema=pa.schema(COLUMNS))
     return Batch(str(name), int(last), table)
+
+
+def positive(after: int, last: int) -> sa.Select[Any]:
+    """Return the query of the positive events in a range of numbers, in the order of COLUMNS."""
+    c = EVENTS.c
+    at = sa.func.coalesce(c.timestamp, c.received)
+    query = sa.select(c.seq, c.user_id, c.item_id, c.value, at, c.received)
+    return query.where(c.seq > after, c.seq <= last, c.kind.in_(feedback_event.POSITIVE)).order_by(c.seq)
 
 
 def microseconds(seconds: float) -> int | None:
@@ -95,8 +103,8 @@ def count(user_id: str) -> int:
     with connected() as con:
         if con is None:
             return 0
-        query = sa.text("select count(*) from longtail_events where user_id = :user")
-        return int(con.execute(query, {"user": user_id}).scalar_one())
+        query = sa.select(sa.func.count()).select_from(EVENTS).where(EVENTS.c.user_id == user_id)
+        return int(con.execute(query).scalar_one())
 
 
 def remove(user_id: str) -> None:
@@ -107,7 +115,7 @@ def remove(user_id: str) -> None:
         is_sqlite = con.dialect.name == "sqlite"
         if is_sqlite:
             con.execute(sa.text("pragma secure_delete = on"))
-        con.execute(sa.text("delete from longtail_events where user_id = :user"), {"user": user_id})
+        con.execute(sa.delete(EVENTS).where(EVENTS.c.user_id == user_id))
     with connected() as con:
         if con is not None and is_sqlite:
             con.execute(sa.text("pragma wal_checkpoint(truncate)"))  # the log has the old pages

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from models.training.settings import FAMILIES
 from pipelines.orchestration import form
 from pipelines.workspace import runs
 from tests.conftest import REPO, edit_params
@@ -126,6 +127,10 @@ def test_every_field_of_the_form_means_something_to_prepare(train: Any) -> None:
     assert train["params"]["source"]["schema"]["enum"] == list(form.SOURCES)
     assert train["params"]["gate"]["schema"]["enum"] == list(form.GATES)
     assert train["params"]["promotion"]["schema"]["enum"] == list(form.PROMOTIONS)
+
+
+def test_the_form_offers_every_family_of_models(train: Any) -> None:
+    assert train["params"]["train.model"]["schema"]["enum"] == [None, *FAMILIES]
 
 
 @pytest.mark.parametrize("run_id", ["a", "manual__2026-01-01T00:00:00+00:00_x", "../..", "é" * 300, "x.lock", "-"])

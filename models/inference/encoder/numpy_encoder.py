@@ -1,4 +1,10 @@
-"""A BERT-like encoder for one text at a time in plain numpy, so that serving needs no torch."""
+"""A BERT-like encoder for one text at a time in plain numpy, so that serving needs no torch.
+
+`make bench-parts` compares it with ONNX Runtime and its fused operators, in fp32 on one thread, after a check that
+states are equal to 1e-5. With 6 layers of 384, ONNX Runtime takes 1.15 times as long for a text of 8 tokens and 0.9
+times as long for 64 (4 and 20 ms here); with the single layer of 16 of the tests 0.2 times as long (0.08 ms here). It
+has 76 MB.
+"""
 
 from __future__ import annotations
 

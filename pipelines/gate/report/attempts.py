@@ -10,8 +10,8 @@ from typing import Any
 from models.gate import attempts
 from models.gate.attempts import Place
 from models.gate.rules import percent
-from pipelines.gate.attempts import History, holdout_of
 from pipelines.gate.ledger import Judgement
+from pipelines.gate.position import History, holdout_of
 from pipelines.privacy.markdown import plain
 
 SHOWN = 20  # latest judgements that a report lists

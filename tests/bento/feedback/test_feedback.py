@@ -22,7 +22,8 @@ from starlette.testclient import TestClient
 from bento.feedback import endpoint
 from bento.feedback.rate_limit import CLIENTS, RateLimit
 from bento.feedback.recent import Recent
-from bento.feedback.store import Event, Events
+from bento.feedback.store import Events
+from models.inference.feedback_event import FIELDS, Event
 from tests import postgres
 from tests.bento import stored_events
 from tests.bento.feedback_server import Service, app
@@ -44,6 +45,11 @@ def client(service: Service) -> TestClient:
 
 def stored() -> list[Event]:
     return stored_events.stored(Events())
+
+
+def test_a_client_can_send_every_field_of_an_event() -> None:
+    """With bounds of its own, so that no field is accepted unchecked."""
+    assert tuple(endpoint.FeedbackEvent.model_fields) == FIELDS
 
 
 def test_an_event_is_acknowledged_and_stored(client: TestClient) -> None:

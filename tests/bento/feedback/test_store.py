@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from bento.feedback import store
-from bento.feedback.store import EVENTS, Event, Events
+from bento.feedback.store import EVENTS, Events
+from models.inference.feedback_event import FIELDS, Event
 from tests import postgres
 from tests.bento.stored_events import numbered, stored
 
@@ -40,6 +41,47 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         con.execute(sa.text("drop table if exists longtail_events, longtail_store"))
     engine.dispose()
     return found
+
+
+def test_a_store_of_an_earlier_version_keeps_its_events_and_gets_the_columns_that_it_lacks(url: str) -> None:
+    """A field that `Event` got later is a column that older stores lack."""
+    if url.startswith("sqlite"):
+        Path(sa.make_url(url).database or "").parent.mkdir()
+    engine = sa.create_engine(url)
+    number = "integer primary key autoincrement" if url.startswith("sqlite") else "bigserial primary key"
+    with engine.begin() as con:
+        con.execute(sa.text("create table longtail_store (store_id varchar(8) primary key)"))
+        con.execute(sa.text("insert into longtail_store values ('0123abcd')"))
+        con.execute(
+            sa.text(
+                f"""create table longtail_events (
+                      seq {number}, event_id varchar(256) not null unique, user_id varchar(256) not null,
+                      item_id varchar(256) not null, kind varchar(16) not null, received double precision not null)"""
+            )
+        )
+        con.execute(
+            sa.text(
+                """insert into longtail_events (event_id, user_id, item_id, kind, received)
+                   values ('b', 'u1', 'i2', 'like', 1700000000)"""
+            )
+        )
+    engine.dispose()
+    events = Events(url)
+    assert stored(events) == [B]
+    assert events.add([A, B]) == ["stored", "duplicate"]
+    assert Events(url).items_of("u1") == ["i1", "i2"]
+    assert stored(Events(url)) == [B, A]
+    with events.engine.connect() as con:
+        assert con.execute(sa.text("select store_id from longtail_store")).scalars().all() == ["0123abcd"]
+
+
+def test_the_table_has_a_column_for_every_field_of_an_event(url: str) -> None:
+    with Events(url).engine.connect() as con:
+        columns = sa.inspect(con).get_columns("longtail_events")
+    assert [column["name"] for column in columns] == ["seq", *FIELDS, "received"]
+    assert [column["name"] for column in columns if column["nullable"]] == [
+        field.name for field in fields(Event) if field.default is None
+    ]
 
 
 def test_an_event_is_stored_once_however_often_it_comes(url: str) -> None:

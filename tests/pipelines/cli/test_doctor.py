@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.feedback.store import Event, Events
+from bento.feedback.store import Events
+from models.inference.feedback_event import Event
 from pipelines.artifacts import outputs
 from pipelines.cli import doctor, main
 from tests.pipelines.releases import Checkout, commit, git

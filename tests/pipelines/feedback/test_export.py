@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from bento.feedback.store import EVENTS, Event, Events
+from bento.feedback.store import EVENTS, Events
+from models.inference.feedback_event import Event
 from pipelines.feedback import export as feedback_export
 from pipelines.feedback import store
 from pipelines.ingest import stage as ingest

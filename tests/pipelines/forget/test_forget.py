@@ -21,7 +21,8 @@ import pytest
 from dvc.repo import Repo
 from safetensors.numpy import save
 
-from bento.feedback.store import Event, Events
+from bento.feedback.store import Events
+from models.inference.feedback_event import Event
 from models.inference.strings import arrays_of
 from pipelines.feedback import store as feedback_store
 from pipelines.forget import forget, source_rows

@@ -24,6 +24,7 @@ from pipelines.gate import attempts as gate_attempts
 from pipelines.gate import ledger, what_if
 from pipelines.gate import verdict as verdicts
 from pipelines.gate.ledger import Judgement, Lost
+from pipelines.gate.position import History
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.gate.report import page
 from pipelines.orchestration import run_tasks
@@ -62,7 +63,7 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
     return record
 
 
-def shown(record: dict[str, Any], history: gate_attempts.History) -> dict[str, Any]:
+def shown(record: dict[str, Any], history: History) -> dict[str, Any]:
     holdout = {**outputs.read_json(Path("data/split/holdout.json")), "n_train": 80, "n_valid": 10, "n_test": 10}
     section = report_attempts.section(record, holdout, history)
     macros: Any = page.environment().get_template("sections.html").module

@@ -12,8 +12,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from bento.feedback.store import Event, Events
+from bento.feedback.store import Events
 from models.inference import event_bounds
+from models.inference.feedback_event import Event
 from pipelines.artifacts import outputs as artifacts
 from pipelines.artifacts import tables
 from pipelines.feedback import export

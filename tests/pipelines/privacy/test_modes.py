@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.feedback.store import Event, Events
+from bento.feedback.store import Events
+from models.inference.feedback_event import Event
 from pipelines.feedback import export
 from pipelines.ingest import stage as ingest
 from pipelines.orchestration import server
