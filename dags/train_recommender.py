@@ -109,6 +109,10 @@ FORM = {
             "gate.confidence", "number", "Confidence level per rule", section="Gate",
             exclusiveMinimum=0.5, exclusiveMaximum=1,
         ),
+        key(
+            "gate.accept_shrink", "string", "Version of the champion that may be replaced with fewer items or users, "
+            "or with data from another source", section="Gate", pattern=r"^v\d+\.\d+\.\d+$",
+        ),
     ]),
     "revision": Param(
         None, "Branch, tag or commit to run; empty: the checkout with its uncommitted changes",

@@ -7,9 +7,10 @@ Pairs of train and of valid both count as seen: the model was fitted to train an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,23 @@ class Split:
     test: float  # share of the pairs
     cold_items: float  # share of the items, whose pairs are withheld from train
     user_space: str | None  # None: users by their ids; else by pseudonyms, with this id of the key
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Split:
+        """Return the split described by holdout.json or by the record of a release.
+
+        An early release lacks `cold_items` and `user_space`: it counts as one without withheld items that identified
+        users by their ids.
+        """
+        cutoffs = description["cutoffs"]
+        return cls(
+            strategy=description["strategy"],
+            cutoffs=(cutoffs[0], cutoffs[1]) if cutoffs else None,
+            seed=description["seed"],
+            test=description["test"],
+            cold_items=description.get("cold_items") or 0.0,
+            user_space=description.get("user_space"),
+        )
 
 
 def seen(then: Split, now: Split) -> str | None:

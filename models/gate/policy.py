@@ -81,13 +81,15 @@ def judge(
     slices: Slices = EVERYBODY,
     unfair_champion: str | None = None,
     best: Best = NOT_LOOKED_FOR,
+    held_back: str | None = None,
 ) -> Verdict:
     """Judge `evaluations["candidate"]`, and the controls by the same rules.
 
     is_tail: (n_items,). unfair_champion: reason why comparison with the champion is unfair, so that it is not among the
     evaluations; its rules are inconclusive, or not applicable if the procedure skips them. Raises ValueError if a rule
     has an invalid bound, or has a metric, slice or reference that was not evaluated. Without a champion its rules are
-    not applicable. Rules against the best release use the model in `best`.
+    not applicable. Rules against the best release use the model in `best`. held_back: reason beside the rules why the
+    candidate must not be promoted, see `continuity`.
     """
     check(rules, evaluations, slices)
     left_out = without(evaluations, how, unfair_champion, best)
@@ -100,6 +102,10 @@ def judge(
     outcomes = {name: judged(rules, name, measured, procedures[name], left_out) for name in contenders}
     controls = [control(name, outcomes.get(name, [])) for name in CONTROLS]
     verdict, reason = conclude(outcomes[CANDIDATE], controls, how)
+    if held_back is not None and verdict == "PROMOTE":
+        return Verdict("HOLD", held_back, outcomes[CANDIDATE], controls)
+    if held_back is not None and verdict == "HOLD":
+        reason = f"{held_back} {reason}"
     return Verdict(verdict, reason, outcomes[CANDIDATE], controls)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import best_releases, outputs
+from pipelines.champion import seen_pairs
 from pipelines.registry import champion as champions
 from pipelines.registry import tags, version_files
 from pipelines.runtime.console import say, sentence
@@ -37,13 +38,17 @@ def main() -> None:
         champion = champions.champion_of(registry, candidate)
         if champion["version"]:
             copy(obtain(champion), stage, prefix="")
+        compared: dict[str, Mapping[str, Any]] = {"": champion} if champion["version"] else {}
         absent = {}
         for release in best_releases.others(champion).values():
+            prefix = best_releases.prefix(release)
             try:
-                copy(obtain(release), stage, prefix=best_releases.prefix(release))
+                copy(obtain(release), stage, prefix=prefix)
+                compared[prefix] = release
             except (FileNotFoundError, ValueError) as error:  # its rules are inconclusive, others are unaffected
                 absent[release["version"]] = str(error)
-        outputs.write_json(stage.output("champion.json"), champion | {"absent": absent})
+        found = {"absent": absent, "seen": seen_pairs.counted(stage, compared)}
+        outputs.write_json(stage.output("champion.json"), champion | found)
     say("champion", champion["version"] or "none yet")
     if champion["best"]:
         say("champion", f"best release: {best_releases.words(champion)}")

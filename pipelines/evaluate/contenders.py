@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import torch
 
 from models.evaluation import leakage
+from models.evaluation.leakage import Split
 from models.inference.factors import Factors
 from models.inference.reranking import Rerank
 from models.ranking import baselines
@@ -56,33 +57,42 @@ def releases(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def left_out(champion: Mapping[str, Any], description: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the releases that cannot be compared with, by name: reasons in this holdout, and for missing files."""
     absent = {best_releases.name({"version": version}): why for version, why in champion.get("absent", {}).items()}
-    unfair = {name: unfairness(release, description) for name, release in releases(champion).items()}
+    unfair = {
+        name: unfairness(release, description, champion.get("seen", {})) for name, release in releases(champion).items()
+    }
     return {name: why for name, why in unfair.items() if why is not None}, absent
 
 
-def unfairness(release: Mapping[str, Any], description: Mapping[str, Any]) -> str | None:
-    """Return the reason why a release cannot be compared with on this holdout; None if it can."""
+def unfairness(
+    release: Mapping[str, Any], description: Mapping[str, Any], seen: Mapping[str, Mapping[str, int]]
+) -> str | None:
+    """Return the reason why a release cannot be compared with on this holdout; None if it can.
+
+    seen: pairs of the holdout that releases have seen, by version, where they were counted.
+    """
     if release.get("split") is None:
         return f"the release of {release['version']} does not say how its data was split"
-    why = leakage.seen(split_of(release["split"]), split_of(description))
-    return f"{release['version']} has seen pairs of this holdout: {why}" if why else None
+    why = leakage.seen(Split.of(release["split"]), Split.of(description))
+    counted = seen.get(release["version"])
+    if why is None or (counted is not None and counted["pairs"] == 0):
+        return None
+    how_many = f"{counted['pairs']:,} of {counted['of']:,} pairs" if counted else "pairs"
+    return f"{release['version']} has seen {how_many} of this holdout: {why}"
 
 
-def split_of(description: Mapping[str, Any]) -> leakage.Split:
-    """Return the split described by holdout.json or by the record of a release.
-
-    An early release lacks `cold_items` and `user_space`: it counts as one without withheld items that identified users
-    by their ids.
-    """
-    cutoffs = description["cutoffs"]
-    return leakage.Split(
-        strategy=description["strategy"],
-        cutoffs=(cutoffs[0], cutoffs[1]) if cutoffs else None,
-        seed=description["seed"],
-        test=description["test"],
-        cold_items=description.get("cold_items") or 0.0,
-        user_space=description.get("user_space"),
-    )
+def since(
+    stage: outputs.StageRun, champion: Mapping[str, Any], description: Mapping[str, Any], holdout: Holdout
+) -> dict[str, Any] | None:
+    """Return source and sizes of the champion's data and of these, for `models.gate.continuity`; None without one."""
+    if champion["version"] is None:
+        return None
+    before = tables.read(stage.input("champion", "items.parquet"), ["item_id"])["item_id"]
+    lost = pc.index_in(before, value_set=holdout.items["item_id"].combine_chunks()).null_count
+    return {
+        "source": {"before": champion["source"], "now": description["source"]},
+        "items": {"before": len(before), "now": description["n_items"], "lost": lost},
+        "users": {"before": (champion["sizes"] or {}).get("n_users"), "now": description["n_users"]},
+    }
 
 
 def released(

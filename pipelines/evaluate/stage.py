@@ -54,6 +54,7 @@ def main() -> None:
                 "unfair_champion": unfair.get("champion"),
                 "unfair_best": {name: why for name, why in unfair.items() if name != "champion"},
                 "absent_best": absent,
+                "since_champion": contenders.since(stage, champion, description, holdout),
                 "models": summaries,
             },
         )

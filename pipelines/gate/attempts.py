@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.gate.attempts import Place
+from models.gate.continuity import Limits
 from pipelines.artifacts import outputs, recipe, tables
 from pipelines.gate import ledger as ledgers
 from pipelines.gate import position, releases
@@ -145,7 +146,7 @@ def begin_anew(reason: str) -> Lost:
 
 def subject_of(params: Gate, digests: Mapping[str, str], champion: Record) -> Subject:
     """Return the subject of the judgement; settings that cannot change a decision, and code, are not part of it."""
-    registered, settings = load(Champion), params.model_dump(mode="json")
+    registered, settings = load(Champion), params.model_dump(mode="json", exclude=set(Limits.__annotations__))
     policy = recipe.of_values({"gate": settings, "random": load(Evaluate).seed})
     names = ("model", "split", "tail")
     what = {name: digests[name] for name in names} | {"champion": champion["commit"], "policy": policy}

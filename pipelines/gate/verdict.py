@@ -15,7 +15,7 @@ from typing import Any
 
 from models.evaluation.measure import Evaluation
 from models.evaluation.metric import Bools
-from models.gate import attempts, policy
+from models.gate import attempts, continuity, policy
 from models.gate.policy import BEST, CANDIDATE, CHAMPION, Procedure
 from models.gate.rule import Rule, figure
 from pipelines.artifacts import best_releases, outputs, tables
@@ -84,15 +84,17 @@ def record(params: Gate, judged: Saved, champion: Record, attempt: Record) -> di
     attempt: position of the judgement in the ledger, which determines its level.
     """
     check_champion(judged, champion)
-    rules, how = policy_of(params, attempt)
+    rules, how = policy_of(params, attempt, champion)
+    changes = continuity.changes(judged.metrics.get("since_champion"), champion["version"], limits_of(params, champion))
     unfair = judged.metrics["unfair_champion"]
     best = policy.Best(best_releases.models(champion), judged.metrics["unfair_best"], judged.metrics["absent_best"])
     verdict = policy.judge(
-        rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair, best=best
-    )
+        rules, judged.evaluations, judged.is_tail, how, slices=judged.slices, unfair_champion=unfair, best=best,
+        held_back=continuity.reason(changes, champion["version"]),
+    )  # fmt: skip
     found = {"schema_version": SCHEMA_VERSION} | asdict(verdict) | asdict(how)
     found |= {"champion": champion, "unfair_champion": unfair, "n_users": judged.metrics["n_users"]}
-    return found | {"attempt": attempt}
+    return found | {"changes": [asdict(change) for change in changes], "attempt": attempt}
 
 
 def check_champion(judged: Saved, champion: Record) -> None:
@@ -119,10 +121,25 @@ def check_champion(judged: Saved, champion: Record) -> None:
             )
 
 
-def policy_of(params: Gate, attempt: Record) -> tuple[list[Rule], Procedure]:
-    """Return the policy in params.yaml, at the level of an attempt's position."""
-    settings = params.model_dump(exclude={"rules", "attempts"})
-    return list(params.rules), Procedure(**settings, passing=passing(params, attempt))
+def policy_of(params: Gate, attempt: Record, champion: Record) -> tuple[list[Rule], Procedure]:
+    """Return the policy in params.yaml, at the level of an attempt's position.
+
+    Where the candidate serves already, what its release was exempt from stays left out.
+    """
+    skipped = (champion.get("released") or {}).get("seen_holdout") == "skip"
+    how = Procedure(
+        confidence=params.confidence,
+        correction=params.correction,
+        seen_holdout="skip" if skipped else params.seen_holdout,
+        passing=passing(params, attempt),
+    )
+    return list(params.rules), how
+
+
+def limits_of(params: Gate, champion: Record) -> continuity.Limits:
+    """Return the limits of changes; a candidate that serves already was accepted with its own."""
+    accepted = (champion.get("released") or {}).get("accept_shrink")
+    return continuity.Limits(params.max_lost_items, params.max_lost_users, accepted or params.accept_shrink)
 
 
 def passing(params: Gate, attempt: Record) -> float | None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from models.gate import chained_index
 from pipelines.registry import release_path, version_files
 from pipelines.registry.tags import Registry
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate
+from pipelines.workspace import git
 
 NONE: dict[str, Any] = {
     "version": None, "commit": None, "model_sha256": None, "items_sha256": None, "tail_sha256": None,
-    "holdout_sha256": None, "split": None, "best": {}, "absent": {},
+    "holdout_sha256": None, "split": None, "sizes": None, "source": None, "released": None,
+    "best": {}, "absent": {}, "seen": {},
 }  # fmt: skip
 
 
@@ -26,13 +30,28 @@ def champion_of(registry: Registry, candidate: str) -> dict[str, Any]:
     record = version_files.document(serving.name, serving.commit)
     if record["digests"]["model"] != candidate:
         found = identity(serving.name, serving.commit, record)
-        return found | {"best": best_of(registry, serving.name, serving.commit), "absent": {}}
-    compared: dict[str, Any] = version_files.document(serving.name, serving.commit, version_files.VERDICT)["champion"]
+        return NONE | found | {"best": best_of(registry, serving.name, serving.commit)}
+    verdict = version_files.document(serving.name, serving.commit, version_files.VERDICT)
+    compared: dict[str, Any] = NONE | verdict["champion"] | {"released": exemptions(verdict)}
     if compared["version"] is None:
-        return NONE | compared
+        return compared
     best = best_of(registry, compared["version"], compared["commit"])  # also by figures that had no rule then
     then = {figure: release for figure, release in compared.get("best", {}).items() if figure in best}
-    return {"absent": {}} | compared | {"best": best | then}
+    return compared | {"best": best | then}
+
+
+def exemptions(verdict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the settings that a version was released with for once and that are back by now; None without such.
+
+    They still hold for that version: a repeated run does not judge it otherwise than its release.
+    """
+    now, version = load(Gate), verdict["champion"]["version"]
+    found = {}
+    if verdict.get("seen_holdout") == "skip" and now.seen_holdout != "skip":
+        found["seen_holdout"] = "skip"
+    if any(change["accepted"] for change in verdict.get("changes", ())) and now.accept_shrink != version:
+        found["accept_shrink"] = version
+    return found or None
 
 
 def identity(version: str, commit: str, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +63,17 @@ def identity(version: str, commit: str, record: Mapping[str, Any]) -> dict[str, 
         "tail_sha256": record["digests"]["tail"],
         "holdout_sha256": record["digests"]["split"],
         "split": record.get("split"),
+        "sizes": record.get("sizes"),
+        "source": record["source"] if "source" in record else configured_source(commit),
     }
+
+
+def configured_source(commit: str) -> str | None:
+    """Return the source in the settings of an early release, whose record lacks it; None if they lack it as well."""
+    found: str | None = (
+        (YAML(typ="safe").load(git.read_file(commit, "params.yaml")) or {}).get("ingest", {}).get("source")
+    )
+    return found
 
 
 def best_of(registry: Registry, version: str, commit: str) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
         "digests": verdict["digests"],
         "split": split(),
         "sizes": sizes(),
+        "source": description()["source"],
         "files": {path.as_posix(): outputs.verify(path) for path in version_files.FILES},
         "manifests": {path.as_posix(): outputs.sha256(path) for path in chain.manifests()},
     }
@@ -95,17 +96,23 @@ def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) 
 
 def split() -> dict[str, Any]:
     """Return how the data was split, so that a later evaluation can tell if this model has seen its holdout."""
-    path = DATA / "split" / "holdout.json"
-    outputs.verify(path)
-    description = outputs.read_json(path)
+    found = description()
     names = ("strategy", "cutoffs", "seed", "test", "cold_items", "user_space")
-    return {name: description[name] for name in names}
+    return {name: found[name] for name in names}
 
 
 def sizes() -> dict[str, int]:
-    """Return the size of the training data, for the report of the next candidate."""
-    description = outputs.read_json(DATA / "split" / "holdout.json")
-    return {name: description[name] for name in changes.SIZES if name in description}
+    """Return the size of the training data, for the gate and the report of the next candidate."""
+    found = description()
+    return {name: found[name] for name in changes.SIZES if name in found}
+
+
+def description() -> dict[str, Any]:
+    """Return holdout.json, verified."""
+    path = DATA / "split" / "holdout.json"
+    outputs.verify(path)
+    found: dict[str, Any] = outputs.read_json(path)
+    return found
 
 
 def keep_data(version: str, commit: str) -> None:

@@ -25,7 +25,7 @@ from pipelines.settings.document import load
 from pipelines.settings.release import Release
 from pipelines.workspace import git
 
-BESTS = ("best", "absent")  # entries of champion.json about the best releases, which are compared separately
+BESTS = ("best", "absent", "seen")  # in champion.json: compared separately, or found by the stage
 
 
 class RolledBackError(ValueError):

@@ -31,6 +31,9 @@ class Gate(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     correction: Literal["none", "holm"]
     seen_holdout: Literal["hold", "skip"]
+    max_lost_items: Annotated[float, Field(ge=0, le=1)]
+    max_lost_users: Annotated[float, Field(ge=0, le=1)]
+    accept_shrink: Annotated[str, Field(pattern=r"^v\d+\.\d+\.\d+$")] | None
     attempts: Attempts
     rules: list[Rule]
 

@@ -56,13 +56,15 @@ def main() -> None:
             tables.write(with_counts(paths["items"], items), stage.output("items.parquet"))
             test_sha256 = holdout.holdout_sha256(parts.test_pairs(found))
         tail_ids = (str(item_id) for item_id in items.filter(items["is_tail"])["item_id"].to_pylist())
+        ingested = outputs.read_json(stage.input("ingest", "summary.json"))
         summary = {
             "strategy": "time" if cutoffs else "hash",
             "cutoffs": cutoffs,
             "seed": params.seed,
             "test": params.test,
             "cold_items": params.cold_items,
-            "user_space": outputs.read_json(stage.input("ingest", "summary.json"))["user_space"],
+            "user_space": ingested["user_space"],
+            "source": ingested["source"],
             "head_share": params.head,
             "tail_sha256": holdout.tail_sha256(tail_ids, head_share=params.head),
             "holdout_sha256": test_sha256,

@@ -49,7 +49,7 @@ def write_ingest(interactions: pa.Table, items: pa.Table, users: pa.Table | None
     with outputs.stage("ingest") as stage:
         tables.write(interactions, stage.output("interactions.parquet"))
         tables.write(items, stage.output("items.parquet"))
-        outputs.write_json(stage.output("summary.json"), {"user_space": None})
+        outputs.write_json(stage.output("summary.json"), {"user_space": None, "source": "table"})
         tables.write(tables.USERS.empty_table() if users is None else users, stage.output("users.parquet"))
 
 

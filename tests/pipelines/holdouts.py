@@ -109,7 +109,7 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     )
     counts = {f"n_{part}": len(getattr(parts, part)) for part in ("train", "valid", "test")}
     of_items = {"n_items": N_ITEMS, "n_tail": int(is_tail.sum()), "n_cold": COLD, "n_users": N_USERS}
-    description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}}
+    description: dict[str, Any] = SPLIT | {"head_share": 0.8, "left_out": {}, "source": "table"}
     with made.stage("ingest") as stage:
         for name in ("interactions.parquet", "items.parquet", "users.parquet"):
             tables.write(items, stage.output(name))
@@ -153,8 +153,9 @@ def write_champion(
     split: dict[str, Any] | None = SPLIT,
     best: Mapping[str, Factors] = MappingProxyType({}),
     absent: Mapping[str, str] = MappingProxyType({}),
+    data: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """data/champion: none, or a model of the first `n_items` items.
+    """data/champion: none, or a model of the first `n_items` items. data: what is different in champion.json.
 
     best: the best release, v1.0.0, by figure; that of other figures of the policy is the champion.
     """
@@ -166,7 +167,7 @@ def write_champion(
             for figure, each in best.items():
                 older = released(stage, each, "v1.0.0", N_ITEMS, split, prefix="v1.0.0-")
                 found[figure] = older | {"since": "v1.0.0"}
-            identity = identity | {"best": found, "absent": dict(absent)}
+            identity = identity | {"best": found, "absent": dict(absent), **data}
         outputs.write_json(stage.output("champion.json"), identity | HASHES)
 
 
@@ -190,7 +191,8 @@ def released(
     model_file.write(known, path, provenance=HASHES | {"encoder": ENCODER})
     tables.write(pa.table({"item_id": [f"i{i:03}" for i in range(n_items)]}), items)
     hashes = {"model_sha256": outputs.sha256(path), "items_sha256": outputs.sha256(items)}
-    return {"version": version, "commit": None, "split": split} | hashes
+    data = {"source": "table", "sizes": {"n_users": N_USERS, "n_items": n_items}}
+    return {"version": version, "commit": None, "split": split} | data | hashes
 
 
 def write_all(candidate: Factors, champion: Factors | None = None, parts: Pairs | None = None) -> None:

@@ -40,6 +40,7 @@ from tests.pipelines.kept_states import KeptStates
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("utf-8"))["stages"]
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 42, "test": 0.1, "cold_items": 0.0, "user_space": None}
 SIZES = {"n_train": 100, "n_users": 10, "n_items": 20}
+SOURCE = {"source": "table"}
 N_USERS, N_ITEMS, HEAD = 2000, 40, 8
 VALUES = {  # of NDCG and of recall of the tail, the same for every user
     "candidate": (0.4, 0.3), "champion": (0.4, 0.3), "popularity": (0.2, 0.0), "random": (0.01, 0.05)
@@ -132,7 +133,7 @@ def write_ingest_and_split() -> None:
         items["is_tail"] = [i >= HEAD for i in range(N_ITEMS)]
         tables.write(pa.table(items), stage.output("items.parquet"))
         hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
-        outputs.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES)
+        outputs.write_json(stage.output("holdout.json"), hashes | SPLIT | SIZES | SOURCE)
 
 
 def write_champion(champion: dict[str, Any]) -> None:
@@ -175,6 +176,7 @@ def evaluate(champion: dict[str, Any], ndcg: Mapping[str, float]) -> None:
             "unfair_champion": None,
             "unfair_best": {},
             "absent_best": {},
+            "since_champion": None,
             "models": {name: {} for name in models},
         }
         outputs.write_json(stage.output("metrics.json"), described)

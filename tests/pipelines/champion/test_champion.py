@@ -16,7 +16,7 @@ from pipelines.registry.champion import NONE
 from pipelines.release import release as releasing
 from tests import made
 from tests.conftest import edit_params
-from tests.pipelines.releases import SPLIT, Checkout, git, package, record
+from tests.pipelines.releases import SIZES, SPLIT, Checkout, git, package, record
 
 pytestmark = pytest.mark.slow  # Git and DVC for real
 
@@ -43,7 +43,7 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
     assert files["model.safetensors"] == first
     assert files["items.parquet"] == Path("data/split/items.parquet").read_bytes()
     identity = outputs.read_json(FOLDER / "champion.json")
-    assert {key: identity[key] for key in identity.keys() - {"best", "absent"}} == {
+    assert {key: identity[key] for key in identity.keys() - {"best", "absent", "released", "seen"}} == {
         "version": "v1.0.0",
         "commit": git(checkout.root, "rev-parse", "longtail@v1.0.0^{commit}"),
         "model_sha256": model,
@@ -51,11 +51,16 @@ def test_the_serving_version_is_the_champion_of_another_candidate(checkout: Chec
         "tail_sha256": "a" * 64,
         "holdout_sha256": "b" * 64,
         "split": SPLIT,
+        "sizes": SIZES,
+        "source": "table",
     }
     assert identity["absent"] == {}
+    assert identity["released"] is None
     assert set(identity["best"]) == {"ndcg@10", "tail_recall@20", "tail_coverage@10"}
     for release in identity["best"].values():  # one release is the best one, and known by all that a champion is
-        assert release == {key: identity[key] for key in identity.keys() - {"best", "absent"}} | {"since": "v1.0.0"}
+        assert release == {key: identity[key] for key in identity.keys() - {"best", "absent", "released", "seen"}} | {
+            "since": "v1.0.0"
+        }
 
 
 @pytest.mark.parametrize("predecessors", [0, 1])

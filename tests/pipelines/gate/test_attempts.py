@@ -48,7 +48,7 @@ def judge(number: int = 1, /, **split: Any) -> dict[str, Any]:
         with made.stage("split") as stage:
             stage.output("items.parquet").write_bytes(items)
             hashes = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
-            described: dict[str, Any] = {**hashes, **releases.SPLIT, **releases.SIZES, **split}
+            described: dict[str, Any] = {**hashes, **releases.SPLIT, **releases.SIZES, **releases.SOURCE, **split}
             if described["cutoffs"]:
                 last = datetime.fromisoformat(described.pop("last"))
                 tables.write(pa.table({"timestamp": pa.array([last])}), stage.output("test.parquet"))

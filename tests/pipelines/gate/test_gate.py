@@ -206,6 +206,48 @@ def test_a_split_changed_for_good_is_judged_by_the_other_rules(workspace: Worksp
     assert all("drawn with seed 7" in rule["reason"] for rule in left_out)
 
 
+def test_fewer_users_or_another_source_hold_what_would_be_promoted_until_a_person_accepts_it(
+    workspace: Workspace,
+) -> None:
+    holdouts.write_all(model(knowledge=1))
+    data = {"source": "movielens", "sizes": {"n_users": 1000}}
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", data=data)
+    verdict = judge()
+    assert verdict["verdict"] == "HOLD"
+    assert {rule["decision"] for rule in verdict["rules"]} == {"pass"}
+    assert verdict["reason"] == (
+        "Compared with what v3.0.0 serves, the source of the data is table instead of movielens; 480 users instead of "
+        "1,000 (fewer by 52.0 %, at most 30 % allowed). If that is meant, set gate.accept_shrink to v3.0.0 and judge "
+        "again."
+    )
+    for report in ("report.md", "report.html"):
+        assert "480 users instead of 1,000" in (OUT / report).read_text("utf-8")
+    workspace.params("gate", {"accept_shrink": "v3.0.0"})
+    accepted = judge()
+    assert accepted["verdict"] == "PROMOTE"
+    assert [change["accepted"] for change in accepted["changes"]] == [True, True]
+    assert accepted["attempt"]["number"] == verdict["attempt"]["number"]  # the same candidate, judged once
+
+
+def test_what_a_release_was_exempt_from_stays_accepted_when_its_model_is_judged_again(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    data = {"sizes": {"n_users": 1000}, "released": {"seen_holdout": "skip", "accept_shrink": "v3.0.0"}}
+    split = holdouts.SPLIT | {"seed": 7}
+    holdouts.write_champion(model(knowledge=0.9), version="v3.0.0", split=split, data=data)
+    verdict = judge()
+    assert verdict["verdict"] == "PROMOTE"
+    assert verdict["seen_holdout"] == "skip"
+
+
+def test_the_demo_never_replaces_other_data(workspace: Workspace) -> None:
+    holdouts.write_all(model(knowledge=1))
+    holdouts.write_split(holdouts.pairs(), source="demo")
+    holdouts.write_candidate(model(knowledge=1))
+    holdouts.write_champion(model(knowledge=0.9))
+    workspace.params("gate", {"accept_shrink": "v1.0.0"})
+    assert "the demo never replaces other data" in judge()["reason"]
+
+
 def test_a_candidate_that_holds_against_the_champion_is_rejected_for_what_the_best_release_finds(
     workspace: Workspace,
 ) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from models.evaluation import leakage
+from models.evaluation.leakage import Split
 from pipelines.artifacts import outputs, tables
-from pipelines.evaluate.contenders import split_of
 from pipelines.ingest import stage as ingest
 from pipelines.ingest.canonical.pseudonyms import pseudonym
 from pipelines.split import stage as split
@@ -75,7 +75,7 @@ def test_a_pair_that_is_repeated_a_month_later_stays_out_of_the_later_test_set(s
     repeated = {event[:2] for event in REPEATED} & before["train"]
     assert len(repeated) > 200
     assert now["cutoffs"] > then["cutoffs"]
-    assert leakage.seen(split_of(then), split_of(now)) is None
+    assert leakage.seen(Split.of(then), Split.of(now)) is None
     assert not after["test"] & (before["train"] | before["valid"])
     assert repeated <= after["train"]
 
@@ -91,7 +91,7 @@ def test_users_who_get_pseudonyms_are_drawn_anew_by_hash_and_that_is_noticed(
     now, after = run(SECOND_MONTH)
     known = {(name(user, pseudonyms), item) for user, item in before["train"] | before["valid"]}
     assert bool(known & after["test"]) == seen
-    assert bool(leakage.seen(split_of(then), split_of(now))) == seen
+    assert bool(leakage.seen(Split.of(then), Split.of(now))) == seen
 
 
 def name(user_id: str, pseudonyms: str | None) -> str:
@@ -111,4 +111,4 @@ def test_items_withheld_now_were_withheld_from_a_champion_that_may_be_compared_w
     cold = items - {item for _, item in after["train"]}
     assert cold
     assert not cold & {item for _, item in before["train"]} if fair else cold & {item for _, item in before["train"]}
-    assert (leakage.seen(split_of(split_then), split_of(split_now)) is None) == fair
+    assert (leakage.seen(Split.of(split_then), Split.of(split_now)) is None) == fair
