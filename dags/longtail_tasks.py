@@ -39,7 +39,6 @@ ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANAL
 INHERITED = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
 TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than Airflow's own grace period
 FINAL = 1  # exit status: a retry would fail the same way
-EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='extra') | first | default({})) | tojson }}"
 
 
 class Command(BaseOperator):

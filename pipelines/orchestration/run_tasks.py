@@ -1,8 +1,7 @@
-"""Tasks of a training run: prepare, run a stage, describe the verdict, record the decision, clean up."""
+"""Tasks of a training run: prepare, run a stage, clean up; and the verdict as Markdown."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -135,44 +134,25 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
     return result
 
 
-def describe(run_id: str) -> Result:
-    """Return the verdict of a run as Markdown, for its approval."""
-    verdict = runs.named(run_id).verdict()
-    return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
-
-
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
     yield f"**{verdict['verdict']}** {markdown.cell(verdict['reason'])}\n"
     best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
     yield f"Run {markdown.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
-    for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
-        yield f"- {markdown.plain(sentence)}"
+    for text in report_attempts.sentences(verdict) if "attempt" in verdict else ():
+        yield f"- {markdown.plain(text)}"
     yield ""
     yield from rules.markdown(verdict["rules"])
 
 
-def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
-    """Record the decision on a run's candidate, its author and reason under the run's ref; answer: from Airflow."""
-    if answer is None:
-        return {"skip": "there is no answer"}
-    user = answer["responded_by_user"] or {}
-    kept = {
-        "decision": answer["chosen_options"][0],
-        "by": user.get("name") or user.get("id") or "unknown",
-        "why": (answer["params_input"] or {}).get("reason"),
-        "at": answer["responded_at"],
-    }
-    text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
-    content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
-    runs.named(run_id).add(lambda tip: {runs.DECISION: content}, text)
-    say("decision", text)
-    return kept
+def clean_up(run_id: str | None, attempt: int) -> Result:
+    """Remove the worktree of a run; its results are in DVC's cache and under its ref.
 
-
-def clean_up(run_id: str, attempt: int) -> Result:
-    """Remove the worktree of a run; its results are in DVC's cache and under its ref."""
+    run_id: None if no candidate was asked about.
+    """
+    if run_id is None:
+        return {"skip": "no candidate was asked about, so there is nothing to clean up"}
     run = runs.named(run_id)
     worktree.discard(run, "clean_up", attempt)
     say("clean_up", f"removed {run.folder}; settings, dvc.lock and verdict are at {run.ref}")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -116,16 +117,24 @@ def test_the_report_of_a_run_is_shown_to_who_is_signed_in_alone(clone: Clone, ai
     assert links["extra_links"]["Gate report"].endswith("/plugin/gate-report")
 
 
-def test_a_person_may_reject_and_says_why(clone: Clone, airflow: Airflow) -> None:
-    run_id = airflow.trigger(TRAIN, promotion="manual", **BETTER)
-    airflow.finish(TRAIN, run_id)
-    assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
-    asked = airflow.latest("approve_promotion")
-    assert "| beats popularity (ndcg@10) |" in question(airflow, asked)
-    state = respond(airflow, asked, "Reject", "not before the holidays")
+def test_two_candidates_of_a_time_when_nobody_was_asked_are_two_questions_and_a_person_rejects_one(
+    clone: Clone, airflow: Airflow
+) -> None:
+    switch(airflow, "approve_promotion", on=False)
+    first = airflow.trigger(TRAIN, promotion="manual", **BETTER)
+    second = airflow.trigger(TRAIN, promotion="manual", **BETTER, **{"train.seed": 7})
+    for run_id in (first, second):
+        airflow.finish(TRAIN, run_id)
+        assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
+    switch(airflow, "approve_promotion")
+    for run_id in (first, second):
+        assert "| beats popularity (ndcg@10) |" in question(airflow, run_id)
+    assert airflow.get("dags/approve_promotion/dagRuns")["total_entries"] == 2
+
+    state = respond(airflow, second, "Reject", "not before the holidays")
     assert state == {"describe": "success", "approve": "success", "promote": "skipped"}
     assert serving(clone) == "v1.0.0"
-    decision = kept(clone, run_id, "decision.json")
+    decision = kept(clone, second, "decision.json")
     assert (decision["decision"], decision["by"], decision["why"]) == ("Reject", "admin", "not before the holidays")
 
 
@@ -133,7 +142,7 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
     clone: Clone, airflow: Airflow
 ) -> None:
     run_id = airflow.latest(TRAIN)
-    switch_on(airflow, "deploy")
+    switch(airflow, "deploy")
     asked = airflow.trigger("approve_promotion", run_id=run_id)
     question(airflow, asked)
     confs: list[dict[str, Any]] = [
@@ -163,6 +172,14 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
     for task in ("data.ingest", "model.train", "judgement.evaluate", "release.package"):
         assert "from the cache in " in airflow.log(TRAIN, unwanted, task)
 
+    for stopped, verdict in {worse: "REJECT", undecided: "HOLD"}.items():
+        refused = airflow.trigger("approve_promotion", run_id=stopped)
+        airflow.finish("approve_promotion", refused, "failed")
+        assert f"has the verdict {verdict}, not PROMOTE" in airflow.log("approve_promotion", refused, "describe")
+        states = airflow.states("approve_promotion", refused)
+        assert states["approve"] == states["promote"] == "upstream_failed"
+        assert states["record"] == states["clean_up"] == "skipped"
+
     assert serving(clone) == "v1.0.0"
     assert respond(airflow, asked, "Approve", None)["promote"] == "success"
     assert serving(clone) == "v2.0.0"
@@ -177,8 +194,19 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
     assert answering(clone) == promoted[-1]["bento"]
 
 
-def switch_on(airflow: Airflow, dag: str) -> None:
-    assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": False}).ok
+def test_a_candidate_that_was_overtaken_or_promoted_is_not_asked_about(airflow: Airflow) -> None:
+    trainings = airflow.get("dags/approve_promotion/dagRuns?order_by=run_after&limit=2")["dag_runs"]
+    for training, why in zip(trainings, ("v2.0.0 serves now", "it is v2.0.0"), strict=True):
+        asked = airflow.trigger("approve_promotion", run_id=training["dag_run_id"])
+        airflow.finish("approve_promotion", asked)
+        assert set(airflow.states("approve_promotion", asked).values()) == {"skipped"}
+        assert why in airflow.log("approve_promotion", asked, "describe")
+    missing = airflow.call("POST", "dags/approve_promotion/dagRuns", {"logical_date": None, "conf": {}})
+    assert missing.status_code == 400, missing.text
+
+
+def switch(airflow: Airflow, dag: str, *, on: bool = True) -> None:
+    assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": not on}).ok
 
 
 def answering(clone: Clone) -> str:
@@ -195,13 +223,13 @@ def question(airflow: Airflow, asked: str) -> str:
     ended = re.compile(rf"executor event with state success .*task_id='approve', run_id='{re.escape(asked)}'")
     log = airflow.clone.root / ".longtail/airflow/airflow.log"
     airflow.until(lambda: ended.search(log.read_text("utf-8", "replace")))
-    path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
+    path = f"dags/approve_promotion/dagRuns/{quote(asked)}/taskInstances/approve/-1/hitlDetails"
     body: str = airflow.get(path)["body"]
     return body
 
 
 def respond(airflow: Airflow, asked: str, option: str, reason: str | None) -> dict[str, str]:
-    path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
+    path = f"dags/approve_promotion/dagRuns/{quote(asked)}/taskInstances/approve/-1/hitlDetails"
     answer = airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
     assert answer.ok, answer.text
     airflow.finish("approve_promotion", asked)
