@@ -21,6 +21,7 @@ from longtail_tasks import (
     NEW_INTERACTIONS,
     PROMOTED,
     SETTINGS,
+    CleanUp,
     Command,
     Gate,
     Stage,
@@ -196,5 +197,5 @@ with DAG(
         endings = [promote, ask, EmptyOperator(task_id="promote_nothing")]
         tasks["package"] >> who_promotes() >> endings
         decision >> [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
-    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
+    clean_up = CleanUp(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
     [decision, groups["release"]] >> clean_up.as_teardown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,12 @@ def test_two_candidates_of_a_time_when_nobody_was_asked_are_two_questions_and_a_
     decision = kept(clone, second, "decision.json")
     assert (decision["decision"], decision["by"], decision["why"]) == ("Reject", "admin", "not before the holidays")
 
+    body = {"dag_run_id": second, "task_ids": ["release.ask_for_approval"], "only_failed": False, "dry_run": False}
+    assert airflow.call("POST", f"dags/{TRAIN}/clearTaskInstances", body).ok
+    airflow.finish(TRAIN, second)
+    airflow.reach("approve_promotion", second, "describe", "skipped")  # not asked again on its own
+    assert airflow.get("dags/approve_promotion/dagRuns")["total_entries"] == 2
+
 
 def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deployed(
     clone: Clone, airflow: Airflow
@@ -256,32 +263,48 @@ def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone
 
 @pytest.fixture
 def table(clone: Clone) -> Iterator[Path]:
-    """A file of events that the settings name as the source; afterwards all is as it was."""
-    settings, events = clone.root / "params.yaml", clone.root / "data" / "raw" / "events.csv"
+    """A file of events, in a folder outside the checkout that the settings name as the source."""
+    settings, events = clone.root / "params.yaml", clone.root.parent / "mydata" / "events.csv"
     before = settings.read_text("utf-8")
-    clone.params({"ingest": {"source": "table", "table.interactions": ["events.csv"]}})
+    events.parent.mkdir()
+    clone.params({"ingest": {"source": "table", "path": "../mydata", "table.interactions": ["events.csv"]}})
     yield events
     settings.write_text(before, "utf-8")
-    events.unlink()
+    shutil.rmtree(events.parent)
 
 
-def test_new_data_are_versioned_and_start_a_training_on_that_version(
+def test_new_data_are_versioned_and_start_a_training_on_that_version_until_it_is_judged(
     clone: Clone, airflow: Airflow, table: Path
 ) -> None:
     for n_rows in (310, 311):
         rows = (f"u{i % 37},i{i * i % 53}" for i in range(n_rows))
         table.write_text("\n".join(["user_id,item_id", *rows, ""]))
-        before = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
+        before = trainings(airflow)
         found = look(airflow, "success")
-        assert "refs/longtail/source has data/raw/events.csv.dvc" in airflow.log("watch_source", found, "look")
+        assert "refs/longtail/source has data/raw/mydata.dvc" in airflow.log("watch_source", found, "look")
         run_id = airflow.latest(TRAIN, after=before)
         airflow.reach(TRAIN, run_id, "ingest", "success")
         assert airflow.run(TRAIN, run_id)["run_type"] == "asset_triggered"
         assert f"{n_rows} rows read" in airflow.log(TRAIN, run_id, "data.ingest")
         airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
         airflow.reach(TRAIN, run_id, "clean_up", "success")
-    again = look(airflow, "skipped")
-    assert "no change at data/raw" in airflow.log("watch_source", again, "look")
+    for n_failed in (1, 2):
+        before = trainings(airflow)
+        found = look(airflow, "success")
+        log = airflow.log("watch_source", found, "look")
+        assert f"{n_failed} of 3 runs failed, the last one, {run_id}" in log
+        run_id = airflow.latest(TRAIN, after=before)
+        airflow.finish(TRAIN, run_id, "failed")  # too few rows
+    assert kept(clone, run_id, "run.json")["data"]["commit"] == clone.git("rev-parse", "refs/longtail/source").strip()
+    log = airflow.log("watch_source", look(airflow, "skipped"), "look")
+    assert "no change at ../mydata; version " in log
+    assert f"3 of 3 runs failed, the last one, {run_id}, at validate: validate: error: " in log
+    assert "trigger watch_source by hand" in log
+
+
+def trainings(airflow: Airflow) -> int:
+    total: int = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
+    return total
 
 
 def look(airflow: Airflow, state: str) -> str:
