@@ -1,4 +1,7 @@
-"""Ask a person to approve a candidate: show its verdict, and record the decision with the run."""
+"""Ask a person to approve a candidate: show its verdict, and record the decision with the run.
+
+Each candidate has a run of its own, named like its training. It is skipped if nobody has to decide any more.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
-from longtail_tasks import CANDIDATE, DEFAULTS, PROMOTED, Command
+from longtail_tasks import DEFAULTS, PROMOTED, Command
 
-RUN = "{{ params.run_id or (triggering_asset_events.values() | map('last') | map(attribute='extra') | first).run_id }}"
-ASKED = "{{ ti.xcom_pull(task_ids='describe')['%s'] }}"
+RUN = "{{ params.run_id }}"
+ASKED = "{{ (ti.xcom_pull(task_ids='describe') or {}).get('run_id') | tojson }}"
+BY_HAND = "{{ (dag_run.run_type != 'operator_triggered') | tojson }}"
 
 
 class Approval(ApprovalOperator):
@@ -23,31 +27,33 @@ class Approval(ApprovalOperator):
 
 with DAG(
     "approve_promotion",
-    schedule=[CANDIDATE],
+    schedule=None,
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1000,  # a run that waits for a person blocks no other run
-    params={"run_id": Param(None, "Run of train_recommender with the candidate", type=["null", "string"], title="Run")},
+    params={  # no null: a run without it is refused
+        "run_id": Param(None, "Run of train_recommender with the candidate", type="string", minLength=1, title="Run")
+    },
     default_args=DEFAULTS,
     tags=["longtail"],
     doc_md=__doc__,
 ) as dag:
-    describe = Command(task_id="describe", action="describe", arguments={"run_id": RUN})
+    describe = Command(task_id="describe", action="describe", arguments={"run_id": RUN, "by_hand": BY_HAND})
     approve = Approval(
         task_id="approve",
-        subject=f"Promote the candidate of {ASKED % 'run_id'}?",
-        body=ASKED % "body",
+        subject=f"Promote the candidate of {RUN}?",
+        body="{{ ti.xcom_pull(task_ids='describe')['body'] }}",
         params={
             "reason": Param(None, "Reason of the decision, recorded with it", type=["null", "string"], title="Reason")
         },
         execution_timeout=None,
     )
-    run_id = {"run_id": ASKED % "run_id"}
+    run_id = {"run_id": RUN}
     attempt = {"attempt": "{{ ti.try_number | tojson }}"}
     promote = Command(
         task_id="promote", action="promote", arguments={**run_id, **attempt, "judge_again": False}, outlets=[PROMOTED]
     )
-    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run_id, **attempt})
+    clean_up = Command(task_id="clean_up", action="clean_up", arguments={"run_id": ASKED, **attempt})
     record = Command(
         task_id="record",
         action="record",

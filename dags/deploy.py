@@ -1,6 +1,7 @@
 """Deploy the promoted version on this machine: start `longtail serve` if needed, and wait for answers of this version.
 
-Host and port are `airflow.deployment` in params.yaml. The DAG is paused until you enable it; a DAG of your own can use
+Promotions trigger it; it deploys the version that serves when it runs, whichever promotion that was. Host and port are
+`airflow.deployment` in params.yaml. The DAG is paused until you enable it; a DAG of your own can use
 the same asset instead.
 """
 
@@ -8,10 +9,6 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 from longtail_tasks import DEFAULTS, PROMOTED, Command
-
-VERSION = (
-    "{{ params.version or (triggering_asset_events.values() | map('last') | map(attribute='extra') | first).version }}"
-)
 
 with DAG(
     "deploy",
@@ -28,4 +25,4 @@ with DAG(
     tags=["longtail"],
     doc_md=__doc__,
 ) as dag:
-    Command(task_id="deploy", action="deploy", arguments={"version": VERSION})
+    Command(task_id="deploy", action="deploy", arguments={"version": "{{ params.version | tojson }}"})

@@ -38,8 +38,9 @@ PROMOTED = Asset("longtail-promoted", uri="x-longtail://promoted")
 ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
 INHERITED = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
 TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than Airflow's own grace period
+MESSAGE = "message"  # XCom key of a failed task: the reason
 FINAL = 1  # exit status: a retry would fail the same way
-EVENT = "{{ (triggering_asset_events.values() | map('last') | map(attribute='extra') | first | default({})) | tojson }}"
+ERROR = re.compile(r"[\w.-]+: error: ")  # start of the line in which an action, or a stage, says why it stopped
 
 
 class Command(BaseOperator):
@@ -60,8 +61,18 @@ class Command(BaseOperator):
         self.arguments = dict(arguments or {})
         self.encoded = [key for key, value in self.arguments.items() if str(value).endswith("tojson }}")]
         self.process: subprocess.Popen[str] | None = None
+        self.message: str | None = None
 
     def execute(self, context: Any) -> Any:
+        try:
+            return self.act(context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            context["ti"].xcom_push(key=MESSAGE, value=self.message or str(error))
+            raise
+
+    def act(self, context: Any) -> Any:
         arguments = self.arguments | {key: json.loads(self.arguments[key]) for key in self.encoded}
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
@@ -86,6 +97,8 @@ class Command(BaseOperator):
         try:
             for line in self.process.stdout or ():
                 self.log.info("%s", line.rstrip("\n"))
+                if self.message is None and ERROR.match(line):  # the first one: later ones refer to it
+                    self.message = line.strip()[:1000]
             status = self.process.wait()
         finally:
             self.on_kill()
@@ -105,6 +118,17 @@ class Command(BaseOperator):
             while time.monotonic() < end and signalled(self.process.pid, 0):
                 self.process.poll()  # reap it: a zombie still belongs to the group
                 time.sleep(0.05)
+
+
+class CleanUp(Command):
+    """Last task of a training: tell the action which tasks failed, with their messages."""
+
+    def execute(self, context: Any) -> Any:
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        failed = sorted(task_id for task_id, state in states.items() if state == "failed")
+        self.arguments["failed"] = {task_id: ti.xcom_pull(task_ids=task_id, key=MESSAGE) for task_id in failed}
+        return super().execute(context)
 
 
 def signalled(group: int, number: int) -> bool:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, TaskGroup, task, yaml
+from asset_events import newest
 from longtail_tasks import (
     CANDIDATE,
     CHECKOUT,
     DEFAULTS,
-    EVENT,
     HOW,
     NEW_INTERACTIONS,
     PROMOTED,
     SETTINGS,
+    CleanUp,
     Command,
     Gate,
     Stage,
@@ -125,6 +127,16 @@ FORM = {
 }  # fmt: skip
 CRON = HOW["schedule"]
 
+
+class AskForApproval(TriggerDagRunOperator):
+    """Trigger a run of approve_promotion for this candidate alone, and announce the candidate as an asset."""
+
+    def execute(self, context: Any) -> None:
+        reason = context["ti"].xcom_pull(task_ids="judgement.gate")["reason"]
+        context["outlet_events"][CANDIDATE].extra = {"run_id": context["ti"].run_id, "reason": reason}
+        super().execute(context)
+
+
 with DAG(
     "train_recommender",
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CRON, timezone="UTC"), assets=[NEW_INTERACTIONS])
@@ -135,6 +147,7 @@ with DAG(
     max_active_runs=HOW["parallel_runs"],
     params=FORM,
     render_template_as_native_obj=False,
+    user_defined_filters={"newest": newest},
     default_args=DEFAULTS,
     tags=["longtail"],
     doc_md=__doc__,
@@ -155,17 +168,13 @@ with DAG(
             + {"auto": "promote", "manual": "ask_for_approval", "never": "promote_nothing"}[params["promotion"]]
         )
 
-    @task(outlets=[CANDIDATE])
-    def ask_for_approval(ti: Any = None, outlet_events: Any = None) -> None:
-        """Announce a candidate that needs approval; the DAG approve_promotion asks for it."""
-        outlet_events[CANDIDATE].extra = {
-            "run_id": ti.run_id,
-            "reason": ti.xcom_pull(task_ids="judgement.gate")["reason"],
-        }
-
     run = {"run_id": "{{ run_id }}"}
     attempt = {"attempt": "{{ ti.try_number | tojson }}"}
-    start = {"form": "{{ params | tojson }}", "data": EVENT, "created": "{{ dag_run.run_after | string }}"}
+    start = {
+        "form": "{{ params | tojson }}",
+        "data": "{{ triggering_asset_events | newest | tojson }}",
+        "created": "{{ dag_run.run_after | string }}",
+    }
     prepare = Command(task_id="prepare", action="prepare", arguments={**run, **start})
     tasks = {}
     groups = {name: TaskGroup(name) for name in GROUPS}
@@ -179,8 +188,18 @@ with DAG(
         promote = Command(
             task_id="promote", action="promote", arguments={**run, **attempt, "judge_again": True}, outlets=[PROMOTED]
         )
-        endings = [promote, ask_for_approval(), EmptyOperator(task_id="promote_nothing")]
+        ask = AskForApproval(
+            task_id="ask_for_approval",
+            trigger_dag_id="approve_promotion",
+            trigger_run_id="{{ run_id }}",
+            conf=run,
+            logical_date=None,
+            reset_dag_run=True,  # a verdict that was given again is asked about again
+            openlineage_inject_parent_info=False,
+            outlets=[CANDIDATE],
+        )
+        endings = [promote, ask, EmptyOperator(task_id="promote_nothing")]
         tasks["package"] >> who_promotes() >> endings
         decision >> [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
-    clean_up = Command(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
+    clean_up = CleanUp(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
     [decision, groups["release"]] >> clean_up.as_teardown()

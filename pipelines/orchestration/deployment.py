@@ -20,6 +20,7 @@ from pipelines.artifacts import outputs
 from pipelines.bentos import same_answers
 from pipelines.orchestration.run_release import described
 from pipelines.registry import tags
+from pipelines.release import release
 from pipelines.runtime.console import say
 from pipelines.settings.airflow import Airflow
 from pipelines.settings.champion import Champion
@@ -30,8 +31,16 @@ FOLDER = "deployment"
 OF_TASKS = (lock.MARK, lock.SUPERVISOR, "LONGTAIL_RESULT")  # variables of the task alone
 
 
-def deploy(version: str) -> dict[str, Any]:
-    """Wait until `airflow.deployment` answers as a version; raises ValueError with the log's path if it does not."""
+def deploy(version: str | None) -> dict[str, Any]:
+    """Wait until `airflow.deployment` answers as a version; raises ValueError with the log's path if it does not.
+
+    version: None for the one that the registry lets serve now, whichever promotion led here.
+    """
+    if version is None:
+        with release.registry() as current:
+            if current.serving is None:
+                return {"skip": "no version serves yet; run `longtail promote` first"}
+            version = current.serving.name
     where, tag = load(Airflow).deployment, described(version)["bento"]
     url = f"http://{where.host}:{where.port}"
     folder = git.state_folder() / FOLDER

@@ -1,12 +1,12 @@
-"""Tasks of a training run: prepare, run a stage, describe the verdict, record the decision, clean up."""
+"""Tasks of a training run: prepare, run a stage, clean up; and the verdict as Markdown."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from pipelines.artifacts.outputs import DATA
 from pipelines.gate import attempts
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.gate.report import rules
+from pipelines.orchestration import data_versions
 from pipelines.orchestration import form as orchestration_form
 from pipelines.privacy import markdown
-from pipelines.runtime.console import say
+from pipelines.runtime.console import say, sentence
 from pipelines.settings.airflow import Airflow
 from pipelines.settings.document import load
 from pipelines.workspace import git, runs, worktree
 
 Result = dict[str, Any]
 VERDICT = DATA / "gate" / "verdict.json"
+REFUSED = "refused"  # key of run.json: why a run could not start
 
 
 class RoomError(OSError):
@@ -39,23 +41,50 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
     when Airflow created the run, since an id may be reused.
     """
     worktree.prune()
-    check_room()
     run = runs.named(run_id)
     tip, record = run.tip(), {"run_id": run_id, "form": dict(form), "data": dict(data), "created": created}
-    if tip is not None and all(run.record().get(key) == value for key, value in record.items()):
-        say("prepare", f"{run.ref} is already prepared; its results are kept")
-        return {"ref": run.ref}
-    changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
-    base = runs.base_of(form.get("revision"), data.get("commit"))
-    settings = orchestration_form.applied(
-        git.read_file(base, runs.PARAMS).decode("utf-8"), absolute(base, changes)
-    ).encode()
-    check(settings)
+    try:
+        check_room()
+        if tip is not None and is_prepared(run.record(), record):
+            say("prepare", f"{run.ref} is already prepared; its results are kept")
+            return {"ref": run.ref}
+        changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
+        base, settings = begin(run, form.get("revision"), data.get("commit"), changes)
+    except (ValueError, OSError) as error:
+        if data:
+            remember(run, record, sentence(error), replaces=tip)
+        raise
     runs.start(run, base, settings, {**record, "note": form.get("note")}, replaces=tip)
     for key, value in changes.items():
         say("prepare", f"{key}: {value!r}")
     say("prepare", f"{run.ref} starts from {base[:12]}")
     return {"ref": run.ref}
+
+
+def is_prepared(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Return whether a run's record is of this run, and not of an attempt to prepare it that failed."""
+    return REFUSED not in found and all(found.get(key) == value for key, value in expected.items())
+
+
+def remember(run: runs.Run, record: Mapping[str, Any], message: str, *, replaces: str | None) -> None:
+    """Keep, for the next look at the source, that a run on a version of it could not start."""
+    with suppress(git.GitError):  # the error to report is the one before
+        base = git.head()
+        runs.start(run, base, git.read_file(base, runs.PARAMS), {**record, REFUSED: message}, replaces=replaces)
+
+
+def begin(run: runs.Run, revision: str | None, version: str | None, changes: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return the commit that a run starts from, and its settings; raises ValueError or FileNotFoundError.
+
+    version: commit of a version of the source.
+    """
+    if version is not None and run.remote is not None and not git.has(version):
+        data_versions.fetch(run.remote)
+    base = runs.base_of(revision, version)
+    text = git.read_file(base, runs.PARAMS).decode("utf-8")
+    settings = orchestration_form.applied(text, absolute(base, changes) if version is None else changes).encode()
+    check(settings, lambda path: is_there(path, base, links=version is None))
+    return base, settings
 
 
 def check_room() -> None:
@@ -83,15 +112,30 @@ def absolute(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return dict(changes)
 
 
-def check(settings: bytes) -> None:
-    """Raise ValueError if a stage would reject these settings."""
+def is_there(path: str, base: str, *, links: bool) -> bool:
+    """Return whether a run has a source: at its absolute path, or in its worktree at a commit, from Git or DVC.
+
+    links: the worktree also has what the checkout has there.
+    """
+    if Path(path).is_absolute() or (links and Path(path).exists()):
+        return Path(path).exists()
+    place = Path(os.path.normpath(path))
+    if place.is_relative_to(DATA / "raw"):
+        from dvc.api import DVCFileSystem
+
+        return bool(DVCFileSystem(".", rev=base).exists(place.as_posix()))
+    return git.git("ls-tree", base, "--", place.as_posix()) != ""
+
+
+def check(settings: bytes, exists: Callable[[str], bool]) -> None:
+    """Raise ValueError if a stage would reject these settings; exists: whether the run has the source at a path."""
     from pipelines.settings import check as settings_check  # imports scipy, which no other task of this module needs
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, runs.PARAMS)
         path.write_bytes(settings)
         try:
-            settings_check.check(path)
+            settings_check.check(path, exists=exists)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(str(error).replace(str(path), "the run's params.yaml")) from None
 
@@ -135,45 +179,29 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
     return result
 
 
-def describe(run_id: str) -> Result:
-    """Return the verdict of a run as Markdown, for its approval."""
-    verdict = runs.named(run_id).verdict()
-    return {"run_id": run_id, "reason": verdict["reason"], "body": "\n".join(table(run_id, verdict))}
-
-
 def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
     champion = verdict["champion"]["version"]
     yield f"**{verdict['verdict']}** {markdown.cell(verdict['reason'])}\n"
     best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
     yield f"Run {markdown.cell(run_id)}, judged on {verdict['n_users']:,} users against "
     yield f"{champion or 'no champion'}{best}.\n"
-    for sentence in report_attempts.sentences(verdict) if "attempt" in verdict else ():
-        yield f"- {markdown.plain(sentence)}"
+    for text in report_attempts.sentences(verdict) if "attempt" in verdict else ():
+        yield f"- {markdown.plain(text)}"
     yield ""
     yield from rules.markdown(verdict["rules"])
 
 
-def record(run_id: str, answer: Mapping[str, Any] | None) -> Result:
-    """Record the decision on a run's candidate, its author and reason under the run's ref; answer: from Airflow."""
-    if answer is None:
-        return {"skip": "there is no answer"}
-    user = answer["responded_by_user"] or {}
-    kept = {
-        "decision": answer["chosen_options"][0],
-        "by": user.get("name") or user.get("id") or "unknown",
-        "why": (answer["params_input"] or {}).get("reason"),
-        "at": answer["responded_at"],
-    }
-    text = f"{kept['decision']} by {kept['by']}: {kept['why'] or 'no reason given'}"
-    content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode()
-    runs.named(run_id).add(lambda tip: {runs.DECISION: content}, text)
-    say("decision", text)
-    return kept
+def clean_up(run_id: str | None, attempt: int, failed: Mapping[str, str | None] | None = None) -> Result:
+    """Remove the worktree of a run; its results are in DVC's cache and under its ref.
 
-
-def clean_up(run_id: str, attempt: int) -> Result:
-    """Remove the worktree of a run; its results are in DVC's cache and under its ref."""
+    run_id: None if no candidate was asked about; failed: the failed tasks, each with its message, if known, of a run
+    that ends now; None: the run ended before.
+    """
+    if run_id is None:
+        return {"skip": "no candidate was asked about, so there is nothing to clean up"}
     run = runs.named(run_id)
     worktree.discard(run, "clean_up", attempt)
     say("clean_up", f"removed {run.folder}; settings, dvc.lock and verdict are at {run.ref}")
+    if failed is not None:
+        data_versions.end(run, failed)
     return {"ref": run.ref}

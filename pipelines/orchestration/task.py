@@ -20,7 +20,8 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 FINAL = (ValueError, FileNotFoundError, PermissionError)
 
 ACTIONS = {  # action -> module: each task imports only its own
-    **dict.fromkeys(("prepare", "stage", "describe", "record", "clean_up"), "pipelines.orchestration.run_tasks"),
+    **dict.fromkeys(("prepare", "stage", "clean_up"), "pipelines.orchestration.run_tasks"),
+    **dict.fromkeys(("describe", "record"), "pipelines.orchestration.approval_tasks"),
     **dict.fromkeys(("choose", "smoke_test", "rollback"), "pipelines.orchestration.rollback_tasks"),
     "promote": "pipelines.orchestration.run_release",
     "look": "pipelines.orchestration.new_data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -17,8 +18,11 @@ CLASSES: tuple[type[Section], ...] = tuple(
 )
 
 
-def check(path: Path = FILE) -> None:
-    """Read every section and check dependencies between them; raises ValueError or FileNotFoundError."""
+def check(path: Path = FILE, *, exists: Callable[[str], bool] = lambda path: Path(path).exists()) -> None:
+    """Read every section and check dependencies between them; raises ValueError or FileNotFoundError.
+
+    exists: whether there is a source at a path, for settings of another folder than the current one.
+    """
     for section in CLASSES:
         load(section, path)
     ks = load(Evaluate, path).k
@@ -28,5 +32,5 @@ def check(path: Path = FILE) -> None:
             raise ValueError(f"gate.rules: {rule.name!r} bounds {rule.metric}, but evaluate.k is {ks}; add its k there")
     rules.check_bounds(policy)
     source = load(Ingest, path).path
-    if not Path(source).exists():  # DVC, which tracks it, would report just "No such file"
+    if not exists(source):  # DVC, which tracks it, would report just "No such file"
         raise FileNotFoundError(f"ingest.path is {source}, which does not exist; correct it, or put your files there")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -116,24 +118,38 @@ def test_the_report_of_a_run_is_shown_to_who_is_signed_in_alone(clone: Clone, ai
     assert links["extra_links"]["Gate report"].endswith("/plugin/gate-report")
 
 
-def test_a_person_may_reject_and_says_why(clone: Clone, airflow: Airflow) -> None:
-    run_id = airflow.trigger(TRAIN, promotion="manual", **BETTER)
-    airflow.finish(TRAIN, run_id)
-    assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
-    asked = airflow.latest("approve_promotion")
-    assert "| beats popularity (ndcg@10) |" in question(airflow, asked)
-    state = respond(airflow, asked, "Reject", "not before the holidays")
+def test_two_candidates_of_a_time_when_nobody_was_asked_are_two_questions_and_a_person_rejects_one(
+    clone: Clone, airflow: Airflow
+) -> None:
+    switch(airflow, "approve_promotion", on=False)
+    first = airflow.trigger(TRAIN, promotion="manual", **BETTER)
+    second = airflow.trigger(TRAIN, promotion="manual", **BETTER, **{"train.seed": 7})
+    for run_id in (first, second):
+        airflow.finish(TRAIN, run_id)
+        assert airflow.states(TRAIN, run_id)["promote"] == "skipped"
+    switch(airflow, "approve_promotion")
+    for run_id in (first, second):
+        assert "| beats popularity (ndcg@10) |" in question(airflow, run_id)
+    assert airflow.get("dags/approve_promotion/dagRuns")["total_entries"] == 2
+
+    state = respond(airflow, second, "Reject", "not before the holidays")
     assert state == {"describe": "success", "approve": "success", "promote": "skipped"}
     assert serving(clone) == "v1.0.0"
-    decision = kept(clone, run_id, "decision.json")
+    decision = kept(clone, second, "decision.json")
     assert (decision["decision"], decision["by"], decision["why"]) == ("Reject", "admin", "not before the holidays")
+
+    body = {"dag_run_id": second, "task_ids": ["release.ask_for_approval"], "only_failed": False, "dry_run": False}
+    assert airflow.call("POST", f"dags/{TRAIN}/clearTaskInstances", body).ok
+    airflow.finish(TRAIN, second)
+    airflow.reach("approve_promotion", second, "describe", "skipped")  # not asked again on its own
+    assert airflow.get("dags/approve_promotion/dagRuns")["total_entries"] == 2
 
 
 def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deployed(
     clone: Clone, airflow: Airflow
 ) -> None:
     run_id = airflow.latest(TRAIN)
-    switch_on(airflow, "deploy")
+    switch(airflow, "deploy")
     asked = airflow.trigger("approve_promotion", run_id=run_id)
     question(airflow, asked)
     confs: list[dict[str, Any]] = [
@@ -163,6 +179,14 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
     for task in ("data.ingest", "model.train", "judgement.evaluate", "release.package"):
         assert "from the cache in " in airflow.log(TRAIN, unwanted, task)
 
+    for stopped, verdict in {worse: "REJECT", undecided: "HOLD"}.items():
+        refused = airflow.trigger("approve_promotion", run_id=stopped)
+        airflow.finish("approve_promotion", refused, "failed")
+        assert f"has the verdict {verdict}, not PROMOTE" in airflow.log("approve_promotion", refused, "describe")
+        states = airflow.states("approve_promotion", refused)
+        assert states["approve"] == states["promote"] == "upstream_failed"
+        assert states["record"] == states["clean_up"] == "skipped"
+
     assert serving(clone) == "v1.0.0"
     assert respond(airflow, asked, "Approve", None)["promote"] == "success"
     assert serving(clone) == "v2.0.0"
@@ -177,8 +201,19 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
     assert answering(clone) == promoted[-1]["bento"]
 
 
-def switch_on(airflow: Airflow, dag: str) -> None:
-    assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": False}).ok
+def test_a_candidate_that_was_overtaken_or_promoted_is_not_asked_about(airflow: Airflow) -> None:
+    trainings = airflow.get("dags/approve_promotion/dagRuns?order_by=run_after&limit=2")["dag_runs"]
+    for training, why in zip(trainings, ("v2.0.0 serves now", "it is v2.0.0"), strict=True):
+        asked = airflow.trigger("approve_promotion", run_id=training["dag_run_id"])
+        airflow.finish("approve_promotion", asked)
+        assert set(airflow.states("approve_promotion", asked).values()) == {"skipped"}
+        assert why in airflow.log("approve_promotion", asked, "describe")
+    missing = airflow.call("POST", "dags/approve_promotion/dagRuns", {"logical_date": None, "conf": {}})
+    assert missing.status_code == 400, missing.text
+
+
+def switch(airflow: Airflow, dag: str, *, on: bool = True) -> None:
+    assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": not on}).ok
 
 
 def answering(clone: Clone) -> str:
@@ -195,13 +230,13 @@ def question(airflow: Airflow, asked: str) -> str:
     ended = re.compile(rf"executor event with state success .*task_id='approve', run_id='{re.escape(asked)}'")
     log = airflow.clone.root / ".longtail/airflow/airflow.log"
     airflow.until(lambda: ended.search(log.read_text("utf-8", "replace")))
-    path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
+    path = f"dags/approve_promotion/dagRuns/{quote(asked)}/taskInstances/approve/-1/hitlDetails"
     body: str = airflow.get(path)["body"]
     return body
 
 
 def respond(airflow: Airflow, asked: str, option: str, reason: str | None) -> dict[str, str]:
-    path = f"dags/approve_promotion/dagRuns/{asked}/taskInstances/approve/-1/hitlDetails"
+    path = f"dags/approve_promotion/dagRuns/{quote(asked)}/taskInstances/approve/-1/hitlDetails"
     answer = airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
     assert answer.ok, answer.text
     airflow.finish("approve_promotion", asked)
@@ -228,32 +263,48 @@ def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone
 
 @pytest.fixture
 def table(clone: Clone) -> Iterator[Path]:
-    """A file of events that the settings name as the source; afterwards all is as it was."""
-    settings, events = clone.root / "params.yaml", clone.root / "data" / "raw" / "events.csv"
+    """A file of events, in a folder outside the checkout that the settings name as the source."""
+    settings, events = clone.root / "params.yaml", clone.root.parent / "mydata" / "events.csv"
     before = settings.read_text("utf-8")
-    clone.params({"ingest": {"source": "table", "table.interactions": ["events.csv"]}})
+    events.parent.mkdir()
+    clone.params({"ingest": {"source": "table", "path": "../mydata", "table.interactions": ["events.csv"]}})
     yield events
     settings.write_text(before, "utf-8")
-    events.unlink()
+    shutil.rmtree(events.parent)
 
 
-def test_new_data_are_versioned_and_start_a_training_on_that_version(
+def test_new_data_are_versioned_and_start_a_training_on_that_version_until_it_is_judged(
     clone: Clone, airflow: Airflow, table: Path
 ) -> None:
     for n_rows in (310, 311):
         rows = (f"u{i % 37},i{i * i % 53}" for i in range(n_rows))
         table.write_text("\n".join(["user_id,item_id", *rows, ""]))
-        before = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
+        before = trainings(airflow)
         found = look(airflow, "success")
-        assert "refs/longtail/source has data/raw/events.csv.dvc" in airflow.log("watch_source", found, "look")
+        assert "refs/longtail/source has data/raw/mydata.dvc" in airflow.log("watch_source", found, "look")
         run_id = airflow.latest(TRAIN, after=before)
         airflow.reach(TRAIN, run_id, "ingest", "success")
         assert airflow.run(TRAIN, run_id)["run_type"] == "asset_triggered"
         assert f"{n_rows} rows read" in airflow.log(TRAIN, run_id, "data.ingest")
         airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
         airflow.reach(TRAIN, run_id, "clean_up", "success")
-    again = look(airflow, "skipped")
-    assert "no change at data/raw" in airflow.log("watch_source", again, "look")
+    for n_failed in (1, 2):
+        before = trainings(airflow)
+        found = look(airflow, "success")
+        log = airflow.log("watch_source", found, "look")
+        assert f"{n_failed} of 3 runs failed, the last one, {run_id}" in log
+        run_id = airflow.latest(TRAIN, after=before)
+        airflow.finish(TRAIN, run_id, "failed")  # too few rows
+    assert kept(clone, run_id, "run.json")["data"]["commit"] == clone.git("rev-parse", "refs/longtail/source").strip()
+    log = airflow.log("watch_source", look(airflow, "skipped"), "look")
+    assert "no change at ../mydata; version " in log
+    assert f"3 of 3 runs failed, the last one, {run_id}, at validate: validate: error: " in log
+    assert "trigger watch_source by hand" in log
+
+
+def trainings(airflow: Airflow) -> int:
+    total: int = airflow.get(f"dags/{TRAIN}/dagRuns?limit=1")["total_entries"]
+    return total
 
 
 def look(airflow: Airflow, state: str) -> str:

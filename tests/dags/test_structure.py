@@ -103,6 +103,14 @@ def test_what_waits_for_a_person_blocks_no_other_run(parsed: Any) -> None:
     assert approve["tasks"]["approve"]["timeout"] is None
 
 
+def test_each_candidate_is_a_question_of_its_own(parsed: Any) -> None:
+    approve = parsed["dags"]["approve_promotion"]
+    assert "NullTimetable" in approve["schedule"]  # events that come close together are one run
+    assert parsed["dags"]["train_recommender"]["tasks"]["release.ask_for_approval"]["type"] == "AskForApproval"
+    assert approve["params"]["run_id"]["schema"] == {"type": "string", "minLength": 1, "title": "Run"}
+    assert approve["params"]["run_id"]["value"] is None
+
+
 def test_tasks_are_tried_again_as_params_yaml_says(parsed: Any) -> None:
     retries = YAML(typ="safe").load((REPO / "params.yaml").read_text("utf-8"))["airflow"]["retries"]
     assert {task["retries"] for dag in parsed["dags"].values() for task in dag["tasks"].values()} == {retries}

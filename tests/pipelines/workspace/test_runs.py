@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.orchestration import run_tasks
+from pipelines.orchestration import approval_tasks, run_tasks
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate
 from pipelines.settings.train import Train
@@ -138,7 +138,7 @@ def test_workers_without_a_remote_to_share_are_an_error(checkout: Checkout) -> N
 def test_who_decided_and_why_is_kept_with_the_run(checkout: Checkout) -> None:
     run = prepare()
     answer = {"chosen_options": ["Reject"], "params_input": {"reason": "too few"}, "responded_at": "now"}
-    run_tasks.record(RUN, {**answer, "responded_by_user": {"id": "1", "name": "Ada"}})
+    approval_tasks.record(RUN, {**answer, "responded_by_user": {"id": "1", "name": "Ada"}})
     assert json.loads(file_of(run, "run/decision.json")) == {
         "decision": "Reject", "by": "Ada", "why": "too few", "at": "now",
     }  # fmt: skip
