@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection
 
 from pipelines.registry import tags, version_files
 from pipelines.settings.airflow import Airflow
@@ -45,14 +47,20 @@ def open_runs() -> dict[str, str]:
     lines = git.git("for-each-ref", "--format=%(refname) %(objectname)", runs.REFS).splitlines()
     tips = {ref.removeprefix(f"{runs.REFS}/"): commit for ref, commit in (line.split() for line in lines)}
     paths = [f"{commit}:{path}" for commit in tips.values() for path in (runs.VERDICT, runs.DECISION)]
-    read = [None if content is None else json.loads(content) for content in git.read_files(paths)]
+    read = git.read_files(paths)
     found = {}
     for (name, commit), verdict, decision in zip(tips.items(), read[::2], read[1::2], strict=True):
-        refused = decision is not None and decision["decision"] == "Reject"
-        waits = verdict is not None and verdict["verdict"] == "PROMOTE" and not refused
-        if verdict is None or (waits and verdict["digests"]["model"] not in released):
+        if verdict is None or waits(verdict, decision, released):
             found[name] = commit
     return found
+
+
+def waits(content: bytes, answer: bytes | None, released: Collection[str]) -> bool:
+    """Return whether a candidate may still be promoted; answer: decision.json, of this or an earlier verdict."""
+    verdict, decision = json.loads(content), json.loads(answer or b"{}")
+    about = decision.get("verdict_sha256", digest := hashlib.sha256(content).hexdigest())
+    refused = decision.get("decision") == "Reject" and about == digest
+    return verdict["verdict"] == "PROMOTE" and not refused and verdict["digests"]["model"] not in released
 
 
 def in_git() -> dict[str, str]:
