@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
@@ -120,33 +121,55 @@ def held(name: str, needed: Needs, absent: Collection[HashInfo]) -> Held:
     return Held(name, len(needed.files), sorted(missing, key=lambda path: (path not in TO_SERVE, path)))
 
 
-def collect_garbage(*, delete: bool, remote: bool, ignore_missing: bool) -> None:
+def collect_garbage(*, delete: bool, remote: bool, ignore_missing: bool, others: Sequence[Path] = ()) -> None:
     """Free objects of DVC that no version, open run, worktree, branch, tag or experiment needs.
 
-    remote: also in the default DVC remote. ignore_missing: go on although lists of files are missing.
+    remote: also in the default DVC remote. ignore_missing: go on although lists of files are missing. others: further
+    checkouts that share DVC's cache, whose data are kept as well.
     """
-    kept.refresh()
     with ExitStack() as stack:
         repo = stack.enter_context(Repo())
-        stack.enter_context(idle())
+        refuse_shared(Path(repo.cache.local.path), others)
         found = dvc_objects.default_remote(repo)
         if remote and found is None:
             raise ValueError("--remote needs a DVC remote; add one with `dvc remote add --default NAME URL`")
-        odb = None if found is None else found[1]
-        commits = kept.releases() | kept.in_git()
-        with translated(found[0] if found else "none"):
-            needs = dict(dvc_objects.of_commits(repo, commits.values(), odb))
-        by_name = {name: needs[commit] for name, commit in commits.items() if commit in needs}
-        for folder in kept.worktrees():
-            with Repo(folder) as other:
-                by_name[f"worktree {folder}"] = dvc_objects.of_index(other, odb)
-        refuse_unlisted(by_name, ignore=ignore_missing)
-        used = {each for needed in by_name.values() for each in needed.files}
+        needs: dict[str, Needs] = {}
+        for checkout in (Path.cwd(), *others):
+            stack.enter_context(chdir(checkout))
+            kept.refresh()
+            stack.enter_context(idle())
+            with translated(found[0] if found else "none"):
+                needs |= needed_by(checkout, found[1] if found else None)
+        refuse_unlisted(needs, ignore=ignore_missing)
+        used = {each for needed in needs.values() for each in needed.files}
         places = {"DVC's cache": repo.cache.local}
         if remote and found is not None:
             places[f"the DVC remote {found[0]}"] = found[1]
-        say(NAME, f"{', '.join(kept.releases()) or 'no version'} and {len(by_name)} commits and worktrees are kept")
         free(places, used, delete=delete)
+
+
+def refuse_shared(cache: Path, others: Sequence[Path]) -> None:
+    """Raise ValueError for a cache elsewhere, unless other checkouts are named: it is likely to be shared with some."""
+    if not others and not cache.resolve().is_relative_to(git.state_folder().parent.resolve()):
+        raise ValueError(
+            f"DVC's cache {cache} lies outside this checkout, so other checkouts may need what looks unused here; name "
+            f"all of them, such as `{NAME} gc --also ../other`, or this one alone (`--also .`) if there are none"
+        )
+
+
+def needed_by(checkout: Path, remote: HashFileDB | None) -> dict[str, Needs]:
+    """Return the needs of a checkout, the current folder, by what needs them."""
+    releases = kept.releases()
+    commits = releases | kept.in_git()
+    with Repo() as repo:
+        by_commit = dict(dvc_objects.of_commits(repo, commits.values(), remote))
+    found = {f"{name} of {checkout}": by_commit[commit] for name, commit in commits.items() if commit in by_commit}
+    for folder in kept.worktrees():
+        with Repo(folder) as other:
+            found[f"worktree {folder}"] = dvc_objects.of_index(other, remote)
+    names = ", ".join(releases) or "no version"
+    say(NAME, f"{checkout} needs the data of {names}, and of its branches, tags, experiments and worktrees")
+    return found
 
 
 def free(places: Mapping[str, HashFileDB], used: Collection[HashInfo], *, delete: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from pathlib import Path
 
 from pipelines.registry import tags, version_files
 from pipelines.settings.airflow import Airflow
@@ -75,11 +76,8 @@ def in_git() -> dict[str, str]:
 
 
 def worktrees() -> list[str]:
-    """Return the folders of all worktrees of this repository that exist."""
+    """Return the folders of all worktrees of this repository that exist and use DVC."""
     listed = git.git("worktree", "list", "--porcelain").split("\n\n")
     blocks = [block.splitlines() for block in listed if block.strip()]
-    return [
-        block[0].removeprefix("worktree ")
-        for block in blocks
-        if "bare" not in block and not any(line.startswith("prunable") for line in block)
-    ]
+    folders = [block[0].removeprefix("worktree ") for block in blocks]
+    return [folder for folder in folders if Path(folder, ".dvc").is_dir()]

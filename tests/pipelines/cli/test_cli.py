@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.artifacts import outputs
 from pipelines.cli import main
+from pipelines.cli.run import following
 from tests.conftest import edit_params
 from tests.pipelines.releases import Checkout, git, longtail, start
 
@@ -187,11 +188,11 @@ def test_commands_work_from_a_folder_below(checkout: Checkout, run: Run, monkeyp
 
 def test_what_to_try_next_compares_with_the_champion_where_there_is_one(checkout: Checkout) -> None:
     held = {"verdict": "HOLD", "champion": {"version": None}}
-    assert main.following(held, promoted=False) == ["dvc metrics show", "dvc plots show"]
+    assert following(held, promoted=False) == ["dvc metrics show", "dvc plots show"]
     held = {"verdict": "HOLD", "champion": {"version": "v2.0.0"}}
     differs = [f"dvc {what} diff longtail@v2.0.0" for what in ("metrics", "params", "plots")]
-    assert main.following(held, promoted=False) == differs
-    assert main.following(held, promoted=True) == ["longtail serve", "longtail lineage", differs[0]]
+    assert following(held, promoted=False) == differs
+    assert following(held, promoted=True) == ["longtail serve", "longtail lineage", differs[0]]
 
 
 @pytest.mark.slow

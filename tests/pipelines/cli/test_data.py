@@ -198,3 +198,22 @@ def test_gc_stops_where_the_shared_registry_cannot_be_read(checkout: Checkout, t
     git(checkout.root, "remote", "set-url", "origin", "/nowhere/at/all.git")
     with pytest.raises(ValueError, match=r"release\.remote is 'origin', which cannot be fetched from"):
         data.collect_garbage(delete=True, remote=False, ignore_missing=False)
+
+
+def test_gc_of_a_cache_elsewhere_wants_all_checkouts_and_keeps_their_data(checkout: Checkout, tmp_path: Path) -> None:
+    cache = f"[cache]\n    dir = {tmp_path / 'cache'}\n"
+    Path(".dvc/config.local").write_text(cache)
+    git(tmp_path, "clone", "--quiet", str(checkout.root), "other")
+    (tmp_path / "other/.dvc/config.local").write_text(cache)
+    with chdir(tmp_path / "other"):
+        Checkout(tmp_path / "other").candidate(2)
+    checkout.candidate(1)
+    with pytest.raises(
+        ValueError, match=r"lies outside this checkout, so other checkouts may need .* `longtail gc --also"
+    ):
+        data.collect_garbage(delete=True, remote=False, ignore_missing=False)
+    before = objects(tmp_path / "cache")
+    data.collect_garbage(delete=True, remote=False, ignore_missing=False, others=[tmp_path / "other"])
+    assert objects(tmp_path / "cache") == before
+    data.collect_garbage(delete=True, remote=False, ignore_missing=False, others=[checkout.root])
+    assert objects(tmp_path / "cache") < before
