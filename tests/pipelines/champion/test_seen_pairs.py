@@ -64,7 +64,7 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
 
 
 def seen_of(test: Pairs, *, users: list[str] = USERS, items: list[str] = ITEMS, **changes: Any) -> str | None:
-    """Why v1.0.0 cannot be compared with on this holdout; None if it can."""
+    """Return why v1.0.0 cannot be compared with on this holdout; None if it can."""
     write_split([(users[0], items[0])], [], test, users, items, **changes)
     with made.stage("train") as stage:
         save_file({"item_factors": np.full((2, 2), 2, np.float32)}, stage.output("model.safetensors"))
