@@ -26,19 +26,13 @@ class Training:
     text: str
 
 
-def fetch(remote: str) -> None:
-    """Update the ref of the versions from a Git remote, if the remote has it."""
-    if git.git("ls-remote", remote, REF):
-        git.git("fetch", "--quiet", "--no-tags", remote, f"+{REF}:{REF}")
-
-
 def trainings(version: str, *, remote: str | None, active: int) -> list[Training]:
     """Return the runs on a version, oldest first.
 
     active: how many trainings Airflow has queued or running. If there are none, an unfinished run will never end.
     """
     if remote is not None:
-        git.git("fetch", "--quiet", "--no-tags", remote, f"+{runs.REFS}/*:{runs.REFS}/*")
+        runs.fetch_all(remote)
     tips = git.git("for-each-ref", "--format=%(objectname)", runs.REFS).split()
     records = zip(tips, git.read_files([f"{tip}:{runs.RECORD}" for tip in tips]), strict=True)
     found = [(json.loads(record), tip) for tip, record in records if record is not None]

@@ -43,7 +43,7 @@ def look(attempt: int, active: int = 0, waiting: int = 0, again: bool = False) -
         return {"skip": "the run generates the demo data itself; set ingest.source to watch your own data"}
     remote = load(Release).remote if load(Airflow).workers == "remote" else None
     if remote is not None:
-        data_versions.fetch(remote)
+        runs.fetch_source(remote)
     source, before, seen = params.url or params.path, git.commit_of(data_versions.REF), traces(params)
     if before is not None and json.loads(git.read_file(before, SEEN)) == seen:
         unchanged = f"no change at {source}"

@@ -79,7 +79,7 @@ def begin(run: runs.Run, revision: str | None, version: str | None, changes: Map
     version: commit of a version of the source.
     """
     if version is not None and run.remote is not None and not git.has(version):
-        data_versions.fetch(run.remote)
+        runs.fetch_source(run.remote)
     base = runs.base_of(revision, version)
     text = git.read_file(base, runs.PARAMS).decode("utf-8")
     settings = orchestration_form.applied(text, absolute(base, changes) if version is None else changes).encode()

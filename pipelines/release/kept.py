@@ -27,9 +27,8 @@ def refresh() -> None:
         return
     tags.fetch(load(Champion), remote)
     if load(Airflow).workers == "remote":
-        git.git("fetch", "--quiet", "--no-tags", remote, f"+{runs.REFS}/*:{runs.REFS}/*")
-        if git.git("ls-remote", remote, runs.SOURCE):
-            git.git("fetch", "--quiet", "--no-tags", remote, f"+{runs.SOURCE}:{runs.SOURCE}")
+        runs.fetch_all(remote)
+        runs.fetch_source(remote)
 
 
 def releases() -> dict[str, str]:

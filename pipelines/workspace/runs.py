@@ -102,6 +102,17 @@ def named(run_id: str) -> Run:
     return Run(run_id, remote)
 
 
+def fetch_all(remote: str) -> None:
+    """Update the refs of all runs from a Git remote."""
+    git.git("fetch", "--quiet", "--no-tags", remote, f"+{REFS}/*:{REFS}/*")
+
+
+def fetch_source(remote: str) -> None:
+    """Update the ref of the watched data's versions from a Git remote, if the remote has it."""
+    if git.git("ls-remote", remote, SOURCE):
+        git.git("fetch", "--quiet", "--no-tags", remote, f"+{SOURCE}:{SOURCE}")
+
+
 def start(run: Run, base: str, settings: bytes, record: Mapping[str, Any], *, replaces: str | None) -> None:
     """Point the ref to the commit `base` with the run's params.yaml and record added.
 
