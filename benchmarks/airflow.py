@@ -3,7 +3,7 @@
 Both are runs of the tiny demo on a fresh Airflow in a clone of the working tree. `stage` is the stage's own process,
 timed alone in another clone; `dvc` DVC's time in addition, or for a cached stage; `process` the overhead of the process
 around it (start of Python, worktree, Git); `airflow` the rest of the task; `wait` the time since the end of the
-previous task.
+previous task. The last table compares three trainings at once with three in a row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _results
+from benchmarks import _results, airflow_beside
 from tests.clones import Clone
 from tests.dags.standalone import TRAIN, Airflow, standalone
 from tests.test_pipeline import TINY
@@ -36,11 +36,14 @@ def main() -> None:
         with standalone(clone) as airflow:
             computed = run(airflow, "promote")
             cached = run(airflow, "promote")
+            beside = list(airflow_beside.runs(airflow))
+        beside += airflow_beside.bare(Path(folder))
     _results.run(
         "airflow",
         {
             "computed": ("Seconds of a run that computes every stage", lambda: rows(computed, bare)),
             "cached": ("Seconds of a run whose stages are all cached", lambda: rows(cached, {})),
+            "beside": ("Seconds of three trainings in a row, and at once", lambda: iter(beside)),
         },
         None,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.compute.dense import Dense
+from models.compute.single_thread import single_thread
 
 Precision = Literal["auto", "fp32", "bf16"]
 GAIN = 1.25  # bf16 keeps 8 bits of 24: it has to be clearly faster to be chosen
@@ -29,13 +30,9 @@ def seconds(*dtypes: torch.dtype) -> list[float]:
 
     Short, alternating and many, since other processes on the machine only make times longer.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with single_thread():
         layers = [layer(dtype) for dtype in dtypes]
         times = [[timed(*each) for each in layers] for _ in range(100)]
-    finally:
-        torch.set_num_threads(threads)
     return [min(of_layer) for of_layer in zip(*times, strict=True)]
 
 

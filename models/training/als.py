@@ -22,6 +22,7 @@ from torch import Tensor
 
 from models.compute.dense import Dense
 from models.compute.distributed import Ranks
+from models.compute.single_thread import single_thread
 from models.inference.factors import Factors
 from models.inference.user_side import LeastSquares
 from models.training.anchor import TextAnchor
@@ -85,7 +86,8 @@ class Als:
         """
         effective = counts.double() + self.settings.unobserved_weight * n_columns
         frequency = effective**self.settings.frequency_exponent
-        scale = self.settings.regularization / float(frequency[counts > 0].mean())
+        with single_thread():
+            scale = self.settings.regularization / float(frequency[counts > 0].mean())
         regularization = (scale * frequency).float()
         active = regularization[counts > 0]
         if not (torch.isfinite(active) & (active > 0)).all():
@@ -131,13 +133,16 @@ class Als:
         )  # fmt: skip
         self.item_factors = self.ranks.gather(rows, self.item_shares)
         lengths = torch.linalg.vector_norm(self.user_factors, dim=1)
-        return self._total(objective + float(self.user_regularization @ lengths.square_()))
+        with single_thread():
+            penalty = float(self.user_regularization @ lengths.square_())
+        return self._total(objective + penalty)
 
     def _turn(self, gram: Tensor) -> Tensor:
         """Rotate all factors into the eigenbasis of α Σ z zᵀ, given Σ z zᵀ, and return its eigenvalues, (d,)."""
         if not torch.isfinite(gram).all():
             return torch.full_like(gram[0], torch.nan)  # passed on to the objective
-        eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
+        with single_thread():
+            eigenvalues, vectors = torch.linalg.eigh(self.settings.unobserved_weight * gram.double())
         basis = self.ranks.first(vectors.float())
         turned = Dense(basis.T.contiguous())
         for table in (self.user_factors, self.item_factors):

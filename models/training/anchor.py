@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from models.compute.single_thread import single_thread
+
 
 class TextAnchor:
     """Text prior of item factors for `n` items with `t` text dimensions."""
@@ -26,16 +28,22 @@ class TextAnchor:
         t = self.embeddings.shape[1]
         self.mean = self.embeddings[fitted].mean(0) if bool(fitted.any()) else torch.zeros_like(self.embeddings[0])
         centred = torch.where(has_text[:, None], self.embeddings - self.mean, 0.0)
-        self.scale = float((centred[fitted] ** 2).sum(1).mean().sqrt().clamp(min=1e-6)) if bool(fitted.any()) else 1.0
+        with single_thread():
+            lengths = (centred[fitted] ** 2).sum(1)
+            self.scale = float(lengths.mean().sqrt().clamp(min=1e-6)) if bool(fitted.any()) else 1.0
         self.features = torch.hstack([centred / self.scale, torch.ones_like(centred[:, :1])])  # (n, t + 1)
-        share = (weights / weights.sum().clamp(min=1e-30)).double()
+        with single_thread():
+            share = (weights / weights.sum().clamp(min=1e-30)).double()
         f = self.features.double()
         gram = (f * share[:, None]).T @ f
         # the features' variances sum to about 1: at ridge 1, a direction with a hundredth of that is shrunk by half
         penalty = torch.full((t + 1,), self.ridge / 100, dtype=torch.float64, device=f.device)
         penalty[-1] = 1e-6  # the intercept is not penalized
         gram.diagonal().add_(penalty)
-        self.solver = torch.cholesky_solve((f * share[:, None]).T, torch.linalg.cholesky(gram)).float()  # (t + 1, n)
+        with single_thread():
+            self.solver = torch.cholesky_solve(
+                (f * share[:, None]).T, torch.linalg.cholesky(gram)
+            ).float()  # (t + 1, n)
 
     def fit(self, item_factors: Tensor) -> None:
         """Fit W of the ridge regression onto factors (n, d)."""

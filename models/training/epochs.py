@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.compute.single_thread import single_thread
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -33,7 +35,8 @@ def descend(epoch: Callable[[], float], parameters: Iterable[Tensor], *, epochs:
     """
     watched = list(parameters)
     for number in range(1, epochs + 1):
-        loss = epoch()
+        with single_thread():  # gradients are sums that round differently by the number of threads
+            loss = epoch()
         if not (math.isfinite(loss) and all(bool(torch.isfinite(p).all()) for p in watched)):
             raise ValueError(
                 f"the loss is {loss} after epoch {number} and not every parameter is finite: training diverged; "

@@ -43,13 +43,15 @@ def improve(
         return improve_together(
             pairs, fixed, rows, shared=shared, regularization=regularization, prior=prior, steps=steps
         )
-    nothing = np.empty(0, np.float32)
-    return row_kernel.improve(
+    nothing, threads = np.empty(0, np.float32), torch.get_num_threads()
+    objective = row_kernel.improve(
         array(pairs.indptr), array(pairs.columns), nothing if pairs.weights is None else array(pairs.weights),
         array(fixed), array(rows), array(shared), array(regularization),
         nothing.reshape(0, rows.shape[1]) if prior is None else array(prior),
-        steps=steps, threads=torch.get_num_threads(),
+        steps=steps, threads=threads,
     )  # fmt: skip
+    torch.set_num_threads(threads)  # Numba's first parallel call sets OpenMP, which torch shares, to all processors
+    return objective
 
 
 def array(tensor: Tensor) -> npt.NDArray[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.gate.stage import main
+from pipelines.runtime import cores
 from pipelines.runtime.console import run
 
 if __name__ == "__main__":
+    cores.claim()  # before libraries start their threads
+    from pipelines.gate.stage import main
+
     run(main, "gate")

@@ -17,9 +17,12 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from pipelines.privacy.shown import shown
+from pipelines.runtime import cores
 
 T = TypeVar("T")
 
+RUN = "LONGTAIL_RUN"  # environment variable: id of the run of Airflow that a process works for
+TRY_AGAIN = 75  # exit status, EX_TEMPFAIL of sysexits.h: the same may succeed later
 ROOM, PERMISSION = "make room on that disk", "change the permissions there, or work in another folder"
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
@@ -27,8 +30,12 @@ REMEDIES = {
 }
 
 
+class TemporaryError(OSError):
+    """An error that may be gone at the next attempt, such as one of the network."""
+
+
 def run(main: Callable[[], object], name: str) -> None:
-    """Call `main`; on bad input, print one line to standard error and exit with status 1.
+    """Call `main`; on bad input, print one line to standard error and exit with status 1, after TemporaryError with 75.
 
     LONGTAIL_DEBUG=1 shows the traceback as well.
     """
@@ -43,7 +50,7 @@ def run(main: Callable[[], object], name: str) -> None:
         if os.environ.get("LONGTAIL_DEBUG"):
             raise
         print(f"{name}: error: {sentence(error)}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(TRY_AGAIN if isinstance(error, TemporaryError) else 1) from None
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -78,8 +85,10 @@ def say(name: str, text: str) -> None:
 def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterator[T]:
     """Yield `steps` while a bar (on a terminal) or a line every few seconds (elsewhere) shows the progress.
 
-    Fast work shows nothing: the stage itself reports the result.
+    Fast work shows nothing: the stage itself reports the result. Between steps the number of threads follows the number
+    of stages that run on this machine.
     """
+    steps = followed(steps)
     if sys.stderr.isatty():
         yield from tqdm(steps, total=total, desc=name, unit=f" {unit}", delay=1)
         return
@@ -89,3 +98,9 @@ def progress(name: str, steps: Iterable[T], *, total: int, unit: str) -> Iterato
         if time.monotonic() - last > 5 or (shown and done == total):
             last, shown = time.monotonic(), True
             say(name, f"{done:,} of {total:,} {unit}")
+
+
+def followed(steps: Iterable[T]) -> Iterator[T]:
+    for step in steps:
+        yield step
+        cores.follow()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.artifacts.outputs import StageRun
+from pipelines.runtime import cores
 from pipelines.runtime import spark as runtime_spark
 from pipelines.runtime.sql import literal
 from pipelines.settings.engine import Engine
 
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = 8  # at most: further ones need memory, and gain little
 MACROS = r"""
     create macro instant_of(s) as epoch_us(try_cast(s as timestamptz));
     create macro words_of(s) as regexp_replace(replace(lower(s), 'ς', 'σ'), '[^\p{L}\p{N}]+', '', 'g');
@@ -116,7 +116,7 @@ def naming_shortages(stage: StageRun, memory_limit: str) -> Iterator[None]:
 
 def settings(spill: Path, memory_limit: str) -> str:
     """Return the statements that set up a connection; all of them are global to the database."""
-    return f"""set global memory_limit = '{memory_limit}'; set global threads = {THREADS};
+    return f"""set global memory_limit = '{memory_limit}'; set global threads = {min(THREADS, cores.threads())};
                set global temp_directory = {literal(spill)}; set global TimeZone = 'UTC'"""
 
 

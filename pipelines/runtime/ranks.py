@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from models.compute.distributed import Ranks
+from pipelines.runtime import cores
 
 
 def launched() -> bool:
@@ -24,7 +25,7 @@ def launch(module: str, world_size: int) -> None:
 
     On several machines, start the stage with torchrun instead. Raises ValueError if a process fails, after its error.
     """
-    threads = max(1, torch.get_num_threads() // world_size)
+    threads = max(1, cores.threads() // world_size)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run([*command, "-m", module], env=environment, check=False)

@@ -29,6 +29,7 @@ class Airflow(Section):
     schedule: Text | None
     watch: Text | None
     parallel_runs: Annotated[int, Field(ge=1, le=1000)]
+    parallel_stages: Annotated[int, Field(ge=1, le=1000)] | None
     retries: Annotated[int, Field(ge=0, le=100)]
     retry_delay: Annotated[float, Field(ge=0)]
     timeout: Annotated[float, Field(gt=0)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pipelines.runtime import cores
 from pipelines.runtime.console import run
-from pipelines.split.stage import main
 
 if __name__ == "__main__":
+    cores.claim()  # before libraries start their threads
+    from pipelines.split.stage import main
+
     run(main, "split")

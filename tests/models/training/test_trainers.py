@@ -192,3 +192,29 @@ def test_popularity_bias_lies_between_nothing_and_one() -> None:
 def test_als_fits_the_protocol() -> None:
     build: Callable[..., Trainer] = als.Als
     assert build(from_matrix(blocks()), None, ALL["als"], device=CPU).device == CPU
+
+
+LARGER: dict[str, Settings] = {  # as many numbers as libraries share out between threads
+    "als": hyperparameters.Als(64, 3, 0.1, 0.5, 1.0, 3, 3),
+    "mf": hyperparameters.Mf(64, 2, 0.02, 0.1, 0.01, 5000, 3),
+    "bpr": hyperparameters.Bpr(64, 2, 0.03, 0.01, 5000, 3),
+    "two_tower": hyperparameters.TwoTower(64, 128, 2, 0.01, 0.01, 0.3, 2000, 500, 3),
+    "light_gcn": hyperparameters.LightGcn(64, 2, 2, 0.03, 1e-3, 5000, 3),
+}
+
+
+@pytest.mark.parametrize("settings", LARGER.values(), ids=LARGER)
+def test_a_model_is_the_same_for_every_number_of_threads(settings: Settings) -> None:
+    rng = np.random.default_rng(0)
+    matrix = np.where(rng.random((900, 700)) < 0.05, 1.0, 0.0)
+    matrix[:, 0] = matrix[0] = 1
+    text = torch.from_numpy(rng.normal(size=(700, 384)).astype(np.float32))
+    before, found = torch.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            anchor = TextAnchor(text, strength=0.8, ridge=1.0)
+            found.add(trained(settings, matrix, anchor).item_factors.tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1

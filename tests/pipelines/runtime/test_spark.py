@@ -22,6 +22,7 @@ from pipelines.settings.document import load
 from pipelines.settings.engine import Engine
 from pipelines.split import parts
 from pipelines.split import stage as split
+from pipelines.validate import report as validate_report
 from pipelines.validate import stage as validate
 from tests import system
 from tests.conftest import Workspace
@@ -149,13 +150,13 @@ def test_great_expectations_says_the_same_of_good_and_of_broken_tables(
     workspace: Workspace, java: None, monkeypatch: pytest.MonkeyPatch, abroad: None
 ) -> None:
     workspace.params("validate", {"min_interactions": 100})
-    judge, reports = validate.judge, []
+    judge, reports = validate_report.judge, []
 
     def recorded(*of: Any, **how: Any) -> dict[str, Any]:
         reports.append(judge(*of, **how))
         return reports[-1]
 
-    monkeypatch.setattr(validate, "judge", recorded)
+    monkeypatch.setattr(validate_report, "judge", recorded)
     profiles = []
     for name in ("duckdb", "spark"):
         use(workspace, name)
