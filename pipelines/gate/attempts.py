@@ -24,6 +24,7 @@ from pipelines.gate.ledger import Judgement, Ledger, Lost
 from pipelines.gate.position import History, Scope, Subject
 from pipelines.registry import digests as registry_digests
 from pipelines.registry import tags
+from pipelines.runtime import console
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import load
 from pipelines.settings.evaluate import Evaluate
@@ -32,7 +33,6 @@ from pipelines.settings.release import Release
 from pipelines.settings.train import Train
 from pipelines.workspace import git
 
-RUN = "LONGTAIL_RUN"  # environment variable: the run of Airflow that a stage belongs to
 NO_GIT = "this folder is not inside a Git checkout: nothing was counted or recorded, and nothing can be promoted"
 Record = Mapping[str, Any]
 PathOf = Callable[[str, str], Path]  # (stage, name) to the verified file
@@ -137,7 +137,7 @@ def begin_anew(reason: str) -> Lost:
     epoch = releases.epoch_of(tags.read(champion), None)
     entry = Lost(
         kind="lost", artifact=champion.name, environment=champion.environment, epoch=epoch,
-        by=git.identity()[0], at=now(), run=os.environ.get(RUN), judgement=missing[1], reason=reason,
+        by=git.identity()[0], at=now(), run=os.environ.get(console.RUN), judgement=missing[1], reason=reason,
     )  # fmt: skip
     with git.lock(ledgers.LOCK):
         ledgers.append(ledgers.read(), entry)
@@ -201,7 +201,7 @@ def entry_of(
         judgement=subject.judgement, number=attempt["number"], line=attempt["line"], rule=attempt["rule"],
         level=attempt["level"], verdict=record["verdict"], champion=subject.champion, digests=dict(subject.digests),
         policy=subject.policy, split=split, window=window, settings=settings(), by=git.identity()[0], at=now(),
-        run=os.environ.get(RUN),
+        run=os.environ.get(console.RUN),
     )  # fmt: skip
 
 

@@ -18,13 +18,15 @@ from pipelines.artifacts import model_file, outputs, per_user, tables
 from pipelines.artifacts.per_user_check import check_sums
 from pipelines.gate import attempts, verdict
 from pipelines.gate.report import attempts as report_attempts
+from pipelines.gate.report import data as report_data
 from pipelines.gate.report import example_users, text_report
-from pipelines.gate.report import examples as report_examples
 from pipelines.gate.report import page as report_page
+from pipelines.gate.report.content import Content
 from pipelines.registry import chain, digests
 from pipelines.registry import changes as registry_changes
 from pipelines.runtime.console import say
 from pipelines.settings.document import load
+from pipelines.settings.document import read as read_settings
 from pipelines.settings.gate import Gate
 
 STAGE = "gate"
@@ -58,16 +60,23 @@ def main() -> None:
         curves["pareto.csv"] = tables.read_csv(stage.input("train", "pareto.csv"))
         user_idx = per_user.users(stage.input("evaluate", "per_user.parquet"))
         train, test = (tables.read(stage.input("split", f"{part}.parquet")) for part in ("train", "test"))
-        examples = example_users.choose(saved.evaluations, user_idx, train, test, items)
-        changes = registry_changes.since(champion, holdout)
-        counted = report_attempts.section(record, holdout, history)
-        report_page.write(
-            stage.output("report.html"), record, metrics["models"], holdout, curves, examples=examples,
-            changes=changes, attempts=counted,
-        )  # fmt: skip
-        more = [*report_attempts.markdown(counted), *report_examples.markdown(examples, changes)]
-        text = text_report.markdown(record, metrics["models"], holdout, curves["slices.csv"], more=more)
-        stage.output("report.md").write_text(text, "utf-8")
+        content = Content(
+            verdict=record,
+            judged_at=history.mine.at if history.mine else None,
+            models=metrics["models"],
+            holdout=holdout,
+            data=report_data.read(
+                outputs.read_json(stage.input("ingest", "summary.json")),
+                outputs.read_json(stage.input("validate", "report.json")),
+                read_settings()["ingest"],
+            ),
+            curves=curves,
+            examples=example_users.choose(saved.evaluations, user_idx, train, test, items),
+            changes=registry_changes.since(champion, holdout),
+            attempts=report_attempts.section(record, holdout, history),
+        )
+        report_page.write(stage.output("report.html"), content)
+        stage.output("report.md").write_text(text_report.markdown(content), "utf-8")
     say(STAGE, f"{record['verdict']}: {record['reason']} The table is in data/gate/report.md.")
 
 

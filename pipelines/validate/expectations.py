@@ -1,13 +1,11 @@
-"""Great Expectations on an engine's views: run suites, and report the results as JSON and as a self-contained page."""
+"""Great Expectations on an engine's views: run suites, and return the results as plain values."""
 
 from __future__ import annotations
 
 import atexit
-import html
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -28,8 +26,6 @@ from great_expectations.data_context import AbstractDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.render.renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaSectionView
 from great_expectations.validator.v1_validator import Validator
 
 from pipelines.artifacts.outputs import StageRun
@@ -41,7 +37,7 @@ from pipelines.settings.engine import Engine
 # Loaded together with GX, DuckDB's binding (nanobind) outlives the interpreter and prints 60 lines of leaks at exit.
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
-__all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "page", "source"]
+__all__ = ["Expectation", "Results", "Source", "Suite", "describe", "gxe", "source"]
 
 # Counting unexpected rows costs as much as a boolean result (1 M rows, 15 expectations: 0.54 s and 0.6 s); collecting
 # examples doubles it, so examples are collected only for failed expectations.
@@ -212,55 +208,3 @@ def raised(result: ExpectationValidationResult) -> str | None:
     causes = [info] if "raised_exception" in info else list(info.values())  # by metric if a metric raised
     messages = [str(cause["exception_message"]) for cause in causes if cause["raised_exception"]]
     return " ".join(messages[0].split()) if messages else None
-
-
-def page(results: Results, verdict: str, failures: list[str]) -> str:
-    """Return the sections of GX's validation page for every table, as one self-contained HTML file."""
-    view, renderer = DefaultJinjaSectionView(), ValidationResultsPageRenderer()
-    parts = [f"<h1>Data validation</h1><p>{html.escape(verdict)}</p>"]
-    if failures:
-        parts.append(f"<h2>What to do</h2><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in failures)}</ul>")
-    for table, result in results.items():
-        passed = sum(bool(r.success) for r in result.results)
-        parts.append(f"<h2>{html.escape(table)}: {passed} of {len(result.results)} expectations hold</h2>")
-        # the first section is an overview with links into a GX project, which does not exist here
-        for section in renderer.render(escaped(result)).sections[1:]:
-            document = {"section": section.to_json_dict(), "section_loop": {"index": len(parts)}}
-            parts.append(view.render(document))  # type: ignore[no-untyped-call]
-    return PAGE.format(body="\n".join(parts))
-
-
-def escaped(result: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:
-    """Return a copy with values from the data escaped, since GX's templates render them as markup."""
-    copy = deepcopy(result)
-    for each in copy.results:
-        config = config_of(each)
-        config.description = html.escape(config.description or "")
-        config.kwargs.update(
-            {k: html.escape(v) for k, v in config.kwargs.items() if isinstance(v, str) and k != "batch_id"}
-        )
-        if examples := each.result.get("partial_unexpected_list"):
-            each.result["partial_unexpected_list"] = [html.escape(str(value)) for value in examples]
-    return copy
-
-
-# GX's own page loads Bootstrap, Font Awesome and jQuery from six hosts; these rules replace the classes it uses.
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Data validation</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #222 }}
-h2 {{ margin-top: 2.5rem; border-bottom: 1px solid #ccc }}
-h5 {{ font-size: 1rem; margin: 1.2rem 0 .3rem }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-top: 1px solid #ddd }}
-.badge {{ background: #eee; border-radius: .25rem; padding: 0 .3rem }}
-.fa-check-circle::before {{ content: "\\2714" }}
-.fa-times::before, .fa-times-circle::before {{ content: "\\2718" }}
-.fa-exclamation-triangle::before {{ content: "\\26A0" }}
-.text-success {{ color: #1a7f37 }}
-.text-danger {{ color: #b42318 }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""

@@ -139,7 +139,7 @@ def items(params: Validate) -> expectations.Suite:
         expect(
             "empty_text",
             gxe.ExpectColumnValueLengthsToBeBetween,
-            f"at most {params.max_empty_text:.0%} of the texts are empty",
+            f"at most {percent(params.max_empty_text)} of the texts are empty",
             "set ingest.table.text to columns with words, or accept it with max_empty_text",
             column="text",
             min_value=1,
@@ -149,14 +149,14 @@ def items(params: Validate) -> expectations.Suite:
         share(
             "same_text",
             "is_original",
-            f"at most {params.max_same_text:.0%} of the texts repeat another's words",
+            f"at most {percent(params.max_same_text)} of the texts repeat another's words",
             "add columns to ingest.table.text that distinguish items, or remove duplicates from the catalogue",
             1 - params.max_same_text,
         ),
         share(
             "untouched_items",
             "is_touched",
-            f"at most {params.max_untouched_items:.0%} of the items have no interaction",
+            f"at most {percent(params.max_untouched_items)} of the items have no interaction",
             "check that items and interactions have the same item ids, and that all interaction files are present",
             1 - params.max_untouched_items,
         ),
@@ -169,7 +169,7 @@ def users(params: Validate) -> expectations.Suite:
         expect(
             "loud_user",
             gxe.ExpectColumnMaxToBeBetween,
-            f"no user has more than {params.max_user_share:.0%} of the interactions",
+            f"no user has more than {percent(params.max_user_share)} of the interactions",
             "if it is a shared guest account or a bot, remove it from the source",
             column="share",
             max_value=params.max_user_share,
@@ -183,7 +183,7 @@ def against_profile(tolerances: Tolerances) -> expectations.Suite:
     remedy = "compare the sources of the two versions; an intended change needs no action, and is the new reference"
 
     def least(column: str, noun: str) -> expectations.Expectation:
-        words = f"{noun} did not shrink by more than {shrink:.0%}"
+        words = f"{noun} did not shrink by more than {percent(shrink)}"
         kind = gxe.ExpectColumnMinToBeBetween
         return expect(f"profile_{column}", kind, words, remedy, column=column, min_value=1 - shrink)
 
@@ -199,15 +199,19 @@ def against_profile(tolerances: Tolerances) -> expectations.Suite:
         most("heavy_user", f"the most active user grew by a factor of at most {heavy:g}", heavy),
         most(
             "head",
-            f"the share of the top 1% of items grew by at most {tolerances.max_head_gain:.0%}",
+            f"the share of the top 1% of items grew by at most {percent(tolerances.max_head_gain)}",
             tolerances.max_head_gain,
         ),
         most(
             "values",
-            f"the distribution of values shifted by at most {tolerances.max_value_shift:.0%}",
+            f"the distribution of values shifted by at most {percent(tolerances.max_value_shift)}",
             tolerances.max_value_shift,
         ),
-        most("script", f"at most {tolerances.max_value_shift:.0%} of texts changed script", tolerances.max_value_shift),
+        most(
+            "script",
+            f"at most {percent(tolerances.max_value_shift)} of texts changed script",
+            tolerances.max_value_shift,
+        ),
     ]
 
 
@@ -221,6 +225,10 @@ def of_custom(custom: Custom) -> expectations.Expectation:
     except (ValueError, TypeError) as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"validate.custom {custom.code}: {problem}; correct its kwargs") from error
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:g}%"
 
 
 def at_least(code: str, n_rows: int, noun: str, remedy: str) -> expectations.Expectation:

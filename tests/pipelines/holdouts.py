@@ -24,6 +24,23 @@ HASHES = {"tail_sha256": "a" * 64, "holdout_sha256": "b" * 64}
 SPLIT = {"strategy": "hash", "cutoffs": None, "seed": 0, "test": 0.1, "cold_items": 0.0, "user_space": None}
 ENCODER = "e" * 64
 FIGURES = ("ndcg@10", "tail_recall@20", "tail_coverage@10")  # that the policy of params.yaml compares with the best
+COUNT = {"read": 5300, "accepted": 5280, "rejected": 20, "reasons": {"empty_item_id": 5, "unknown_item": 15}}
+INGESTED: dict[str, Any] = {
+    "source": "table",
+    "n_pairs": 5280,
+    "n_users": N_USERS,
+    "n_items": N_ITEMS,
+    "interactions": COUNT,
+}
+WARNING: dict[str, Any] = {
+    "table": "items",
+    "code": "same_text",
+    "name": "at most 50% of the texts repeat another's words",
+    "success": False,
+    "found": "59 of 60 rows, 98.3%",
+    "remedy": "add columns to ingest.table.text",
+}
+VALIDATED: dict[str, Any] = {"n_expectations": 27, "n_warnings": 1, "n_quarantined": 3, "expectations": [WARNING]}
 PARETO = [
     {
         "method": "none",
@@ -113,6 +130,9 @@ def write_split(parts: Pairs, **changes: Any) -> None:
     with made.stage("ingest") as stage:
         for name in ("interactions.parquet", "items.parquet", "users.parquet"):
             tables.write(items, stage.output(name))
+        outputs.write_json(stage.output("summary.json"), INGESTED)
+    with made.stage("validate") as stage:
+        outputs.write_json(stage.output("report.json"), VALIDATED)
     with made.stage("split") as stage:
         tables.write(items.append_column("genre", pa.array(GENRE.tolist())), stage.output("items.parquet"))
         tables.write(users_table(), stage.output("users.parquet"))

@@ -38,6 +38,7 @@ class Example:
     n_history: int
     tail_share: float
     history: list[Shown]
+    by_time: bool  # the history begins with the latest item
     lists: dict[str, list[Shown]]
 
 
@@ -64,7 +65,8 @@ def choose(
             return [Shown(titles[item], bool(is_tail[item]), item in wanted) for item in found if item >= 0]
 
         lists = {name: shown(evaluations[name].lists[row, :K].tolist()) for name in models}
-        examples.append(Example(len(history), float(shares[row]), shown(history[:N_HISTORY]), lists))
+        by_time = has_times(train, int(user_idx[row]))
+        examples.append(Example(len(history), float(shares[row]), shown(history[:N_HISTORY]), by_time, lists))
     return examples
 
 
@@ -78,6 +80,14 @@ def tail_shares(train: pa.Table, is_tail: Bools, *, n_users: int) -> npt.NDArray
         counts, 1
     )
     return shares
+
+
+def has_times(pairs: pa.Table, user: int) -> bool:
+    """Return whether any event of a user has a time."""
+    if "timestamp" not in pairs.column_names:
+        return False
+    times: Any = pairs.filter(pc.equal(pairs["user_idx"], pa.scalar(user, pa.int32())))["timestamp"]
+    return bool(times.null_count < len(times))
 
 
 def latest(pairs: pa.Table, user: int) -> list[int]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.evaluation.metrics import REGISTRY
+from pipelines.gate.report import best
 from pipelines.gate.report.rules import number
 
 Models = Mapping[str, Mapping[str, float]]
 KINDS = (("accuracy", "Accuracy"), ("tail", "Tail and exposure"))
 SAYS = "An item is relevant to a user who interacted with it in test; items of the user's history are not listed."
+DIRECTION = f"{best.SAYS}; higher is better unless the row says that lower is."
 REFERENCES = {
     "popularity": "popularity recommends the most popular items to every user",
     "random": "random recommends items drawn at random",
@@ -45,12 +47,12 @@ def markdown(models: Models) -> list[str]:
     rows = []
     for base in bases(models):
         for k in ks_of(models):
-            cells = " | ".join(number(values.get(f"{base}@{k}")) for values in models.values())
-            rows.append(f"| {base}@{k} | {cells} | {remark(base)} |")
+            found = " | ".join(best.bold(*each) for each in cells(models, base, k))
+            rows.append(f"| {base}@{k} | {found} | {remark(base)} |")
     return [
         "## Metrics",
         "",
-        f"{SAYS} {references(models)}".strip(),
+        f"{SAYS} {references(models)} {DIRECTION}".replace("  ", " "),
         "",
         *(f"- {base}: {REGISTRY[base].says}" for base in bases(models)),
         "",
@@ -61,6 +63,13 @@ def markdown(models: Models) -> list[str]:
     ]
 
 
+def cells(models: Models, base: str, k: int) -> list[tuple[str, bool]]:
+    """Return the figure of each model as text, and whether it is the best."""
+    values = [figures.get(f"{base}@{k}") for figures in models.values()]
+    marks = best.marks(values, higher_is_better=REGISTRY[base].higher_is_better)
+    return list(zip(map(number, values), marks, strict=True))
+
+
 def for_page(models: Models) -> dict[str, Any]:
     """Return the table in the form of page.html: a row per metric, the models side by side at each k."""
     ks = ks_of(models)
@@ -69,6 +78,7 @@ def for_page(models: Models) -> dict[str, Any]:
         rows = []
         for base in (base for base in bases(models) if REGISTRY[base].kind == kind):
             meaning = REGISTRY[base].says + (f" ({remark(base)})" if remark(base) else "")
-            rows.append((base, meaning, [number(values.get(f"{base}@{k}")) for values in models.values() for k in ks]))
+            by_k = [cells(models, base, k) for k in ks]
+            rows.append((base, meaning, [each for of_model in zip(*by_k, strict=True) for each in of_model]))
         groups.append((title, rows))
-    return {"note": SAYS, "models": list(models), "ks": ks, "groups": groups}
+    return {"note": f"{SAYS} {DIRECTION}", "models": list(models), "ks": ks, "groups": groups}

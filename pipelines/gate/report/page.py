@@ -2,77 +2,87 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from models.gate.rules import percent
-from pipelines.artifacts import best_releases
+from pipelines.gate.report import changes as report_changes
 from pipelines.gate.report import charts as graphs
+from pipelines.gate.report import data as report_data
 from pipelines.gate.report import examples as report_examples
-from pipelines.gate.report import metrics, rules, slices
-from pipelines.gate.report.attempts import Section
-from pipelines.gate.report.example_users import Example
-from pipelines.gate.report.examples import Changes
+from pipelines.gate.report import heading, metrics, outcomes, rules, slices
+from pipelines.gate.report.content import Content
 from pipelines.gate.report.wording import split_words, tail_words
+from pipelines.pages import templates
 
 FOLDER = Path(__file__).parent
-Record = Mapping[str, Any]
-Models = Mapping[str, Mapping[str, float]]
+CONTENTS = {
+    "changes": "What changed since the champion",
+    "rules": "Rules",
+    "data": "Data",
+    "attempts": "Attempts on this holdout",
+    "figures": "Where the models differ",
+    "users": "Example users",
+    "slices": "Slices",
+    "metrics": "Metrics",
+    "scope": "Scope of the verdict",
+}
 Curves = Mapping[str, Mapping[str, Sequence[str]]]
 
 
-def write(
-    path: Path, verdict: Record, models: Models, holdout: Record, curves: Curves, *,
-    examples: Sequence[Example], changes: Changes | None, attempts: Section,
-) -> None:  # fmt: skip
+def write(path: Path, content: Content) -> None:
     """Write the page: one HTML file with inline style and SVG, no scripts, nothing loaded."""
+    verdict = content.verdict
     page = environment().get_template("page.html").render(
+        **of_rules(verdict["rules"]),
+        contents=CONTENTS,
         css=Markup((FOLDER / "page.css").read_text("utf-8")),
+        title=heading.title(content),
+        judged_at=heading.judged_at(content),
         verdict=verdict,
-        reason=re.split(r"(?<=\.) (?=«)", verdict["reason"]),  # a sentence per rule that does not hold
+        verdict_means=heading.MEANING[verdict["verdict"]],
+        reason=outcomes.headline(verdict),
         asked=rules.to_decide(verdict),
-        facts=facts(verdict),
-        columns=rules.COLUMNS,
+        unfair=outcomes.unfair(verdict),
+        facts=heading.facts(content),
+        changes=report_changes.lines(content.changes, verdict),
+        first=report_changes.FIRST,
         meaning=rules.meaning(verdict),
         controls={control["model"]: rules.by_whom(control) for control in verdict["controls"]},
-        attempts=attempts,
-        references=metrics.references(models),
-        charts=charts(curves),
-        examples=report_examples.for_page(examples),
-        slice_notes=slices.SAYS,
-        slices=list(slices.for_page(curves["slices.csv"])),
-        small_note=f"{slices.SMALL.capitalize()}.",
-        metrics=metrics.for_page(models),
-        changes=changes,
-        tail=tail_words(holdout),
-        split=split_words(holdout, verdict),
+        data=content.data,
+        data_columns=report_data.INPUTS,
+        data_warnings=report_data.WARNINGS,
+        data_details=report_data.DETAILS,
+        attempts=content.attempts,
+        references=metrics.references(content.models),
+        charts=charts(content.curves),
+        examples=report_examples.for_page(content.examples),
+        slice_notes={**slices.SAYS, "items": "Recall and deciles are those of the figure «Recall by popularity»."},
+        slices=list(slices.for_page(content.curves["slices.csv"])),
+        small_note=f"{slices.SMALL.capitalize()}. {slices.MARKED}",
+        metrics=metrics.for_page(content.models),
+        tail=tail_words(content.holdout),
+        split=split_words(content.holdout, verdict),
     )  # fmt: skip
     path.write_text(page, "utf-8")
 
 
-@cache
 def environment() -> Environment:
-    """Return templates that escape every text, and raise an error for an undefined name."""
-    return Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
+    return templates.environment(FOLDER)
 
 
-def facts(verdict: Record) -> dict[str, str]:
+def of_rules(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the arguments of the template that are about rules."""
+    shown = outcomes.applicable(judged)
     return {
-        "champion": verdict["champion"]["version"] or "none yet",
-        **({"best release": best} if (best := best_releases.words(verdict["champion"])) else {}),
-        "users judged": f"{verdict['n_users']:,}",
-        "confidence, one-sided": percent(verdict["confidence"]),
-        "correction of rejections": "Holm" if verdict["correction"] == "holm" else "none",
-        "model": verdict["digests"]["model"][:12],
+        "rules": list(zip(shown, outcomes.reasons(shown), strict=True)),
+        "columns": rules.COLUMNS,
+        "left_out": outcomes.left_out(judged),
+        "open_rules": outcomes.open_rules(judged),
     }
 
 

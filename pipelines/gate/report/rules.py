@@ -32,11 +32,12 @@ class Column:
         return self.heading.split()[0]
 
 
-def markdown(rules: Sequence[Record]) -> list[str]:
-    """Return the table of rules, a line each."""
-    rows = [[markdown_cell(column, rule) for column in COLUMNS] for rule in rules]
-    heads = [column.heading.replace("\n", " ") for column in COLUMNS]
-    rulers = ["--:" if column.is_number else "---" for column in COLUMNS]
+def markdown(rules: Sequence[Record], *, spare: bool = True) -> list[str]:
+    """Return the table of rules, a line each; spare: with the columns that a narrow page can do without."""
+    columns = [column for column in COLUMNS if spare or not column.is_spare]
+    rows = [[markdown_cell(column, rule) for column in columns] for rule in rules]
+    heads = [column.heading.replace("\n", " ") for column in columns]
+    rulers = ["--:" if column.is_number else "---" for column in columns]
     return [f"| {' | '.join(heads)} |", f"|{'|'.join(rulers)}|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
@@ -193,10 +194,10 @@ def bar(rule: Record, *, width: int = 190, height: int = 26) -> Markup:
     label = f"{interval(rule)}, {required(rule)} is required"
     return Markup(
         f'<svg class="{rule["decision"]}" width="{width}" height="{height}" role="img" aria-label="{label}">'
-        f'<rect x="{allowed[0]}" y="2" width="{allowed[1]}" height="{height - 4}" rx="3" fill="#dcfce7"/>'
+        f'<rect x="{allowed[0]}" y="2" width="{allowed[1]}" height="{height - 4}" rx="3" fill="var(--allowed)"/>'
         f'<line x1="{start}" x2="{end}" y1="{middle}" y2="{middle}" stroke="var(--tone)" stroke-width="5" '
         'stroke-linecap="round" opacity=".45"/>'
-        f'<line x1="{limit}" x2="{limit}" y1="1" y2="{height - 1}" stroke="#0f172a" stroke-width="1.5"/>'
+        f'<line x1="{limit}" x2="{limit}" y1="1" y2="{height - 1}" stroke="var(--ink)" stroke-width="1.5"/>'
         f'<circle cx="{x(rule["effect"])}" cy="{middle}" r="4.5" fill="var(--tone)"/></svg>'
     )
 

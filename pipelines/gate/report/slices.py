@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.evaluation.metrics import look_up
+from pipelines.gate.report import best
 from pipelines.gate.report.rules import number
 from pipelines.privacy.markdown import cell
 
@@ -23,6 +25,7 @@ SAYS = {
     "most popular items, 10 the least.",
 }
 SMALL = "a small slice rests on so few users or events that its figures are mostly chance"
+MARKED = f"{best.SAYS}, except in small slices."
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,16 @@ def cells(each: Slice) -> dict[str, str]:
     return found
 
 
+def marked(each: Slice, metric: str) -> list[tuple[str, bool]]:
+    """Return the figures of a row as text, and whether each is the best; a small slice has no best one."""
+    values = [None] * len(each.values) if each.small else list(each.values.values())
+    marks = best.marks(values, higher_is_better=look_up(metric)[1].higher_is_better)
+    texts = list(cells(each).values())
+    return list(zip(texts, [*marks, *[False] * (len(texts) - len(marks))], strict=True))
+
+
 def markdown(columns: Table) -> list[str]:
-    lines = ["## Slices", "", *(f"- {of}: {says}" for of, says in SAYS.items()), f"- *: {SMALL}", ""]
+    lines = ["## Slices", "", *(f"- {of}: {says}" for of, says in SAYS.items()), f"- *: {SMALL}", f"- {MARKED}", ""]
     for of, metric, found in tables(columns):
         names = list(cells(found[0])) if found else []
         lines += [
@@ -86,7 +97,7 @@ def markdown(columns: Table) -> list[str]:
             f"|---|--:|--:|{'--:|' * len(names)}",
             *(
                 f"| {cell(each.name)}{' *' if each.small else ''} | {each.n:,} | {each.n_events:,} | "
-                f"{' | '.join(cells(each).values())} |"
+                f"{' | '.join(best.bold(*figure) for figure in marked(each, metric))} |"
                 for each in found
             ),
             "",
@@ -102,5 +113,5 @@ def for_page(columns: Table) -> Iterator[dict[str, Any]]:
     """Return the tables in the form of page.html."""
     for of, metric, found in tables(columns):
         names = list(cells(found[0])) if found else []
-        rows = [(each, list(cells(each).values())) for each in found]
+        rows = [(each, marked(each, metric)) for each in found]
         yield {"of": of, "title": title(of, metric, names), "names": names, "rows": rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,9 +11,10 @@ from rich.table import Table
 
 from models.gate.rules import percent
 from pipelines.artifacts import best_releases
-from pipelines.gate.report import metrics, rules
+from pipelines.gate.report import attempts, changes, data, examples, heading, metrics, outcomes, rules
 from pipelines.gate.report import slices as report_slices
-from pipelines.gate.report.rules import by_whom, drawn, meaning, to_decide, words
+from pipelines.gate.report.content import Content
+from pipelines.gate.report.rules import by_whom, drawn, meaning, to_decide
 from pipelines.gate.report.wording import split_words, tail_words
 from pipelines.privacy.markdown import cell, code
 from pipelines.privacy.shown import markup
@@ -48,50 +49,53 @@ def terminal_cell(column: rules.Column, rule: Record) -> str:
     return f"{text}\n[dim]{below}[/]" if below else text
 
 
-def markdown(
-    verdict: Record, models: Mapping[str, Mapping[str, float]], holdout: Record, slices: Mapping[str, Sequence[str]], *,
-    more: Sequence[str],
-) -> str:  # fmt: skip
-    """Return the report for terminals and pull requests; `more`: further lines."""
+def markdown(content: Content) -> str:
+    """Return the report for terminals and pull requests."""
+    verdict, unfair = content.verdict, outcomes.unfair(content.verdict)
     champion = verdict["champion"]["version"] or "none yet"
     if which := best_releases.words(verdict["champion"]):
         champion += f", best release: {cell(which)}"
     lines = [
         f"# {verdict['verdict']}",
         "",
-        cell(verdict["reason"]),
+        cell(outcomes.headline(verdict)),
+        "",
+        heading.MEANING[verdict["verdict"]],
         "",
         *([cell(asked), ""] if (asked := to_decide(verdict)) else []),
-        *(
-            [f"The champion was not compared with: {verdict['unfair_champion']}.", ""]
-            * bool(verdict["unfair_champion"])
-        ),
+        *([f"The champion was not compared with: {cell(unfair)}.", ""] if unfair else []),
+        f"- judged: {heading.judged_at(content)}",
+        f"- candidate: model `{heading.candidate(content)}`",
+        f"- data: {cell(content.data.source)}",
+        f"- rules: {outcomes.count(verdict['rules'])}",
+        "",
         f"{verdict['n_users']:,} users, champion: {champion}, {percent(verdict['confidence'])} confidence one-sided"
         f"{corrected(verdict)}.",
         "",
+        *changes.markdown(content.changes, verdict),
+        "## Rules",
+        "",
         *rules.markdown(verdict["rules"]),
         "",
-        *(
-            f"- «{cell(rule['name'])}», {words(rule['decision'])}: {cell(rule['reason'])}"
-            for rule in verdict["rules"]
-            if rule["decision"] != "pass"
-        ),
+        *outcomes.markdown(verdict["rules"]),
         "",
         f"Intervals are {meaning(verdict)}; `|` is what is required, `o` the estimate, `<` or `>` no bound:",
         "",
-        *code([f"{rule['name'][:24]:<24} {drawn(rule)}" for rule in verdict["rules"]]),
+        *code([f"{rule['name'][:24]:<24} {drawn(rule)}" for rule in outcomes.applicable(verdict["rules"])]),
         "",
         "Controls, which this policy must reject:",
         "",
         *(f"- {control['model']}: {cell(by_whom(control))}" for control in verdict["controls"]),
         "",
-        *metrics.markdown(models),
-        *report_slices.markdown(slices),
-        *more,
+        *data.markdown(content.data),
+        *attempts.markdown(content.attempts),
+        *metrics.markdown(content.models),
+        *report_slices.markdown(content.curves["slices.csv"]),
+        *examples.markdown(content.examples),
         "## Scope of the verdict",
         "",
-        f"- tail: {tail_words(holdout)}",
-        f"- split: {split_words(holdout, verdict)}",
+        f"- tail: {tail_words(content.holdout)}",
+        f"- split: {split_words(content.holdout, verdict)}",
         *(f"- {name}: `{digest}`" for name, digest in verdict["digests"].items()),
         "",
     ]

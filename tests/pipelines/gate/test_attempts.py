@@ -27,9 +27,10 @@ from pipelines.gate.ledger import Judgement, Lost
 from pipelines.gate.position import History
 from pipelines.gate.report import attempts as report_attempts
 from pipelines.gate.report import page
-from pipelines.orchestration import run_tasks
+from pipelines.orchestration import approval_tasks
 from pipelines.registry.champion import NONE
 from pipelines.release import candidate, lineage, release
+from pipelines.runtime import console
 from pipelines.settings.document import load
 from pipelines.settings.gate import Gate
 from tests import made
@@ -230,10 +231,10 @@ def test_what_if_is_counted_apart_and_once(checkout: Checkout) -> None:
 
 def test_names_of_other_people_are_text_in_every_report(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_COMMITTER_NAME", "<script>x</script>|`\x1b[31m")
-    monkeypatch.setenv(gate_attempts.RUN, "run | <b>")
+    monkeypatch.setenv(console.RUN, "run | <b>")
     judge(1)
     record = judge(2)
-    for text in (report("html"), report("md"), "\n".join(run_tasks.table("run", record | {"n_users": 3}))):
+    for text in (report("html"), report("md"), "\n".join(approval_tasks.table(record | {"n_users": 3}))):
         assert "<script" not in text
         assert "\x1b" not in text
     assert "run | &lt;b&gt;" in report("html")
@@ -242,7 +243,7 @@ def test_names_of_other_people_are_text_in_every_report(checkout: Checkout, monk
 
 def test_the_question_of_an_approval_names_number_level_and_those_before(checkout: Checkout) -> None:
     judge(1)
-    text = "\n".join(run_tasks.table("run", judge(2)))
+    text = "\n".join(approval_tasks.table(judge(2)))
     assert "- Judgement 2 of this holdout before any promotion." in text
     assert "on any holdout: 1 PROMOTE, by" in text
     assert "99.9194 % confidence instead of 95 %" in text

@@ -16,7 +16,7 @@ from pipelines.evaluate import stage as evaluate
 from pipelines.gate import stage as gate
 from pipelines.gate.report import rules, text_report
 from pipelines.gate.report import slices as report_slices
-from pipelines.orchestration import run_tasks
+from pipelines.orchestration import approval_tasks
 from pipelines.registry import digests
 from tests.conftest import REPO, Workspace
 from tests.pipelines import holdouts
@@ -269,7 +269,7 @@ def test_a_candidate_that_holds_against_the_champion_is_rejected_for_what_the_be
     assert f"champion: v3.0.0, best release: {best}, 95 %" in markdown
     assert "| metric | best v1.0.0 | candidate | champion |" in markdown
     assert "of best v1.0.0" in printed(verdict) + markdown
-    assert any("best release: v1.0.0 by ndcg@10" in line for line in run_tasks.table("run", verdict))
+    assert any("best release: v1.0.0 by ndcg@10" in line for line in approval_tasks.table(verdict))
 
 
 def test_a_best_release_whose_files_are_absent_holds_what_would_be_promoted(workspace: Workspace) -> None:
@@ -455,7 +455,7 @@ def test_relative_gains_say_of_what(workspace: Workspace) -> None:
 
 def test_who_approves_a_run_reads_the_same_rows_as_in_the_report(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
-    rows = [line for line in run_tasks.table("run", judge()) if line.startswith("| ")]
+    rows = [line for line in approval_tasks.table(judge()) if line.startswith("| ")]
     assert set(rows) <= set((OUT / "report.md").read_text("utf-8").splitlines())
     assert len(rows) == 10  # heading and nine rules
 

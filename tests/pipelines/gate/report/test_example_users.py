@@ -67,12 +67,21 @@ def test_the_history_begins_with_the_item_that_came_last() -> None:
     assert example.n_history == 10
 
 
+def test_a_history_without_times_claims_no_order() -> None:
+    example = choose("candidate", "popularity")[-1]
+    assert examples.history_heading(example) == "History, latest first, 8 of 10 items"
+    assert examples.history_heading(replace(example, n_history=8, by_time=False)) == "History"
+    for name, known in (("timestamp", True), ("other", False)):
+        assert example_users.has_times(pairs().rename_columns(["user_idx", "item_idx", name]), 3) == known
+    nothing = pairs().drop_columns("timestamp").append_column("timestamp", pa.nulls(200, pa.timestamp("us")))
+    assert not example_users.has_times(nothing, 3)
+
+
 def test_titles_cannot_inject_markup() -> None:
     example = choose("candidate", "popularity")[0]
     nasty = example_users.Shown("<b>*x*</b> | `y`", is_tail=True, is_hit=True)
     example = replace(example, history=[nasty])
     macros: Any = page.environment().get_template("sections.html").module
     assert "<b>" not in macros.list_of(example.history)
-    text = "\n".join(examples.markdown([example], None))
+    text = "\n".join(examples.markdown([example]))
     assert "&lt;b>\\*x\\*&lt;/b> \\| \\`y\\` ✓" in text
-    assert "There is no champion yet." in text
