@@ -68,7 +68,7 @@ class Longtail(Recommender):
 
     @bentoml.api
     def recommend_for_text(self, query: ForText, /) -> TextAnswer:
-        """Recommend items for a free-text query: by the items that match it best, named in `like`."""
+        """Recommend items for a free-text query, by the items whose descriptions match it best."""
         return TextAnswer.model_validate_json(endpoints.recommend_for_text(self, query))
 
     @bentoml.api

@@ -40,7 +40,6 @@ class Endpoint:
     takes: type[BaseModel] | None  # None: no body
     answers: type[BaseModel]  # schema of the JSON that `answer` returns
     answer: Callable[[Recommender, Any], bytes]
-    example: dict[str, Any]  # of a request body
     long: bool = False  # answered in a thread, whatever the catalogue's size
     users: Callable[[Any], Sequence[str]] | None = None  # (request) -> users whose history it reads
 
@@ -128,6 +127,7 @@ def model_info(service: Recommender, query: object = None) -> bytes:
     about = {key: release[key] for key in ("verdict", "reason", "digests", "files", "tail", "figures", "search")}
     body = about | {
         "model": service.tag,
+        "version": service.version,
         "reranking": {"method": service.how.method, "strength": service.how.strength},
         "texts": texts(release["encoder"]),
         "columns": {name: len(column.values) for name, column in items.columns.items()},
@@ -178,32 +178,14 @@ def weights_of(query: ForItems | Why) -> Floats | None:
     return None if query.weights is None else np.asarray(query.weights, np.float32)
 
 
-ENDPOINTS = {
-    "recommend": Endpoint(
-        ForUser, Answer, recommend, {"user_id": "00001", "k": 10, "tail": 0.5}, users=lambda query: [query.user_id]
-    ),
-    "recommend_batch": Endpoint(
-        ForUsers,
-        Answers,
-        recommend_batch,
-        {"user_ids": ["00001", "00002"], "k": 10},
-        long=True,
-        users=lambda query: query.user_ids,
-    ),
-    "recommend_for_items": Endpoint(
-        ForItems, Answer, recommend_for_items, {"item_ids": ["b00001", "b00039"], "weights": [1.0, 0.5]}
-    ),
-    "recommend_for_text": Endpoint(
-        ForText, TextAnswer, recommend_for_text, {"text": "a quiet book about the night sky"}, long=True
-    ),
-    "similar_items": Endpoint(SimilarTo, Answer, similar_items, {"item_id": "b00001", "k": 10}),
+ENDPOINTS = {  # in the order of use
+    "recommend": Endpoint(ForUser, Answer, recommend, users=lambda query: [query.user_id]),
+    "recommend_for_items": Endpoint(ForItems, Answer, recommend_for_items),
+    "recommend_for_text": Endpoint(ForText, TextAnswer, recommend_for_text, long=True),
+    "recommend_batch": Endpoint(ForUsers, Answers, recommend_batch, long=True, users=lambda query: query.user_ids),
+    "similar_items": Endpoint(SimilarTo, Answer, similar_items),
     "explain": Endpoint(
-        Why,
-        Explanation,
-        explain,
-        {"user_id": "00001", "item_id": "b00039"},
-        long=True,
-        users=lambda query: [] if query.user_id is None else [query.user_id],
+        Why, Explanation, explain, long=True, users=lambda query: [] if query.user_id is None else [query.user_id]
     ),
-    "model_info": Endpoint(None, ModelInfo, model_info, {}),
+    "model_info": Endpoint(None, ModelInfo, model_info),
 }

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bento.api.schemas import Model, Strict, answering
+from bento.api.descriptions import answering
+from bento.api.schemas import Model, Strict
 from bento.model.recommender import Recommender
 from bento.monitoring.exposure_window import Exposure
 

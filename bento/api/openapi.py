@@ -1,4 +1,4 @@
-"""The OpenAPI document: every address with its request bodies, answers and errors."""
+"""The OpenAPI document: every address with its request bodies, answers, errors, and examples from this model."""
 
 from __future__ import annotations
 
@@ -9,44 +9,29 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from bento.api.descriptions import answering, taking
 from bento.api.endpoints import ENDPOINTS
-from bento.api.schemas import RETRY, Readiness, answering, taking
+from bento.api.examples import Examples
+from bento.api.introduction import TAGS, introduction, tag_of
+from bento.api.refusals import REFUSALS, REFUSALS_OF_WRITES, UNKNOWN
+from bento.api.schemas import Readiness
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender
 
 Mode = Literal["validation", "serialization"]
 MODES: dict[str, Mode] = {"requestBody": "validation", "responses": "serialization"}
-REFUSALS = {
-    "400": answering("The request is malformed, or this model cannot answer it"),
-    "401": answering("The API key is missing or wrong")
-    | {"headers": {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}},
-    "405": answering("The address does not accept this method")
-    | {"headers": {"Allow": {"required": True, "schema": {"type": "string"}}}},
-    "408": answering("The request took too long to arrive"),
-    "413": answering("The body is longer than 1 MiB"),
-    "421": answering("The service does not answer to this Host; LONGTAIL_HOSTS lists further hosts"),
-    "500": answering("The answer failed; the server's log has the reason"),
-    "503": answering("Too many concurrent requests, or no answer in time") | {"headers": RETRY},
-}
-REFUSALS_OF_WRITES = {
-    "403": answering("A page of another site sent the request; LONGTAIL_CORS_ORIGINS lists the sites that may"),
-    "415": answering("The Content-Type is not application/json"),
-}
-UNKNOWN = {"404": answering("An item or user is unknown to the model; the error names it")}
 PROBES = {
     "/livez": "Liveness: the process answers.",
     "/healthz": "Readiness, at an older address.",
 }
-
-
 READY = {  # the first answers 503 while the server drains, the second also while feedback is down
     "/readyz": "Readiness to recommend; the body reports if feedback works.",
     "/readyz/feedback": "Readiness to recommend and to store feedback events.",
 }
 
 
-def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
+def document(service: Recommender, paths: Iterable[dict[str, Any]], examples: Examples) -> bytes:
     """Return the document of a running service; paths: those of other modules, with models in place of schemas."""
     found: dict[str, Any] = {f"/{name}": {"post": operation(service, name)} for name in ENDPOINTS}
     for each in paths:
@@ -55,19 +40,25 @@ def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
         for method, described in at.items():
             refusals = REFUSALS | REFUSALS_OF_WRITES if method == "post" else REFUSALS
             at[method] = described | {"responses": dict(sorted((refusals | described["responses"]).items()))}
-    found |= {path: readiness(text) for path, text in READY.items()}
+    found |= {path: readiness(text, service.tag) for path, text in READY.items()}
     used = {(model, mode) for model, mode in models(found)}
     references, schemas = models_json_schema(
         sorted(used, key=lambda each: (each[0].__name__, each[1])), ref_template="#/components/schemas/{model}"
     )
+    put_in = {**put(found, references), **{path: probe(text) for path, text in PROBES.items()}}
     spec = {
         "openapi": "3.1.0",
-        "info": {"title": "Longtail", "version": service.tag, "description": card(service)},
+        "info": {
+            "title": "Longtail API",
+            "version": f"{service.version} ({service.tag})" if service.version else service.tag,
+            "description": introduction(examples),
+        },
         "security": [{}, {"key": []}],
-        "paths": {**put(found, references), **{path: probe(text) for path, text in PROBES.items()}},
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": {path: {m: named(path, d, examples) for m, d in at.items()} for path, at in put_in.items()},
         "components": {
             "schemas": schemas["$defs"],
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "LONGTAIL_API_KEY"}},
         },
     }
     return json.dumps(spec, ensure_ascii=False).encode()
@@ -75,9 +66,27 @@ def document(service: Recommender, paths: Iterable[dict[str, Any]]) -> bytes:
 
 def operation(service: Recommender, name: str) -> dict[str, Any]:
     endpoint = ENDPOINTS[name]
-    body = {} if endpoint.takes is None else {"requestBody": taking(endpoint.takes, endpoint.example)}
+    body = {} if endpoint.takes is None else {"requestBody": taking(endpoint.takes)}
     summary = service.bento_service.apis[name].doc  # type: ignore[attr-defined]
     return {"summary": summary, **body, "responses": {"200": answering("The answer", endpoint.answers), **UNKNOWN}}
+
+
+def named(path: str, described: dict[str, Any], examples: Examples) -> dict[str, Any]:
+    """Return an operation with its tag, its id, and examples of its request and answer."""
+    name = path.strip("/")
+    more: dict[str, Any] = {"tags": [tag_of(path)], "operationId": name.replace("/", "_")}
+    if bodies := examples.bodies.get(name):
+        ((kind, body),) = described["requestBody"]["content"].items()
+        titled = {title: {"summary": title, "value": value} for title, value in bodies.items()}
+        more["requestBody"] = described["requestBody"] | {"content": {kind: body | {"examples": titled}}}
+    if queries := examples.queries.get(name):
+        more["parameters"] = [each | {"example": queries[each["name"]]} for each in described["parameters"]]
+    if name in examples.answers:
+        answer = described["responses"]["200"]
+        ((kind, body),) = answer["content"].items()
+        content = {"content": {kind: body | {"example": examples.answers[name]}}}
+        more["responses"] = described["responses"] | {"200": answer | content}
+    return described | more
 
 
 def probe(summary: str) -> dict[str, Any]:
@@ -87,8 +96,9 @@ def probe(summary: str) -> dict[str, Any]:
     return {"get": {"summary": summary, "security": [], "responses": responses}}
 
 
-def readiness(summary: str) -> dict[str, Any]:
-    responses = {"200": answering("Ready", Readiness), "503": answering("Not ready", Readiness)}
+def readiness(summary: str, tag: str) -> dict[str, Any]:
+    ready, drains = ({"status": status, "feedback": "ok", "model": tag} for status in ("ready", "draining"))
+    responses = {"200": answering("Ready", Readiness, ready), "503": answering("Not ready", Readiness, drains)}
     return {"get": {"summary": summary, "security": [], "responses": responses}}
 
 

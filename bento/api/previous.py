@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bento.api.schemas import Answer, Available, ForItems, ForText, ForUser, TextAnswer, answering, taking
+from bento.api.descriptions import answering, taking
+from bento.api.refusals import refusal
+from bento.api.schemas import Answer, Available, ForItems, ForText, ForUser, TextAnswer
 
 ENDPOINTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "recommend": (ForUser, Answer),
@@ -19,6 +21,7 @@ ENDPOINTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "recommend_for_text": (ForText, TextAnswer),
 }
 NONE = "no previous version runs beside this one; `longtail serve --compare` starts it"
+SILENT = "the previous version does not answer"
 INCOMPARABLE = "this endpoint has no comparison with the previous version"
 FORWARDED = ("authorization", "x-api-key")  # both versions require the same credentials
 
@@ -42,7 +45,7 @@ class Previous:
             async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
                 answer = await client.post(f"{self.url}/{endpoint}", content=await request.body(), headers=headers)
         except httpx.HTTPError:
-            return JSONResponse({"error": "the previous version does not answer"}, 502)
+            return JSONResponse({"error": SILENT}, 502)
         return Response(answer.content, answer.status_code, media_type="application/json")
 
 
@@ -57,7 +60,7 @@ def routes() -> list[BaseRoute]:
 PATHS: dict[str, Any] = {  # of the OpenAPI document
     "/previous": {
         "get": {
-            "summary": "Return if the previous version runs beside this one, at /previous/recommend and so on.",
+            "summary": "Return whether the previous version runs beside this one.",
             "responses": {"200": answering("The answer", Available)},
         }
     },
@@ -68,8 +71,8 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
                 "requestBody": taking(takes),
                 "responses": {
                     "200": answering("The answer of the previous version", answers),
-                    "404": answering("No previous version runs beside this one, or an item is unknown to it"),
-                    "502": answering("The previous version does not answer"),
+                    "404": refusal("No previous version runs beside this one, or an item is unknown to it", NONE),
+                    "502": refusal("The previous version does not answer", SILENT),
                 },
             }
         }

@@ -25,7 +25,6 @@ Where = Annotated[
     dict[Annotated[str, Field(max_length=256)], Value | Values] | None,
     Field(max_length=10, description="filter: item columns, each with a value to match, or a list of alternatives"),
 ]
-RETRY = {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "seconds"}}  # a header
 Segment = Literal["head", "tail", "cold"]
 Fallback = Literal["unknown_user"]
 
@@ -202,6 +201,9 @@ class Reranking(Strict):
 
 class ModelInfo(Strict):
     model: Model
+    version: Annotated[
+        str | None, Field(description="version in the registry; null if the Bento runs without `longtail serve`")
+    ]
     verdict: str
     reason: str
     digests: Annotated[dict[str, Any], Field(description="sha256 of the judged data, settings and code")]
@@ -247,22 +249,23 @@ class LookedUp(Strict):
     items: Annotated[list[About], Field(description="in the order of item_ids")]
 
 
+class ColumnValue(Strict):
+    value: str
+    items: Annotated[int, Field(description="number of items with this value")]
+
+
+class ColumnValues(Strict):
+    name: str
+    n_values: Annotated[int, Field(description="all values of the column, listed or not")]
+    values: Annotated[list[ColumnValue], Field(max_length=100, description="those of the most items first")]
+
+
+class Columns(Strict):
+    columns: list[ColumnValues]
+
+
 class Available(Strict):
     available: bool
-
-
-def taking(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the description of a request body, in which the OpenAPI document replaces the model by its schema."""
-    return {"required": True, "content": content(model, example)}
-
-
-def answering(description: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    """Return the description of an answer in JSON: of an error if no model is given."""
-    return {"description": description, "content": content(model or Error)}
-
-
-def content(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"application/json": {"schema": model} | ({} if example is None else {"example": example})}
 
 
 class Readiness(BaseModel):
@@ -272,12 +275,3 @@ class Readiness(BaseModel):
     feedback: Annotated[Literal["ok", "degraded"], Field(description="degraded: events are not stored, or not used")]
     model: str | SkipJsonSchema[None] = None
     reason: Annotated[str | SkipJsonSchema[None], Field(description="the problem of feedback in a sentence")] = None
-
-
-class Error(BaseModel):
-    """An answer with a status of 400 or more."""
-
-    error: Annotated[str, Field(description="the problem in a sentence")]
-    detail: Annotated[
-        list[dict[str, Any]] | SkipJsonSchema[None], Field(description="the invalid fields of the body")
-    ] = None

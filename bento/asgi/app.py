@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bento.api import exposure, openapi
+from bento.api import examples, exposure, openapi
 from bento.api.endpoints import ENDPOINTS, Endpoint
 from bento.asgi import connections
 from bento.asgi.answers import CLOSE, FAILED, RETRY, closing, instead, refuse, reply, respond, wrong_method
@@ -34,9 +34,9 @@ from bento.asgi.request_guard import MAX_BODY, NOT_JSON, Guard, Headers, is_json
 from bento.feedback import endpoint as feedback_endpoint
 from bento.model.recommender import Recommender, nothing_ahead
 from bento.monitoring import telemetry
-from bento.pages import docs, explorer
+from bento.pages import card, docs, explorer
 
-MODULES = (explorer, feedback_endpoint, exposure, docs)
+MODULES = (explorer, feedback_endpoint, exposure, card, docs)
 READY = ("/readyz", "/readyz/feedback")
 # answered for any host, without a key and under any load: probes have neither name nor key
 OPEN = ("/livez", *READY, "/healthz")
@@ -99,13 +99,14 @@ class Front:
 
     def prepare(self, service: Recommender) -> None:
         self.service = service
+        shown = examples.of(service)  # before feedback begins, whose store may be slow
         connections.Connection.note = service.watch.cut
         service.watch.more.append(connections.gauges)
         self.routes: list[BaseRoute] = [route for module in MODULES for route in module.routes(service)]
         self.is_long = service.seconds_per_search() > LONG
         for warning in self.guard.warnings():
             LOGGER.warning(warning)
-        document = openapi.document(service, [module.PATHS for module in MODULES])
+        document = openapi.document(service, [module.PATHS for module in MODULES], shown)
         self.routes.append(Route("/docs.json", lambda request: Response(document, media_type="application/json")))
         routed = [route.path for route in self.routes if isinstance(route, Route)]
         service.watch.label = telemetry.labels([*self.endpoints, *OPEN, *routed])

@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from bento.api.schemas import RETRY, Model, Strict, answering, taking
+from bento.api.descriptions import RETRY, answering, taking
+from bento.api.refusals import refusal
+from bento.api.schemas import Model, Strict
 from bento.feedback.batching import Batcher, BusyError, DownError
 from bento.feedback.rate_limit import RateLimit
 from bento.feedback.recent import Recent
@@ -131,14 +133,15 @@ class Endpoint:
             return JSONResponse(invalid(error), 400)
         client = request.client.host if request.client else ""
         if seconds := self.limit.wait(client, len(parsed)):
-            return later(429, seconds, "too many events from this address")
+            return later(429, seconds, MANY)
+        kinds = [event.kind for event in parsed]
         try:
             future = self.writer.submit([event.event() for event in parsed])
             outcomes = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE_SECONDS)
         except (BusyError, DownError, SQLAlchemyError, OSError) as error:
-            self.watch.refused(len(parsed))
+            self.watch.refused(kinds)
             return later(503, error.seconds if isinstance(error, DownError) else 1, UNAVAILABLE)
-        self.watch.acknowledged(outcomes)
+        self.watch.acknowledged(outcomes, kinds)
         return self.acknowledge(parsed, outcomes)
 
     def acknowledge(self, events: list[FeedbackEvent], outcomes: list[Outcome]) -> JSONResponse:
@@ -152,10 +155,11 @@ class Endpoint:
         }
         if not conflicts:
             return JSONResponse(answer)
-        error = "these event ids are already stored with different content; the other events of the request are stored"
-        return JSONResponse({"error": error, "conflicts": conflicts, **answer}, 409)
+        return JSONResponse({"error": CONFLICT, "conflicts": conflicts, **answer}, 409)
 
 
+CONFLICT = "these event ids are already stored with different content; the other events of the request are stored"
+MANY = "too many events from this address"
 UNAVAILABLE = (
     "the feedback store is overloaded or down; no event was acknowledged; repeat the request after the seconds in "
     "Retry-After"
@@ -186,14 +190,23 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
     PATH: {
         "post": {
             "summary": "Report events: impressions, clicks, likes, purchases; each is stored once.",
-            "requestBody": taking(
-                Body, {"event_id": "7f3a-1", "user_id": "00001", "item_id": "b00039", "kind": "click"}
-            ),
+            "requestBody": taking(Body),
             "responses": {
                 "200": answering("The events are stored durably", Acknowledgement),
-                "409": answering("Some event ids are stored with different content; the others are stored", Conflict),
-                "429": answering("Too many events from this address") | {"headers": RETRY},
-                "503": answering("The store cannot be written; no event was acknowledged; send all again")
+                "409": answering(
+                    "Some event ids are stored with different content; the others are stored",
+                    Conflict,
+                    {
+                        "error": CONFLICT,
+                        "conflicts": ["example-1"],
+                        "model": "longtail:caa4269246d0",
+                        "stored": 0,
+                        "duplicates": 0,
+                        "unknown_items": [],
+                    },
+                ),
+                "429": refusal("Too many events from this address", MANY) | {"headers": RETRY},
+                "503": refusal("The store cannot be written; no event was acknowledged; send all again", UNAVAILABLE)
                 | {"headers": RETRY},
             },
         }

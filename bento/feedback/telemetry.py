@@ -23,7 +23,7 @@ class FeedbackWatch:
     def __init__(self, registry: CollectorRegistry, writer: Batcher[Any, Any], recent: Recent) -> None:
         self.writer, self.recent = writer, recent
         self.events = prometheus_client.Counter(
-            "longtail_feedback_events", "Events received, by outcome", ["outcome"], registry=registry
+            "longtail_feedback_events", "Events received, by outcome and kind", ["outcome", "kind"], registry=registry
         )
         self.seconds = prometheus_client.Histogram(
             "longtail_feedback_store_seconds",
@@ -48,12 +48,13 @@ class FeedbackWatch:
         if failed:
             self.failures.labels(operation).inc()
 
-    def acknowledged(self, outcomes: Sequence[str]) -> None:
-        for outcome, n in Counter(outcomes).items():
-            self.events.labels(outcome).inc(n)
+    def acknowledged(self, outcomes: Sequence[str], kinds: Sequence[str]) -> None:
+        """Count events by their outcomes and kinds, both in the same order."""
+        for labels, n in Counter(zip(outcomes, kinds, strict=True)).items():
+            self.events.labels(*labels).inc(n)
 
-    def refused(self, n: int) -> None:
-        self.events.labels("refused").inc(n)
+    def refused(self, kinds: Sequence[str]) -> None:
+        self.acknowledged(["refused"] * len(kinds), kinds)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges of the worker that answers the scrape."""

@@ -128,6 +128,10 @@ class Items:
         decile[np.argsort(-self.popularity, kind="stable")] = np.arange(n) * DECILES // n + 1
         return decile
 
+    def about(self, i: int) -> dict[str, Any]:
+        about = {"item_id": self.item_id[i], "title": self.title[i], "segment": self.segment[i]}
+        return {**about, "popularity": int(self.popularity[i])}
+
     @cached_property
     def card(self) -> Any:
         """Return a function (item_idx) -> bytes: the JSON of an item up to its score, which `%s}` completes."""

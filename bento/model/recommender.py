@@ -3,6 +3,7 @@
 The rest of the service builds on its attributes:
 
     tag         name:version of the Bento, part of every answer
+    version     its version in the registry, such as v1.0.0; None if the Bento runs without `longtail serve`
     release     content of release.json: verdict, reason, digests, figures, files, tail
     items       item_id, title, segment, popularity, decile by item_idx; `items.index` gives the item_idx of an id
     histories   `get(user_id)`: all item_idx that a user of the training data interacted with, or None
@@ -15,6 +16,7 @@ The rest of the service builds on its attributes:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -48,6 +50,7 @@ class Recommender:
     def __init__(self, root: Path = files.ROOT) -> None:
         self.release = files.verify(root)
         self.tag: str = self.release["tag"]
+        self.version = os.environ.get("LONGTAIL_VERSION") or None
         self.factors = files.read_factors(root)
         self.items = files.Items.read(root)
         self.histories = files.Histories.read(root)
@@ -61,7 +64,7 @@ class Recommender:
         self.index = Index(self.factors, self.how.is_tail, files.read_cells(root))
         self.lengths = np.maximum(np.linalg.norm(self.factors.item_factors, axis=1), np.finfo(np.float32).tiny)
         self.popular = np.argsort(-self.items.popularity, kind="stable")  # ties by item_idx
-        self.watch = Watch(self.tag, self.release, self.items.segment)
+        self.watch = Watch(self.tag, self.release, self.items.segment, version=self.version)
 
     def recommend_list(
         self, history: Indices, weights: Floats | None, seen: Indices, k: int,

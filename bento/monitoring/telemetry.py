@@ -48,9 +48,11 @@ def first(path: str) -> str:
 class Watch:
     """Counters of answers and of the lists in them; both calls are on the hot path."""
 
-    def __init__(self, tag: str, release: Mapping[str, Any], segments: Sequence[str]) -> None:
+    def __init__(
+        self, tag: str, release: Mapping[str, Any], segments: Sequence[str], *, version: str | None = None
+    ) -> None:
         """Register the counters; tag: of the model; release: from release.json; segments: of the items, by item_idx."""
-        self.tag, self.verdict = tag, release["verdict"]
+        self.tag, self.verdict, self.version = tag, release["verdict"], version
         self.label = labels(())  # the application sets that of its paths
         self.gate = judged(release)
         self.segment = np.array([SEGMENTS.index(name) for name in segments], np.int8)
@@ -121,9 +123,11 @@ class Watch:
             yield from gauges()
         window = self.window.exposure()
         about = GaugeMetricFamily(
-            "longtail_model_info", "The served model and its verdict", labels=["model", "verdict"]
+            "longtail_model_info",
+            "The served model, its version in the registry if it has one, and its verdict",
+            labels=["model", "version", "verdict"],
         )
-        about.add_metric([self.tag, self.verdict], 1)
+        about.add_metric([self.tag, self.version or "", self.verdict], 1)
         yield about
         for name, text, value in (
             ("longtail_window_size", "Distinct lists of a full window, as many as the gate judged", window.size),

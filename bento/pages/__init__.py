@@ -1,1 +1,1 @@
-"""Serve the pages at / and /docs, and the queries that only these pages send."""
+"""Serve the pages at /, /card, /report and /docs, and the queries that only these pages send."""

@@ -1,4 +1,4 @@
-"""The explorer page at `/`, and its data: search for items and users, a user's history."""
+"""The explorer page at `/`, and its data: items, users, a user's history, columns to filter by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -15,9 +16,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from bento.api import previous
-from bento.api.schemas import Found, FoundUsers, HistoryOfUser, LookedUp, Lookup, answering, taking
+from bento.api.descriptions import answering, taking
+from bento.api.refusals import refusal
+from bento.api.schemas import Columns, Found, FoundUsers, HistoryOfUser, LookedUp, Lookup
 from bento.model.titles import Titles
 from bento.pages import files
+from models.inference.postings import Postings
 
 if TYPE_CHECKING:
     from bento.model.recommender import Recommender
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("explorer_page")
 FOUND = 20  # items or users that a search shows
 SHOWN = 100  # items of a history that are shown
+VALUES = 100  # of a column that are listed
 LONGEST = 256  # characters of a query
 
 
@@ -42,16 +47,11 @@ class Explorer:
     def user_ids(self) -> Sequence[str]:
         return self.service.histories.user_id
 
-    def item(self, i: int) -> dict[str, Any]:
-        items = self.service.items
-        about = {"item_id": items.item_id[i], "title": items.title[i], "segment": items.segment[i]}
-        return {**about, "popularity": int(items.popularity[i])}
-
     async def items(self, request: Request) -> JSONResponse:
         """Return items whose title contains `query`."""
         query = request.query_params.get("query", "")[:LONGEST]
         found = await run_in_threadpool(lambda: self.titles.search(query, FOUND))
-        return JSONResponse({"items": [self.item(i) for i in found]})
+        return JSONResponse({"items": [self.service.items.about(i) for i in found]})
 
     async def users(self, request: Request) -> JSONResponse:
         """Return users whose id begins with `query`; without one, a sample."""
@@ -66,7 +66,7 @@ class Explorer:
         recent = (await run_in_threadpool(self.service.recent, user_id)).tolist()
         packed = self.service.histories.get(user_id)
         indices = list(dict.fromkeys([*recent, *([] if packed is None else packed.tolist())]))
-        shown = [self.item(i) for i in indices[:SHOWN]]
+        shown = [self.service.items.about(i) for i in indices[:SHOWN]]
         return JSONResponse({"user_id": user_id, "n_items": len(indices), "items": shown})
 
     async def lookup(self, request: Request) -> JSONResponse:
@@ -79,7 +79,25 @@ class Explorer:
         if unknown := [item_id for item_id in asked if item_id not in index]:
             named = ", ".join(map(repr, unknown[:10])) + (", …" if len(unknown) > 10 else "")
             return JSONResponse({"error": f"the catalogue of {self.service.tag} lacks {named}"}, 404)
-        return JSONResponse({"n_items": len(asked), "items": [self.item(index[i]) for i in asked]})
+        return JSONResponse({"n_items": len(asked), "items": [self.service.items.about(index[i]) for i in asked]})
+
+    async def columns(self, request: Request) -> JSONResponse:
+        """Return the columns to filter by, with their most frequent values."""
+        return JSONResponse({"columns": self.columns_of_items})
+
+    @cached_property
+    def columns_of_items(self) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "n_values": len(column.values), "values": frequent(column)}
+            for name, column in self.service.items.columns.items()
+        ]
+
+
+def frequent(column: Postings) -> list[dict[str, Any]]:
+    """Return at most VALUES values of a column, those of the most items first."""
+    counts = np.diff(column.ends, prepend=0)
+    top = np.argsort(-counts, kind="stable")[:VALUES].tolist()
+    return [{"value": column.values[v], "items": int(counts[v])} for v in top]
 
 
 def beginning(user_ids: Sequence[str], query: str) -> list[str]:
@@ -98,6 +116,7 @@ def routes(service: Recommender) -> list[BaseRoute]:
         Route("/users", explorer.users, methods=["GET"]),
         Route("/history", explorer.history, methods=["GET"]),
         Route("/lookup", explorer.lookup, methods=["POST"]),
+        Route("/columns", explorer.columns, methods=["GET"]),
         *previous.routes(),
     ]
 
@@ -135,8 +154,16 @@ PATHS: dict[str, Any] = {  # of the OpenAPI document
             "requestBody": taking(Lookup),
             "responses": {
                 "200": answering("The items", LookedUp),
-                "404": answering("The ids that are not in the catalogue"),
+                "404": refusal(
+                    "An id is not in the catalogue", "the catalogue of longtail:caa4269246d0 lacks 'b99999'"
+                ),
             },
+        }
+    },
+    "/columns": {
+        "get": {
+            "summary": "Return the columns to filter by, with their most frequent values.",
+            "responses": {"200": answering("At most 100 values of each column", Columns)},
         }
     },
     **previous.PATHS,

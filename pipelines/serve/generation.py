@@ -71,6 +71,11 @@ class Generation:
         return str(self.bento["tag"])
 
     @property
+    def report(self) -> Path:
+        """Return the path of the gate's report, for the workers to show; the file can be missing."""
+        return self.folder / "report.html"
+
+    @property
     def url(self) -> str:
         """Return the private address of a worker."""
         return self.workers[0].url
@@ -101,6 +106,8 @@ class Generation:
                 **store.user_environment(home),
                 **service_environment(stored),
                 "PROMETHEUS_MULTIPROC_DIR": str(self.folder),
+                "LONGTAIL_VERSION": self.version,
+                "LONGTAIL_REPORT": str(self.report),
                 **self.environment,
             },
             cwd=stored / "src",

@@ -18,7 +18,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from pipelines.artifacts.outputs import DATA
 from pipelines.bentos import store
 from pipelines.registry import released, version_files
 from pipelines.registry.tags import Registry, Version
@@ -28,6 +30,7 @@ from pipelines.serve.generation import END_SECONDS, Generation
 from pipelines.serve.memory import Memory
 
 NAME = "longtail"
+REPORT = DATA / "gate" / "report.html"
 LOOK_SECONDS = 2.0  # between two reads of the registry
 TICK_SECONDS = 0.2
 BACKLOG = 2048
@@ -164,6 +167,7 @@ class Supervisor:
         bento = version_files.document(version.name, version.commit, version_files.BENTO)
         store.ensure_imported(version_files.archive(version.name, version.commit), bento)
         generation = Generation(version.name, bento, self.public, n_workers, environment, self.grace, self.stops)
+        threading.Thread(target=fetch_report, args=(version, generation.report), daemon=True).start()
         generation.start()
         return generation
 
@@ -233,3 +237,11 @@ class Supervisor:
         except (ValueError, OSError) as error:
             if not self.stops.is_set():
                 self.refuse(self.wanted, error, f"{self.current and self.current.version} continues to serve")
+
+
+def fetch_report(version: Version, target: Path) -> None:
+    """Copy the gate's report of a version for the workers to show; a version serves without it."""
+    with suppress(Exception):  # DVC's remotes raise the errors of their drivers
+        partial = target.with_suffix(".partial")
+        version_files.download(version.commit, REPORT, partial)
+        partial.replace(target)

@@ -1,18 +1,21 @@
 // The explorer page: sends requests to the service and shows the answers. Text is inserted as text, never as markup.
 import { ask, AnswerError } from "./ask.js";
+import { showFilters, where } from "./filters.js";
 import { badge, element, itemRow, fill } from "./items.js";
+import { compare } from "./moves.js";
 import { plot } from "./plot.js";
 
+const SIMILAR = 5; // items that are shown as similar to one
 const BRIEF = 12; // items of a history that are shown before somebody asks for all
 const $ = (id) => document.getElementById(id);
 const favourites = new Map(); // item_id -> title
-let places = new Map(); // item_id -> place in the list before
-let shownFor = ""; // the request that `places` belongs to
+let own = false; // whether the slider has been moved, or the released setting holds
+let served = ""; // name of the served version
 let drawn = []; // what the plot shows, to be drawn again at another width
 let newest = 0; // number of the newest question; slower answers to older ones are dropped
 
 const who = () => document.querySelector("input[name=who]:checked").value;
-const tail = () => ($("own").checked ? Number($("tail").value) : null);
+const tail = () => (own ? Number($("tail").value) : null);
 const k = () => Number($("k").value);
 
 function later(action, ms) {
@@ -30,7 +33,8 @@ function say(text, isProblem = false) {
 
 // Returns the endpoint and body of the form's request; null if it is incomplete.
 function question() {
-  const common = { k: k(), ...(tail() === null ? {} : { tail: tail() }) };
+  const filters = where($("filters"));
+  const common = { k: k(), ...(tail() === null ? {} : { tail: tail() }), ...(filters ? { where: filters } : {}) };
   if (who() === "user" && $("user").value) return ["recommend", { user_id: $("user").value, ...common }];
   if (who() === "items" && favourites.size) return ["recommend_for_items", { item_ids: [...favourites.keys()], ...common }];
   if (who() === "text" && $("text").value.trim()) return ["recommend_for_text", { text: $("text").value.trim(), ...common }];
@@ -45,42 +49,43 @@ async function history() {
 
 async function recommend() {
   const asked = question();
-  if (!asked) return say("Choose a user, some items, or write a text.");
+  if (!asked) return say("Choose a user or favourite items, or write a text. The tail emphasis and the filters apply to that list.");
   const mine = ++newest;
   say("asking …");
   try {
+    const [endpoint, { tail: emphasis, ...asReleased }] = asked;
     const compares = $("compare").checked && !$("compare-label").hidden;
-    const [past, answer, before] = await Promise.all([
-      history(), ask(...asked), compares ? ask(`previous/${asked[0]}`, asked[1]).catch((error) => ({ error })) : null,
+    const [past, answer, released, before] = await Promise.all([
+      history(), ask(...asked), emphasis === undefined ? null : ask(endpoint, asReleased),
+      compares ? ask(`previous/${endpoint}`, asked[1]).catch((error) => ({ error })) : null,
     ]);
-    if (mine === newest) show(asked, past, answer, before);
+    if (mine === newest) show(asked, past, answer, released, before);
   } catch (error) {
     if (mine === newest) say(error instanceof AnswerError ? error.message : `The page failed: ${error.message}`, true);
   }
 }
 
-function show(asked, past, answer, before) {
-  const { k: _, tail: __, ...same } = asked[1];
-  const key = JSON.stringify([asked[0], same]);
-  const moves = key === shownFor ? places : null;
+function show(asked, past, answer, released, before) {
   past ??= { items: answer.like ?? [], n_items: answer.like?.length ?? 0 };
   showHistory(past);
   const explained = explainer(asked);
-  fill($("list"), answer.items.map((item, place) => itemRow(item, { move: moved(item, place, moves), explained })));
+  const { moves, words: changes } = released && !answer.fallback ? compare(answer.items, released.items) : { moves: new Map(), words: "" };
+  fill($("list"), answer.items.map((item) => itemRow(item, { move: moves.get(item.item_id), explained, similar })));
   $("list-section").hidden = false;
-  $("list-words").textContent = words(answer);
+  $("list-words").textContent = `${words(answer)} ${changes}`;
   showPrevious(answer, before);
-  places = new Map(answer.items.map((item, place) => [item.item_id, place]));
-  shownFor = key;
   const strips = [[who() === "user" ? "History" : "Starting from", past.items], ["Recommended", answer.items]];
   if (before?.items) strips.push(["Previous", before.items]);
   draw(strips.filter(([, items]) => items.length));
-  say(`${answer.items.length} items from ${answer.model}` + (moves ? "; marks show moves since the previous list." : "."));
+  const unmoved = own && answer.fallback ? " The tail emphasis does not change the list of an unknown user." : "";
+  say(`${answer.items.length} items from ${served || answer.model}. ${changes}${unmoved}`);
 }
+
+const similar = (item) => ask("similar_items", { item_id: item.item_id, k: SIMILAR });
 
 function draw(strips) {
   drawn = strips;
-  $("plot-section").hidden = false;
+  $("plot-section").hidden = !strips.length;
   $("plot-words").textContent = plot($("plot"), strips);
 }
 
@@ -88,11 +93,11 @@ function showHistory(past) {
   $("history-section").hidden = false;
   $("history-title").textContent = { user: "History", items: "Favourites", text: "Items that match the text" }[who()];
   const shorter = past.items.slice(0, BRIEF);
-  fill($("history"), shorter.map((item) => itemRow(item, {})));
+  fill($("history"), shorter.map((item) => itemRow(item, { similar })));
   $("more").hidden = shorter.length === past.items.length;
   $("more").textContent = `Show all ${past.items.length}`;
   $("more").onclick = () => {
-    fill($("history"), past.items.map((item) => itemRow(item, {})));
+    fill($("history"), past.items.map((item) => itemRow(item, { similar })));
     $("more").hidden = true;
     $("history").focus();
   };
@@ -104,15 +109,9 @@ function showHistory(past) {
 
 function words(answer) {
   const rest = answer.items.filter((item) => item.segment !== "head").length;
+  if (!answer.items.length) return "No item is left to recommend. Remove a filter, or choose another one.";
   const known = answer.fallback ? "Unknown user: these are the most popular items. " : "";
   return `${known}${rest} of ${answer.items.length} are tail items.`;
-}
-
-function moved(item, place, moves) {
-  if (!moves) return "";
-  if (!moves.has(item.item_id)) return "new here";
-  const up = moves.get(item.item_id) - place;
-  return up === 0 ? "" : up > 0 ? `↑ up ${up}` : `↓ down ${-up}`;
 }
 
 function showPrevious(answer, before) {
@@ -124,7 +123,7 @@ function showPrevious(answer, before) {
   $("previous-words").textContent = before.error
     ? `No answer: ${before.error.message}`
     : `${before.model}: ${both} of ${items.length} are in both lists. ${words(before)}`;
-  fill($("previous"), items.map((item) => itemRow(item, { move: now.has(item.item_id) ? "in both" : "only here" })));
+  fill($("previous"), items.map((item) => itemRow(item, { move: now.has(item.item_id) ? "in both" : "only here", similar })));
 }
 
 // Returns the request of an opened "Why?", for the kinds of list with explained scores.
@@ -202,19 +201,53 @@ $("search").addEventListener("keydown", (event) => {
   else if ($("search").value.trim()) paste();
 });
 ["k", "compare"].forEach((id) => $(id).addEventListener("change", recommend));
-$("own").addEventListener("change", () => { $("tail").disabled = !$("own").checked; tailWords(); recommend(); });
-$("tail").addEventListener("input", () => { tailWords(); soon(); });
+$("tail").addEventListener("input", () => { own = true; tailWords(); soon(); });
+$("released").addEventListener("click", () => {
+  own = false;
+  $("tail").value = $("tail").defaultValue;
+  tailWords();
+  $("tail").focus();
+  recommend();
+});
+$("clear").addEventListener("click", () => {
+  $("filters").querySelectorAll("[data-column]").forEach((control) => { control.value = ""; });
+  filtered();
+  $("filter-words").focus();
+});
 
 function tailWords() {
-  $("tail-value").textContent = tail() === null ? "as released" : `${Math.round(tail() * 100)} % towards the tail`;
+  const words = tail() === null ? "as released" : `${Math.round(tail() * 100)} % towards the tail`;
+  $("tail-value").textContent = own ? words : `${words}: the setting that the release gate judged. Move the slider to change it.`;
+  $("tail").setAttribute("aria-valuetext", words);
+  $("released").hidden = !own;
+}
+
+function filtered() {
+  const set = Object.entries(where($("filters")) ?? {}).map(([column, value]) => `${column} is ${value}`);
+  $("filter-words").textContent = set.length ? `Filters: ${set.join(", ")}` : "Filters: none";
+  $("clear").hidden = !set.length;
+  recommend();
+}
+
+// The release, its Bento and its verdict.
+function showModel(info) {
+  served = info.version ? `${info.version} (${info.model})` : info.model;
+  const name = element("strong", { text: info.version ?? info.model });
+  const rest = `${info.version ? ` · ${info.model}` : ""} · ${info.verdict}: ${info.reason}`;
+  $("model").replaceChildren(name, rest);
 }
 
 async function start() {
+  tailWords();
   try {
-    const [info, previous, users] = await Promise.all([ask("model_info", {}), ask("previous"), suggestUsers()]);
-    $("model").textContent = `${info.model} · ${info.verdict}: ${info.reason}`;
+    const [info, previous, users, { columns }] = await Promise.all([
+      ask("model_info", {}), ask("previous"), suggestUsers(), ask("columns"),
+    ]);
+    showModel(info);
+    showFilters($("filters"), columns, filtered);
     $("compare-label").hidden = !previous.available;
     if (users.length && !$("user").value) $("user").value = users[0];
+    $("user-hint").textContent = `Type to search ${info.n_users.toLocaleString("en")} users; an unknown id gets the most popular items.`;
     recommend();
   } catch (error) {
     say(error.message, true);

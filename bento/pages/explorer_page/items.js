@@ -1,4 +1,5 @@
 // Items as rows of a list: title, a badge with text and shape, popularity, and an explanation on demand.
+const LARGEST = 8; // parts of a score that are shown one by one
 const SHAPES = { head: "■", tail: "◆", cold: "○" };
 
 export function element(name, { text, label, ...properties } = {}, ...children) {
@@ -21,27 +22,42 @@ export function users(number) {
   return number === 0 ? "no interactions yet" : `${number.toLocaleString("en")} ${number === 1 ? "user" : "users"}`;
 }
 
-// move: description of the item's move; explained: (item) -> answer of `explain`, if the list has one.
-export function itemRow(item, { move, explained }) {
+// move: description of the item's move; explained: (item) -> answer of `explain`, if the list has one;
+// similar: (item) -> answer of `similar_items`.
+export function itemRow(item, { move, explained, similar }) {
   const facts = element("div", { className: "facts" }, element("span", { text: item.item_id }));
   if (item.popularity !== undefined) facts.append(element("span", { text: users(item.popularity) }));
   if (item.score !== undefined) facts.append(element("span", { text: `score ${item.score.toFixed(3)}` }));
   if (move) facts.append(element("span", { className: "move", text: move }));
-  const row = element("div", { className: "item" }, element("span", { className: "title", text: item.title || "(no title)" }));
+  const row = element("div", { className: "item" }, element("span", { className: "title", text: named(item) }));
   row.append(badge(item.segment), facts);
-  if (explained) row.append(whyOf(item, explained));
+  const more = element("div", { className: "more" });
+  if (explained) more.append(onDemand("Why?", `Why ${named(item)}?`, async () => reasons(await explained(item))));
+  if (similar) more.append(onDemand("Similar", `Items similar to ${named(item)}`, async () => [like((await similar(item)).items)]));
+  row.append(more);
   return element("li", {}, row);
 }
 
-function whyOf(item, explained) {
+const named = (item) => item.title || item.item_id;
+
+function like(items) {
+  if (!items.length) return element("p", { className: "hint", text: "No other items." });
+  return element("ul", { className: "similar" }, ...items.map((item) => {
+    const facts = `${item.item_id} · ${users(item.popularity)} · similarity ${item.score.toFixed(2)}`;
+    return element("li", {}, badge(item.segment), ` ${named(item)} `, element("span", { className: "hint", text: facts }));
+  }));
+}
+
+// Returns a part of a row that opens on a click, and asks for its content then; content: () -> nodes.
+function onDemand(text, label, content) {
   const body = element("div", { text: "asking …" });
-  const summary = element("summary", { text: "Why?", label: `Why ${item.title}?` });
+  const summary = element("summary", { text, label });
   const details = element("details", {}, summary, body);
   details.addEventListener("toggle", async () => {
     if (!details.open || details.dataset.asked) return;
     details.dataset.asked = "yes";
     try {
-      body.replaceChildren(...reasons(await explained(item)));
+      body.replaceChildren(...(await content()));
     } catch (error) {
       body.textContent = error.message;
       delete details.dataset.asked;
@@ -52,8 +68,10 @@ function whyOf(item, explained) {
 
 function reasons(why) {
   const list = element("dl", { className: "why" });
-  const parts = [...why.parts].sort((a, b) => Math.abs(b.share) - Math.abs(a.share)).slice(0, 8);
-  const rows = parts.map((part) => [`«${part.title || part.item_id}»`, part.share]);
+  const parts = [...why.parts].sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
+  const rows = parts.slice(0, LARGEST).map((part) => [`“${named(part)}”`, part.share]);
+  const rest = parts.slice(LARGEST);
+  if (rest.length) rows.push([`${rest.length} more of the history, together`, rest.reduce((sum, part) => sum + part.share, 0)]);
   for (const [name, part] of [["independent of the history", why.baseline], ["bonus of items without interactions", why.cold]]) {
     if (part?.share) rows.push([name, part.share]);
   }

@@ -240,7 +240,7 @@ def test_the_pages_ask_no_other_server(browser: Browser, served: str, path: str)
 
 def try_recommend(page: Page) -> None:
     """Send a request from the page about the endpoints, as people do."""
-    operation = page.locator("#operations-default-post_recommend")
+    operation = page.locator("#operations-Recommend-recommend")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()
     operation.locator("textarea").fill(json.dumps({"user_id": USER_IDS[0], "k": 3}))

@@ -44,7 +44,7 @@ def test_readiness_and_metrics_say_that_feedback_works(url: str) -> None:
     lines = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
     assert 'longtail_feedback_up{operation="write"} 1.0' in lines
     assert 'longtail_feedback_up{operation="read"} 1.0' in lines
-    assert any(line.startswith('longtail_feedback_events_total{outcome="stored"}') for line in lines)
+    assert any(line.startswith('longtail_feedback_events_total{kind="like",outcome="stored"}') for line in lines)
 
 
 def test_a_database_that_never_answers_costs_fresh_events_and_no_answer(store: Path, tag: str, tmp_path: Path) -> None:
@@ -68,5 +68,5 @@ def test_a_database_that_never_answers_costs_fresh_events_and_no_answer(store: P
             assert requests.get(f"{url}/readyz/feedback", timeout=10).status_code == 503
             lines = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
             assert 'longtail_feedback_up{operation="write"} 0.0' in lines
-            assert 'longtail_feedback_events_total{outcome="refused"} 1.0' in lines
+            assert 'longtail_feedback_events_total{kind="click",outcome="refused"} 1.0' in lines
         assert "secret" not in (home / "server.log").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bento.monitoring.telemetry import first, labels
 from pipelines.bentos.smoke import call, post
-from tests.conftest import REPO
 from tests.judged import ITEM_IDS, N_USERS, USER_IDS
-
-DASHBOARD = REPO / "bento" / "monitoring" / "grafana" / "longtail.json"
 
 
 def metrics(url: str) -> dict[tuple[str, str], float]:
@@ -90,7 +86,7 @@ def test_what_is_served_stands_beside_what_the_gate_found(url: str, tag: str) ->
     assert value(found, "longtail_gate_tail_coverage") == 0.5
     assert value(found, "longtail_window_lists") == exposure["window"]["lists"] > 0
     assert value(found, "longtail_tail_exposure_share") == pytest.approx(exposure["window"]["tail_share"])
-    assert value(found, "longtail_model_info", model=tag, verdict="PROMOTE") == 1
+    assert value(found, "longtail_model_info", model=tag, version="", verdict="PROMOTE") == 1
 
 
 @pytest.mark.slow
@@ -112,14 +108,3 @@ def test_the_access_log_is_json_without_anything_that_was_typed(url: str, store:
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert {"recommend", "items", "other"} <= {line["endpoint"] for line in lines}
     assert set(lines[-1]) == {"time", "method", "endpoint", "status", "ms", "model"}
-
-
-@pytest.mark.slow
-def test_every_metric_of_the_dashboard_is_there(url: str) -> None:
-    post(url, "recommend", {"user_id": USER_IDS[0], "k": 10})
-    known = {name for name, _ in metrics(url)}
-    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    named = {name for expression in expressions for name in re.findall(r"longtail_\w+", expression)}
-    assert len(expressions) >= 8
-    assert named <= known
