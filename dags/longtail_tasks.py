@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, yaml
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk import Asset, BaseOperator, BaseOperatorLink, RetryPolicy, yaml
+from airflow.sdk.definitions.retry_policy import RetryDecision
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SETTINGS: dict[str, Any] = yaml.safe_load((CHECKOUT / "params.yaml").read_text("utf-8"))
@@ -38,9 +39,19 @@ PROMOTED = Asset("longtail-promoted", uri="x-longtail://promoted")
 ENVIRONMENT = {"DVC_NO_ANALYTICS": "1", "BENTOML_DO_NOT_TRACK": "True", "GX_ANALYTICS_ENABLED": "false"}
 INHERITED = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
 TERMINATED_IN, KILLED_IN = 3.0, 2.0  # seconds; together less than Airflow's own grace period
-MESSAGE = "message"  # XCom key of a failed task: the reason
+MESSAGE = "message"  # XCom key: in one sentence, why a task failed or was skipped, or what it changed
+SLOTS, POOL = "LONGTAIL_AIRFLOW_STAGES", "longtail-stages"  # variable and name of the pool of the stages
 FINAL = 1  # exit status: a retry would fail the same way
 ERROR = re.compile(r"[\w.-]+: error: ")  # start of the line in which an action, or a stage, says why it stopped
+
+
+class RefusalsAreFinal(RetryPolicy):
+    """Retry policy: no further attempt after a refusal, such as of bad input."""
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        if isinstance(exception, SystemExit) and exception.code == FINAL:
+            return RetryDecision.fail("retrying will not help")
+        return RetryDecision.default()
 
 
 class Command(BaseOperator):
@@ -49,14 +60,16 @@ class Command(BaseOperator):
     The result is also the extra of the outlets.
 
     arguments: of the action; a template that ends in `tojson` is decoded, others are passed as text. No process of the
-    action outlives the task. A result with `skip` skips the task for that reason.
+    action outlives the task. A result with `skip` skips the task for that reason. A failed action ends the task's
+    process with the same exit status, since Airflow logs an exception with its stack trace, which explains nothing
+    here.
     """
 
     template_fields = ("arguments",)
     ui_color = "#e8f1ee"
 
     def __init__(self, *, action: str, arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"retry_policy": RefusalsAreFinal(), **kwargs})
         self.action = action
         self.arguments = dict(arguments or {})
         self.encoded = [key for key, value in self.arguments.items() if str(value).endswith("tojson }}")]
@@ -65,14 +78,19 @@ class Command(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         try:
-            return self.act(context)
-        except AirflowSkipException:
+            found = self.act()
+        except AirflowTaskTimeout:
+            self.message = f"{self.action} was stopped after {self.execution_timeout}; airflow.timeout sets the limit"
             raise
-        except AirflowException as error:
-            context["ti"].xcom_push(key=MESSAGE, value=self.message or str(error))
-            raise
+        finally:
+            if self.message is not None:
+                context["ti"].xcom_push(key=MESSAGE, value=self.message)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = found
+        return found
 
-    def act(self, context: Any) -> Any:
+    def act(self) -> dict[str, Any]:
+        """Run the action and return its result; raises SystemExit if it fails, AirflowSkipException for `skip`."""
         arguments = self.arguments | {key: json.loads(self.arguments[key]) for key in self.encoded}
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder, "result.json")
@@ -80,14 +98,13 @@ class Command(BaseOperator):
             self.run([sys.executable, "-m", "pipelines.orchestration.task", self.action, json.dumps(arguments)], result)
             found: dict[str, Any] = json.loads(result.read_text("utf-8"))
             found["process_seconds"] = round(time.monotonic() - began, 2)
+        self.message = found.get("skip") or found.get("text")
         if "skip" in found:
             raise AirflowSkipException(found["skip"])
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = found
         return found
 
     def run(self, command: list[str], result: Path) -> None:
-        """Run a command and copy its output to the log; raises AirflowException if it fails."""
+        """Run a command and copy its output to the log; raises SystemExit with its status if it fails."""
         env = {**os.environ, **ENVIRONMENT, **INHERITED, "LONGTAIL_RESULT": str(result), "PYTHONUNBUFFERED": "1"}
         env["LONGTAIL_SUPERVISOR"] = str(os.getppid())
         self.process = subprocess.Popen(
@@ -96,16 +113,28 @@ class Command(BaseOperator):
         )  # fmt: skip
         try:
             for line in self.process.stdout or ():
-                self.log.info("%s", line.rstrip("\n"))
-                if self.message is None and ERROR.match(line):  # the first one: later ones refer to it
-                    self.message = line.strip()[:1000]
+                self.copy(line.rstrip("\n"))
             status = self.process.wait()
         finally:
             self.on_kill()
-        if status == FINAL:
-            raise AirflowFailException(f"{self.action} stopped; see the reason above. Retrying will not help")
         if status != 0:
-            raise AirflowException(f"{self.action} failed with exit status {status}; see the log above")
+            if self.message is None:
+                how = (
+                    f"was ended by signal {-status}, by a person or the system"
+                    if status < 0
+                    else f"ended with {status}"
+                )
+                self.message = f"{self.action} {how}"
+                self.log.error("%s", self.message)
+            raise SystemExit(status)
+
+    def copy(self, line: str) -> None:
+        """Log a line of the action; the first error is the message of the task, since later ones refer to it."""
+        if not ERROR.match(line):
+            self.log.info("%s", line)
+            return
+        self.log.error("%s", line)
+        self.message = self.message or line.strip()[:1000]
 
     def on_kill(self) -> None:
         """End the process group: SIGTERM first, then SIGKILL."""
@@ -121,14 +150,45 @@ class Command(BaseOperator):
 
 
 class CleanUp(Command):
-    """Last task of a training: tell the action which tasks failed, with their messages."""
+    """Task before the last of a training: tell the action which tasks failed, with their messages."""
 
     def execute(self, context: Any) -> Any:
-        ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        failed = sorted(task_id for task_id, state in states.items() if state == "failed")
-        self.arguments["failed"] = {task_id: ti.xcom_pull(task_ids=task_id, key=MESSAGE) for task_id in failed}
+        failed = sorted(task_id for task_id, state in states_of(context).items() if state == "failed")
+        self.arguments["failed"] = {
+            task_id: context["ti"].xcom_pull(task_ids=task_id, key=MESSAGE) for task_id in failed
+        }
         return super().execute(context)
+
+
+class Outcome(BaseOperator):
+    """Last task of a run: fail unless the run came to an end of its own.
+
+    A teardown that runs even if a person marks the run as failed, as the clean-up does: by the skipped tasks before
+    them, Airflow would call such a run a success.
+
+    ends: tasks that end a run when they succeed; decisive: tasks that end it when they leave a message.
+    """
+
+    def __init__(self, *, ends: Collection[str], decisive: Collection[str], **kwargs: Any) -> None:
+        super().__init__(retry_policy=RefusalsAreFinal(), **kwargs)
+        self.ends, self.decisive = sorted(ends), sorted(decisive)
+
+    def execute(self, context: Any) -> None:
+        states, ti = states_of(context), context["ti"]
+        if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
+            self.log.error("the run has failed at %s", ", ".join(failed))
+            raise SystemExit(FINAL)
+        messages = (ti.xcom_pull(task_ids=task_id, key=MESSAGE) for task_id in self.decisive)
+        if not any(states.get(task_id) == "success" for task_id in self.ends) and not any(messages):
+            self.log.error("the run was ended before one of %s", ", ".join(sorted({*self.ends, *self.decisive})))
+            raise SystemExit(FINAL)
+
+
+def states_of(context: Any) -> dict[str, str]:
+    """Return the states of the run's tasks."""
+    ti = context["ti"]
+    found: dict[str, str] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return found
 
 
 def signalled(group: int, number: int) -> bool:
@@ -157,6 +217,8 @@ class Stage(Command):
         if (hours := where.pop("timeout", None)) is not None:
             where["execution_timeout"] = timedelta(hours=hours)
         where = {key: value for key, value in where.items() if value is not None}
+        if SLOTS in os.environ:  # `longtail airflow up` has created the pool
+            where.setdefault("pool", POOL)
         arguments = {"run_id": "{{ run_id }}", "name": stage, "attempt": "{{ ti.try_number | tojson }}"}
         super().__init__(task_id=stage, action="stage", arguments=arguments, **{**where, **kwargs})
 

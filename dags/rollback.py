@@ -16,9 +16,12 @@ with DAG(
     params={
         "version": Param(
             None, "Version to roll back to, such as v1.0.0; empty: the predecessor of the serving version",
-            type=["null", "string"], pattern=r"^v\d+\.\d+\.\d+$", title="Version",
+            type=["null", "string"], pattern=r"^(v\d+\.\d+\.\d+)?$", title="Version",
         ),
-        "reason": Param(None, "Sent with the event", type=["null", "string"], maxLength=1000, title="Reason"),
+        "reason": Param(
+            None, "Recorded with the rollback; `longtail status` shows it", type=["null", "string"], maxLength=1000,
+            title="Reason",
+        ),
     },
     default_args=DEFAULTS,
     tags=["longtail"],
@@ -33,6 +36,7 @@ with DAG(
             "version": CHOSEN % "version",
             "serving": CHOSEN % "serving",
             "reason": "{{ params.reason | tojson }}",
+            "by": "{{ (dag_run.triggering_user_name or 'Airflow') | tojson }}",
         },
         outlets=[PROMOTED],
     )

@@ -18,12 +18,14 @@ from longtail_tasks import (
     CHECKOUT,
     DEFAULTS,
     HOW,
+    MESSAGE,
     NEW_INTERACTIONS,
     PROMOTED,
     SETTINGS,
     CleanUp,
     Command,
     Gate,
+    Outcome,
     Stage,
 )
 
@@ -60,69 +62,92 @@ def now(key: str) -> Any:
     return value
 
 
-def key(name: str, kind: str, text: str, *, section: str, **schema: Any) -> tuple[str, Param]:
-    """Return an optional form field for a key of params.yaml."""
-    text = f"{text} (`{name}`, now {now(name)!r})"
-    return name, Param(None, text, type=["null", kind], title=name, section=section, **schema)
+def shown(value: Any) -> str:
+    """Return a value of params.yaml in words."""
+    if value is None or value == []:
+        return "empty"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def key(name: str, kind: str, title: str, text: str = "", *, section: str, **schema: Any) -> tuple[str, Param]:
+    """Return an optional form field for a key of params.yaml, which its small print names."""
+    small = f"{text}{'. ' * bool(text)}{name}, now {shown(now(name))}"
+    return name, Param(None, small, type=["null", kind], title=title, section=section, **schema)
+
+
+UNSET = {"null": AS_CONFIGURED}  # label of an empty choice
+DATA, MODEL, RULES = "Data", "Model", "Rules of the gate"
 FORM = {
     "source": Param(
         AS_CONFIGURED,
-        f"Training data; params.yaml has {now('ingest.source')}. 'movielens small' is downloaded; "
-        "for 'movielens' (a folder) and 'table', set the path in section 'Data'",
+        f"{AS_CONFIGURED}: {now('ingest.source')}. movielens small: downloaded, 100,000 ratings. movielens (a folder) "
+        f"and table: set the path under {DATA}",
         type="string", enum=[AS_CONFIGURED, "demo", "tiny demo", "movielens small", "movielens", "table"],
         title="Data source",
     ),
     "tail_share": Param(
-        None, f"Share of interactions of the least popular items (the tail); now {1 - now('split.head'):.2g}",
+        None, "Share of interactions of the least popular items, which are the tail. "
+        f"1 - split.head, now {1 - now('split.head'):.2g}",
         type=["null", "number"], minimum=0.01, maximum=0.9, title="Tail share",
     ),
     "gate": Param(
-        AS_CONFIGURED, "Confidence of the gate: strict 99 %, lenient 90 %; the rules are those of params.yaml",
-        type="string", enum=[AS_CONFIGURED, "strict", "lenient"], title="Gate",
+        AS_CONFIGURED, f"Confidence that each rule needs. {AS_CONFIGURED}: {now('gate.confidence'):.0%}, strict: 99%, "
+        "lenient: 90%", type="string", enum=[AS_CONFIGURED, "strict", "lenient"], title="Strictness of the gate",
     ),
     "promotion": Param(
-        "auto", "After the verdict PROMOTE: promote, ask a person (manual, DAG approve_promotion), or never promote",
-        type="string", enum=["auto", "manual", "never"], title="Promotion",
+        "auto", "After the verdict PROMOTE. auto: promote. manual: ask a person in approve_promotion. never: keep the "
+        "serving version", type="string", enum=["auto", "manual", "never"], title="Promotion",
     ),
-    "note": Param(None, "Reason for this run, recorded with it", type=["null", "string"], maxLength=1000, title="Note"),
+    "note": Param(
+        None, "Reason for this run, shown in its note, its approval and the lineage", type=["null", "string"],
+        maxLength=1000, title="Note",
+    ),
     **dict([
-        key("ingest.path", "string", "Folder or file of the source movielens or table", section="Data", minLength=1),
-        key("ingest.url", "string", "URL of a file or zip, instead of a path", section="Data", pattern="^https?://"),
-        key("ingest.sha256", "string", "SHA-256 of the download", section="Data", pattern="^[0-9a-f]{64}$"),
-        key("ingest.until", "string", "First excluded day", section="Data", pattern=r"^\d{4}-\d{2}-\d{2}$"),
-        key("ingest.table.interactions", "array", "Interaction files or globs, one per line", section="Data"),
-        key("ingest.table.items", "array", "Catalogue files or globs, one per line", section="Data"),
-        key("ingest.table.columns", "object", "Column names of user_id, item_id, value and timestamp", section="Data"),
-        key("ingest.demo.users", "integer", "Users of the demo", section="Data", minimum=10, maximum=10_000_000),
-        key("ingest.demo.items", "integer", "Items of the demo", section="Data", minimum=20, maximum=10_000_000),
-        key("ingest.demo.events", "integer", "Events of the demo", section="Data", minimum=100, maximum=1_000_000_000),
-        key("train.model", "string", "Model family", section="Model", enum=[None, *MODELS]),
-        key("train.als.embedding_dim", "integer", "Embedding dimension", section="Model", minimum=1, maximum=4096),
-        key("train.als.epochs", "integer", "Training epochs", section="Model", minimum=1, maximum=1000),
-        key("train.search.trials", "integer", "Search trials", section="Model", minimum=0, maximum=10_000),
-        key(
-            "train.rerank.max_ndcg_loss", "number", "Maximum NDCG loss for tail re-ranking", section="Model",
-            minimum=0, maximum=1,
-        ),
-        key("train.seed", "integer", "Random seed", section="Model", minimum=0),
-        key(
-            "gate.confidence", "number", "Confidence level per rule", section="Gate",
-            exclusiveMinimum=0.5, exclusiveMaximum=1,
-        ),
-        key(
-            "gate.accept_shrink", "string", "Version of the champion that may be replaced with fewer items or users, "
-            "or with data from another source", section="Gate", pattern=r"^v\d+\.\d+\.\d+$",
-        ),
+        key("ingest.path", "string", "Path", "Folder or file of movielens or table", section=DATA),
+        key("ingest.url", "string", "URL", "File or zip to download, instead of a path", section=DATA,
+            pattern="^(https?://.*)?$"),
+        key("ingest.sha256", "string", "SHA-256 of the download", section=DATA, pattern="^([0-9a-f]{64})?$"),
+        key("ingest.until", "string", "First excluded day", "Such as 2025-01-01", section=DATA,
+            pattern=r"^(\d{4}-\d{2}-\d{2})?$"),
+        key("ingest.table.interactions", "array", "Files of interactions", "Names or globs below the path, a line each",
+            section=DATA),
+        key("ingest.table.columns.user_id", "string", "Column of user ids", section=DATA),
+        key("ingest.table.columns.item_id", "string", "Column of item ids", section=DATA),
+        key("ingest.table.columns.value", "string", "Column of values", "Such as ratings or counts", section=DATA),
+        key("ingest.table.columns.timestamp", "string", "Column of timestamps", section=DATA),
+        key("ingest.table.timestamp_unit", "string", "Unit of timestamps", section=DATA,
+            enum=[None, "s", "ms", "us", "iso"], values_display=UNSET),
+        key("ingest.table.min_value", "number", "Lowest value of a positive", "Rows below are dropped", section=DATA),
+        key("ingest.table.delimiter", "string", "Delimiter of text files", section=DATA),
+        key("ingest.table.items", "array", "Files of the catalogue", "Names or globs below the path, a line each",
+            section=DATA),
+        key("ingest.table.item_columns.item_id", "string", "Column of item ids in the catalogue", section=DATA),
+        key("ingest.table.item_columns.title", "string", "Column of titles in the catalogue", section=DATA),
+        key("ingest.table.text", "string", "Text of an item", "Columns of the catalogue in braces", section=DATA),
+        key("ingest.demo.users", "integer", "Users of the demo", section=DATA, minimum=10, maximum=10_000_000),
+        key("ingest.demo.items", "integer", "Items of the demo", section=DATA, minimum=20, maximum=10_000_000),
+        key("ingest.demo.events", "integer", "Events of the demo", section=DATA, minimum=100, maximum=1_000_000_000),
+        key("train.model", "string", "Model family", section=MODEL, enum=[None, *MODELS],
+            values_display=UNSET),
+        key("train.als.embedding_dim", "integer", "Embedding dimension of ALS", section=MODEL, minimum=1, maximum=4096),
+        key("train.als.epochs", "integer", "Epochs of ALS", section=MODEL, minimum=1, maximum=1000),
+        key("train.search.trials", "integer", "Search trials", section=MODEL, minimum=0, maximum=10_000),
+        key("train.rerank.max_ndcg_loss", "number", "Maximum NDCG loss by tail re-ranking", section=MODEL, minimum=0,
+            maximum=1),
+        key("train.seed", "integer", "Random seed", section=MODEL, minimum=0),
+        key("gate.confidence", "number", "Confidence per rule", "Instead of the strictness", section=RULES,
+            exclusiveMinimum=0.5, exclusiveMaximum=1),
+        key("gate.accept_shrink", "string", "Champion that may shrink",
+            "Version, such as v3.0.0, that may be replaced with fewer items or users, or data of another source",
+            section=RULES, pattern=r"^(v\d+\.\d+\.\d+)?$"),
     ]),
     "revision": Param(
-        None, "Branch, tag or commit to run; empty: the checkout with its uncommitted changes",
-        type=["null", "string"], minLength=1, maxLength=200, title="Revision", section="Anything else",
+        None, "Branch, tag or commit to run. Empty: the checkout with its uncommitted changes",
+        type=["null", "string"], maxLength=200, title="Revision", section="Anything else",
     ),
     "overrides": Param(
-        None, 'Other keys of params.yaml, such as {"train.als.cg_steps": 2}; validated before the first stage',
-        type=["null", "object"], title="Overrides", section="Anything else",
+        None, 'Other keys of params.yaml, such as {"train.als.cg_steps": 2}. They are validated before the first stage',
+        type=["null", "object"], title="Further settings", section="Anything else",
     ),
 }  # fmt: skip
 CRON = HOW["schedule"]
@@ -134,6 +159,7 @@ class AskForApproval(TriggerDagRunOperator):
     def execute(self, context: Any) -> None:
         reason = context["ti"].xcom_pull(task_ids="judgement.gate")["reason"]
         context["outlet_events"][CANDIDATE].extra = {"run_id": context["ti"].run_id, "reason": reason}
+        context["ti"].xcom_push(key=MESSAGE, value="A person is asked by a run of approve_promotion with the same id.")
         super().execute(context)
 
 
@@ -158,7 +184,7 @@ with DAG(
         """Choose the branch of the verdict."""
         judged = ti.xcom_pull(task_ids="judgement.gate")
         print(f"{judged['verdict']}: {judged['reason']}")
-        return "release." + {"PROMOTE": "package", "HOLD": "hold", "REJECT": "reject"}[judged["verdict"]]
+        return {"PROMOTE": "release.package", "HOLD": "hold", "REJECT": "reject"}[judged["verdict"]]
 
     @task.branch
     def who_promotes(params: Any = None) -> str:
@@ -200,6 +226,11 @@ with DAG(
         )
         endings = [promote, ask, EmptyOperator(task_id="promote_nothing")]
         tasks["package"] >> who_promotes() >> endings
-        decision >> [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
+    # outside the groups: their rows of the grid tell the verdicts of all runs
+    stops = [EmptyOperator(task_id="hold"), EmptyOperator(task_id="reject")]
+    decision >> stops
     clean_up = CleanUp(task_id="clean_up", action="clean_up", arguments={**run, **attempt}, trigger_rule="all_done")
-    [decision, groups["release"]] >> clean_up.as_teardown()
+    [decision, *stops, groups["release"]] >> clean_up.as_teardown()
+    ends = [end.task_id for end in (*endings, *stops)]
+    outcome = Outcome(task_id="outcome", ends=ends, decisive=[promote.task_id])
+    clean_up >> outcome.as_teardown(on_failure_fail_dagrun=True)

@@ -1,9 +1,11 @@
-"""The "Gate report" tab of a run, behind Airflow's own authentication, and the verdict in the run's note."""
+"""Airflow's pages about verdicts: the tab "Gate report" of a run, the tab "Verdicts" of a DAG, the notes of runs.
+
+Both tabs are behind Airflow's own authentication.
+"""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,28 +17,15 @@ from airflow.sdk import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.append(str(CHECKOUT / "dags"))
 
-from longtail_tasks import name_of  # noqa: E402
+import run_notes  # noqa: E402
+import run_pages  # noqa: E402
+from longtail_tasks import MESSAGE  # noqa: E402
 
-DAG_ID = "train_recommender"
+TAG, DAG_ID = "longtail", "train_recommender"
 PREFIX = "/longtail"
-EMPTY = "<p>This run has no verdict yet: its gate has not finished.</p>"
-HEADERS = {
-    "Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-}
-
-
-def kept(run_id: str, path: str) -> str | None:
-    """Return a file that a run keeps under its ref; None if it is missing."""
-    ref = f"refs/longtail/runs/{name_of(run_id)}"
-    settings = yaml.safe_load((CHECKOUT / "params.yaml").read_text("utf-8"))
-    if settings["airflow"]["workers"] == "remote":
-        git("fetch", "--quiet", "--no-tags", settings["release"]["remote"], f"+{ref}:{ref}")
-    return git("cat-file", "blob", f"{ref}:{path}")
-
-
-def git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", "-C", str(CHECKOUT), *arguments], capture_output=True, check=False, timeout=30)
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+REPORTS = ("run/report.html", "run/validation.html")  # of the gate, or of the validation that stopped the run
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SANDBOX = {"Content-Security-Policy": f"sandbox allow-popups; {POLICY}"}
 
 
 def application() -> Any:
@@ -51,7 +40,14 @@ def application() -> Any:
 
     @app.get("/report", dependencies=[Depends(may_read)])
     def report(run_id: str) -> HTMLResponse:
-        return HTMLResponse(kept(run_id, "run/report.html") or EMPTY, headers=HEADERS)
+        for path in REPORTS:
+            if (found := run_pages.kept(run_id, path)) is not None:
+                return HTMLResponse(found, headers=SANDBOX)
+        return HTMLResponse(run_pages.page("No report", run_pages.absent(run_id)), status_code=404, headers=SANDBOX)
+
+    @app.get("/verdicts", dependencies=[Depends(may_read)])
+    def verdicts() -> HTMLResponse:
+        return HTMLResponse(run_pages.page("Verdicts", run_pages.table()), headers={"Content-Security-Policy": POLICY})
 
     return app
 
@@ -63,26 +59,42 @@ def without_markup(text: str) -> str:
 
 
 class Note:
-    """Listener, in the scheduler, for the end of runs."""
+    """Listener for the end of runs, in the scheduler, and in the API server if a person ends one."""
 
     @hookimpl
     def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
-        write(dag_run)
+        write(dag_run, "success")
 
     @hookimpl
     def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
-        write(dag_run)
+        write(dag_run, "failed")
 
 
-def write(dag_run: Any) -> None:
-    """Write the form's note and the verdict into the run's note; the scheduler commits it with the run's state."""
-    if dag_run.dag_id != DAG_ID:
+def write(dag_run: Any, state: str) -> None:
+    """Write how a run ended into its note; Airflow commits it with the run's state."""
+    if TAG not in (dag_run.dag.tags or ()) if dag_run.dag else dag_run.dag_id != DAG_ID:
         return
-    verdict = yaml.safe_load(kept(dag_run.run_id, "run/verdict.json") or "{}")
-    sentence = f"{verdict['verdict']}: {without_markup(verdict['reason'])}" if verdict else ""
-    lines = dict.fromkeys(filter(None, [dag_run.note, (dag_run.conf or {}).get("note"), sentence]))
-    if sentence not in (dag_run.note or ""):
-        dag_run.note = "\n\n".join(lines)[:1000]
+    verdict = (
+        yaml.safe_load(run_pages.kept(dag_run.run_id, "run/verdict.json") or "{}") if dag_run.dag_id == DAG_ID else None
+    )
+    text = without_markup(run_notes.summary(state, tasks_of(dag_run), verdict))
+    dag_run.note = run_notes.note(text, [(dag_run.conf or {}).get("note"), dag_run.note])
+
+
+def tasks_of(dag_run: Any) -> list[run_notes.Task]:
+    """Return the tasks of a run with their messages, in the order of their ends."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    if session is None:
+        return []
+    same = (XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.key == MESSAGE)
+    found = session.scalars(select(XComModel).where(*same)).all()
+    messages = {row.task_id: XComModel.deserialize_value(row) for row in found}
+    ended = sorted(dag_run.get_task_instances(session=session), key=lambda ti: str(ti.end_date or ""))
+    return [run_notes.Task(ti.task_id, ti.state, messages.get(ti.task_id)) for ti in ended]
 
 
 class GateReportPlugin(AirflowPlugin):
@@ -94,6 +106,7 @@ class GateReportPlugin(AirflowPlugin):
             "destination": "dag_run",
             "url_route": "gate-report",
         },
+        {"name": "Verdicts", "href": f"{PREFIX}/verdicts", "destination": "dag", "url_route": "verdicts"},
     ]
     listeners = [Note()]  # noqa: RUF012
 

@@ -70,8 +70,10 @@ def parser() -> argparse.ArgumentParser:
     promote.add_argument(
         "--again", action="store_true", help="also promote a model that was rolled back, or that has a changed Bento"
     )
+    promote.add_argument("--reason", help="recorded with the promotion; `longtail status` and `lineage` show it")
     rollback = command("rollback", run_rollback, "serve an earlier version again, without retraining")
     rollback.add_argument("version", nargs="?", help="such as v1.0.0; default: the predecessor of the serving version")
+    rollback.add_argument("--reason", help="recorded with the rollback; `longtail status` and `lineage` show it")
     command("status", run_status, "show the serving version, the candidate's verdict and all versions")
     lineage = command("lineage", run_lineage, "trace a version back to its data, settings, code and verdict")
     lineage.add_argument(
@@ -158,11 +160,11 @@ def run_gate(arguments: argparse.Namespace) -> None:
 
 
 def run_promote(arguments: argparse.Namespace) -> None:
-    say(NAME, release.promote(again=arguments.again).text)
+    say(NAME, release.promote(again=arguments.again, why=arguments.reason).text)
 
 
 def run_rollback(arguments: argparse.Namespace) -> None:
-    say(NAME, release.rollback(arguments.version).text)
+    say(NAME, release.rollback(arguments.version, why=arguments.reason).text)
 
 
 def run_status(arguments: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ def deploy(version: str | None) -> dict[str, Any]:
 
     version: None for the one that the registry lets serve now, whichever promotion led here.
     """
-    if version is None:
+    if not version:
         with release.registry() as current:
             if current.serving is None:
                 return {"skip": "no version serves yet; run `longtail promote` first"}
@@ -63,7 +63,7 @@ def deploy(version: str | None) -> dict[str, Any]:
             time.sleep(0.5)
     say("deploy", f"{version} ({tag}) answers at {url}")
     say("deploy", "the server outlives this task and Airflow; `longtail airflow status` shows its process")
-    return {"version": version, "url": url}
+    return {"version": version, "url": url, "text": f"{version} answers at {url}"}
 
 
 def start(host: str, port: int, folder: Path) -> None:

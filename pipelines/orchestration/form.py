@@ -1,7 +1,7 @@
 """Fields of the trigger form, as changes of params.yaml.
 
 A field with a dot in its name, such as `train.als.epochs`, is a key of params.yaml; so is every key of `overrides`.
-Null keeps the value of params.yaml.
+Null, and an empty text or list, keep the value of params.yaml; `overrides` can set these too.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ FIELDS = ("source", "tail_share", "gate", "promotion", "note", "revision", "over
 
 def overrides(form: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changes by key of params.yaml; fields override presets, and `overrides` overrides both."""
+    form = {field: value for field, value in form.items() if value not in (None, "", [])}
     if unknown := sorted(key for key in form if key not in FIELDS and "." not in key):
         raise ValueError(f"unknown field {', '.join(unknown)}; expected {', '.join(FIELDS)}, or keys as train.seed")
     changes = dict(choice(form, "source", SOURCES)) | choice(form, "gate", GATES)
@@ -55,7 +56,7 @@ def overrides(form: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(share, int | float) or not 0 < share < 1:
             raise ValueError(f"tail_share is {share!r}, expected a number between 0 and 1")
         changes["split.head"] = round(1 - share, 12)
-    changes |= {key: value for key, value in form.items() if "." in key and value is not None}
+    changes |= {key: value for key, value in form.items() if "." in key}
     if form.get("ingest.path") is not None and form.get("ingest.url") is None:
         changes["ingest.url"] = None
     return changes | flat(form.get("overrides") or {})

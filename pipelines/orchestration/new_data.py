@@ -85,8 +85,9 @@ def outlook(trainings: list[Training], *, waiting: int, again: bool) -> tuple[bo
 
 
 def announced(commit: str, place: Path) -> dict[str, Any]:
-    overrides = {"ingest.path": place.as_posix(), "ingest.url": None}
-    return {"commit": commit, "overrides": overrides, "files": sorted(runs.data_files(commit))}
+    overrides, files = {"ingest.path": place.as_posix(), "ingest.url": None}, sorted(runs.data_files(commit))
+    text = f"version {commit[:12]} of the source, with {', '.join(files)}, starts a training"
+    return {"commit": commit, "overrides": overrides, "files": files, "text": text}
 
 
 def taken(params: Ingest, attempt: int) -> tuple[Path, dict[str, bytes]]:

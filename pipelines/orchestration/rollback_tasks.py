@@ -44,13 +44,14 @@ def smoke_test(version: str) -> dict[str, Any]:
     return {"version": version, "bento": bento["tag"]}
 
 
-def rollback(version: str, serving: str, reason: str | None) -> dict[str, Any]:
-    """Let a version serve again, unless the version in service is no longer `serving`."""
-    current = tags.read(load(Champion)).serving
+def rollback(version: str, serving: str, reason: str | None, by: str) -> dict[str, Any]:
+    """Let a version serve again, unless the version in service is no longer `serving`; by: who triggered it."""
+    current, text = tags.read(load(Champion)).serving, f"{version} already serves"
     if current is not None and current.name == version:
-        say("rollback", f"{version} already serves")
+        pass
     elif current is None or current.name != serving:
         raise ValueError(f"{current.name if current else 'nothing'} serves now, not {serving}; trigger the DAG again")
     else:
-        say("rollback", release.rollback(version).text)
-    return {**described(version), "reason": reason, "rolled_back": serving}
+        text = release.rollback(version, why=f"by {by}: {reason or 'no reason given'}").text
+    say("rollback", text)
+    return {**described(version), "reason": reason, "rolled_back": serving, "text": text}

@@ -1,25 +1,22 @@
-"""Tasks of a training run: prepare, run a stage, clean up; and the verdict as Markdown."""
+"""Tasks of a training run: prepare, run a stage, clean up."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipelines.artifacts import best_releases, outputs
+from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
-from pipelines.gate import attempts
-from pipelines.gate.report import attempts as report_attempts
-from pipelines.gate.report import rules
 from pipelines.orchestration import data_versions
 from pipelines.orchestration import form as orchestration_form
-from pipelines.privacy import markdown
+from pipelines.runtime import console
 from pipelines.runtime.console import say, sentence
 from pipelines.settings.airflow import Airflow
 from pipelines.settings.document import load
@@ -27,6 +24,7 @@ from pipelines.workspace import git, runs, worktree
 
 Result = dict[str, Any]
 VERDICT = DATA / "gate" / "verdict.json"
+FAILED_PAGE = DATA / "validate.failed.html"  # of the stage validate
 REFUSED = "refused"  # key of run.json: why a run could not start
 
 
@@ -49,7 +47,7 @@ def prepare(run_id: str, form: Mapping[str, Any], data: Mapping[str, Any], creat
             say("prepare", f"{run.ref} is already prepared; its results are kept")
             return {"ref": run.ref}
         changes = {**data.get("overrides", {}), **orchestration_form.overrides(form)}
-        base, settings = begin(run, form.get("revision"), data.get("commit"), changes)
+        base, settings = begin(run, form.get("revision") or None, data.get("commit"), changes)
     except (ValueError, OSError) as error:
         if data:
             remember(run, record, sentence(error), replaces=tip)
@@ -152,8 +150,12 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
     from pipelines.workspace import dvc_stage  # imports DVC, which takes half a second
 
     before = Path(runs.LOCK).read_bytes() if Path(runs.LOCK).is_file() else None
-    os.environ[attempts.RUN] = run.run_id  # for the gate's entry in the ledger
-    outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
+    os.environ[console.RUN] = run.run_id  # for the gate's entry in the ledger
+    try:
+        outcome = dvc_stage.reproduce(name, shared=run.remote is not None, fetches=fetches)
+    except ValueError:
+        keep_failed_page(run)
+        raise
     lock = Path(runs.LOCK).read_bytes()
     extra: dict[str, bytes] = {}
     if name == "gate":
@@ -179,16 +181,11 @@ def reproduced(run: runs.Run, name: str, *, fetches: bool = True) -> Result:
     return result
 
 
-def table(run_id: str, verdict: Mapping[str, Any]) -> Iterator[str]:
-    champion = verdict["champion"]["version"]
-    yield f"**{verdict['verdict']}** {markdown.cell(verdict['reason'])}\n"
-    best = f", best release: {which}" if (which := best_releases.words(verdict["champion"])) else ""
-    yield f"Run {markdown.cell(run_id)}, judged on {verdict['n_users']:,} users against "
-    yield f"{champion or 'no champion'}{best}.\n"
-    for text in report_attempts.sentences(verdict) if "attempt" in verdict else ():
-        yield f"- {markdown.plain(text)}"
-    yield ""
-    yield from rules.markdown(verdict["rules"])
+def keep_failed_page(run: runs.Run) -> None:
+    """Save the page of a failed validation under the run's ref, since the worktree will be removed."""
+    if FAILED_PAGE.is_file():
+        page = FAILED_PAGE.read_bytes()
+        run.add(lambda tip: {runs.VALIDATION: page}, f"failed validation of {run.run_id}")
 
 
 def clean_up(run_id: str | None, attempt: int, failed: Mapping[str, str | None] | None = None) -> Result:

@@ -20,14 +20,19 @@ import psutil
 import requests
 
 from pipelines.artifacts import outputs
+from pipelines.orchestration import components
 from pipelines.privacy import modes
 from pipelines.privacy.shown import shown
+from pipelines.runtime import cores
 from pipelines.runtime.console import say
+from pipelines.settings.airflow import Airflow as Section
+from pipelines.settings.document import load
 from pipelines.workspace import git, lock
 
 NAME = "longtail"
 HOST, PORT = "127.0.0.1", 8080
 DB, BROKER = "LONGTAIL_AIRFLOW_DB", "LONGTAIL_AIRFLOW_BROKER"
+EXECUTOR = "AIRFLOW__CORE__EXECUTOR"
 PASSWORDS = "passwords.json"
 STARTING, STOPPING = 600.0, 20.0  # seconds
 
@@ -102,12 +107,14 @@ def settings(folder: Path, port: int) -> dict[str, str]:
     # SQLite has one writer: on a busy machine others wait longer than the default of five seconds
     database = os.environ.get(DB) or f"sqlite:///{folder / 'airflow.db'}?timeout=60"
     dags = Path.cwd() / "dags"
+    local = os.environ.get(EXECUTOR, "LocalExecutor") == "LocalExecutor" and not os.environ.get(BROKER)
+    slots = load(Section).parallel_stages or (cores.stages() if local else None)
     ours = {
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(dags / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "CeleryExecutor" if os.environ.get(BROKER) else "LocalExecutor",
-        "CORE__PARALLELISM": "8",
+        "CORE__PARALLELISM": str(max(8, slots + 4) if slots and local else 32),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / PASSWORDS),
         "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "2",
@@ -131,10 +138,12 @@ def settings(folder: Path, port: int) -> dict[str, str]:
         ours["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database  # psycopg has both APIs; Airflow would look for asyncpg
     if broker := os.environ.get(BROKER):
         ours |= {"CELERY__BROKER_URL": broker, "CELERY__RESULT_BACKEND": f"db+{database}"}
+    pool = {} if slots is None else {components.SLOTS: str(slots)}
     fixed = {"API__HOST": HOST, "API__PORT": str(port)}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {
         **{f"AIRFLOW__{key}": value for key, value in ours.items()},
+        **pool,
         **os.environ,
         **{f"AIRFLOW__{key}": value for key, value in fixed.items()},
         "AIRFLOW_HOME": str(folder),

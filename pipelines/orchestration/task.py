@@ -1,7 +1,7 @@
 """`python -m pipelines.orchestration.task ACTION JSON`: run the action of a DAG's task, in its own process group.
 
 The result is written as JSON to the file in LONGTAIL_RESULT. Exit status 1: a retry would fail the same way; 75: it may
-succeed.
+succeed. So may an error that nobody foresaw, since libraries of remotes raise their own: its traceback is printed too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines.runtime.console import print_traceback, sentence
+from pipelines.runtime.console import TRY_AGAIN, print_traceback, sentence
 from pipelines.workspace import git, lock
 
 RESULT = "LONGTAIL_RESULT"
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 FINAL = (ValueError, FileNotFoundError, PermissionError)
 
 ACTIONS = {  # action -> module: each task imports only its own
@@ -38,8 +37,9 @@ def main() -> None:
         result = getattr(module, action)(**arguments)
     except Exception as error:
         if os.environ.get("LONGTAIL_DEBUG") or not isinstance(error, (*FINAL, OSError)):
-            raise
-        print(f"{action}: error: {sentence(error)}", flush=True)
+            print_traceback(type(error), error, error.__traceback__)
+        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        print(f"{action}: error: {kind}{sentence(error)}", flush=True)
         final = isinstance(error, FINAL) and not isinstance(error, git.GitError)
         raise SystemExit(1 if final else TRY_AGAIN) from None
     if (path := os.environ.get(RESULT)) is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.artifacts import outputs
 from pipelines.artifacts.outputs import DATA
+from pipelines.runtime.console import TemporaryError
 from pipelines.workspace import git
 
 RECORD = "release/release.json"
@@ -68,6 +69,11 @@ def obtain(version: str, commit: str, path: Path) -> Path:
         try:
             download(commit, path, partial)
         except Exception as error:  # DVC's remotes raise the errors of their drivers
+            if not is_lost(error):
+                raise TemporaryError(
+                    f"{path} of {version} could not be fetched from the DVC remote ({brief(error)}); check that the "
+                    "remote is reachable, then try again"
+                ) from error
             raise FileNotFoundError(
                 f"{path} of {version} is neither in the DVC cache nor in a remote ({brief(error)}); run "
                 "`longtail push` where it was promoted, or set the remote here with `dvc remote add --default`"
@@ -78,6 +84,16 @@ def obtain(version: str, commit: str, path: Path) -> Path:
                 f"has {expected}; run `longtail doctor --remote`, which removes damaged objects, then try again"
             )
     return kept
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether DVC does not have a file, or no remote; any other error of a remote may pass."""
+    from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError  # a list of files that is missing, or that a remote did not give
+
+    if isinstance(error, DataIndexDirError):
+        return default_remote() is None
+    return isinstance(error, (DvcException, FileNotFoundError))
 
 
 def download(commit: str, path: Path, target: Path) -> None:

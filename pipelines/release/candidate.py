@@ -21,7 +21,7 @@ from pipelines.gate.verdict import PATH as VERDICT
 from pipelines.registry import chain, changes, version_files
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry
-from pipelines.runtime.console import say
+from pipelines.runtime.console import TemporaryError, say
 from pipelines.workspace import git
 from pipelines.workspace.snapshot import CODE, DESCRIPTION
 
@@ -70,14 +70,20 @@ def other_commands() -> list[str]:
         return [stage.addressing for stage in repo.index.stages if getattr(stage, "cmd_changed", False)]
 
 
-def release_commit(version: str, verdict: Mapping[str, Any], current: Registry) -> str:
-    """Commit the working tree with the verdict; no ref points to the commit yet."""
+def release_commit(
+    version: str, verdict: Mapping[str, Any], current: Registry, run: Mapping[str, Any] | None = None
+) -> str:
+    """Commit the working tree with the verdict; no ref points to the commit yet.
+
+    run: id and note of the run that trained it; None outside Airflow.
+    """
     if not Path("dvc.lock").is_file():
         raise FileNotFoundError("dvc.lock, the record of this model's data, is missing; run `dvc repro`")
     head = git.head()
     record = {
         "version": version,
         "replaced": current.serving.name if current.serving else None,
+        "run": run,
         "digests": verdict["digests"],
         "split": split(),
         "sizes": sizes(),
@@ -130,4 +136,4 @@ def keep_data(version: str, commit: str) -> None:
         done = subprocess.run([sys.executable, "-m", "dvc", "push"], capture_output=True, text=True, check=False)
         if done.returncode != 0:  # its messages contain the remote's address with credentials
             last = " ".join(done.stderr.split())[-400:]
-            raise ValueError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; fix that remote")
+            raise TemporaryError(f"`dvc push` to {remote} failed, nothing was promoted: {last}; fix that remote")

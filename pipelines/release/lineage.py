@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,9 +17,10 @@ from pipelines.registry import released, tags, version_files
 from pipelines.registry.digests import differing, digests
 from pipelines.registry.tags import Registry, Version
 from pipelines.release import candidate as release_candidate
+from pipelines.release import kept
 from pipelines.settings.champion import Champion
 from pipelines.settings.document import flat, load
-from pipelines.workspace import git
+from pipelines.workspace import git, runs
 
 LABEL = 10  # characters
 
@@ -33,11 +35,14 @@ def status() -> Iterator[str]:
         )
     else:
         yield line("serving", f"{serving.name} in {registry.environment}, {since(registry, serving)}")
+        if (origin := trained(serving)) is not None:
+            yield line("", origin)
         try:
             released.check(serving.name, serving.commit)
         except ValueError as error:
             yield line("", f"`longtail serve` rejects it: {error}")
     yield from candidate(serving)
+    yield from waiting(serving)
     for version in reversed(list(registry.versions.values())):
         model = version_files.document(version.name, version.commit)["digests"]["model"]
         marks = [registry.environment] if version == serving else []
@@ -76,6 +81,16 @@ def candidate(serving: Version | None) -> Iterator[str]:
             yield line("", "run `longtail promote` to serve it")
 
 
+def waiting(serving: Version | None) -> Iterator[str]:
+    """Yield lines about candidates of Airflow's runs that may still be promoted."""
+    paths = (runs.RECORD, runs.VERDICT)
+    for commit in kept.open_runs().values():
+        run, verdict = (json.loads(found or b"{}") for found in git.read_files([f"{commit}:{path}" for path in paths]))
+        if verdict and verdict["champion"]["commit"] == (serving.commit if serving else None):
+            told = f"the run {run['run_id']} has the verdict PROMOTE; trigger approve_promotion with it to decide"
+            yield line("waiting", told)
+
+
 def stale(verdict: Mapping[str, Any]) -> str | None:
     """Return why a verdict is out of date with the working tree; None if it is current."""
     try:
@@ -112,7 +127,10 @@ def lineage(name: str | None = None) -> Iterator[str]:
     for event in registry.assignments:
         if event.version == version.name:
             verb = "removed from" if event.taken_back else "assigned to"
-            yield line("", f"{verb} {registry.environment} #{event.number}, {date(event.created)} by {event.author}")
+            about = f"{date(event.created)} by {event.author}: {event.message}"
+            yield line("", f"{verb} {registry.environment} #{event.number}, {about}")
+    if (origin := trained(version)) is not None:
+        yield line("run", origin)
     yield from code(version)
     yield line("data", f"sha256 {record['digests']['data']}")
     for path, digest in data_hashes(version):
@@ -185,4 +203,12 @@ def date(moment: datetime) -> str:
 
 def since(registry: Registry, serving: Version) -> str:
     event = next(event for event in reversed(registry.assignments) if event.version == serving.name)
-    return f"since {date(event.created)} by {event.author}"
+    return f"since {date(event.created)} by {event.author}: {event.message}"
+
+
+def trained(version: Version) -> str | None:
+    """Return a sentence about the run of Airflow that trained a version; None for another origin, or of early ones."""
+    run = version_files.document(version.name, version.commit).get("run")
+    if run is None:
+        return None
+    return f"trained by the run {run['id']}" + (f": {run['note']}" if run["note"] else "")

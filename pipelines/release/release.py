@@ -45,8 +45,11 @@ class Outcome:
     text: str
 
 
-def promote(*, again: bool = False) -> Outcome:
-    """Make the judged candidate the next version and let it serve; raises ValueError if that is not allowed."""
+def promote(*, again: bool = False, why: str | None = None, run: Mapping[str, Any] | None = None) -> Outcome:
+    """Make the judged candidate the next version and let it serve; raises ValueError if that is not allowed.
+
+    why: who approved it, or the reason, for the tag's message; run: id and note of the training run, for the record.
+    """
     with registry() as current:
         verdict = candidate.judged()
         bento = candidate.packaged(verdict)
@@ -61,16 +64,16 @@ def promote(*, again: bool = False) -> Outcome:
         if changed := chain.changed_sources():
             say("longtail", f"{chain.listed(changed)}; the candidate was judged on the data that ingest read before")
         version = current.next_version()
-        commit = candidate.release_commit(version, verdict, current)
+        commit = candidate.release_commit(version, verdict, current, run)
         candidate.keep_data(version, commit)
         released.check(version, commit)
         replaced = f"in place of {serving.name}" if serving else "as the first version"
-        assign(current, version, commit, f"promote {version} {replaced}", register=True)
+        assign(current, version, commit, described(f"promote {version} {replaced}", why), register=True)
     return Outcome(version, changed=True, text=f"{version} serves now, {replaced}")
 
 
-def rollback(name: str | None = None) -> Outcome:
-    """Let an earlier version serve again: by default the predecessor of the serving version."""
+def rollback(name: str | None = None, *, why: str | None = None) -> Outcome:
+    """Let an earlier version serve again, by default the predecessor of the serving one; why: for the tag's message."""
     with registry() as current:
         serving = current.serving
         if serving is None:
@@ -80,8 +83,14 @@ def rollback(name: str | None = None) -> Outcome:
             raise ValueError(f"{target.name} already serves; choose another of {', '.join(current.versions)}")
         released.check(target.name, target.commit)
         version_files.archive(target.name, target.commit)  # fail early if that version cannot serve
-        assign(current, target.name, target.commit, f"rollback from {serving.name} to {target.name}", register=False)
+        message = described(f"rollback from {serving.name} to {target.name}", why)
+        assign(current, target.name, target.commit, message, register=False)
     return Outcome(target.name, changed=True, text=f"{target.name} serves again, in place of {serving.name}")
+
+
+def described(action: str, why: str | None) -> str:
+    """Return the message of a tag: one line, since `longtail status` and GTO show the first."""
+    return f"{action}, {' '.join(why.split())[:300]}" if why and why.strip() else action
 
 
 def serves_already(serving: Version, bento: Mapping[str, Any], *, again: bool) -> str | None:

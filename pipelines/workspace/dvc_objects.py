@@ -93,6 +93,17 @@ def absent(objects: Collection[HashInfo], odb: HashFileDB) -> set[HashInfo]:
     return {each for each in objects if each.value not in there}
 
 
+def nowhere(repo: Repo, commit: str) -> list[str]:
+    """Return the paths at a commit whose content neither the cache nor the default remote has."""
+    found = default_remote(repo)
+    remote = None if found is None else found[1]
+    ((_, needs),) = of_commits(repo, [commit], remote)
+    lost = absent(needs.files, repo.cache.local)
+    if lost and remote is not None:
+        lost = absent(lost, remote)
+    return sorted({*needs.unlisted, *(path for each in lost for path in needs.files[each])})
+
+
 def push(repo: Repo, objects: Collection[HashInfo], remote: str, odb: HashFileDB) -> None:
     """Copy objects from the cache to a remote; those that fail are absent there afterwards."""
     get_index(odb).clear()

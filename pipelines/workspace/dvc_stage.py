@@ -20,13 +20,15 @@ from ruamel.yaml import YAML
 from pipelines.artifacts import outputs, recipe
 from pipelines.artifacts.outputs import DATA
 from pipelines.privacy.shown import shown
+from pipelines.runtime.console import TRY_AGAIN, TemporaryError
+from pipelines.workspace import dvc_errors
 
 SAID = {"Running stage": "computed", "is cached": "from the cache", "didn't change": "unchanged"}
 CHATTER = ("To track the changes", "To enable auto staging", "Updating lock file", "Generating lock file", "Use `dvc")
 
 
-class InterruptedStageError(OSError):
-    """The stage was ended from outside; a retry may succeed."""
+class InterruptedStageError(TemporaryError):
+    """The stage was ended from outside, or failed for a reason that may pass."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
 
     shared: fetch from the default remote and push the outputs to it, otherwise use the cache alone. fetches: False if
     the inputs are known to be present. Raises ValueError if the stage rejects its input, InterruptedStageError if it
-    was ended, DvcException.
+    was ended, TemporaryError if a remote failed.
     """
     # `python` in the stages' commands must be this interpreter
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -64,14 +66,15 @@ def reproduce(stage: str, *, shared: bool, fetches: bool = True) -> Outcome:
     handlers, logger.handlers = logger.handlers, [listener]
     logger.setLevel(logging.INFO)
     try:
-        with Repo() as repo:
+        with dvc_errors.translated(stage, remote=shared), Repo() as repo:
             if fetches or shared:
                 fetch(repo, inputs(stage), shared=shared)
-            repo.reproduce(targets=[stage], single_item=True, pull=shared)
+            try:
+                repo.reproduce(targets=[stage], single_item=True, pull=shared)
+            except DvcException as error:
+                raise of_stage(stage, error, remote=shared) from error
             if shared:
                 repo.push(targets=[stage], run_cache=True)
-    except DvcException as error:
-        raise translated(stage, error) from error
     finally:
         logger.handlers = handlers
     wrote = {name: entry["bytes"] for name, entry in outputs.read_manifest(DATA / stage)["files"].items()}
@@ -104,14 +107,18 @@ def inputs(stage: str) -> list[str]:
     return [path.as_posix() for path in tracked if not path.with_suffix("").exists()]
 
 
-def translated(stage: str, error: DvcException) -> Exception:
-    """Return DVC's exception as ValueError if a retry cannot help, else as InterruptedStageError."""
+def of_stage(stage: str, error: DvcException, *, remote: bool) -> Exception:
+    """Return the error to raise instead of DVC's; a stage that fails has printed its own."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, StageCmdFailedError):
         cause = cause.__cause__
-    if match := re.search(r"exited with (-?\d+)$", str(cause)):  # the status is only in DVC's message
-        status = int(match[1])
-        if status in (1, 2):
-            return ValueError(f"{stage} stopped; see its error above")
-        return InterruptedStageError(f"{stage} was ended with exit status {status} (128 + signal, or minus signal)")
-    return InterruptedStageError(f"DVC failed at {stage}: {error}: {error.__cause__ or ''}".rstrip(": "))
+    if cause is None:
+        return dvc_errors.translation(stage, error, remote=remote)
+    if (match := re.search(r"exited with (-?\d+)$", str(cause))) is None:  # the status is only in DVC's message
+        return InterruptedStageError(f"{stage}: {cause}")
+    status = int(match[1])
+    if status in (1, 2):
+        return ValueError(f"{stage} stopped; see its error above")
+    if status == TRY_AGAIN:
+        return InterruptedStageError(f"{stage} may succeed at the next attempt; see its error above")
+    return InterruptedStageError(f"{stage} was ended with exit status {status} (128 + signal, or minus signal)")

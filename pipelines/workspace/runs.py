@@ -25,6 +25,7 @@ from pipelines.workspace.snapshot import CODE, DESCRIPTION
 
 REFS, SOURCE = "refs/longtail/runs", "refs/longtail/source"  # of runs, and of versions of the watched data
 RECORD, VERDICT, REPORT, DECISION = "run/run.json", "run/verdict.json", "run/report.html", "run/decision.json"
+VALIDATION = "run/validation.html"  # of data that failed it
 LOCK, PARAMS = "dvc.lock", "params.yaml"
 ATTEMPTS = 20
 

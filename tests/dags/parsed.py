@@ -24,6 +24,7 @@ def described(dag: airflow.sdk.DAG) -> dict[str, Any]:
                 "upstream": sorted(task.upstream_task_ids),
                 "type": task.task_type,
                 "teardown": task.is_teardown,
+                "fails_run": task.on_failure_fail_dagrun,
                 "retries": task.retries,
                 "queue": task.queue,
                 "pool": task.pool,

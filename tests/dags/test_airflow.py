@@ -42,7 +42,9 @@ def test_it_listens_on_loopback_alone_and_keeps_its_secrets_to_itself(clone: Clo
     for name in ("passwords.json", "jwt.secret", "airflow.cfg"):
         assert (airflow.home / name).stat().st_mode & 0o077 == 0
     assert "already runs" in clone.longtail("airflow", "up")
-    assert "scheduler: healthy" in clone.longtail("airflow", "status")
+    status = clone.longtail("airflow", "status")
+    for part in ("metadatabase", "scheduler", "dag_processor", "triggerer"):
+        assert f"{part}: healthy" in status  # as the start page of Airflow shows them
 
 
 @pytest.mark.parametrize(
@@ -61,11 +63,15 @@ def test_a_wrong_field_is_refused_when_a_run_is_triggered(airflow: Airflow, conf
 
 def test_an_override_that_no_stage_would_take_stops_the_run_before_the_first(airflow: Airflow) -> None:
     run_id = airflow.trigger(TRAIN, overrides={"train.als.cg_steps": 0})
-    airflow.finish(TRAIN, run_id, "failed")
+    run = airflow.finish(TRAIN, run_id, "failed")
+    assert run["note"].startswith("FAILED at prepare: the run's params.yaml: train.als.cg_steps is 0")
     tasks = airflow.tasks(TRAIN, run_id)
     assert (tasks["prepare"]["state"], tasks["prepare"]["try_number"]) == ("failed", 1)
     assert tasks["ingest"]["state"] == "upstream_failed"
-    assert "train.als.cg_steps is 0" in airflow.log(TRAIN, run_id, "prepare")
+    lines = airflow.get(f"dags/{TRAIN}/dagRuns/{quote(run_id)}/taskInstances/prepare/logs/1")["content"]
+    errors = [line for line in lines if line.get("level") == "error"]
+    assert "train.als.cg_steps is 0" in errors[0]["event"]
+    assert not any("error_detail" in line for line in lines)  # a stack of Airflow's own would explain nothing
 
 
 def calls_of_the_documentation(airflow: Airflow) -> list[str]:
@@ -88,7 +94,10 @@ def test_the_calls_of_the_documentation_promote_a_first_version_and_leave_the_ch
     airflow.finish(TRAIN, run_id)
     run = json.loads(clone.run("bash", "-c", poll))
     verdict = kept(clone, run_id, "verdict.json")
-    assert (run["state"], run["note"]) == ("success", f"the first\n\nPROMOTE: {verdict['reason']}")
+    assert (run["state"], run["note"]) == (
+        "success",
+        f"PROMOTE: {verdict['reason']} v1.0.0 serves now, as the first version.\n\nthe first",
+    )
     clone.run("bash", "-c", report, cwd=tmp_path)
     assert "<html" in (tmp_path / "report.html").read_text()
 
@@ -108,8 +117,15 @@ def test_the_report_of_a_run_is_shown_to_who_is_signed_in_alone(clone: Clone, ai
     url = f"{airflow.url}/longtail/report"
     shown = airflow.session.get(url, params={"dag_id": TRAIN, "run_id": run_id})
     assert shown.text == clone.git("cat-file", "blob", f"{Run(run_id, None).ref}:run/report.html")
+    missing = airflow.session.get(url, params={"dag_id": TRAIN, "run_id": "nobody"})
+    assert (missing.status_code, "has no report" in missing.text) == (404, True)
+    verdicts = f"{airflow.url}/longtail/verdicts"
+    listed = airflow.session.get(verdicts).text
+    for words in ("PROMOTE</a>", run_id, "the first"):
+        assert words in listed
     with requests.Session() as stranger:
         stranger.trust_env = False
+        assert stranger.get(verdicts).status_code in (401, 403)
         for query in ({"run_id": run_id}, {"dag_id": TRAIN, "run_id": run_id}):
             assert stranger.get(url, params=query).status_code in (401, 403)
         stranger.headers["Authorization"] = "Bearer nonsense"
@@ -134,6 +150,7 @@ def test_two_candidates_of_a_time_when_nobody_was_asked_are_two_questions_and_a_
 
     state = respond(airflow, second, "Reject", "not before the holidays")
     assert state == {"describe": "success", "approve": "success", "promote": "skipped"}
+    assert airflow.run("approve_promotion", second)["note"] == "REJECTED by admin: not before the holidays."
     assert serving(clone) == "v1.0.0"
     decision = kept(clone, second, "decision.json")
     assert (decision["decision"], decision["by"], decision["why"]) == ("Reject", "admin", "not before the holidays")
@@ -186,19 +203,24 @@ def test_a_person_may_approve_later_while_other_runs_go_on_and_a_server_is_deplo
         states = airflow.states("approve_promotion", refused)
         assert states["approve"] == states["promote"] == "upstream_failed"
         assert states["record"] == states["clean_up"] == "skipped"
+        note = airflow.run("approve_promotion", refused)["note"]
+        assert note.startswith(f"FAILED at describe: the run '{stopped.split('+')[0]}")
 
     assert serving(clone) == "v1.0.0"
-    assert respond(airflow, asked, "Approve", None)["promote"] == "success"
+    assert respond(airflow, asked, "Approve", "it is time")["promote"] == "success"
     assert serving(clone) == "v2.0.0"
+    assert "promote v2.0.0 in place of v1.0.0, approved by admin: it is time" in clone.longtail("status")
+    assert f"trained by the run {run_id}" in clone.longtail("lineage")
     assert kept(clone, run_id, "decision.json")["decision"] == "Approve"
     events = airflow.get("assets/events?limit=100")["asset_events"]
     promoted = [event["extra"] for event in events if event["name"] == "longtail-promoted"]
     assert [extra["version"] for extra in promoted].count("v2.0.0") == 1
     assert promoted[-1]["digests"]["model"]
 
-    airflow.finish("deploy", deployed := airflow.latest("deploy"))
-    assert "v2.0.0" in airflow.log("deploy", deployed, "deploy")
-    assert answering(clone) == promoted[-1]["bento"]
+    # the clock starts a run as well: when the DAG is switched on, and every hour
+    airflow.until(lambda: True if answering(clone) == promoted[-1]["bento"] else None)
+    notes = "v2.0.0 answers at http"
+    airflow.until(lambda: next((run for run in deployments(airflow) if notes in (run["note"] or "")), None))
 
 
 def test_a_candidate_that_was_overtaken_or_promoted_is_not_asked_about(airflow: Airflow) -> None:
@@ -206,7 +228,10 @@ def test_a_candidate_that_was_overtaken_or_promoted_is_not_asked_about(airflow: 
     for first_asked in airflow.get("dags/approve_promotion/dagRuns?order_by=run_after&limit=2")["dag_runs"]:
         asked = airflow.trigger("approve_promotion", run_id=first_asked["dag_run_id"])
         airflow.finish("approve_promotion", asked)
-        assert set(airflow.states("approve_promotion", asked).values()) == {"skipped"}
+        states = airflow.states("approve_promotion", asked)
+        assert states.pop("outcome") == "success"
+        assert set(states.values()) == {"skipped"}
+        assert airflow.run("approve_promotion", asked)["note"].startswith("SKIPPED: the candidate was ")
         logs.append(airflow.log("approve_promotion", asked, "describe"))
     for why in ("v2.0.0 serves now", "it is v2.0.0"):  # of the two, in the order in which their trainings ended
         assert sum(why in log for log in logs) == 1
@@ -216,6 +241,11 @@ def test_a_candidate_that_was_overtaken_or_promoted_is_not_asked_about(airflow: 
 
 def switch(airflow: Airflow, dag: str, *, on: bool = True) -> None:
     assert airflow.call("PATCH", f"dags/{dag}", {"is_paused": not on}).ok
+
+
+def deployments(airflow: Airflow) -> list[Any]:
+    found: list[Any] = airflow.get("dags/deploy/dagRuns?order_by=-run_after&limit=100")["dag_runs"]
+    return found
 
 
 def answering(clone: Clone) -> str:
@@ -252,14 +282,14 @@ def test_a_rollback_asks_the_old_bento_first_and_the_server_follows(clone: Clone
     airflow.finish("rollback", run_id)
     assert "v1.0.0 gives the same answers as when it was built" in airflow.log("rollback", run_id, "smoke_test")
     assert serving(clone) == "v1.0.0"
+    assert "rollback from v2.0.0 to v1.0.0, by admin: complaints" in clone.longtail("status")
     wrong = airflow.call("POST", "dags/rollback/dagRuns", {"logical_date": None, "conf": {"version": "latest"}})
     assert wrong.status_code == 400
     unknown = airflow.trigger("rollback", version="v9.0.0")
     airflow.finish("rollback", unknown, "failed")
     assert "'v9.0.0' is not registered" in airflow.log("rollback", unknown, "choose")
 
-    airflow.finish("deploy", airflow.latest("deploy", after=1))
-    assert answering(clone) != new
+    airflow.until(lambda: True if answering(clone) != new else None)
     assert "`longtail serve`, started by the DAG `deploy`, keeps running" in clone.longtail("airflow", "status")
 
 
@@ -289,14 +319,19 @@ def test_new_data_are_versioned_and_start_a_training_on_that_version_until_it_is
         assert airflow.run(TRAIN, run_id)["run_type"] == "asset_triggered"
         assert f"{n_rows} rows read" in airflow.log(TRAIN, run_id, "data.ingest")
         airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
-        airflow.reach(TRAIN, run_id, "clean_up", "success")
+        assert airflow.finish(TRAIN, run_id, "failed")["note"].startswith("FAILED")
+        assert airflow.states(TRAIN, run_id)["clean_up"] == "success"
     for n_failed in (1, 2):
         before = trainings(airflow)
         found = look(airflow, "success")
         log = airflow.log("watch_source", found, "look")
         assert f"{n_failed} of 3 runs failed, the last one, {run_id}" in log
         run_id = airflow.latest(TRAIN, after=before)
-        airflow.finish(TRAIN, run_id, "failed")  # too few rows
+        run = airflow.finish(TRAIN, run_id, "failed")  # too few rows
+        assert run["note"].startswith("FAILED at validate: ")
+        assert 'read the tab "Gate report" of this run' in run["note"]
+        shown = airflow.session.get(f"{airflow.url}/longtail/report", params={"dag_id": TRAIN, "run_id": run_id})
+        assert (shown.status_code, "few_interactions" in shown.text) == (200, True)
     assert kept(clone, run_id, "run.json")["data"]["commit"] == clone.git("rev-parse", "refs/longtail/source").strip()
     log = airflow.log("watch_source", look(airflow, "skipped"), "look")
     assert "no change at ../mydata; version " in log

@@ -130,6 +130,17 @@ def test_an_airflow_that_was_killed_starts_again_and_blocks_nothing(
     airflow.until(lambda: True if not working_in(clone) else None)
 
 
+def test_a_stage_in_which_airflow_was_restarted_twice_goes_on(clone: Clone, airflow: Airflow) -> None:
+    run_id = training(airflow, 6)
+    for attempt in (2, 3):
+        clone.longtail("airflow", "down")
+        up(airflow)
+        airflow.until(lambda: trainers(clone) or None)
+        assert airflow.tasks(TRAIN, run_id)["train"]["try_number"] == attempt  # none was lost to a server not yet there
+    airflow.call("PATCH", f"dags/{TRAIN}/dagRuns/{run_id}", {"state": "failed"})
+    airflow.finish(TRAIN, run_id, "failed")
+
+
 def test_it_starts_again_after_it_was_stopped_which_leaves_no_process(clone: Clone, airflow: Airflow) -> None:
     training(airflow, 5)
     before = airflow.processes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,14 @@ STAGES: dict[str, Any] = YAML(typ="safe").load((REPO / "dvc.yaml").read_text("ut
 ENDINGS = {"promote", "ask_for_approval", "promote_nothing", "hold", "reject"}
 
 
-def parse(checkout: Path, home: Path) -> Any:
-    env = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(REPO)}
+def parse(checkout: Path, home: Path, **environment: str) -> Any:
+    env = {
+        **os.environ,
+        **environment,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(REPO),
+    }
     script = REPO / "tests" / "dags" / "parsed.py"
     done = subprocess.run(
         [sys.executable, str(script), str(checkout / "dags")], env=env, cwd=home, capture_output=True, text=True
@@ -56,7 +63,7 @@ def test_every_dag_is_read_without_an_error_and_without_our_packages(parsed: Any
 
 def test_there_is_a_task_per_stage_that_waits_for_the_stages_it_reads(train: Any) -> None:
     upstream = {short(name): {short(up) for up in task["upstream"]} for name, task in train["tasks"].items()}
-    assert set(upstream) == {*STAGES, "prepare", "decide", "who_promotes", "clean_up", *ENDINGS}
+    assert set(upstream) == {*STAGES, "prepare", "decide", "who_promotes", "clean_up", "outcome", *ENDINGS}
     for name, stage in STAGES.items():
         read = {Path(dep).parts[1] for dep in stage["deps"] if dep.startswith("data/")} - {"raw"}
         assert upstream[name] - {"prepare", "decide"} == read
@@ -71,13 +78,18 @@ def test_a_new_stage_of_dvc_yaml_is_a_task_of_its_own(tmp_path: Path) -> None:
     with (tmp_path / "dvc.yaml").open("w", encoding="utf-8") as file:
         YAML().dump({"stages": stages}, file)
     edit_params(tmp_path / "params.yaml", "airflow", {"stages": {"train": {"queue": "gpu", "pool": "p", "timeout": 2}}})
-    found = parse(tmp_path, tmp_path)
+    found = parse(tmp_path, tmp_path, LONGTAIL_AIRFLOW_STAGES="2")
     assert found["errors"] == {}
     tasks = found["dags"]["train_recommender"]["tasks"]
     assert tasks["audit"]["upstream"] == ["judgement.gate"]
     assert (tasks["model.train"]["queue"], tasks["model.train"]["pool"]) == ("gpu", "p")
+    assert (tasks["model.embed"]["pool"], tasks["prepare"]["pool"]) == ("longtail-stages", "default_pool")
     assert tasks["model.train"]["timeout"] == 7200.0
     assert tasks["model.embed"]["queue"] == tasks["prepare"]["queue"] == "default"
+
+
+def test_without_the_pool_of_airflow_up_stages_wait_for_none(train: Any) -> None:
+    assert {task["pool"] for task in train["tasks"].values()} == {"default_pool"}
 
 
 def test_nothing_is_promoted_before_verdict_and_bento_are_there(train: Any) -> None:
@@ -89,12 +101,20 @@ def test_nothing_is_promoted_before_verdict_and_bento_are_there(train: Any) -> N
     assert tasks["release.promote"]["outlets"] == ["longtail-promoted"]
     assert tasks["release.ask_for_approval"]["outlets"] == ["longtail-candidate"]
     for ending in ("hold", "reject"):
-        assert tasks[f"release.{ending}"]["upstream"] == ["decide"]
+        assert tasks[ending]["upstream"] == ["decide"]  # outside the group: a row of the grid for each verdict
 
 
 def test_the_worktree_is_removed_whatever_became_of_the_run_and_hides_no_failure(train: Any) -> None:
     assert train["tasks"]["clean_up"]["teardown"]
     assert {short(name) for name in train["tasks"]["clean_up"]["upstream"]} == {"decide", *ENDINGS}
+
+
+def test_the_state_of_a_run_is_that_of_its_ends_and_its_outcome(parsed: Any) -> None:
+    for name in ("train_recommender", "approve_promotion"):
+        tasks = parsed["dags"][name]["tasks"]
+        assert [task for task, about in tasks.items() if about["fails_run"]] == ["outcome"]
+        assert tasks["outcome"]["teardown"]  # a run that is marked as failed does not skip it
+        assert not any("outcome" in about["upstream"] for about in tasks.values())
 
 
 def test_what_waits_for_a_person_blocks_no_other_run(parsed: Any) -> None:
@@ -107,7 +127,7 @@ def test_each_candidate_is_a_question_of_its_own(parsed: Any) -> None:
     approve = parsed["dags"]["approve_promotion"]
     assert "NullTimetable" in approve["schedule"]  # events that come close together are one run
     assert parsed["dags"]["train_recommender"]["tasks"]["release.ask_for_approval"]["type"] == "AskForApproval"
-    assert approve["params"]["run_id"]["schema"] == {"type": "string", "minLength": 1, "title": "Run"}
+    assert approve["params"]["run_id"]["schema"] == {"type": "string", "minLength": 1, "title": "Training run"}
     assert approve["params"]["run_id"]["value"] is None
 
 
@@ -121,7 +141,11 @@ def test_the_form_shows_five_fields_and_folds_the_others(train: Any) -> None:
     assert plain == ["source", "tail_share", "gate", "promotion", "note"]
     for name, field in train["params"].items():
         assert field["description"], name
+        assert not re.search(r"None|[\[\]']", field["description"]), name
         assert field["schema"]["type"], name
+    titles = [field["schema"]["title"] for field in train["params"].values()]
+    assert len(set(titles)) == len(titles)
+    assert not any("." in title or "_" in title for title in titles)
 
 
 def test_every_field_of_the_form_means_something_to_prepare(train: Any) -> None:

@@ -456,7 +456,8 @@ def test_relative_gains_say_of_what(workspace: Workspace) -> None:
 def test_who_approves_a_run_reads_the_same_rows_as_in_the_report(workspace: Workspace) -> None:
     holdouts.write_all(model(knowledge=1), model(knowledge=0.3))
     rows = [line for line in approval_tasks.table(judge()) if line.startswith("| ")]
-    assert set(rows) <= set((OUT / "report.md").read_text("utf-8").splitlines())
+    report = (OUT / "report.md").read_text("utf-8").splitlines()
+    assert all(any(line.startswith(row) for line in report) for row in rows)  # the report has one column more
     assert len(rows) == 10  # heading and nine rules
 
 

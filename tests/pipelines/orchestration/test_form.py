@@ -42,6 +42,14 @@ def test_a_path_takes_the_place_of_an_address() -> None:
 
 def test_null_leaves_what_is_configured() -> None:
     assert orchestration_form.overrides({"train.seed": None, "tail_share": None, "overrides": None}) == {}
+    empty = {"ingest.path": "", "ingest.table.items": [], "ingest.until": "", "note": "", "revision": ""}
+    assert orchestration_form.overrides(empty) == {}  # a field that was filled and emptied again
+
+
+def test_zero_and_false_are_values() -> None:
+    assert orchestration_form.overrides({"train.seed": 0, "train.search.trials": 0}) == {
+        "train.seed": 0, "train.search.trials": 0
+    }  # fmt: skip
 
 
 def test_comments_and_long_lines_stay() -> None:

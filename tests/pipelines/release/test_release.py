@@ -13,6 +13,7 @@ import pytest
 from gto.api import deregister, history, show
 
 from pipelines.artifacts import outputs
+from pipelines.orchestration import rollback_tasks
 from pipelines.registry import tags, version_files
 from pipelines.registry.champion import NONE, champion_of
 from pipelines.registry.digests import digests
@@ -48,6 +49,29 @@ def test_the_first_promotion_registers_and_assigns_v1(checkout: Checkout) -> Non
     assert outcome.changed
     assert serving() == outcome.version == "v1.0.0"
     assert git(checkout.root, "tag").splitlines() == ["longtail#prod#1", "longtail@v1.0.0"]
+
+
+def test_status_and_lineage_tell_who_approved_why_and_which_run_trained(checkout: Checkout) -> None:
+    checkout.candidate(1)
+    release.promote(why="approved by Ada:\n  before the holidays", run={"id": "manual__1", "note": "more epochs"})
+    status, told = list(lineage.status()), list(lineage.lineage())
+    assert status[0].endswith(": promote v1.0.0 as the first version, approved by Ada: before the holidays")
+    assert status[1].strip() == "trained by the run manual__1: more epochs"
+    assert any("assigned to prod #1" in line and "approved by Ada: before the holidays" in line for line in told)
+    assert "run        trained by the run manual__1: more epochs" in told
+    assert history(".")[0]["version"] == "v1.0.0"  # GTO reads a tag with such a message
+
+
+def test_a_rollback_tells_by_whom_and_why(checkout: Checkout) -> None:
+    for seed in (1, 2):
+        checkout.candidate(seed)
+        checkout.promote()
+    done = rollback_tasks.rollback("v1.0.0", "v2.0.0", "users complained", "Ada")
+    assert done["text"] == "v1.0.0 serves again, in place of v2.0.0"
+    assert next(lineage.status()).endswith(": rollback from v2.0.0 to v1.0.0, by Ada: users complained")
+    again = rollback_tasks.rollback("v1.0.0", "v2.0.0", None, "Ada")
+    assert again["text"] == "v1.0.0 already serves"
+    assert not any("trained by" in line for line in lineage.status())  # promoted by the command line
 
 
 def test_gto_reads_what_was_promoted_and_rolled_back(checkout: Checkout) -> None:
