@@ -175,7 +175,8 @@ class Outcome(BaseOperator):
 
     def execute(self, context: Any) -> None:
         states, ti = states_of(context), context["ti"]
-        if failed := sorted(task_id for task_id, state in states.items() if state == "failed"):
+        work = {task.task_id for task in context["dag"].tasks if not task.is_teardown}  # a clean-up decides nothing
+        if failed := sorted(task_id for task_id in work if states.get(task_id) == "failed"):
             self.log.error("the run has failed at %s", ", ".join(failed))
             raise SystemExit(FINAL)
         messages = (ti.xcom_pull(task_ids=task_id, key=MESSAGE) for task_id in self.decisive)
